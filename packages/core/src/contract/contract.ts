@@ -1,0 +1,496 @@
+/**
+ * The contract between the engine and a device.
+ *
+ * A model is data: a `Program` of typed operations on named tensors. A backend compiles a Program once and runs it every
+ * step. Nothing else crosses the boundary. This file imports nothing and names no backend.
+ *
+ * Conventions: shapes are row-major, the last dimension is contiguous. All sizes are in elements unless a name says bytes.
+ */
+
+// ---------------------------------------------------------------------------------------------------------------- dtypes
+
+/** Element types of tensors. `u32` also carries packed records whose floats are bit-cast. */
+export type DType = 'f32' | 'f16' | 'bf16' | 'u32';
+
+/** Bytes of one element. */
+export const dtypeBytes: Readonly<Record<DType, number>> = { f32: 4, f16: 2, bf16: 2, u32: 4 };
+
+export type TypedArray = Float32Array | Uint32Array | Int32Array | Uint16Array | Uint8Array;
+
+// ----------------------------------------------------------------------------------------------------------------- sizes
+
+/**
+ * Sizes that change from step to step. A tensor whose shape holds one of these is planned at the Program's `maxSizes`.
+ *
+ * - `tokens`: tokens computed in the step, over all sequences.
+ * - `sequences`: rows in the batch. Decode rows (one token each) come first.
+ * - `decodeSequences`: how many of them are decode rows.
+ * - `samples`: positions whose logits are computed.
+ * - `blocksPerSequence`: the longest block table of the batch.
+ * - `maxQueryTokens`: the longest query of the batch.
+ * - `deltaSegments`: segments of the row delta (only for programs that apply one).
+ */
+export interface StepSizes {
+  tokens: number;
+  sequences: number;
+  decodeSequences: number;
+  samples: number;
+  blocksPerSequence: number;
+  maxQueryTokens: number;
+  deltaSegments: number;
+}
+export type SizeName = keyof StepSizes;
+export type Dim = number | SizeName;
+
+// --------------------------------------------------------------------------------------------------------------- tensors
+
+/** A tensor that the device holds for the caller. */
+export interface TensorSpec {
+  /** Shown in errors and in memory listings. */
+  name: string;
+  dtype: DType;
+  shape: readonly number[];
+  /** `kvCache` tensors are `[block][kvHead][slot][headDim]` and take part in `Device.transfer`, in creation order. */
+  usage: 'weight' | 'kvCache' | 'state';
+}
+
+/** A device allocation. Freed only by `dispose`; contents are zero after `createTensor`. */
+export interface DeviceTensor {
+  readonly spec: TensorSpec;
+  readonly bytes: number;
+  dispose(): void;
+}
+
+/** A tensor inside a Program. `external` tensors are bound at compile; `temporary` ones are placed by the memory plan. */
+export interface ProgramTensor {
+  dtype: DType;
+  shape: readonly Dim[];
+  kind: 'external' | 'temporary';
+}
+export type TensorName = string;
+
+// ------------------------------------------------------------------------------------------------------------- row state
+
+/**
+ * Rows live on the device. A running request owns a row; its token ids, block table and sampler state are device tensors
+ * indexed by row, so that a decode step can be repeated without the host. Five external tensors hold them:
+ *
+ * | tensor      | dtype, shape                        | holds |
+ * |-------------|-------------------------------------|-------|
+ * | rows        | u32 [maxRows, ROW_WORDS]            | the fields of `Row` below |
+ * | blockTables | u32 [maxRows, maxBlocksPerSequence] | block ids of the row, in order |
+ * | tokenIds    | u32 [maxRows, maxModelLen]          | prompt, then sampled tokens |
+ * | batch       | u32 [1 + maxRows, BATCH_WORDS]      | record 0: header; record 1 + i: sequence i of the step |
+ * | ring        | u32 [ringSlots, maxRows, 2]         | (token id, `SAMPLE_*` flags) of each step, by row |
+ *
+ * Words that hold a float are bit-cast f32. Word indices are the same in TypeScript, WGSL and CUDA.
+ */
+export const Row = {
+  /** Known tokens: prompt plus sampled. */
+  numTokens: 0,
+  /** Tokens whose K and V are in the cache. */
+  numComputed: 1,
+  /** numTokens never grows beyond this: min(prompt + max_tokens, max_model_len). */
+  tokenLimit: 2,
+  /** Tokens that the granted blocks can hold. A row that would write beyond it is spent for this submit. */
+  blockCredit: 3,
+  promptTokens: 4,
+  /** f32; 0 means greedy. */
+  temperature: 5,
+  /** 0 means off. */
+  topK: 6,
+  /** f32 */
+  topP: 7,
+  /** f32 */
+  minP: 8,
+  seedLow: 9,
+  seedHigh: 10,
+  /** f32; counts output tokens only */
+  presencePenalty: 11,
+  /** f32; counts output tokens only */
+  frequencyPenalty: 12,
+  /** f32; prompt and output tokens */
+  repetitionPenalty: 13,
+  /** Stop ids are masked while numTokens < minTokensUntil (prompt + min_tokens). */
+  minTokensUntil: 14,
+  /** Entries of the row's bias list that are stop ids: they come first and only mask below minTokensUntil. */
+  numStopIds: 15,
+  /** Entries of the bias list after the stop ids: (token id, f32 added to its logit). */
+  numBiases: 16,
+} as const;
+export const ROW_WORDS = 24;
+
+/** Words of a `batch` record. Sequence records are host-written; the header's stepCounter is advanced on the device. */
+export const Batch = { row: 0, queryStart: 1, queryLen: 2, sampleStart: 3, sampleCount: 4 } as const;
+export const BatchHeader = { numSequences: 0, stepCounter: 1, numTokens: 2, numSamples: 3 } as const;
+export const BATCH_WORDS = 8;
+
+/** Words of a `sequences` record, made by prepareInputs. contextLen 0 marks a spent row: nothing is read or written. */
+export const Sequence = {
+  row: 0,
+  queryStart: 1,
+  queryLen: 2,
+  /** Tokens visible to the last query token: numComputed + queryLen. */
+  contextLen: 3,
+  sampleStart: 4,
+  sampleCount: 5,
+  /** Position of the first query token (numComputed). */
+  firstPosition: 6,
+  numTokens: 7,
+} as const;
+export const SEQUENCE_WORDS = 8;
+
+/** Words of a `samples` record, made by prepareSamples: one per position whose logits are computed. */
+export const Sample = {
+  /** Index of the token (row of the hidden states) whose output is projected. */
+  token: 0,
+  /** Row of the request, or NONE for a spent row. */
+  row: 1,
+  /** Position of the token that these logits predict. Noise is keyed by it. */
+  position: 2,
+  /** The token id already known at that position (prompt log-probabilities), or NONE when it is to be sampled. */
+  target: 3,
+} as const;
+export const SAMPLE_WORDS = 4;
+
+/** "No token", "no row" and the slot of padding. */
+export const NONE = 0xffffffff;
+
+/** Flags in word 1 of a sampled pair. */
+export const SAMPLE_LIVE = 1;
+/** All logits of the row were finite. A row without this flag ends its request with an error. */
+export const SAMPLE_FINITE = 2;
+
+/**
+ * A row delta: what the host changed since the last step, in one packed u32 tensor.
+ * word 0: number of segments S; words 4 + 4 i ..: segment i = (target, destination offset, source offset, length), all in
+ * words; the source offset counts from the start of the delta. Segments of one delta do not overlap in their destination.
+ */
+export const DeltaTarget = { rows: 0, blockTables: 1, tokenIds: 2, batch: 3, biases: 4 } as const;
+export const DELTA_HEADER_WORDS = 4;
+export const DELTA_SEGMENT_WORDS = 4;
+
+// ------------------------------------------------------------------------------------------------------------- operations
+
+export type Activation = 'none' | 'relu' | 'silu' | 'gelu' | 'geluTanh';
+
+/** Geometry of the attention of one layer and of its cache. */
+export interface AttentionShape {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  blockSize: number;
+}
+
+/**
+ * The op catalogue: closed and typed. Names of tensors are strings into `Program.tensors`; everything else is an attribute.
+ * `qkv` is the fused projection [tokens, (heads + 2 kvHeads) headDim]: queries, then keys, then values.
+ */
+export interface OpCatalogue {
+  /** Scatters the segments of `delta` into the row state. */
+  applyRowDelta: {
+    delta: TensorName;
+    rows: TensorName;
+    blockTables: TensorName;
+    tokenIds: TensorName;
+    batch: TensorName;
+    biases: TensorName;
+  };
+  /**
+   * From the batch and the row state, derives for every token of the step its id, position and cache slot, and for every
+   * sequence its record. Sequence i is live iff numComputed + queryLen <= min(numTokens, blockCredit) and it would not sample
+   * beyond its limit (sampleCount > 0, numComputed + queryLen = numTokens, numTokens >= tokenLimit). Tokens of spent sequences
+   * and padding (token index >= header.numTokens) get id 0, position 0, slot NONE. Sequence records beyond header.numSequences get
+   * contextLen 0, queryLen 0, sampleCount 0. Adds 1 to header.stepCounter.
+   * slot = blockTable[position / blockSize] * blockSize + position % blockSize.
+   */
+  prepareInputs: {
+    batch: TensorName;
+    rows: TensorName;
+    tokenIds: TensorName;
+    blockTables: TensorName;
+    /** u32 [tokens] */
+    inputIds: TensorName;
+    /** u32 [tokens] */
+    positions: TensorName;
+    /** u32 [tokens]; NONE for padding */
+    slotMapping: TensorName;
+    /** u32 [sequences, SEQUENCE_WORDS] */
+    sequences: TensorName;
+    blockSize: number;
+  };
+  /**
+   * Fills `samples` from the sequences: sample sampleStart + j of a sequence is its query token queryLen - sampleCount + j,
+   * and predicts the position after that token's. target is the row's token id there when position < numTokens, else NONE.
+   * Spent sequences and padding (index >= header.numSamples) get token 0, row NONE, position 0, target NONE.
+   */
+  prepareSamples: { batch: TensorName; sequences: TensorName; tokenIds: TensorName; samples: TensorName };
+  /**
+   * After sampling: for each live sequence numComputed += queryLen; if its last sample has no target, writes the sampled id
+   * to tokenIds[row][numTokens] and adds 1 to numTokens. Writes (id, flags) of the last sample to
+   * ring[(stepCounter - 1) % ringSlots][row]; (NONE, 0) for a spent row that was to be sampled.
+   */
+  advanceRows: {
+    batch: TensorName;
+    sequences: TensorName;
+    samples: TensorName;
+    sampled: TensorName;
+    rows: TensorName;
+    tokenIds: TensorName;
+    ring: TensorName;
+  };
+  /**
+   * out[t] = table[ids[t] + offset - firstRow] for ids[t] + offset in [firstRow, firstRow + rows of table); other rows of out
+   * are left as they are. Row parts of a table above the device's limits are several embed ops on one `out`.
+   */
+  embed: { ids: TensorName; table: TensorName; out: TensorName; offset: number; firstRow: number };
+  /** With residual: sum = x + residual (rounded to its dtype), out = rmsNorm(sum) * weight; `sum` may be `residual` itself. */
+  rmsNorm: { x: TensorName; weight: TensorName; out: TensorName; eps: number; residual?: TensorName; sum?: TensorName };
+  layerNorm: { x: TensorName; weight: TensorName; bias?: TensorName; out: TensorName; eps: number };
+  /**
+   * out[r][outColumn + n] = activation(sum_k x[r][k] weight[n][k] + bias[n]) + residual[r][outColumn + n].
+   * weight [N, K] in the canonical layout of its dtype. `out` may be `residual` itself. Row parts of a weight above the
+   * device's limits are several linear ops on one `out`. Rows: the first dimension of `out` at the step's sizes.
+   */
+  linear: {
+    x: TensorName;
+    weight: TensorName;
+    out: TensorName;
+    bias?: TensorName;
+    residual?: TensorName;
+    activation: Activation;
+    outColumn: number;
+  };
+  /**
+   * Rotates queries and keys of qkv in place by position. table f32 [positions, rotaryDim]: rotaryDim / 2 cosines, then as
+   * many sines, made on the host. Pairs are (i, i + rotaryDim / 2), or (2 i, 2 i + 1) when interleaved.
+   */
+  rope: {
+    qkv: TensorName;
+    positions: TensorName;
+    table: TensorName;
+    heads: number;
+    kvHeads: number;
+    headDim: number;
+    rotaryDim: number;
+    interleaved: boolean;
+  };
+  /** Writes keys and values of qkv to their cache slots; slot NONE is skipped. Caches are [blocks, kvHeads, blockSize, headDim]. */
+  kvWrite: { qkv: TensorName; slotMapping: TensorName; kCache: TensorName; vCache: TensorName } & AttentionShape;
+  /**
+   * Causal attention of each sequence's queries over its cached context through the block table: query token j of a sequence
+   * sees positions 0 .. firstPosition + j. out [tokens, heads * headDim]; rows of spent sequences and padding become 0.
+   * Query head h reads KV head floor(h * kvHeads / heads).
+   * window: only the last `window` positions are visible (0: all). softCap: scores become cap * tanh(score / cap) (0: off).
+   */
+  pagedAttention: {
+    qkv: TensorName;
+    kCache: TensorName;
+    vCache: TensorName;
+    sequences: TensorName;
+    blockTables: TensorName;
+    out: TensorName;
+    scale: number;
+    window: number;
+    softCap: number;
+  } & AttentionShape;
+  /** x [tokens, 2 n] = gate then up; out = activation(gate) * up. */
+  gatedActivation: { x: TensorName; out: TensorName; activation: Activation };
+  /** out = a + b, rounded to out's dtype; `out` may be `a`. */
+  add: { a: TensorName; b: TensorName; out: TensorName };
+  /** out[i] = x[samples[i].token] */
+  gatherRows: { x: TensorName; samples: TensorName; out: TensorName };
+  /** cache[to] = cache[from] for each pair of `pairs` u32 [count, 2]; pairs with NONE are skipped. All pairs read before any writes. */
+  copyBlocks: { kCache: TensorName; vCache: TensorName; pairs: TensorName };
+  /** cache[block] = 0 for each entry of `blocks` u32 [count]; NONE is skipped. */
+  zeroBlocks: { kCache: TensorName; vCache: TensorName; blocks: TensorName };
+  /**
+   * Repetition, then frequency, then presence penalty, each as its row says, on samples without a target.
+   * repetition: for tokens in prompt or output, logit > 0 ? logit / r : logit * r. frequency: logit -= f * count in output.
+   * presence: logit -= p if count in output > 0. The output of sample s is tokenIds[row][promptTokens .. position).
+   * `out` may be `logits`; other samples are copied.
+   */
+  penalties: { logits: TensorName; samples: TensorName; rows: TensorName; tokenIds: TensorName; out: TensorName };
+  /**
+   * On samples without a target: adds the row's biases, and sets its stop ids to MASKED_LOGIT while position <
+   * minTokensUntil. biases u32 [maxRows, words]: numStopIds ids, then numBiases pairs (id, f32 bits); ids are distinct.
+   */
+  biasLogits: { logits: TensorName; samples: TensorName; rows: TensorName; biases: TensorName; out: TensorName };
+  /**
+   * thresholds f32 [samples]: the smallest logit that survives min-p, then top-k, then top-p of the row, on
+   * temperature-scaled probabilities. Logits equal to the threshold survive, so ties are kept; at least one survives.
+   * Greedy rows and samples with a target get -infinity's stand-in, -MAX_F32. Top-p: radix select over the ordered bits of
+   * the logits, mass in fixed point (units of 2^-31 of the surviving mass), so the result does not depend on order.
+   */
+  filterLogits: { logits: TensorName; samples: TensorName; rows: TensorName; thresholds: TensorName };
+  /**
+   * sampled u32 [samples, 2] = (token id, flags). Greedy rows: argmax, ties to the lowest id. Others: argmax over surviving
+   * logits of logit / temperature + gumbel(row seed, position, token id). Samples with a target return it. flags: SAMPLE_LIVE
+   * unless the row is NONE, SAMPLE_FINITE when no logit of the row is NaN or infinite.
+   * gumbel: Philox 4x32-10 (Salmon et al. 2011), key (seedLow, seedHigh), counter (id >> 2, position, 0, 0), word id & 3 as w;
+   * u = min((w + 0.5) 2^-32, 1 - 2^-24); e = u < 2^-10 ? u (1 + u (1/2 + u/3)) : -log(1 - u); gumbel = -log(e).
+   */
+  sample: {
+    logits: TensorName;
+    thresholds: TensorName;
+    samples: TensorName;
+    rows: TensorName;
+    sampled: TensorName;
+  };
+  /** The same for a batch in which every row is greedy. */
+  argmax: { logits: TensorName; samples: TensorName; sampled: TensorName };
+  /**
+   * Log-softmax of each sample's logits: logprobs f32 [samples, 1 + topN] = chosen token, then the topN largest in order
+   * (ties to the lowest id); logprobIds u32 [samples, 2 + topN] = chosen id, its rank (1 + number of strictly greater
+   * logits), then the ids of the topN.
+   */
+  logProbs: {
+    logits: TensorName;
+    samples: TensorName;
+    sampled: TensorName;
+    logprobs: TensorName;
+    logprobIds: TensorName;
+    topN: number;
+  };
+}
+export type OpName = keyof OpCatalogue;
+/** One operation of a Program. */
+export type Op = { [K in OpName]: { readonly op: K } & Readonly<OpCatalogue[K]> }[OpName];
+export type OpOf<K extends OpName> = Extract<Op, { op: K }>;
+
+/** The logit of a masked token: finite, because WGSL may assume that infinities are absent. */
+export const MASKED_LOGIT = -3.0e38;
+/** The threshold under which nothing is filtered. */
+export const NO_THRESHOLD = -3.4028234663852886e38;
+
+/** Operations in order, on named tensors. Made by core/program, validated there, and compiled by a Device. */
+export interface Program {
+  readonly name: string;
+  readonly tensors: Readonly<Record<TensorName, ProgramTensor>>;
+  readonly ops: readonly Op[];
+  /** Upper bounds of every step; temporaries are placed at these. */
+  readonly maxSizes: StepSizes;
+}
+
+// ----------------------------------------------------------------------------------------------------------------- device
+
+/** What an op is offered with on a device; a missing list means that the op has no tensor of that kind. */
+export interface OpDTypes {
+  activations?: readonly DType[];
+  weights?: readonly DType[];
+  kv?: readonly DType[];
+}
+/** The only way to leave an op out of a backend. */
+export interface Unsupported {
+  readonly unsupported: string;
+}
+export type DTypeTable = Readonly<Record<OpName, OpDTypes | Unsupported>>;
+
+export interface DeviceInfo {
+  /** `reference`, `webgpu`, `cuda`, `cuda-emu`. For display only: nothing branches on it. */
+  readonly kind: string;
+  /** Name of the adapter or GPU. */
+  readonly name: string;
+  readonly dtypes: DTypeTable;
+  readonly limits: {
+    /** Largest tensor that an op can bind, in bytes. */
+    readonly maxTensorBytes: number;
+  };
+  /** Device memory in bytes, or null where the API does not tell. */
+  readonly memory: { readonly total: number; readonly free: number } | null;
+  readonly capabilities: {
+    /** `transfer` works. */
+    readonly hostTier: boolean;
+    /** Equal inputs give bit-equal logits in any batch. */
+    readonly batchInvariant: boolean;
+    /** A device in software, on the processor. */
+    readonly software: boolean;
+  };
+}
+
+/** External tensors of a Program by name. */
+export type Bindings = Readonly<Record<TensorName, DeviceTensor>>;
+
+export interface CompileOptions {
+  /** Every temporary keeps its own memory and stays readable through `Executable.tensor`. */
+  keepAll?: boolean;
+}
+
+export interface OpTiming {
+  index: number;
+  op: OpName;
+  microseconds: number;
+}
+
+export interface Executable {
+  readonly program: Program;
+  /** A temporary of a program compiled with keepAll. */
+  tensor(name: TensorName): DeviceTensor;
+  /** Runs one step alone and times each op. */
+  profile(sizes: StepSizes): Promise<OpTiming[]>;
+  /** How often each op ran on this device since compile: nothing falls back to another device unseen. */
+  opCounts(): Partial<Record<OpName, number>>;
+  dispose(): void;
+}
+
+export interface SubmitStep {
+  readonly executable: Executable;
+  readonly sizes: StepSizes;
+}
+
+/**
+ * Memory, compiled programs and one in-order queue.
+ *
+ * Ordering: write, submit and read take effect in call order. write copies `data` before it returns. read resolves with the
+ * contents at its place in the queue: later writes and submits do not show. Errors of a submit reject the next read or
+ * synchronize with a DeviceError that names the op. After loss every pending promise rejects with DeviceLostError, and
+ * submit and write do nothing.
+ */
+export interface Device {
+  readonly info: DeviceInfo;
+  /** Throws DeviceError above `limits.maxTensorBytes` or when memory is exhausted. */
+  createTensor(spec: TensorSpec): DeviceTensor;
+  /** offset and data.length in elements of the tensor; 16-bit tensors take Uint16Array (raw bits). */
+  write(tensor: DeviceTensor, data: TypedArray, offset?: number): void;
+  /** Fills the tensor from raw little-endian bytes in its dtype, chunk by chunk, with back-pressure. */
+  upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+  /** offset in elements of the tensor; fills all of `into`. */
+  read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void>;
+  compile(program: Program, bindings: Bindings, options?: CompileOptions): Promise<Executable>;
+  /** Runs the list in order, `times` times over. Returns at once. */
+  submit(steps: readonly SubmitStep[], times?: number): void;
+  /** Moves whole blocks of every kvCache tensor between the cache and the host tier. Blocks are neither freed nor allocated until it resolves. */
+  transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void>;
+  synchronize(): Promise<void>;
+  /** Bytes of live tensors, arenas and staging. 0 after dispose. */
+  allocatedBytes(): number;
+  readonly lost: Promise<DeviceLostError>;
+  dispose(): Promise<void>;
+}
+
+/** A device refused or failed an operation. The request or step is lost, the device is not. */
+export class DeviceError extends Error {
+  override readonly name: string = 'DeviceError';
+  readonly op: OpName | undefined;
+  constructor(message: string, op?: OpName, options?: ErrorOptions) {
+    super(message, options);
+    this.op = op;
+  }
+}
+
+/** The device is gone: open a new one and compute the running requests again. */
+export class DeviceLostError extends DeviceError {
+  override readonly name = 'DeviceLostError';
+}
+
+/** Carries the collective operations of a group of devices; passed when a device is opened. */
+export interface Communicator {
+  readonly rank: number;
+  readonly size: number;
+  allReduce(data: Float32Array): Promise<void>;
+  allGather(data: Uint8Array): Promise<Uint8Array[]>;
+  send(data: Uint8Array, to: number): Promise<void>;
+  recv(into: Uint8Array, from: number): Promise<void>;
+  broadcast(data: Uint8Array, root: number): Promise<void>;
+  barrier(): Promise<void>;
+}

@@ -1,0 +1,47 @@
+/** What a request yields. */
+
+export type FinishReason = 'stop' | 'length' | 'abort' | 'error';
+
+export interface TokenLogprob {
+  tokenId: number;
+  logprob: number;
+  /** 1 + number of tokens with a strictly greater logit. */
+  rank: number;
+}
+/** Log-probabilities at one position: of the chosen token, and of the most likely ones in order. */
+export interface PositionLogprobs extends TokenLogprob {
+  top: TokenLogprob[];
+}
+
+export interface CompletionOutput {
+  index: number;
+  text: string;
+  tokenIds: number[];
+  cumulativeLogprob: number | null;
+  logprobs: PositionLogprobs[] | null;
+  finishReason: FinishReason | null;
+  /** The stop string or stop token id that ended it; null for EOS and other reasons. */
+  stopReason: string | number | null;
+}
+
+export interface RequestOutput {
+  requestId: string;
+  prompt: string | null;
+  promptTokenIds: number[];
+  /** null for the first prompt token. */
+  promptLogprobs: (PositionLogprobs | null)[] | null;
+  outputs: CompletionOutput[];
+  finished: boolean;
+  numCachedTokens: number;
+  metrics: RequestMetrics;
+  /** Set with finishReason 'error'. */
+  error: Error | null;
+}
+
+/** Milliseconds on a monotonic clock; null until it happened. */
+export interface RequestMetrics {
+  arrival: number;
+  firstScheduled: number | null;
+  firstToken: number | null;
+  finished: number | null;
+}

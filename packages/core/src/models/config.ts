@@ -1,0 +1,65 @@
+/** What core/models needs to know about a model: config.json, checked and resolved. Sizes are elements. */
+export interface ModelConfig {
+  readonly architecture: 'LlamaForCausalLM' | 'OPTForCausalLM';
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly numLayers: number;
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  /** Rows of the embedding table: the width of the logits. */
+  readonly vocabSize: number;
+  readonly maxPositionEmbeddings: number;
+  readonly normEps: number;
+  readonly activation: 'relu' | 'silu' | 'gelu' | 'geluTanh';
+  readonly attentionBias: boolean;
+  readonly mlpBias: boolean;
+  readonly tieWordEmbeddings: boolean;
+  readonly rope: RopeConfig | null;
+  /** OPT only, else null. */
+  readonly opt: OptConfig | null;
+  readonly bosTokenId: number | null;
+  readonly eosTokenIds: readonly number[];
+  readonly padTokenId: number | null;
+  /** `torch_dtype`: how the checkpoint was stored. */
+  readonly dtype: 'f32' | 'f16' | 'bf16';
+}
+
+export interface RopeConfig {
+  readonly theta: number;
+  readonly rotaryDim: number;
+  readonly scaling: RopeScaling;
+}
+export type RopeScaling =
+  | { readonly type: 'none' }
+  | { readonly type: 'linear'; readonly factor: number }
+  | { readonly type: 'dynamic'; readonly factor: number; readonly originalMaxPositions: number }
+  | {
+      readonly type: 'llama3';
+      readonly factor: number;
+      readonly lowFreqFactor: number;
+      readonly highFreqFactor: number;
+      readonly originalMaxPositions: number;
+    };
+
+export interface OptConfig {
+  readonly doLayerNormBefore: boolean;
+  /** Different from hiddenSize when the model projects in and out. */
+  readonly wordEmbedProjDim: number;
+  /** Positions start at this row of the table: 2. */
+  readonly positionOffset: number;
+  /** Final layer norm present: do_layer_norm_before and not _remove_final_layer_norm. */
+  readonly finalLayerNorm: boolean;
+  readonly layerNormAffine: boolean;
+}
+
+/** generation_config.json: defaults of sampling, each null when the file does not set it. */
+export interface GenerationConfig {
+  readonly eosTokenIds: readonly number[] | null;
+  readonly temperature: number | null;
+  readonly topP: number | null;
+  readonly topK: number | null;
+  readonly minP: number | null;
+  readonly repetitionPenalty: number | null;
+  readonly maxNewTokens: number | null;
+}

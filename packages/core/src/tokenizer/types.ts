@@ -1,0 +1,50 @@
+/** One turn of a conversation, after the server's schema: content is plain text. */
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+  readonly name?: string;
+}
+
+export interface EncodeOptions {
+  /** Add what the model puts around a prompt (BOS). Default true. */
+  addSpecialTokens?: boolean;
+  /** Spell special tokens in the text become their ids (Hugging Face's behaviour for raw prompts). Default true. */
+  parseSpecialTokens?: boolean;
+  /** Throws InvalidRequestError once the text must exceed this many tokens, before work proportional to its length is done. */
+  maxTokens?: number;
+}
+
+export interface ChatTemplateOptions {
+  addGenerationPrompt?: boolean;
+  continueFinalMessage?: boolean;
+  /** Replaces the model's template. Never taken from a request. */
+  chatTemplate?: string;
+}
+
+/** Text to ids and back. Pure and synchronous; made by `loadTokenizer`. */
+export interface Tokenizer {
+  /** Number of ids, added tokens included. Not the width of the logits. */
+  readonly vocabSize: number;
+  readonly bosTokenId: number | null;
+  readonly eosTokenId: number | null;
+  readonly specialTokenIds: ReadonlySet<number>;
+  readonly hasChatTemplate: boolean;
+  encode(text: string, options?: EncodeOptions): number[];
+  decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
+  /** The raw bytes of one token: what an OpenAI logprob entry lists. */
+  tokenBytes(id: number): Uint8Array;
+  tokenToId(token: string): number | undefined;
+  /** The rendered conversation, as text. */
+  renderChat(messages: readonly ChatMessage[], options?: ChatTemplateOptions): string;
+  /** Ids of the rendered conversation: text of messages never becomes special ids, the template's own markers do. */
+  encodeChat(messages: readonly ChatMessage[], options?: ChatTemplateOptions): number[];
+  /** Turns ids into text as they arrive; never emits half a character. */
+  createDetokenizer(options?: { skipSpecialTokens?: boolean; promptTokenIds?: readonly number[] }): Detokenizer;
+}
+
+export interface Detokenizer {
+  /** Text that became final with this id; empty while a character is incomplete. */
+  push(id: number): string;
+  /** What is left at the end (an incomplete character becomes U+FFFD). */
+  flush(): string;
+}

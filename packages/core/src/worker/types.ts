@@ -1,0 +1,113 @@
+import type { StepSizes } from '../contract/contract.ts';
+
+/** The sampler state of a row, resolved: no nulls, no defaults left to apply. */
+export interface RowSampling {
+  /** 0: greedy. */
+  temperature: number;
+  /** 0: off. */
+  topK: number;
+  topP: number;
+  minP: number;
+  seed: bigint;
+  presencePenalty: number;
+  frequencyPenalty: number;
+  repetitionPenalty: number;
+  minTokens: number;
+  /** All ids that end the request (EOS unless ignored still counts for minTokens). Masked below minTokens. */
+  stopTokenIds: readonly number[];
+  logitBias: readonly (readonly [number, number])[];
+}
+
+/** A request that takes a row in this step: new, or resumed after preemption. */
+export interface NewRow {
+  row: number;
+  tokenIds: Uint32Array;
+  promptTokens: number;
+  /** Tokens whose K and V lie in the cache already (prefix hit). */
+  numComputed: number;
+  /** min(prompt + max_tokens, max_model_len) */
+  tokenLimit: number;
+  sampling: RowSampling;
+  /** Top logprobs wanted per sampled token, or null. */
+  logprobs: number | null;
+}
+
+/** Blocks granted to a row, appended to its table at `start`. For a new row, all its blocks with start 0. */
+export interface BlockGrant {
+  row: number;
+  start: number;
+  blocks: readonly number[];
+}
+
+/**
+ * One submit, as the scheduler decided it: what changed, and the batch. Arrays are parallel, one entry per sequence; decode
+ * sequences (queryLen 1, sampleCount 1) come first.
+ */
+export interface SchedulerOutput {
+  newRows: readonly NewRow[];
+  grants: readonly BlockGrant[];
+  numSequences: number;
+  numDecodeSequences: number;
+  rows: Int32Array;
+  queryLens: Int32Array;
+  /** 0: no logits (prompt not finished); 1: the last token; queryLen: prompt log-probabilities. */
+  sampleCounts: Int32Array;
+  /** Top prompt logprobs wanted per sequence, -1 for none. */
+  promptLogprobs: Int32Array;
+  /** Repeats of this step on the device; above 1 only when every sequence decodes. */
+  times: number;
+  /** KV blocks to copy before the step, as (from, to) pairs. */
+  copies: readonly (readonly [number, number])[];
+  /** KV blocks to clear before the step. */
+  zeroBlocks: readonly number[];
+}
+
+/** Log-probabilities of the samples of one repeat, struct of arrays; sample s of sequence i is at sampleStart[i] + s. */
+export interface StepLogprobs {
+  topN: number;
+  /** [samples, 1 + topN]: chosen, then top. */
+  logprobs: Float32Array;
+  /** [samples, 2 + topN]: chosen id, rank, then top ids. */
+  ids: Uint32Array;
+}
+
+/** What came back from one submit. Arrays are valid until the next result is taken. */
+export interface StepResult {
+  /** [times, numSequences]: sampled id, or NONE where the sequence sampled nothing. */
+  tokenIds: Uint32Array;
+  /** [times, numSequences]: SAMPLE_LIVE | SAMPLE_FINITE. */
+  flags: Uint32Array;
+  /** Present when any sequence asked for them; only with times = 1. */
+  logprobs: StepLogprobs | null;
+  sampleStarts: Int32Array;
+}
+
+/** What the engine needs from the worker below it. ModelRunner implements it over a Device; tests over symbolic blocks. */
+export interface ModelExecutor {
+  readonly limits: ExecutorLimits;
+  /** Encodes and submits; returns at once. Results arrive in submit order. */
+  submit(step: SchedulerOutput): Promise<StepResult>;
+  /** Resolves when everything submitted is done. */
+  synchronize(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+export interface ExecutorLimits {
+  maxNumSeqs: number;
+  maxModelLen: number;
+  maxNumBatchedTokens: number;
+  /** Positions whose logits fit in one step. */
+  maxSamples: number;
+  blockSize: number;
+  /** KV blocks, the null block included. */
+  numBlocks: number;
+  /** Width of the logits: every token id in a request must be below. */
+  vocabSize: number;
+  maxLogprobs: number;
+  /** Entries of stop ids plus two per logit bias that a row can hold. */
+  maxBiasWords: number;
+  /** Steps that may be in flight, and repeats of one submit that the sample ring can hold. */
+  ringSlots: number;
+}
+
+export type { StepSizes };

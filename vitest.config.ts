@@ -1,0 +1,28 @@
+import { defineConfig } from 'vitest/config';
+
+const shared = {
+  resolve: { conditions: ['quire-source', 'node', 'import', 'default'] },
+  ssr: { resolve: { conditions: ['quire-source', 'node', 'import', 'default'] } },
+};
+
+function project(name: string, include: string[], testTimeout: number) {
+  return {
+    ...shared,
+    test: { name, include, testTimeout, hookTimeout: 60_000, teardownTimeout: 5_000, environment: 'node' as const },
+  };
+}
+
+export default defineConfig({
+  ...shared,
+  test: {
+    pool: 'forks',
+    maxWorkers: 2,
+    projects: [
+      project('unit', ['test/unit/**/*.test.ts'], 30_000),
+      project('conformance', ['test/conformance/*.test.ts'], 600_000),
+      project('e2e', ['test/e2e/**/*.test.ts'], 240_000),
+      project('server', ['test/server/**/*.test.ts'], 60_000),
+      project('browser', ['test/browser/**/*.test.ts'], 120_000),
+    ],
+  },
+});
