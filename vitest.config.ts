@@ -8,17 +8,27 @@ const shared = {
 function project(name: string, include: string[], testTimeout: number) {
   return {
     ...shared,
-    test: { name, include, testTimeout, hookTimeout: 60_000, teardownTimeout: 5_000, environment: 'node' as const },
+    test: {
+      name,
+      include,
+      testTimeout,
+      hookTimeout: 60_000,
+      teardownTimeout: 5_000,
+      environment: 'node' as const,
+      globalSetup: ['test/support/global-setup.ts'],
+    },
   };
 }
 
 export default defineConfig({
   ...shared,
   test: {
+    // Threads abort the whole run when a file ends with GPU work in flight; a fork is killed cleanly.
     pool: 'forks',
+    // SwiftShader itself uses all cores.
     maxWorkers: 2,
     projects: [
-      project('unit', ['test/unit/**/*.test.ts'], 30_000),
+      project('unit', ['test/unit/**/*.test.ts', 'test/faults/**/*.test.ts'], 30_000),
       project('conformance', ['test/conformance/*.test.ts'], 600_000),
       project('e2e', ['test/e2e/**/*.test.ts'], 240_000),
       project('server', ['test/server/**/*.test.ts'], 60_000),

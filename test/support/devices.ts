@@ -1,0 +1,62 @@
+/** Devices for tests. Each is checked for errors after every test, and disposed of after its file. */
+import { type NodeWebGpuOptions, openNodeWebGpuDevice } from '@quire/backend-webgpu/node';
+import type { Device } from '@quire/core/contract';
+import { openReferenceDevice } from '@quire/core/reference';
+import { afterAll, afterEach } from 'vitest';
+
+export type TestDeviceName = 'reference' | 'webgpu';
+
+const openers: Record<TestDeviceName, () => Promise<Device>> = {
+  reference: () => openTestReference(),
+  webgpu: () => openTestWebGpu(),
+};
+
+const opened = new Set<Device>();
+
+/**
+ * The devices that a run must have, from QUIRE_REQUIRE_DEVICES (names with commas between; reference and webgpu when it is
+ * not set). Suites that run on every device open each of these: one that is absent fails them, and none is skipped.
+ */
+export function requiredDevices(): TestDeviceName[] {
+  const names = (process.env.QUIRE_REQUIRE_DEVICES || 'reference,webgpu').split(',').map(name => name.trim());
+  return names.map(name => {
+    if (!Object.hasOwn(openers, name)) {
+      throw new Error(`QUIRE_REQUIRE_DEVICES names ${name}; known devices are ${Object.keys(openers).join(', ')}`);
+    }
+    return name as TestDeviceName;
+  });
+}
+
+export function openTestDevice(name: TestDeviceName): Promise<Device> {
+  return openers[name]();
+}
+
+export async function openTestReference(options?: Parameters<typeof openReferenceDevice>[0]): Promise<Device> {
+  return keep(await openReferenceDevice(options));
+}
+
+/** WebGPU on the adapter of test/support/global-setup.ts, or the machine's. */
+export async function openTestWebGpu(options?: NodeWebGpuOptions): Promise<Device> {
+  try {
+    return keep(await openNodeWebGpuDevice(options));
+  } catch (cause) {
+    const advice =
+      'install a GPU driver with Vulkan, Metal or Direct3D 12 (on Debian: mesa-vulkan-drivers), or run npm ci, which brings a software adapter for Linux x64';
+    throw new Error(`The tests need WebGPU and there is no usable adapter: ${advice}.`, { cause });
+  }
+}
+
+function keep(device: Device): Device {
+  opened.add(device);
+  return device;
+}
+
+afterEach(async () => {
+  // An error that nobody awaited belongs to the test that caused it, not to the next one.
+  for (const device of opened) if (device.allocatedBytes() > 0) await device.synchronize();
+});
+
+afterAll(async () => {
+  for (const device of opened) await device.dispose();
+  opened.clear();
+});
