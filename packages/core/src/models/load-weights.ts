@@ -1,0 +1,102 @@
+import type { Device, DeviceTensor, DType } from '../contract/contract.ts';
+import type { Checkpoint } from '../weights/types.ts';
+import type { ModelConfig } from './config.ts';
+import { dummyChunks } from './dummy-weights.ts';
+import { type ModelWeight, type PlacedWeight, planWeights, type WeightLayout, type WeightPart } from './model-weights.ts';
+import { architectureOf } from './registry.ts';
+import { rawBytes, stackedChunks } from './weight-chunks.ts';
+import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
+import { encodeFloats } from '../program/float-formats.ts';
+
+/** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
+export type WeightSupply = { readonly checkpoint: Checkpoint } | { readonly dummySeed: number };
+
+export interface LoadedWeights {
+  readonly layout: WeightLayout;
+  /** Device tensors by their name in the Program. */
+  readonly tensors: Readonly<Record<string, DeviceTensor>>;
+  readonly bytes: number;
+  dispose(): void;
+}
+
+type PartStream = (placed: PlacedWeight, part: WeightPart) => AsyncIterable<Uint8Array>;
+
+/**
+ * Brings a model's weights to the device, chunk by chunk: the host never holds more than a few chunks. Weights keep the
+ * checkpoint's dtype where the device offers it and are converted on the way where not. Throws ModelFormatError before
+ * anything is uploaded when the checkpoint does not fit the configuration.
+ */
+export async function loadWeights(device: Device, config: ModelConfig, supply: WeightSupply): Promise<LoadedWeights> {
+  const weights = architectureOf(config).weights(config);
+  const map = 'checkpoint' in supply ? mapWeights(config, supply.checkpoint) : null;
+  const layout = planWeights(
+    weights,
+    weight => storedDType(weight, weights, map, config, device),
+    device.info.limits.maxTensorBytes,
+  );
+  const stream: PartStream =
+    'checkpoint' in supply
+      ? (placed, part) => checkpointStream(placed, part, supply.checkpoint, map!)
+      : (placed, part) => dummyStream(placed, part, supply.dummySeed);
+  return upload(device, layout, stream);
+}
+
+/** Whether a device offers a dtype for the weights of all these ops. */
+export function offersWeight(device: Device, ops: ModelWeight['ops'], dtype: DType): boolean {
+  return ops.every(op => {
+    const entry = device.info.dtypes[op];
+    return !('unsupported' in entry) && (entry.weights?.includes(dtype) ?? false);
+  });
+}
+
+function storedDType(
+  weight: ModelWeight,
+  weights: readonly ModelWeight[],
+  map: WeightMap | null,
+  config: ModelConfig,
+  device: Device,
+): DType {
+  const sources = dtypeSources(weight, weights);
+  const stored = sources.map(source => map?.get(source.name)!.dtype ?? config.dtype);
+  return chooseDType(stored, dtype => offersWeight(device, weight.ops, dtype));
+}
+
+async function upload(device: Device, layout: WeightLayout, stream: PartStream): Promise<LoadedWeights> {
+  const tensors: Record<string, DeviceTensor> = {};
+  const dispose = () => {
+    for (const tensor of Object.values(tensors)) tensor.dispose();
+  };
+  try {
+    for (const placed of layout.values()) {
+      for (const part of placed.parts) {
+        const shape = [part.rows, ...placed.weight.shape.slice(1)];
+        const tensor = device.createTensor({ name: part.tensor, dtype: placed.dtype, shape, usage: 'weight' });
+        tensors[part.tensor] = tensor;
+        await device.upload(tensor, stream(placed, part));
+      }
+    }
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+  const bytes = Object.values(tensors).reduce((sum, tensor) => sum + tensor.bytes, 0);
+  return { layout, tensors, bytes, dispose };
+}
+
+async function* checkpointStream(
+  { weight, dtype }: PlacedWeight,
+  part: WeightPart,
+  checkpoint: Checkpoint,
+  map: WeightMap,
+): AsyncGenerator<Uint8Array> {
+  if (weight.sources.length === 0) {
+    yield rawBytes(encodeFloats(dtype, new Float32Array(part.rows).fill(1)));
+    return;
+  }
+  const tensors = weight.sources.map(source => map.get(source.name)!);
+  yield* stackedChunks(checkpoint, tensors, dtype, part.firstRow, part.firstRow + part.rows);
+}
+
+async function* dummyStream({ weight, dtype }: PlacedWeight, part: WeightPart, seed: number): AsyncGenerator<Uint8Array> {
+  yield* dummyChunks(weight, dtype, part.rows, seed ^ part.firstRow);
+}

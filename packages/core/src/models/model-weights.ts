@@ -1,0 +1,90 @@
+import type { DType, OpName } from '../contract/contract.ts';
+import { ConfigError } from '../errors.ts';
+import { dtypeBytes } from '../contract/contract.ts';
+
+/** A tensor of the checkpoint that a weight takes its rows from. Names are without the prefix of the model class. */
+export interface WeightSource {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/**
+ * A weight of the decoder: the rows of its sources, one below the other. A weight without sources is filled with ones
+ * (the scale of a normalisation that has none).
+ */
+export interface ModelWeight {
+  /** Name in the Program, such as `layers.0.qkv.weight`. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly sources: readonly WeightSource[];
+  /** Ops that read it: the device must offer its dtype for all of them. */
+  readonly ops: readonly OpName[];
+  /** A bias shares the dtype and the row parts of this weight. */
+  readonly follows?: string;
+}
+
+/** Rows [firstRow, firstRow + rows) of a weight, in a device tensor of their own. */
+export interface WeightPart {
+  readonly tensor: string;
+  readonly firstRow: number;
+  readonly rows: number;
+}
+
+export interface PlacedWeight {
+  readonly weight: ModelWeight;
+  readonly dtype: DType;
+  readonly parts: readonly WeightPart[];
+}
+
+/** All weights of a model by name, with dtype and row parts chosen for one device. */
+export type WeightLayout = ReadonlyMap<string, PlacedWeight>;
+
+/** Row parts start at a multiple of this, so that kernels may take columns of the output in groups. */
+const PART_ROWS = 64;
+
+/**
+ * Splits every weight above `maxTensorBytes` into row parts. `dtypeOf` chooses the dtype of a weight that follows no other.
+ * Throws ConfigError when one row alone is above the limit.
+ */
+export function planWeights(
+  weights: readonly ModelWeight[],
+  dtypeOf: (weight: ModelWeight) => DType,
+  maxTensorBytes: number,
+): WeightLayout {
+  const layout = new Map<string, PlacedWeight>();
+  for (const weight of weights) {
+    const leader = weight.follows === undefined ? undefined : layout.get(weight.follows)!;
+    const dtype = leader?.dtype ?? dtypeOf(weight);
+    const rowsPerPart = leader?.parts[0]!.rows ?? fittingRows(weight, dtype, maxTensorBytes);
+    layout.set(weight.name, { weight, dtype, parts: splitRows(weight, rowsPerPart) });
+  }
+  return layout;
+}
+
+/** Bytes of one row of a weight: of one element for a vector. */
+export function rowBytes(weight: ModelWeight, dtype: DType): number {
+  return weight.shape.slice(1).reduce((product, size) => product * size, dtypeBytes[dtype]);
+}
+
+function fittingRows(weight: ModelWeight, dtype: DType, maxTensorBytes: number): number {
+  const rows = weight.shape[0]!;
+  const fitting = Math.floor(maxTensorBytes / rowBytes(weight, dtype));
+  if (fitting >= rows) return rows;
+  if (fitting >= PART_ROWS) return fitting - (fitting % PART_ROWS);
+  if (fitting > 0) return fitting;
+  throw new ConfigError(
+    `A row of ${weight.name} takes ${rowBytes(weight, dtype)} bytes, but this device binds at most ${maxTensorBytes} ` +
+      'bytes at once. Use a device with larger limits.',
+  );
+}
+
+function splitRows(weight: ModelWeight, rowsPerPart: number): WeightPart[] {
+  const total = weight.shape[0]!;
+  if (rowsPerPart >= total) return [{ tensor: weight.name, firstRow: 0, rows: total }];
+  const parts: WeightPart[] = [];
+  for (let firstRow = 0; firstRow < total; firstRow += rowsPerPart) {
+    const rows = Math.min(rowsPerPart, total - firstRow);
+    parts.push({ tensor: `${weight.name}.part${parts.length}`, firstRow, rows });
+  }
+  return parts;
+}

@@ -1,0 +1,69 @@
+import type { RopeConfig } from './config.ts';
+
+/**
+ * The rotary table of the `rope` op: f32 [positions, rotaryDim], of each position rotaryDim / 2 cosines and then as many
+ * sines. Computed in f64 on the host, because WGSL's sin and cos are not accurate enough, and rounded once.
+ */
+export function buildRopeTable(rope: RopeConfig, positions: number): Float32Array {
+  const half = rope.rotaryDim / 2;
+  const table = new Float32Array(positions * rope.rotaryDim);
+  let frequencies = ropeFrequencies(rope, 1);
+  for (let position = 0; position < positions; position++) {
+    if (rope.scaling.type === 'dynamic') frequencies = ropeFrequencies(rope, position + 1);
+    const row = position * rope.rotaryDim;
+    for (let i = 0; i < half; i++) {
+      const angle = position * frequencies[i]!;
+      table[row + i] = Math.cos(angle);
+      table[row + half + i] = Math.sin(angle);
+    }
+  }
+  return table;
+}
+
+/**
+ * Angular frequency of each rotated pair, f64 [rotaryDim / 2], as Hugging Face's `ROPE_INIT_FUNCTIONS` define them.
+ * `length` matters to dynamic NTK only. Its base grows with the sequence; the table takes for each position the base of the
+ * sequence that ends there, which is what decoding token by token gives and does not depend on how a prompt is chunked.
+ */
+export function ropeFrequencies(rope: RopeConfig, length: number): Float64Array {
+  const frequencies = new Float64Array(rope.rotaryDim / 2);
+  const base = rope.scaling.type === 'dynamic' ? dynamicBase(rope, rope.scaling, length) : rope.theta;
+  for (let i = 0; i < frequencies.length; i++) {
+    frequencies[i] = scaleFrequency(base ** ((-2 * i) / rope.rotaryDim), rope);
+  }
+  return frequencies;
+}
+
+function dynamicBase(rope: RopeConfig, scaling: { factor: number; originalMaxPositions: number }, length: number): number {
+  const stretch = Math.max(length, scaling.originalMaxPositions) / scaling.originalMaxPositions;
+  const exponent = rope.rotaryDim / (rope.rotaryDim - 2);
+  return rope.theta * (scaling.factor * stretch - (scaling.factor - 1)) ** exponent;
+}
+
+function scaleFrequency(frequency: number, { scaling }: RopeConfig): number {
+  switch (scaling.type) {
+    case 'none':
+    case 'dynamic':
+      return frequency;
+    case 'linear':
+      return frequency / scaling.factor;
+    case 'llama3':
+      return llama3Frequency(frequency, scaling);
+  }
+}
+
+interface Llama3Scaling {
+  readonly factor: number;
+  readonly lowFreqFactor: number;
+  readonly highFreqFactor: number;
+  readonly originalMaxPositions: number;
+}
+
+/** Long waves are stretched by the factor, short ones are kept, those between are blended. */
+function llama3Frequency(frequency: number, s: Llama3Scaling): number {
+  const turns = (s.originalMaxPositions * frequency) / (2 * Math.PI);
+  if (turns < s.lowFreqFactor) return frequency / s.factor;
+  if (turns > s.highFreqFactor) return frequency;
+  const smooth = (turns - s.lowFreqFactor) / (s.highFreqFactor - s.lowFreqFactor);
+  return ((1 - smooth) * frequency) / s.factor + smooth * frequency;
+}
