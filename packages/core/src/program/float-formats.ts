@@ -1,0 +1,111 @@
+import type { DType, TypedArray } from '../contract/contract.ts';
+
+/**
+ * IEEE half and bfloat16. Conversions to 16 bits round to nearest, ties to even, once: they take a JavaScript number (f64)
+ * and do not pass through f32. Overflow gives infinity, as IEEE says; every NaN becomes the quiet NaN of the format.
+ */
+interface NarrowFormat {
+  mantissaBits: number;
+  /** Exponent of the smallest normal number. */
+  minExponent: number;
+  maxExponent: number;
+}
+const half: NarrowFormat = { mantissaBits: 10, minExponent: -14, maxExponent: 15 };
+const bfloat16: NarrowFormat = { mantissaBits: 7, minExponent: -126, maxExponent: 127 };
+
+const f64 = new Float64Array(1);
+const f64Words = new Uint32Array(f64.buffer);
+const f32 = new Float32Array(1);
+const f32Words = new Uint32Array(f32.buffer);
+const highWord = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1 ? 1 : 0;
+
+/** Adding and subtracting 2^52 rounds a number below it to an integer, ties to even. */
+const ROUND = 2 ** 52;
+
+export function floatToHalf(value: number): number {
+  return narrow(value, half);
+}
+
+export function floatToBfloat16(value: number): number {
+  return narrow(value, bfloat16);
+}
+
+export function bfloat16ToFloat(bits: number): number {
+  f32Words[0] = bits << 16;
+  return f32[0]!;
+}
+
+export function halfToFloat(bits: number): number {
+  return halfTable()[bits]!;
+}
+
+/** Raw elements of `values` in `dtype`: Float32Array for f32, Uint16Array for f16 and bf16. */
+export function encodeFloats(dtype: DType, values: Float32Array): TypedArray {
+  if (dtype === 'f32') return values.slice();
+  if (dtype === 'u32') throw new TypeError('encodeFloats: found dtype u32, expected f32, f16 or bf16.');
+  const format = dtype === 'f16' ? half : bfloat16;
+  const raw = new Uint16Array(values.length);
+  for (let i = 0; i < raw.length; i++) raw[i] = narrow(values[i]!, format);
+  return raw;
+}
+
+/** The values of raw elements: exact, since f32 holds every f16 and bf16. */
+export function decodeFloats(dtype: DType, raw: TypedArray): Float32Array {
+  if (dtype === 'u32') throw new TypeError('decodeFloats: found dtype u32, expected f32, f16 or bf16.');
+  const expected = dtype === 'f32' ? Float32Array : Uint16Array;
+  if (!(raw instanceof expected)) {
+    throw new TypeError(`decodeFloats: found ${raw.constructor.name} for ${dtype}, expected ${expected.name}.`);
+  }
+  if (raw instanceof Float32Array) return raw.slice();
+  const values = new Float32Array(raw.length);
+  if (dtype === 'f16') {
+    const table = halfTable();
+    for (let i = 0; i < raw.length; i++) values[i] = table[raw[i]!]!;
+    return values;
+  }
+  const words = new Uint32Array(values.buffer);
+  for (let i = 0; i < raw.length; i++) words[i] = raw[i]! << 16;
+  return values;
+}
+
+let table: Float32Array<ArrayBuffer> | undefined;
+
+/** The value of each of the 65,536 half bit patterns. Made on first use; do not write to it. */
+export function halfTable(): Float32Array {
+  if (table !== undefined) return table;
+  table = new Float32Array(65536);
+  for (let bits = 0; bits < 65536; bits++) table[bits] = decodeHalf(bits);
+  return table;
+}
+
+function decodeHalf(bits: number): number {
+  const exponent = (bits >> 10) & 31;
+  const mantissa = bits & 1023;
+  const sign = bits & 0x8000 ? -1 : 1;
+  if (exponent === 31) return mantissa === 0 ? sign * Infinity : NaN;
+  if (exponent === 0) return sign * mantissa * 2 ** -24;
+  return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
+}
+
+function narrow(value: number, format: NarrowFormat): number {
+  const { mantissaBits, minExponent, maxExponent } = format;
+  f64[0] = value;
+  const high = f64Words[highWord]!;
+  const sign = (high >>> 16) & 0x8000;
+  const infinity = (maxExponent - minExponent + 2) << mantissaBits;
+  if (Number.isNaN(value)) return infinity | (1 << (mantissaBits - 1));
+  const exponent = Math.max(((high >>> 20) & 0x7ff) - 1023, minExponent);
+  if (exponent > maxExponent) return sign | infinity;
+  const steps = Math.abs(value) * powerOfTwo(mantissaBits - exponent);
+  const rounded = steps + ROUND - ROUND;
+  // Subnormals have no implicit bit; a mantissa that rounds up to the next power of two carries into the exponent, and the
+  // largest exponent into infinity, by the addition.
+  return sign | (((exponent - minExponent) << mantissaBits) + rounded);
+}
+
+/** 2^exponent for -1022 <= exponent <= 1023, from its bits. */
+function powerOfTwo(exponent: number): number {
+  f64Words[highWord] = (exponent + 1023) << 20;
+  f64Words[1 - highWord] = 0;
+  return f64[0]!;
+}

@@ -1,0 +1,35 @@
+import type { OpName } from '../contract/contract.ts';
+
+/** Every op once; a missing or unknown one is a compile error. */
+const catalogue = {
+  applyRowDelta: true,
+  prepareInputs: true,
+  prepareSamples: true,
+  advanceRows: true,
+  embed: true,
+  rmsNorm: true,
+  layerNorm: true,
+  linear: true,
+  rope: true,
+  kvWrite: true,
+  pagedAttention: true,
+  gatedActivation: true,
+  add: true,
+  gatherRows: true,
+  copyBlocks: true,
+  zeroBlocks: true,
+  penalties: true,
+  biasLogits: true,
+  filterLogits: true,
+  sample: true,
+  argmax: true,
+  logProbs: true,
+} satisfies Record<OpName, true>;
+
+/** All ops, in the order of the catalogue. */
+export const opNames: readonly OpName[] = Object.keys(catalogue) as OpName[];
+
+/** The stem of an op's files: `rmsNorm` is `rms_norm`. */
+export function opStem(op: OpName): string {
+  return op.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`);
+}
