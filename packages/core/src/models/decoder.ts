@@ -1,0 +1,253 @@
+import type { Activation, AttentionShape, DType, Program, StepSizes, TensorName } from '../contract/contract.ts';
+import { ProgramBuilder } from '../program/index.ts';
+import type { DecoderStyle } from './architecture.ts';
+import type { ModelConfig } from './config.ts';
+import type { PlacedWeight, WeightLayout } from './model-weights.ts';
+import { architectureOf } from './registry.ts';
+import { declareState, type RowStateShape, stateTensors } from './state-tensors.ts';
+
+export interface ModelProgramOptions {
+  readonly maxSizes: StepSizes;
+  readonly rowState: RowStateShape;
+  readonly weights: WeightLayout;
+  readonly blockSize: number;
+  /** KV blocks, the null block included. */
+  readonly numBlocks: number;
+  readonly kvDtype: DType;
+}
+
+/**
+ * The forward pass of a model: from the row state to `logits` f32 [samples, vocabSize]. Activations are f32. The layers run
+ * on all tokens of the step, the final norm and the head only on the rows that are sampled.
+ *
+ * Externals besides the row state: the weights under the names of `options.weights`, `ropeTable` f32 [maxModelLen, rotaryDim]
+ * (rotary models), and `kCache.N` and `vCache.N` [numBlocks, kvHeads, blockSize, headDim] of each layer.
+ */
+export function buildModelProgram(config: ModelConfig, options: ModelProgramOptions): Program {
+  return new Decoder(config, options).build();
+}
+
+/** Name of the K or V cache of a layer. */
+export function cacheName(kind: 'k' | 'v', layer: number): TensorName {
+  return `${kind}Cache.${layer}`;
+}
+
+/** Elements of the widest temporary of a token: bounds the tokens of a step on devices with small tensors. */
+export function widestActivation(config: ModelConfig): number {
+  const mlp = architectureOf(config).style(config).gatedMlp ? 2 * config.intermediateSize : config.intermediateSize;
+  return Math.max(config.hiddenSize, qkvWidth(config), config.numHeads * config.headDim, mlp);
+}
+
+function qkvWidth(config: ModelConfig): number {
+  return (config.numHeads + 2 * config.numKvHeads) * config.headDim;
+}
+
+interface LinearOptions {
+  readonly x: TensorName;
+  readonly out: TensorName;
+  readonly residual?: TensorName;
+  readonly activation?: Activation;
+}
+
+class Decoder {
+  readonly #config: ModelConfig;
+  readonly #options: ModelProgramOptions;
+  readonly #style: DecoderStyle;
+  readonly #builder: ProgramBuilder;
+  readonly #state: Record<'rows' | 'blockTables' | 'tokenIds' | 'batch' | 'sequences' | 'samples' | 'logits', string>;
+  readonly #attention: AttentionShape;
+
+  constructor(config: ModelConfig, options: ModelProgramOptions) {
+    this.#config = config;
+    this.#options = options;
+    this.#style = architectureOf(config).style(config);
+    this.#builder = new ProgramBuilder(`${config.architecture}.model`, options.maxSizes);
+    const tensors = stateTensors(options.rowState, config.vocabSize);
+    this.#state = declareState(this.#builder, tensors, [
+      'rows',
+      'blockTables',
+      'tokenIds',
+      'batch',
+      'sequences',
+      'samples',
+      'logits',
+    ]);
+    this.#attention = {
+      heads: config.numHeads,
+      kvHeads: config.numKvHeads,
+      headDim: config.headDim,
+      blockSize: options.blockSize,
+    };
+    this.#declareWeights();
+  }
+
+  build(): Program {
+    const inputs = this.#prepare();
+    let hidden = this.#embed(inputs);
+    for (let layer = 0; layer < this.#config.numLayers; layer++) hidden = this.#layer(layer, hidden, inputs);
+    this.#head(hidden);
+    return this.#builder.build();
+  }
+
+  #declareWeights(): void {
+    for (const { weight, dtype, parts } of this.#options.weights.values()) {
+      for (const part of parts) this.#builder.external(part.tensor, dtype, [part.rows, ...weight.shape.slice(1)]);
+    }
+    const { rope } = this.#config;
+    if (rope === null) return;
+    this.#builder.external('ropeTable', 'f32', [this.#options.rowState.maxModelLen, rope.rotaryDim]);
+  }
+
+  #prepare() {
+    const { batch, rows, tokenIds, blockTables, sequences, samples } = this.#state;
+    const inputs = {
+      inputIds: this.#builder.temporary('inputIds', 'u32', ['tokens']),
+      positions: this.#builder.temporary('positions', 'u32', ['tokens']),
+      slotMapping: this.#builder.temporary('slotMapping', 'u32', ['tokens']),
+    };
+    const { blockSize } = this.#options;
+    this.#builder.add({ op: 'prepareInputs', batch, rows, tokenIds, blockTables, sequences, blockSize, ...inputs });
+    this.#builder.add({ op: 'prepareSamples', batch, sequences, tokenIds, samples });
+    return inputs;
+  }
+
+  #embed({ inputIds, positions }: { inputIds: string; positions: string }): TensorName {
+    let hidden = this.#activation('embedded', this.#weight('embed.weight').weight.shape[1]!);
+    this.#lookUp('embed.weight', inputIds, 0, hidden);
+    if (this.#options.weights.has('projectIn.weight')) hidden = this.#project('projectIn', hidden, 'tokens');
+    const { positionOffset } = this.#style;
+    if (positionOffset === null) return hidden;
+    const located = this.#activation('positionEmbeddings', this.#config.hiddenSize);
+    this.#lookUp('positions.weight', positions, positionOffset, located);
+    const sum = this.#activation('embeddedAtPositions', this.#config.hiddenSize);
+    this.#builder.add({ op: 'add', a: hidden, b: located, out: sum });
+    return sum;
+  }
+
+  #layer(layer: number, hidden: TensorName, inputs: { positions: string; slotMapping: string }): TensorName {
+    const name = `layers.${layer}`;
+    const attended = this.#part(`${name}.attention`, hidden, (x, residual, out) => {
+      const mixed = this.#attend(layer, x, inputs);
+      this.#linear(`${name}.attentionOut`, { x: mixed, residual, out });
+    });
+    return this.#part(`${name}.mlp`, attended, (x, residual, out) => {
+      this.#linear(`${name}.mlpDown`, { x: this.#mlp(name, x), residual, out });
+    });
+  }
+
+  /** A part of a layer with its norm and residual sum: sum = x + part(norm(x)), or norm(x + part(x)). */
+  #part(name: string, x: TensorName, body: (x: string, residual: string, out: string) => void): TensorName {
+    const { hiddenSize } = this.#config;
+    const normed = this.#activation(`${name}Norm`, hiddenSize);
+    const sum = this.#activation(`${name}Sum`, hiddenSize);
+    if (this.#style.preNorm) {
+      this.#norm(`${name}Norm`, x, normed);
+      body(normed, x, sum);
+      return sum;
+    }
+    body(x, x, sum);
+    this.#norm(`${name}Norm`, sum, normed);
+    return normed;
+  }
+
+  #attend(layer: number, x: TensorName, inputs: { positions: string; slotMapping: string }): TensorName {
+    const { positions, slotMapping } = inputs;
+    const { heads, kvHeads, headDim } = this.#attention;
+    const qkv = this.#activation(`layers.${layer}.qkv`, qkvWidth(this.#config));
+    this.#linear(`layers.${layer}.qkv`, { x, out: qkv });
+    const { rope } = this.#config;
+    if (rope !== null) {
+      const { rotaryDim } = rope;
+      const geometry = { heads, kvHeads, headDim, rotaryDim, interleaved: false };
+      this.#builder.add({ op: 'rope', qkv, positions, table: 'ropeTable', ...geometry });
+    }
+    const caches = { kCache: this.#cache('k', layer), vCache: this.#cache('v', layer) };
+    this.#builder.add({ op: 'kvWrite', qkv, slotMapping, ...caches, ...this.#attention });
+    const out = this.#activation(`layers.${layer}.attention`, heads * headDim);
+    const { sequences, blockTables } = this.#state;
+    const shape = { ...this.#attention, scale: headDim ** -0.5, window: 0, softCap: 0 };
+    this.#builder.add({ op: 'pagedAttention', qkv, ...caches, sequences, blockTables, out, ...shape });
+    return out;
+  }
+
+  #mlp(name: string, x: TensorName): TensorName {
+    const { intermediateSize, activation } = this.#config;
+    if (!this.#style.gatedMlp) {
+      const up = this.#activation(`${name}.mlpUp`, intermediateSize);
+      this.#linear(`${name}.mlpUp`, { x, out: up, activation });
+      return up;
+    }
+    const gateUp = this.#activation(`${name}.mlpUp`, 2 * intermediateSize);
+    this.#linear(`${name}.mlpUp`, { x, out: gateUp });
+    const out = this.#activation(`${name}.mlpGated`, intermediateSize);
+    this.#builder.add({ op: 'gatedActivation', x: gateUp, out, activation });
+    return out;
+  }
+
+  #head(hidden: TensorName): void {
+    const { samples, logits } = this.#state;
+    const { hiddenSize } = this.#config;
+    let x = this.#activation('sampledHidden', hiddenSize, 'samples');
+    this.#builder.add({ op: 'gatherRows', x: hidden, samples, out: x });
+    if (this.#style.finalNorm) {
+      const normed = this.#activation('finalNorm', hiddenSize, 'samples');
+      this.#norm('finalNorm', x, normed);
+      x = normed;
+    }
+    if (this.#options.weights.has('projectOut.weight')) x = this.#project('projectOut', x, 'samples');
+    this.#linear(this.#options.weights.has('head.weight') ? 'head' : 'embed', { x, out: logits });
+  }
+
+  #project(name: string, x: TensorName, rows: 'tokens' | 'samples'): TensorName {
+    const out = this.#activation(name, this.#weight(`${name}.weight`).weight.shape[0]!, rows);
+    this.#linear(name, { x, out });
+    return out;
+  }
+
+  #lookUp(name: string, ids: TensorName, offset: number, out: TensorName): void {
+    for (const { tensor, firstRow } of this.#weight(name).parts) {
+      this.#builder.add({ op: 'embed', ids, table: tensor, out, offset, firstRow });
+    }
+  }
+
+  #linear(name: string, { x, out, residual, activation = 'none' }: LinearOptions): void {
+    const bias = this.#options.weights.get(`${name}.bias`);
+    this.#weight(`${name}.weight`).parts.forEach((part, index) => {
+      this.#builder.add({
+        op: 'linear',
+        x,
+        weight: part.tensor,
+        ...(bias === undefined ? {} : { bias: bias.parts[index]!.tensor }),
+        ...(residual === undefined ? {} : { residual }),
+        out,
+        activation,
+        outColumn: part.firstRow,
+      });
+    });
+  }
+
+  #norm(name: string, x: TensorName, out: TensorName): void {
+    const weight = `${name}.weight`;
+    const eps = this.#config.normEps;
+    if (this.#style.norm === 'rmsNorm') {
+      this.#builder.add({ op: 'rmsNorm', x, weight, out, eps });
+      return;
+    }
+    const bias = `${name}.bias`;
+    this.#builder.add({ op: 'layerNorm', x, weight, ...(this.#options.weights.has(bias) ? { bias } : {}), out, eps });
+  }
+
+  #cache(kind: 'k' | 'v', layer: number): TensorName {
+    const { numBlocks, blockSize, kvDtype } = this.#options;
+    const { numKvHeads, headDim } = this.#config;
+    return this.#builder.external(cacheName(kind, layer), kvDtype, [numBlocks, numKvHeads, blockSize, headDim]);
+  }
+
+  #activation(name: string, width: number, rows: 'tokens' | 'samples' = 'tokens'): TensorName {
+    return this.#builder.temporary(name, 'f32', [rows, width]);
+  }
+
+  #weight(name: string): PlacedWeight {
+    return this.#options.weights.get(name)!;
+  }
+}

@@ -1,0 +1,92 @@
+import type { StepSizes } from '@quire/core/contract';
+import { printProgram } from '@quire/core/program';
+import { describe, expect, it } from 'vitest';
+import {
+  architectureOf,
+  buildModelProgram,
+  planWeights,
+  supportedArchitectures,
+  widestActivation,
+} from '../../../packages/core/src/models/index.ts';
+import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
+import { llamaConfig, optConfig } from './configs.ts';
+
+const maxSizes: StepSizes = {
+  tokens: 24,
+  sequences: 4,
+  decodeSequences: 4,
+  samples: 4,
+  blocksPerSequence: 4,
+  maxQueryTokens: 24,
+  deltaSegments: 0,
+};
+const rowState = { maxRows: 4, maxBlocksPerSequence: 4, maxModelLen: 64, ringSlots: 8, maxBiasWords: 16 };
+
+function build(config: ModelConfig, maxTensorBytes = 1 << 27) {
+  const weights = planWeights(architectureOf(config).weights(config), () => config.dtype, maxTensorBytes);
+  return buildModelProgram(config, { maxSizes, rowState, weights, blockSize: 16, numBlocks: 9, kvDtype: 'f16' });
+}
+
+const variants: Record<string, ModelConfig> = {
+  'llama-tied': llamaConfig(),
+  'llama-head-and-biases': llamaConfig({ tieWordEmbeddings: false, attentionBias: true, mlpBias: true, headDim: 16 }),
+  'opt-pre-norm': optConfig(),
+  'opt-post-norm-projected': optConfig({
+    tieWordEmbeddings: false,
+    opt: { doLayerNormBefore: false, finalLayerNorm: false, wordEmbedProjDim: 16 },
+  }),
+  'opt-plain-norm': optConfig({ opt: { layerNormAffine: false } }),
+};
+
+describe('buildModelProgram', () => {
+  it('has a snapshot of every supported architecture', async () => {
+    expect(new Set(Object.values(variants).map(config => config.architecture))).toEqual(new Set(supportedArchitectures));
+    for (const [name, config] of Object.entries(variants)) {
+      await expect(printProgram(build(config))).toMatchFileSnapshot(`__snapshots__/${name}.txt`);
+    }
+  });
+
+  it('splits weights above the limit into row parts of one output', async () => {
+    const program = build(llamaConfig({ tieWordEmbeddings: false, attentionBias: true }), 64 * 32 * 2);
+    const head = program.ops.filter(op => op.op === 'linear' && op.out === 'logits');
+    expect(head).toMatchObject([
+      { weight: 'head.weight.part0', outColumn: 0 },
+      { weight: 'head.weight.part1', outColumn: 64 },
+    ]);
+    expect(program.ops.filter(op => op.op === 'embed')).toMatchObject([
+      { table: 'embed.weight.part0', firstRow: 0 },
+      { table: 'embed.weight.part1', firstRow: 64 },
+    ]);
+    expect(program.tensors['head.weight.part1']!.shape).toEqual([32, 32]);
+  });
+
+  it('splits a bias like the weight it follows', () => {
+    const program = build(llamaConfig({ attentionBias: true, headDim: 16 }), 100 * 32 * 2);
+    const qkv = program.ops.filter(op => op.op === 'linear' && op.out === 'layers.0.qkv');
+    expect(qkv).toMatchObject([
+      { weight: 'layers.0.qkv.weight.part0', bias: 'layers.0.qkv.bias.part0', outColumn: 0 },
+      { weight: 'layers.0.qkv.weight.part1', bias: 'layers.0.qkv.bias.part1', outColumn: 64 },
+    ]);
+  });
+
+  it('refuses a device that cannot bind one row', () => {
+    expect(() => build(llamaConfig(), 63)).toThrow(/A row of embed.weight takes 64 bytes.*at most 63 bytes/);
+  });
+
+  it('computes logits of sampled rows only', () => {
+    const { ops } = build(llamaConfig());
+    const gather = ops.findIndex(op => op.op === 'gatherRows');
+    expect(ops.slice(gather).map(op => op.op)).toEqual(['gatherRows', 'rmsNorm', 'linear']);
+  });
+});
+
+describe('widestActivation', () => {
+  it('is the widest temporary of a token', () => {
+    for (const config of Object.values(variants)) {
+      const widths = Object.values(build(config).tensors)
+        .filter(t => t.kind === 'temporary' && t.shape[0] === 'tokens')
+        .map(t => (t.shape[1] ?? 1) as number);
+      expect(widestActivation(config)).toBe(Math.max(...widths));
+    }
+  });
+});
