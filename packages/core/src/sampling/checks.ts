@@ -1,0 +1,129 @@
+import { InvalidRequestError } from '../errors.ts';
+import { show, suggestion, toCamelCase, toSnakeCase } from '../names.ts';
+import type { SamplingParams } from './sampling-params.ts';
+
+/** Checks of single parameters. Each throws InvalidRequestError whose `param` is vLLM's name of the field. */
+
+const NAMES: { readonly [K in keyof Required<SamplingParams>]: true } = {
+  n: true,
+  presencePenalty: true,
+  frequencyPenalty: true,
+  repetitionPenalty: true,
+  temperature: true,
+  topP: true,
+  topK: true,
+  minP: true,
+  seed: true,
+  maxTokens: true,
+  minTokens: true,
+  logprobs: true,
+  promptLogprobs: true,
+  stop: true,
+  stopTokenIds: true,
+  includeStopStrInOutput: true,
+  ignoreEos: true,
+  skipSpecialTokens: true,
+  detokenize: true,
+  logitBias: true,
+};
+
+/** Names of all sampling parameters, in camelCase. */
+export const samplingParamNames: readonly string[] = Object.keys(NAMES);
+
+/** The caller's object by camelCase names. Unknown names and names given twice are errors; undefined counts as absent. */
+export function readParams(input: unknown): Map<string, unknown> {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    throw new InvalidRequestError(`sampling_params must be an object, got ${show(input)}.`, 'sampling_params');
+  }
+  const given = new Map<string, unknown>();
+  for (const [spelled, value] of Object.entries(input)) {
+    const name = toCamelCase(spelled);
+    if (!Object.hasOwn(NAMES, name)) throw unknownParam(spelled);
+    if (given.has(name)) fail(name, `is given twice, also as "${spelled}"`);
+    if (value !== undefined) given.set(name, value);
+  }
+  return given;
+}
+
+function unknownParam(spelled: string): InvalidRequestError {
+  const known = spelled.includes('_') ? samplingParamNames.map(toSnakeCase) : samplingParamNames;
+  return new InvalidRequestError(`Unknown sampling parameter "${spelled}".${suggestion(spelled, known)}`, spelled);
+}
+
+/** Throws `<param> <what is wrong>.` */
+export function fail(name: string, problem: string): never {
+  const param = toSnakeCase(name);
+  throw new InvalidRequestError(`${param} ${problem}.`, param);
+}
+
+/** A finite number for which `inRange` holds; `range` completes "must be". */
+export function checkNumber(name: string, value: unknown, range: string, inRange: (value: number) => boolean): number {
+  if (typeof value !== 'number' || Number.isNaN(value)) return fail(name, `must be a number, got ${show(value)}`);
+  if (!Number.isFinite(value)) return fail(name, `must be a finite number, got ${value}`);
+  return inRange(value) ? value : fail(name, `must be ${range}, got ${value}`);
+}
+
+export function checkInteger(name: string, value: unknown, range: string, inRange: (value: number) => boolean): number {
+  if (!Number.isInteger(value)) return fail(name, `must be an integer, got ${show(value)}`);
+  return inRange(value as number) ? (value as number) : fail(name, `must be ${range}, got ${value}`);
+}
+
+export function checkBoolean(name: string, value: unknown): boolean {
+  return typeof value === 'boolean' ? value : fail(name, `must be true or false, got ${show(value)}`);
+}
+
+/** The unsigned 64-bit pattern of a signed 64-bit seed; null for null and -1, which vLLM reads as "none". */
+export function checkSeed(value: unknown): bigint | null {
+  if (value === null || value === -1 || value === -1n) return null;
+  if (typeof value !== 'bigint' && !Number.isInteger(value)) fail('seed', `must be an integer, got ${show(value)}`);
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) {
+    fail('seed', `must be a bigint when it is above 2^53, got the number ${value}`);
+  }
+  const seed = BigInt(value as number | bigint);
+  if (seed !== BigInt.asIntN(64, seed)) fail('seed', `must be in [-2^63, 2^63 - 1], got ${seed}`);
+  return BigInt.asUintN(64, seed);
+}
+
+export function checkStop(value: unknown): readonly string[] {
+  if (value === null) return [];
+  const stop = Array.isArray(value) ? value : [value];
+  for (const text of stop) {
+    if (typeof text !== 'string') fail('stop', `must be a string or a list of strings, got ${show(text)}`);
+    if (text === '') fail('stop', 'cannot contain an empty string');
+  }
+  return [...new Set(stop as string[])];
+}
+
+export function checkStopTokenIds(value: unknown, vocabSize: number): ReadonlySet<number> {
+  if (value === null) return new Set();
+  if (!Array.isArray(value)) return fail('stopTokenIds', `must be a list of token ids, got ${show(value)}`);
+  const bad = value.find(id => !isTokenId(id, vocabSize));
+  if (bad !== undefined) fail('stopTokenIds', `must contain only token ids in [0, ${vocabSize}), got ${show(bad)}`);
+  return new Set(value as number[]);
+}
+
+export function checkLogitBias(value: unknown, vocabSize: number): readonly (readonly [number, number])[] {
+  if (value === null) return [];
+  if (typeof value !== 'object' || Array.isArray(value)) {
+    return fail('logitBias', `must map token ids to numbers, got ${show(value)}`);
+  }
+  const entries = Object.entries(value as object);
+  const strange = entries.filter(([key]) => !/^\d{1,10}$/.test(key) || !isTokenId(Number(key), vocabSize));
+  if (strange.length > 0) {
+    const listed = strange.slice(0, 8).map(([key]) => show(key));
+    fail('logitBias', `must have token ids in [0, ${vocabSize}) as keys, got ${listed.join(', ')}`);
+  }
+  return entries.map(([key, bias]) => [Number(key), clampBias(bias, key)] as const);
+}
+
+function clampBias(bias: unknown, key: string): number {
+  if (typeof bias !== 'number' || Number.isNaN(bias)) {
+    return fail('logitBias', `must have numbers as values, got ${show(bias)} for token ${key}`);
+  }
+  return Math.max(-100, Math.min(100, bias));
+}
+
+/** Ids are checked against the width of the logits, not the length of the tokenizer. */
+export function isTokenId(value: unknown, vocabSize: number): boolean {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocabSize;
+}
