@@ -201,7 +201,8 @@ export interface OpCatalogue {
    * sequence its record. Sequence i is live iff numComputed + queryLen <= min(numTokens, blockCredit) and it would not sample
    * beyond its limit (sampleCount > 0, numComputed + queryLen = numTokens, numTokens >= tokenLimit). Tokens of spent sequences
    * and padding (token index >= header.numTokens) get id 0, position 0, slot NONE. Sequence records beyond header.numSequences get
-   * contextLen 0, queryLen 0, sampleCount 0. Adds 1 to header.stepCounter.
+   * contextLen 0, queryLen 0, sampleCount 0 (all words 0); the record of a spent sequence has contextLen 0 and its other words as
+   * those of a live one. Adds 1 to header.stepCounter.
    * slot = blockTable[position / blockSize] * blockSize + position % blockSize.
    */
   prepareInputs: {
@@ -244,7 +245,10 @@ export interface OpCatalogue {
    * are left as they are. Row parts of a table above the device's limits are several embed ops on one `out`.
    */
   embed: { ids: TensorName; table: TensorName; out: TensorName; offset: number; firstRow: number };
-  /** With residual: sum = x + residual (rounded to its dtype), out = rmsNorm(sum) * weight; `sum` may be `residual` itself. */
+  /**
+   * With residual: sum = x + residual (rounded to its dtype), out = rmsNorm(sum) * weight; `sum` may be `residual` itself.
+   * residual and sum come together or not at all.
+   */
   rmsNorm: { x: TensorName; weight: TensorName; out: TensorName; eps: number; residual?: TensorName; sum?: TensorName };
   layerNorm: { x: TensorName; weight: TensorName; bias?: TensorName; out: TensorName; eps: number };
   /**
@@ -319,14 +323,20 @@ export interface OpCatalogue {
   /**
    * thresholds f32 [samples]: the smallest logit that survives min-p, then top-k, then top-p of the row, on
    * temperature-scaled probabilities. Logits equal to the threshold survive, so ties are kept; at least one survives.
-   * Greedy rows and samples with a target get -infinity's stand-in, -MAX_F32. Top-p: radix select over the ordered bits of
-   * the logits, mass in fixed point (units of 2^-31 of the surviving mass), so the result does not depend on order.
+   * Greedy rows, rows with no active filter (topK 0 or >= the vocabulary, topP >= 1, minP 0), samples with a target or
+   * without a row, and rows with NaN or +infinity get NO_THRESHOLD.
+   * With z = (logit - max) / temperature: min-p keeps exp(z) >= minP; top-k keeps logits >= the k-th largest; logits at or
+   * below MASKED_LOGIT survive only when there is nothing else. Top-p, over the survivors of these with Z the sum of their
+   * exp(z): integer masses m = floor(exp(z) / Z * 2^31), and the threshold is the largest logit t such that the sum of m over
+   * logits >= t reaches topP * the sum of all m. A radix select over the ordered bits of the logits finds it, and integer
+   * sums do not depend on order.
    */
   filterLogits: { logits: TensorName; samples: TensorName; rows: TensorName; thresholds: TensorName };
   /**
    * sampled u32 [samples, 2] = (token id, flags). Greedy rows: argmax, ties to the lowest id. Others: argmax over surviving
-   * logits of logit / temperature + gumbel(row seed, position, token id). Samples with a target return it. flags: SAMPLE_LIVE
-   * unless the row is NONE, SAMPLE_FINITE when no logit of the row is NaN or infinite.
+   * logits of logit / temperature + gumbel(row seed, position, token id). Samples with a target return it; a sample without a
+   * row gives (NONE, 0). flags: SAMPLE_LIVE, and SAMPLE_FINITE when no logit of the row is NaN or infinite (if not, the id of a
+   * sample without a target is any id of the vocabulary).
    * gumbel: Philox 4x32-10 (Salmon et al. 2011), key (seedLow, seedHigh), counter (id >> 2, position, 0, 0), word id & 3 as w;
    * u = min((w + 0.5) 2^-32, 1 - 2^-24); e = u < 2^-10 ? u (1 + u (1/2 + u/3)) : -log(1 - u); gumbel = -log(e).
    */
@@ -342,7 +352,7 @@ export interface OpCatalogue {
   /**
    * Log-softmax of each sample's logits: logprobs f32 [samples, 1 + topN] = chosen token, then the topN largest in order
    * (ties to the lowest id); logprobIds u32 [samples, 2 + topN] = chosen id, its rank (1 + number of strictly greater
-   * logits), then the ids of the topN.
+   * logits), then the ids of the topN. A sample without a row gets zeros in both.
    */
   logProbs: {
     logits: TensorName;

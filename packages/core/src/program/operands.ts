@@ -21,11 +21,12 @@ export interface Operand {
   readonly inPlaceOf?: string;
 }
 
-const read = (role: Role): Operand => ({ role, access: 'read' });
-const write = (role: Role, inPlaceOf?: string): Operand =>
-  inPlaceOf === undefined ? { role, access: 'write' } : { role, access: 'write', inPlaceOf };
-const update = (role: Role): Operand => ({ role, access: 'update' });
-const optional = (operand: Operand): Operand => ({ ...operand, optional: true });
+const read = <R extends Role>(role: R) => ({ role, access: 'read' }) as const;
+const write = <R extends Role>(role: R) => ({ role, access: 'write' }) as const;
+const update = <R extends Role>(role: R) => ({ role, access: 'update' }) as const;
+/** A written tensor that may be the one of a field that the op reads. */
+const writeOver = <R extends Role>(role: R, inPlaceOf: string) => ({ role, access: 'write', inPlaceOf }) as const;
+const optional = <O extends Operand>(operand: O) => ({ ...operand, optional: true }) as const;
 
 const stateOperands = { rows: read('u32'), tokenIds: read('u32') };
 const cacheOperands = { kCache: write('kv'), vCache: write('kv') };
@@ -69,7 +70,7 @@ export const operandTable = {
     x: read('activation'),
     weight: read('weight'),
     residual: optional(read('activation')),
-    sum: optional(write('activation', 'residual')),
+    sum: optional(writeOver('activation', 'residual')),
     out: write('activation'),
   },
   layerNorm: {
@@ -83,7 +84,7 @@ export const operandTable = {
     weight: read('weight'),
     bias: optional(read('weight')),
     residual: optional(read('activation')),
-    out: write('activation', 'residual'),
+    out: writeOver('activation', 'residual'),
   },
   rope: { qkv: update('activation'), positions: read('u32'), table: read('f32') },
   kvWrite: { qkv: read('activation'), slotMapping: read('u32'), ...cacheOperands },
@@ -96,17 +97,17 @@ export const operandTable = {
     out: write('activation'),
   },
   gatedActivation: { x: read('activation'), out: write('activation') },
-  add: { a: read('activation'), b: read('activation'), out: write('activation', 'a') },
+  add: { a: read('activation'), b: read('activation'), out: writeOver('activation', 'a') },
   gatherRows: { x: read('activation'), samples: read('u32'), out: write('activation') },
   copyBlocks: { kCache: update('kv'), vCache: update('kv'), pairs: read('u32') },
   zeroBlocks: { ...cacheOperands, blocks: read('u32') },
-  penalties: { logits: read('f32'), samples: read('u32'), ...stateOperands, out: write('f32', 'logits') },
+  penalties: { logits: read('f32'), samples: read('u32'), ...stateOperands, out: writeOver('f32', 'logits') },
   biasLogits: {
     logits: read('f32'),
     samples: read('u32'),
     rows: read('u32'),
     biases: read('u32'),
-    out: write('f32', 'logits'),
+    out: writeOver('f32', 'logits'),
   },
   filterLogits: { logits: read('f32'), samples: read('u32'), rows: read('u32'), thresholds: write('f32') },
   sample: {

@@ -7,7 +7,7 @@ import {
   type StepSizes,
   type TensorName,
 } from '../contract/contract.ts';
-import { type OpTensor, operandTable, opTensors } from './operands.ts';
+import { type Operand, type OpTensor, operandTable, opTensors } from './operands.ts';
 import { ProgramError, type ProgramErrorDetails } from './program-error.ts';
 import { type Pattern, type Rule, type RuleContext, rules, type Variable } from './rules.ts';
 import { formatShape, sizeNames } from './shapes.ts';
@@ -129,7 +129,7 @@ class OpCheck implements RuleContext {
 
   #checkPresence(): void {
     const present = new Set(this.tensors.map(tensor => tensor.field));
-    const operands: Readonly<Record<string, { optional?: true }>> = operandTable[this.#op.op];
+    const operands: Readonly<Record<string, Operand>> = operandTable[this.#op.op];
     for (const [field, operand] of Object.entries(operands)) {
       if (present.has(field) || operand.optional) continue;
       this.#fail({ tensor: field, found: 'no tensor', expected: 'the name of a tensor' });
@@ -170,6 +170,7 @@ class OpCheck implements RuleContext {
         if (found !== role) this.#fail({ tensor: describe(tensor), found: `dtype ${found}`, expected: role });
         continue;
       }
+      this.#checkBound(tensor);
       if (found === 'u32') this.#fail({ tensor: describe(tensor), found: 'dtype u32', expected: 'f32, f16 or bf16' });
       const group = this.#dtypeGroup(tensor);
       const peer = first.get(group) ?? tensor;
@@ -183,6 +184,12 @@ class OpCheck implements RuleContext {
       });
     }
     if (this.#op.op === 'linear') this.#checkLinearOutput(this.#op.x, this.#op.out);
+  }
+
+  /** Weights and caches are the caller's, so that a backend may repack the one and move the other. */
+  #checkBound(tensor: OpTensor): void {
+    if (tensor.operand.role === 'activation' || this.#program.tensors[tensor.name]!.kind === 'external') return;
+    this.#fail({ tensor: describe(tensor), found: 'a temporary', expected: 'an external tensor' });
   }
 
   /** linear may widen: its output and residual have the dtype of x, or f32. */
