@@ -1,0 +1,32 @@
+/** The fields that every chunk of one stream repeats. */
+export interface ChunkHead {
+  id: string;
+  object: 'chat.completion.chunk' | 'text_completion';
+  created: number;
+  model: string;
+}
+
+/** Makes the events of one stream. What all chunks share is text made once; only the choice is serialised per chunk. */
+export class ChunkWriter {
+  readonly #prefix: string;
+  readonly #suffix: string;
+
+  /** includeUsage: chunks without usage say `"usage":null`, as OpenAI's do. */
+  constructor(head: ChunkHead, includeUsage: boolean) {
+    const { id, object, created, model } = head;
+    this.#prefix = `data: ${JSON.stringify({ id, object, created, model }).slice(0, -1)},"choices":[`;
+    this.#suffix = includeUsage ? '],"usage":null}\n\n' : ']}\n\n';
+  }
+
+  /** One event with one choice, given as JSON. */
+  chunk(choice: string, usage: unknown): string {
+    return usage === null
+      ? this.#prefix + choice + this.#suffix
+      : `${this.#prefix}${choice}],"usage":${JSON.stringify(usage)}}\n\n`;
+  }
+
+  /** The event after the last choice. */
+  usage(usage: unknown): string {
+    return this.chunk('', usage);
+  }
+}
