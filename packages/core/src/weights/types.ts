@@ -11,15 +11,35 @@ export interface ModelSource {
   list(): Promise<string[]>;
   /** Size in bytes, or null when the file does not exist. */
   size(file: string): Promise<number | null>;
-  /** Bytes [start, end) of the file; throws ModelFormatError (IO_ERROR) when fewer are there. */
-  read(file: string, start: number, end: number): Promise<Uint8Array>;
+  /**
+   * Bytes [start, end) of the file; throws ModelFormatError (IO_ERROR) when fewer are there. With `into`, which has room for
+   * them, an implementation may write them there and return that part of it; the caller must use what is returned.
+   */
+  read(file: string, start: number, end: number, into?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }
+
+/** Element types that a checkpoint may hold. Only those of `DType` can be weights on a device. */
+export type CheckpointDType = DType | 'i64' | 'i32' | 'u8' | 'i8' | 'bool' | 'f64';
+
+/** Bytes of one element. */
+export const checkpointDTypeBytes: Readonly<Record<CheckpointDType, number>> = {
+  f64: 8,
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  i64: 8,
+  i32: 4,
+  i8: 1,
+  u32: 4,
+  u8: 1,
+  bool: 1,
+};
 
 /** A tensor of a checkpoint: where its bytes lie. Bytes are little-endian and contiguous in row-major order. */
 export interface CheckpointTensor {
   readonly name: string;
-  readonly dtype: DType | 'i64' | 'i32' | 'u8' | 'i8' | 'bool' | 'f64';
+  readonly dtype: CheckpointDType;
   readonly shape: readonly number[];
   readonly file: string;
   /** Byte range in the file. */
@@ -30,6 +50,8 @@ export interface CheckpointTensor {
 /** All tensors of a checkpoint by name, over one or many files of any supported format. */
 export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, CheckpointTensor>;
+  /** Sentences on what is odd and does no harm. */
+  readonly notices?: readonly string[];
   /** Streams a tensor's bytes in chunks of at most `chunkBytes` (default 4 MiB). */
   stream(tensor: CheckpointTensor, chunkBytes?: number): AsyncIterable<Uint8Array>;
 }

@@ -1,0 +1,12 @@
+export { openCheckpoint } from './checkpoint.ts';
+export { isPlainFileName, shortRead } from './file-name.ts';
+export { type JsonCodes, readJsonObject } from './json-file.ts';
+export { JsonFloat, type JsonValue, showJson } from './json-tree.ts';
+export { MemorySource } from './memory-source.ts';
+export {
+  type Checkpoint,
+  type CheckpointDType,
+  type CheckpointTensor,
+  checkpointDTypeBytes,
+  type ModelSource,
+} from './types.ts';
