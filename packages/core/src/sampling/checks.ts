@@ -108,7 +108,7 @@ export function checkLogitBias(value: unknown, vocabSize: number): readonly (rea
     return fail('logitBias', `must map token ids to numbers, got ${show(value)}`);
   }
   const entries = Object.entries(value as object);
-  const strange = entries.filter(([key]) => !/^\d{1,10}$/.test(key) || !isTokenId(Number(key), vocabSize));
+  const strange = entries.filter(([key]) => !/^(0|[1-9]\d{0,9})$/.test(key) || !isTokenId(Number(key), vocabSize));
   if (strange.length > 0) {
     const listed = strange.slice(0, 8).map(([key]) => show(key));
     fail('logitBias', `must have token ids in [0, ${vocabSize}) as keys, got ${listed.join(', ')}`);

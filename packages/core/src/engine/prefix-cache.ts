@@ -1,0 +1,174 @@
+/** Hash of one block's tokens and of the prefix before it, as u32. */
+export type BlockHash = (prefix: number, tokens: Uint32Array, start: number, length: number) => number;
+
+/** The empty prefix without a salt. */
+export const ROOT_PREFIX = 0;
+
+const NO_BLOCK = 0;
+
+/**
+ * Full KV blocks by their content: which block holds the keys and values of these tokens after that prefix.
+ *
+ * A prefix is a number that stands for one sequence of full blocks under one salt: equal numbers mean equal tokens from the
+ * first on. It is given when a block is added and never given again. A lookup finds candidates by hash, then compares prefix
+ * and tokens, so that a hit is exact whatever the hash does. Several blocks may hold the same content; they share a prefix.
+ */
+export class PrefixCache {
+  readonly #blockSize: number;
+  readonly #hash: BlockHash;
+  readonly #mask: number;
+  /** Chains of blocks of equal masked hash, ended by the null block. */
+  readonly #heads: Int32Array;
+  readonly #next: Int32Array;
+  readonly #bucket: Int32Array;
+  readonly #tokens: Uint32Array;
+  readonly #parent: Float64Array;
+  /** The prefix that ends with this block; 0 for blocks that are not cached. */
+  readonly #prefix: Float64Array;
+  readonly #saltPrefixes = new Map<string, number>();
+  /** By root prefix of a salt: its name, and how many cached blocks follow it directly. */
+  readonly #saltUses = new Map<number, { salt: string; blocks: number }>();
+  #lastPrefix = ROOT_PREFIX;
+  #size = 0;
+
+  constructor(numBlocks: number, blockSize: number, hash: BlockHash = seededHash(Math.floor(Math.random() * 2 ** 32))) {
+    this.#blockSize = blockSize;
+    this.#hash = hash;
+    const buckets = 2 ** Math.ceil(Math.log2(Math.max(2, numBlocks)));
+    this.#mask = buckets - 1;
+    this.#heads = new Int32Array(buckets);
+    this.#next = new Int32Array(numBlocks);
+    this.#bucket = new Int32Array(numBlocks);
+    this.#tokens = new Uint32Array(numBlocks * blockSize);
+    this.#parent = new Float64Array(numBlocks);
+    this.#prefix = new Float64Array(numBlocks);
+  }
+
+  /** Cached blocks. */
+  get size(): number {
+    return this.#size;
+  }
+
+  has(block: number): boolean {
+    return this.#prefix[block] !== 0;
+  }
+
+  /** The prefix that ends with a cached block. */
+  prefixOf(block: number): number {
+    return this.#prefix[block]!;
+  }
+
+  /** The empty prefix under a salt. Prompts under different salts never share blocks. */
+  rootOf(salt: string): number {
+    if (salt === '') return ROOT_PREFIX;
+    let root = this.#saltPrefixes.get(salt);
+    if (root === undefined) {
+      root = ++this.#lastPrefix;
+      this.#saltPrefixes.set(salt, root);
+      this.#saltUses.set(root, { salt, blocks: 0 });
+    }
+    return root;
+  }
+
+  /** Forgets a salt that no cached block follows, so that salts do not pile up. */
+  releaseRoot(root: number): void {
+    const use = this.#saltUses.get(root);
+    if (use === undefined || use.blocks > 0) return;
+    this.#saltUses.delete(root);
+    this.#saltPrefixes.delete(use.salt);
+  }
+
+  /** A block that holds tokens[start, start + blockSize) after `prefix`, or 0. */
+  find(prefix: number, tokens: Uint32Array, start: number): number {
+    const bucket = this.#hash(prefix, tokens, start, this.#blockSize) & this.#mask;
+    return this.#findIn(bucket, prefix, tokens, start);
+  }
+
+  /** Makes a full block findable. Returns the prefix that ends with it. */
+  add(block: number, prefix: number, tokens: Uint32Array, start: number): number {
+    if (this.has(block)) throw new Error(`PrefixCache: block ${block} is cached already.`);
+    const bucket = this.#hash(prefix, tokens, start, this.#blockSize) & this.#mask;
+    const twin = this.#findIn(bucket, prefix, tokens, start);
+    this.#tokens.set(tokens.subarray(start, start + this.#blockSize), block * this.#blockSize);
+    this.#parent[block] = prefix;
+    this.#prefix[block] = twin === NO_BLOCK ? ++this.#lastPrefix : this.#prefix[twin]!;
+    this.#bucket[block] = bucket;
+    this.#next[block] = this.#heads[bucket]!;
+    this.#heads[bucket] = block;
+    this.#size++;
+    this.#countUse(prefix, 1);
+    return this.#prefix[block]!;
+  }
+
+  remove(block: number): void {
+    if (!this.has(block)) throw new Error(`PrefixCache: block ${block} is not cached.`);
+    const bucket = this.#bucket[block]!;
+    if (this.#heads[bucket] === block) this.#heads[bucket] = this.#next[block]!;
+    else this.#next[this.#before(bucket, block)] = this.#next[block]!;
+    this.#next[block] = NO_BLOCK;
+    this.#prefix[block] = 0;
+    this.#size--;
+    this.#countUse(this.#parent[block]!, -1);
+  }
+
+  /** Forgets every block. Prefixes given before stay unique. */
+  clear(): void {
+    this.#heads.fill(NO_BLOCK);
+    this.#next.fill(NO_BLOCK);
+    this.#prefix.fill(0);
+    this.#saltPrefixes.clear();
+    this.#saltUses.clear();
+    this.#size = 0;
+  }
+
+  /** The tokens that a cached block was added with. */
+  tokensOf(block: number): Uint32Array {
+    return this.#tokens.subarray(block * this.#blockSize, (block + 1) * this.#blockSize);
+  }
+
+  #before(bucket: number, block: number): number {
+    let before = this.#heads[bucket]!;
+    while (this.#next[before] !== block) before = this.#next[before]!;
+    return before;
+  }
+
+  #findIn(bucket: number, prefix: number, tokens: Uint32Array, start: number): number {
+    for (let block = this.#heads[bucket]!; block !== NO_BLOCK; block = this.#next[block]!) {
+      if (this.#parent[block] === prefix && this.#holds(block, tokens, start)) return block;
+    }
+    return NO_BLOCK;
+  }
+
+  #holds(block: number, tokens: Uint32Array, start: number): boolean {
+    const base = block * this.#blockSize;
+    for (let i = 0; i < this.#blockSize; i++) {
+      if (this.#tokens[base + i] !== tokens[start + i]) return false;
+    }
+    return true;
+  }
+
+  #countUse(prefix: number, change: number): void {
+    const use = this.#saltUses.get(prefix);
+    if (use === undefined) return;
+    use.blocks += change;
+    this.releaseRoot(prefix);
+  }
+}
+
+/**
+ * Multiply-xorshift over the prefix and the tokens, under a seed that callers cannot know, so that nobody can fill one bucket
+ * on purpose. It only spreads blocks over buckets: equality is checked on tokens.
+ */
+export function seededHash(seed: number): BlockHash {
+  return (prefix, tokens, start, length) => {
+    let h = mix(seed, prefix >>> 0);
+    h = mix(h, (prefix / 0x1_0000_0000) >>> 0);
+    for (let i = 0; i < length; i++) h = mix(h, tokens[start + i]!);
+    return (h ^ (h >>> 16)) >>> 0;
+  };
+}
+
+function mix(h: number, word: number): number {
+  const product = Math.imul(h ^ word, 0x85ebca6b);
+  return Math.imul(product ^ (product >>> 13), 0xc2b2ae35) + word;
+}
