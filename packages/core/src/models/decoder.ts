@@ -35,7 +35,7 @@ export function cacheName(kind: 'k' | 'v', layer: number): TensorName {
 /** Elements of the widest temporary of a token: bounds the tokens of a step on devices with small tensors. */
 export function widestActivation(config: ModelConfig): number {
   const mlp = architectureOf(config).style(config).gatedMlp ? 2 * config.intermediateSize : config.intermediateSize;
-  return Math.max(config.hiddenSize, qkvWidth(config), config.numHeads * config.headDim, mlp);
+  return Math.max(config.hiddenSize, config.opt?.wordEmbedProjDim ?? 0, qkvWidth(config), mlp);
 }
 
 function qkvWidth(config: ModelConfig): number {

@@ -23,15 +23,23 @@ type PartStream = (placed: PlacedWeight, part: WeightPart) => AsyncIterable<Uint
 
 /**
  * Brings a model's weights to the device, chunk by chunk: the host never holds more than a few chunks. Weights keep the
- * checkpoint's dtype where the device offers it and are converted on the way where not. Throws ModelFormatError before
+ * checkpoint's dtype (or take the one asked for) where the device offers it, and become f32 on the way where not. Throws ModelFormatError before
  * anything is uploaded when the checkpoint does not fit the configuration.
  */
-export async function loadWeights(device: Device, config: ModelConfig, supply: WeightSupply): Promise<LoadedWeights> {
+export async function loadWeights(
+  device: Device,
+  config: ModelConfig,
+  supply: WeightSupply,
+  dtype: DType | 'auto' = 'auto',
+): Promise<LoadedWeights> {
   const weights = architectureOf(config).weights(config);
   const map = 'checkpoint' in supply ? mapWeights(config, supply.checkpoint) : null;
   const layout = planWeights(
     weights,
-    weight => storedDType(weight, weights, map, config, device),
+    weight => {
+      const stored = dtype === 'auto' ? storedDTypes(weight, weights, map, config) : [dtype];
+      return chooseDType(stored, candidate => offersWeight(device, weight.ops, candidate));
+    },
     device.info.limits.maxTensorBytes,
   );
   const stream: PartStream =
@@ -42,23 +50,20 @@ export async function loadWeights(device: Device, config: ModelConfig, supply: W
 }
 
 /** Whether a device offers a dtype for the weights of all these ops. */
-export function offersWeight(device: Device, ops: ModelWeight['ops'], dtype: DType): boolean {
+function offersWeight(device: Device, ops: ModelWeight['ops'], dtype: DType): boolean {
   return ops.every(op => {
     const entry = device.info.dtypes[op];
     return !('unsupported' in entry) && (entry.weights?.includes(dtype) ?? false);
   });
 }
 
-function storedDType(
+function storedDTypes(
   weight: ModelWeight,
   weights: readonly ModelWeight[],
   map: WeightMap | null,
   config: ModelConfig,
-  device: Device,
-): DType {
-  const sources = dtypeSources(weight, weights);
-  const stored = sources.map(source => map?.get(source.name)!.dtype ?? config.dtype);
-  return chooseDType(stored, dtype => offersWeight(device, weight.ops, dtype));
+): string[] {
+  return dtypeSources(weight, weights).map(source => map?.get(source.name)!.dtype ?? config.dtype);
 }
 
 async function upload(device: Device, layout: WeightLayout, stream: PartStream): Promise<LoadedWeights> {

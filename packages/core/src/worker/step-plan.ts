@@ -1,0 +1,125 @@
+import type { StepSizes } from '../contract/contract.ts';
+import { roundTopN, type SamplingClass, samplingClassName } from './sampling-programs.ts';
+import type { RowSampling, SchedulerOutput } from './types.ts';
+
+/** What a step needs besides its row deltas. */
+export interface StepPlan {
+  readonly sampling: SamplingClass;
+  readonly samplingName: string;
+  readonly sizes: StepSizes;
+  readonly times: number;
+  readonly rows: Int32Array;
+  /** 1 where the sequence samples a new token, 0 where it only fills the cache or scores its prompt. */
+  readonly samplesToken: Uint8Array;
+  readonly sampleStarts: Int32Array;
+}
+
+const RANDOM = 1;
+const BIASES = 2;
+const PENALTIES = 4;
+
+/** Keeps what the host must know of each row to choose programs and sizes of a step. Steps are planned in submit order. */
+export class StepPlanner {
+  readonly #maxLogprobs: number;
+  readonly #flags: Uint8Array;
+  readonly #logprobs: Int32Array;
+  /** Tokens of the row known when it was taken, and tokens computed if no step was spent: sampling starts where they meet. */
+  readonly #knownTokens: Int32Array;
+  readonly #numComputed: Int32Array;
+  readonly #grantedBlocks: Int32Array;
+
+  constructor(maxRows: number, maxLogprobs: number) {
+    this.#maxLogprobs = maxLogprobs;
+    this.#flags = new Uint8Array(maxRows);
+    this.#logprobs = new Int32Array(maxRows);
+    this.#knownTokens = new Int32Array(maxRows);
+    this.#numComputed = new Int32Array(maxRows);
+    this.#grantedBlocks = new Int32Array(maxRows);
+  }
+
+  plan(step: SchedulerOutput): StepPlan {
+    this.#takeRows(step);
+    const samplesToken = this.#advance(step);
+    const sampling = this.#samplingClass(step);
+    const { sizes, sampleStarts } = this.#measure(step);
+    return {
+      sampling,
+      samplingName: samplingClassName(sampling),
+      sizes,
+      times: step.times,
+      rows: step.rows.slice(0, step.numSequences),
+      samplesToken,
+      sampleStarts,
+    };
+  }
+
+  #takeRows({ newRows, grants }: SchedulerOutput): void {
+    for (const { row, tokenIds, numComputed, sampling, logprobs } of newRows) {
+      this.#flags[row] = samplingFlags(sampling);
+      this.#logprobs[row] = logprobs ?? -1;
+      this.#knownTokens[row] = tokenIds.length;
+      this.#numComputed[row] = numComputed;
+      this.#grantedBlocks[row] = 0;
+    }
+    for (const { row, start, blocks } of grants) this.#grantedBlocks[row] = start + blocks.length;
+  }
+
+  #advance(step: SchedulerOutput): Uint8Array {
+    const samplesToken = new Uint8Array(step.numSequences);
+    for (let i = 0; i < step.numSequences; i++) {
+      const row = step.rows[i]!;
+      const computed = this.#numComputed[row]! + step.queryLens[i]!;
+      if (step.sampleCounts[i]! > 0 && computed >= this.#knownTokens[row]!) samplesToken[i] = 1;
+      this.#numComputed[row] = computed + (step.times - 1) * step.queryLens[i]!;
+    }
+    return samplesToken;
+  }
+
+  #samplingClass(step: SchedulerOutput): SamplingClass {
+    let flags = 0;
+    let wanted = -1;
+    for (let i = 0; i < step.numSequences; i++) {
+      if (step.sampleCounts[i] === 0) continue;
+      const row = step.rows[i]!;
+      flags |= this.#flags[row]!;
+      wanted = Math.max(wanted, this.#logprobs[row]!, step.promptLogprobs[i]!);
+    }
+    return {
+      random: (flags & RANDOM) !== 0,
+      biases: (flags & BIASES) !== 0,
+      penalties: (flags & PENALTIES) !== 0,
+      topN: wanted < 0 ? null : roundTopN(wanted, this.#maxLogprobs),
+    };
+  }
+
+  #measure(step: SchedulerOutput): { sizes: StepSizes; sampleStarts: Int32Array } {
+    const sampleStarts = new Int32Array(step.numSequences);
+    let tokens = 0;
+    let samples = 0;
+    let maxQueryTokens = 0;
+    let blocksPerSequence = 0;
+    for (let i = 0; i < step.numSequences; i++) {
+      sampleStarts[i] = samples;
+      tokens += step.queryLens[i]!;
+      samples += step.sampleCounts[i]!;
+      maxQueryTokens = Math.max(maxQueryTokens, step.queryLens[i]!);
+      blocksPerSequence = Math.max(blocksPerSequence, this.#grantedBlocks[step.rows[i]!]!);
+    }
+    const sizes = {
+      tokens,
+      sequences: step.numSequences,
+      decodeSequences: step.numDecodeSequences,
+      samples,
+      blocksPerSequence,
+      maxQueryTokens,
+      deltaSegments: 0,
+    };
+    return { sizes, sampleStarts };
+  }
+}
+
+function samplingFlags(s: RowSampling): number {
+  const biases = s.logitBias.length > 0 || (s.minTokens > 0 && s.stopTokenIds.length > 0);
+  const penalties = s.presencePenalty !== 0 || s.frequencyPenalty !== 0 || s.repetitionPenalty !== 1;
+  return (s.temperature > 0 ? RANDOM : 0) | (biases ? BIASES : 0) | (penalties ? PENALTIES : 0);
+}

@@ -1,0 +1,112 @@
+import type { Device, DType } from '../contract/contract.ts';
+import { ConfigError } from '../errors.ts';
+import type { ModelConfig } from '../models/config.ts';
+import { widestActivation } from '../models/index.ts';
+import type { KvBudget } from './kv-cache-size.ts';
+
+/** What the worker needs to know of the engine's configuration; EngineConfig has all of it. null: decided here. */
+export interface WorkerConfig {
+  /** Dtype of the weights; auto: the checkpoint's. Activations are f32. */
+  readonly dtype: 'auto' | 'f32' | 'f16' | 'bf16';
+  readonly seed: bigint;
+  readonly maxModelLen: number | null;
+  readonly blockSize: number;
+  readonly maxNumSeqs: number;
+  readonly maxNumBatchedTokens: number;
+  readonly kvCacheDtype: 'auto' | 'f32' | 'f16';
+  readonly kvCacheMemoryBytes: number | null;
+  /** Usable KV blocks: the null block is not counted. */
+  readonly numGpuBlocksOverride: number | null;
+  /** -1: as many as the vocabulary holds. */
+  readonly maxLogprobs: number;
+  readonly runAhead: number;
+  readonly numSchedulerSteps: number;
+  /** Share of the device's memory that the engine may fill, weights and cache together. Default 0.9. */
+  readonly gpuMemoryUtilization?: number;
+}
+
+const SOFTWARE_CAP_BYTES = 256 * 2 ** 20;
+const HARDWARE_CAP_BYTES = 2 ** 30;
+const DEFAULT_UTILIZATION = 0.9;
+
+/** Words of a row's bias list: OpenAI's 300 logit biases and a generous number of stop ids. */
+export const MAX_BIAS_WORDS = 1024;
+
+/** Longest request to plan for, and whether it may be shortened to fit the cache. */
+export function wantedModelLen(config: WorkerConfig, model: ModelConfig): { length: number; fit: boolean } {
+  if (config.maxModelLen === null) return { length: model.maxPositionEmbeddings, fit: true };
+  const scaling = model.rope?.scaling;
+  const stretch = scaling?.type === 'linear' || scaling?.type === 'dynamic' ? scaling.factor : 1;
+  const longest = Math.floor(model.maxPositionEmbeddings * stretch);
+  if (config.maxModelLen <= longest) return { length: config.maxModelLen, fit: false };
+  throw new ConfigError(
+    `maxModelLen is ${config.maxModelLen}, but the model knows ${longest} positions. Lower it to at most ${longest}.`,
+    'maxModelLen',
+  );
+}
+
+/**
+ * Dtype of the KV cache. auto takes half the memory where that costs little precision: f16 for checkpoints in 16 bits on a GPU,
+ * f32 elsewhere.
+ */
+export function kvCacheDType(config: WorkerConfig, model: ModelConfig, device: Device): DType {
+  const offered = ['f32', 'f16'].filter(dtype => offersCache(device, dtype as DType));
+  if (config.kvCacheDtype !== 'auto') {
+    if (offered.includes(config.kvCacheDtype)) return config.kvCacheDtype;
+    throw new ConfigError(
+      `kvCacheDtype ${config.kvCacheDtype} is not offered by ${device.info.name}. It offers ${offered.join(', ')}.`,
+      'kvCacheDtype',
+    );
+  }
+  const narrow = model.dtype !== 'f32' && !device.info.capabilities.software;
+  return narrow && offered.includes('f16') ? 'f16' : 'f32';
+}
+
+function offersCache(device: Device, dtype: DType): boolean {
+  return (['kvWrite', 'pagedAttention'] as const).every(op => {
+    const entry = device.info.dtypes[op];
+    return !('unsupported' in entry) && (entry.kv?.includes(dtype) ?? false);
+  });
+}
+
+/**
+ * Memory for the cache: as the configuration says, else from the device's memory as it is now (weights and row state are
+ * loaded; `reserveBytes` will be taken by temporaries), else unknown.
+ */
+export function kvBudget(config: WorkerConfig, device: Device, reserveBytes: () => number): KvBudget {
+  if (config.numGpuBlocksOverride !== null) return { kind: 'blocks', blocks: config.numGpuBlocksOverride };
+  if (config.kvCacheMemoryBytes !== null) {
+    return { kind: 'bytes', bytes: config.kvCacheMemoryBytes, source: 'kvCacheMemoryBytes' };
+  }
+  const { memory, capabilities } = device.info;
+  if (memory === null) {
+    return { kind: 'unknown', capBytes: capabilities.software ? SOFTWARE_CAP_BYTES : HARDWARE_CAP_BYTES };
+  }
+  const used = memory.total - memory.free;
+  const share = config.gpuMemoryUtilization ?? DEFAULT_UTILIZATION;
+  const bytes = Math.max(memory.total * share - used - reserveBytes(), 0);
+  return { kind: 'bytes', bytes, source: `the memory left on ${device.info.name}` };
+}
+
+/** Budgets of a step, lowered to what the device can bind. */
+export function stepBudgets(config: WorkerConfig, model: ModelConfig, device: Device, maxModelLen: number) {
+  const { maxTensorBytes } = device.info.limits;
+  const fitting = (bytesEach: number) => Math.floor(maxTensorBytes / bytesEach);
+  const maxLogprobs = Math.min(config.maxLogprobs < 0 ? model.vocabSize : config.maxLogprobs, model.vocabSize);
+  const maxNumBatchedTokens = Math.min(
+    config.maxNumBatchedTokens,
+    config.maxNumSeqs * maxModelLen,
+    fitting(4 * widestActivation(model)),
+  );
+  // A row's token ids are one row of a tensor; log-probabilities take two words more than the logits at most.
+  const maxNumSeqs = Math.min(config.maxNumSeqs, maxNumBatchedTokens, fitting(4 * maxModelLen));
+  const maxSamples = Math.min(Math.max(maxNumSeqs, 64), maxNumBatchedTokens, fitting(4 * (model.vocabSize + 2)));
+  if (maxNumSeqs < 1 || maxSamples < 1) {
+    throw new ConfigError(
+      `This device binds at most ${maxTensorBytes} bytes at once, too few for one row of logits (${4 * model.vocabSize} ` +
+        `bytes), of activations (${4 * widestActivation(model)} bytes) or of token ids (${4 * maxModelLen} bytes).`,
+    );
+  }
+  const ringSlots = 2 ** Math.ceil(Math.log2(Math.max(16, (config.runAhead + 1) * config.numSchedulerSteps)));
+  return { maxLogprobs, maxNumBatchedTokens, maxNumSeqs, maxSamples, ringSlots };
+}
