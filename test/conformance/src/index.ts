@@ -1,0 +1,14 @@
+export { conformanceCases } from './cases/index.ts';
+export {
+  type CaseResult,
+  type CrosscheckFailure,
+  type CrosscheckOptions,
+  type CrosscheckReport,
+  type NamedDevice,
+  type OpReport,
+  replayCommand,
+  runCrosscheck,
+} from './crosscheck.ts';
+export { type CrosscheckModelOptions, crosscheckModel, type ModelDevice, type ModelReport, type TensorDifference } from './crosscheck-model.ts';
+export { formatTable } from './format-table.ts';
+export type { CaseInputs, CheckArguments, Comparison, ConformanceCase, OutputCheck } from './types.ts';
