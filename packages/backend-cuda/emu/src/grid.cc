@@ -1,0 +1,70 @@
+// A launched kernel: admits blocks up to the chip's capacity and runs them round-robin.
+#include "grid.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace emu {
+
+Chip& chip() {
+  static Chip the;
+  return the;
+}
+
+Grid::Grid(LaunchConfig c, std::function<void()> kernel)
+    : config(c), body(std::move(kernel)), counters(kernelCounters()[c.name]), random(chip().seed ^ std::hash<std::string>{}(c.name)) {
+  const uint64_t blocks = config.grid.count();
+  capacity_ = static_cast<size_t>(chip().smCount) * chip().blocksPerSm;
+  if (config.cooperative && blocks > capacity_) {
+    error = "a cooperative grid of " + std::to_string(blocks) + " blocks does not fit the chip at once, which holds " + std::to_string(capacity_);
+  }
+  order_.resize(blocks);
+  std::iota(order_.begin(), order_.end(), 0);
+  if (chip().order == Order::reverse) std::reverse(order_.begin(), order_.end());
+  if (chip().order == Order::shuffled) std::shuffle(order_.begin(), order_.end(), random);
+  counters.launches++;
+  counters.blocks += blocks;
+  counters.threads += blocks * config.block.count();
+}
+
+Grid::~Grid() = default;
+
+void Grid::admit() {
+  while (resident_.size() < capacity_ && next_ < order_.size()) {
+    const uint64_t i = order_[next_++];
+    const Dim3 index{static_cast<unsigned>(i % config.grid.x), static_cast<unsigned>(i / config.grid.x % config.grid.y),
+                     static_cast<unsigned>(i / (uint64_t{config.grid.x} * config.grid.y))};
+    resident_.push_back(std::make_unique<Block>(*this, index));
+  }
+}
+
+void Grid::run(bool stopAtTrigger, bool stopAtDependency) {
+  pauseAtTrigger = stopAtTrigger;
+  idleRounds_ = 0;
+  while (error.empty()) {
+    admit();
+    if (resident_.empty()) return;
+    if (stopAtTrigger && next_ == order_.size() && std::all_of(resident_.begin(), resident_.end(), [](const auto& b) { return b->hasTriggered(); })) return;
+    size_t ended = 0;
+    bool moved = false;
+    for (auto& block : resident_) {
+      const uint64_t before = counters.barriers + counters.collectives;
+      if (block->run()) {
+        block.reset();
+        ended++;
+      }
+      if (!error.empty()) break;
+      moved |= counters.barriers + counters.collectives != before;
+    }
+    resident_.erase(std::remove(resident_.begin(), resident_.end(), nullptr), resident_.end());
+    if (!error.empty() || ended > 0) continue;
+    if (stopAtDependency && std::all_of(resident_.begin(), resident_.end(), [](const auto& b) { return b->waitsForDependency(); })) return;
+    if (!moved && !dependencyDone) return;
+    static constexpr int kIdleRounds = 3;
+    idleRounds_ = moved ? 0 : idleRounds_ + 1;
+    if (idleRounds_ > kIdleRounds) error = "all " + std::to_string(resident_.size()) + " resident blocks wait for each other; " + std::to_string(order_.size() - next_) + " blocks were never started";
+  }
+  if (!error.empty()) throw KernelFault{std::string("kernel ") + config.name + ": " + error};
+}
+
+}  // namespace emu

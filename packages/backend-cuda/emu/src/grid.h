@@ -1,0 +1,191 @@
+// The execution model: threads in warps in blocks in a grid, scheduled on one processor thread.
+//
+// A block's threads run as fibers until each is done or waits (barrier, warp collective, dependency wait, spin). Several
+// blocks are resident at once, as many as the emulated chip holds. Order of lanes, warps and blocks can be shuffled: a
+// correct kernel gives the same bits in every order.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "counters.h"
+#include "fiber.h"
+
+namespace emu {
+
+struct Dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  uint64_t count() const { return uint64_t{x} * y * z; }
+};
+
+constexpr int kWarpSize = 32;
+constexpr uint32_t kFull = 0xffffffffu;
+constexpr int kNamedBarriers = 16;
+constexpr size_t kMaxSharedBytes = 227 * 1024;
+
+enum class Order { forward, reverse, shuffled };
+
+// The emulated chip. Set through emuSetChip before the first launch of a test.
+struct Chip {
+  int smCount = 4;
+  int blocksPerSm = 2;
+  Order order = Order::forward;
+  uint64_t seed = 0;
+};
+Chip& chip();
+
+enum class ThreadState : uint8_t { ready, atBarrier, atCollective, atTrigger, atDependencyWait, spinning, done };
+
+class Block;
+
+// One asynchronous 16-byte copy to shared memory that has been issued and not yet waited for.
+struct AsyncCopy {
+  void* destination;
+  const void* source;
+  int bytes;       // of the destination
+  int validBytes;  // the rest becomes zero
+  int group;       // -1 until committed
+};
+
+struct Thread {
+  Dim3 threadIdx;
+  int lane = 0;
+  int linear = 0;
+  Block* block = nullptr;
+  ThreadState state = ThreadState::ready;
+  Fiber fiber;
+  const char* waitingAt = "";
+  int waitingLine = 0;
+  void* collectiveSlot = nullptr;
+  std::function<bool()> spinUntil;
+  std::vector<AsyncCopy> copies;
+  int committedGroups = 0;
+  bool triggered = false;
+};
+
+// A warp collective in progress: the lanes of `mask` that have arrived.
+struct Collective {
+  uint32_t mask = 0;
+  uint32_t arrived = 0;
+  int operation = 0;
+  int line = 0;
+};
+
+struct Warp {
+  std::vector<Collective> collectives;
+  RequestLog requests;
+};
+
+struct NamedBarrier {
+  int expected = 0;
+  int arrived = 0;
+  int line = -1;
+  std::vector<int> waiting;
+};
+
+class Grid;
+
+class Block {
+ public:
+  Block(Grid& grid, Dim3 index);
+  ~Block();
+
+  // Runs until every thread is done or waits for something outside the block. Returns true when all are done.
+  bool run();
+  bool waitsForDependency() const;
+  bool hasTriggered() const { return triggered == static_cast<int>(threads.size()); }
+
+  // Called on a thread's fiber.
+  void barrier(int id, int count, int line);
+  void collective(uint32_t mask, int operation, void* slot, int line, void (*execute)(void** slots, uint32_t lanes, void* state), void* state);
+  void waitForDependency();
+  void trigger();
+  void spin(std::function<bool()> until, int line);
+  void* staticShared(const void* site, size_t bytes, size_t alignment);
+  [[noreturn]] void fail(const std::string& message);
+
+  Grid& grid;
+  Dim3 blockIdx;
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  char* shared = nullptr;
+  size_t dynamicSharedBytes = 0;
+  int triggered = 0;
+
+ private:
+  static void threadMain(void* thread);
+  void makeThreads();
+  void yield(ThreadState state, const char* what, int line);
+  void wake(int linear);
+  int nextReady();
+  bool pollSpinning();
+  void finish(Thread& thread);
+  void checkBarrierAgainstExit();
+  [[noreturn]] void deadlock();
+
+  std::vector<int> ready_;
+  size_t readyHead_ = 0;
+  Fiber scheduler_;
+  NamedBarrier barriers_[kNamedBarriers];
+  struct StaticShared {
+    const void* site;
+    size_t offset;
+  };
+  std::vector<StaticShared> staticShared_;
+  size_t sharedUsed_ = 0;
+  int done_ = 0;
+};
+
+struct LaunchConfig {
+  const char* name = "kernel";
+  Dim3 grid, block;
+  size_t dynamicSharedBytes = 0;
+  bool cooperative = false;
+  // Programmatic dependent launch: may start before the kernel in front of it has finished.
+  bool programmatic = false;
+};
+
+// A launched kernel: its resident blocks, and the ones still to come.
+class Grid {
+ public:
+  Grid(LaunchConfig config, std::function<void()> body);
+  ~Grid();
+
+  // Runs until finished. With `stopAtTrigger`, stops early once every block has been started and every unfinished one has
+  // called launchDependents. With `stopAtDependency`, stops once all resident blocks wait for the kernel in front.
+  void run(bool stopAtTrigger, bool stopAtDependency);
+  bool finished() const { return resident_.empty() && next_ == order_.size(); }
+  // The kernel in front is complete: dependency waits may pass.
+  void releaseDependency() { dependencyDone = true; }
+
+  LaunchConfig config;
+  std::function<void()> body;
+  bool dependencyDone = true;
+  KernelCounters& counters;
+  std::string error;
+  std::mt19937_64 random;
+  // Threads pause where they call launchDependents, so that the kernel behind can start first.
+  bool pauseAtTrigger = false;
+
+ private:
+  void admit();
+  std::vector<uint64_t> order_;
+  size_t next_ = 0;
+  size_t capacity_ = 1;
+  int idleRounds_ = 0;
+  std::vector<std::unique_ptr<Block>> resident_;
+};
+
+// The thread whose fiber runs now.
+extern thread_local Thread* current;
+
+// Thrown to the host by Grid::run when a kernel breaks a rule of the model; the message says where and how.
+struct KernelFault {
+  std::string message;
+};
+
+}  // namespace emu

@@ -1,0 +1,268 @@
+// The runtime API over host memory: in-order streams, events, graphs, injected errors.
+#include "cuda_runtime.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+
+using Clock = std::chrono::steady_clock;
+
+// One recorded operation of a graph.
+struct EmuNode {
+  enum class Kind { kernel, copy, set } kind;
+  emu::LaunchConfig config;
+  std::function<void()> run;
+};
+struct EmuGraph {
+  std::vector<EmuNode> nodes;
+};
+// A stream runs what it is given at once, except that the youngest kernel stays open until the next operation is known: a
+// programmatic dependent launch then starts before it has finished.
+struct EmuStream {
+  std::unique_ptr<emu::Grid> open;
+  std::unique_ptr<EmuGraph> capturing;
+};
+struct EmuEvent {
+  Clock::time_point time;
+};
+
+namespace {
+std::string fault;
+cudaError_t sticky = cudaSuccess, last = cudaSuccess, injected = cudaSuccess;
+int callsUntilInjected = -1;
+std::map<void*, size_t> allocations;
+size_t allocatedBytes = 0;
+constexpr size_t kTotalMemory = size_t{4} << 30;
+
+bool isSticky(cudaError_t e) { return e == cudaErrorIllegalAddress || e == cudaErrorLaunchFailure || e == cudaErrorUnknown; }
+
+cudaError_t report(cudaError_t e) {
+  if (isSticky(e)) sticky = e;
+  if (e != cudaSuccess) last = e;
+  return e;
+}
+// Every call passes here: sticky errors come back from each, injected ones from the k-th.
+cudaError_t enter() {
+  if (sticky != cudaSuccess) return report(sticky);
+  if (callsUntilInjected >= 0 && callsUntilInjected-- == 0) return report(injected);
+  return cudaSuccess;
+}
+
+EmuStream& streamOf(cudaStream_t stream) {
+  static EmuStream defaultStream;
+  return stream == nullptr ? defaultStream : *stream;
+}
+
+cudaError_t finish(EmuStream& s) {
+  try {
+    if (s.open) s.open->run(false, false);
+    s.open.reset();
+    return cudaSuccess;
+  } catch (const emu::KernelFault& f) {
+    s.open.reset();
+    fault = f.message;
+    std::fprintf(stderr, "emulator: %s\n", f.message.c_str());
+    return report(cudaErrorLaunchFailure);
+  }
+}
+
+// Starts `next` behind the stream's open kernel. The dependent's blocks run up to their wait as soon as the kernel in front
+// allows it, which is the least favourable order that the hardware may take.
+cudaError_t start(EmuStream& s, const emu::LaunchConfig& config, const std::function<void()>& body) {
+  if (!config.programmatic || !s.open) {
+    if (const cudaError_t e = finish(s); e != cudaSuccess) return e;
+    s.open = std::make_unique<emu::Grid>(config, body);
+    return cudaSuccess;
+  }
+  auto next = std::make_unique<emu::Grid>(config, body);
+  next->dependencyDone = false;
+  try {
+    s.open->run(true, false);
+    next->run(false, true);
+  } catch (const emu::KernelFault& f) {
+    fault = f.message;
+    std::fprintf(stderr, "emulator: %s\n", f.message.c_str());
+    return report(cudaErrorLaunchFailure);
+  }
+  if (const cudaError_t e = finish(s); e != cudaSuccess) return e;
+  next->releaseDependency();
+  s.open = std::move(next);
+  return cudaSuccess;
+}
+
+cudaError_t enqueue(cudaStream_t stream, EmuNode node) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  EmuStream& s = streamOf(stream);
+  if (s.capturing) {
+    s.capturing->nodes.push_back(std::move(node));
+    return cudaSuccess;
+  }
+  if (node.kind == EmuNode::Kind::kernel) return start(s, node.config, node.run);
+  if (const cudaError_t e = finish(s); e != cudaSuccess) return e;
+  node.run();
+  return cudaSuccess;
+}
+}  // namespace
+
+namespace emu {
+cudaError_t launch(const LaunchConfig& config, std::function<void()> body, cudaStream_t stream) {
+  return enqueue(stream, {EmuNode::Kind::kernel, config, std::move(body)});
+}
+GraphNodes graphNodes(cudaGraph_t graph) {
+  GraphNodes n;
+  for (const auto& node : graph->nodes) {
+    n.kernels += node.kind == EmuNode::Kind::kernel;
+    n.copies += node.kind == EmuNode::Kind::copy;
+    n.sets += node.kind == EmuNode::Kind::set;
+  }
+  return n;
+}
+const std::string& lastFault() { return fault; }
+void injectError(cudaError_t error, int afterCalls) {
+  injected = error;
+  callsUntilInjected = afterCalls;
+}
+}  // namespace emu
+
+const char* cudaGetErrorName(cudaError_t e) {
+  switch (e) {
+    case cudaSuccess: return "cudaSuccess";
+    case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice: return "cudaErrorNoDevice";
+    case cudaErrorNotReady: return "cudaErrorNotReady";
+    case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
+    case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+    default: return "cudaErrorUnknown";
+  }
+}
+const char* cudaGetErrorString(cudaError_t e) { return e == cudaErrorLaunchFailure && !fault.empty() ? fault.c_str() : cudaGetErrorName(e); }
+cudaError_t cudaGetLastError() {
+  const cudaError_t e = last;
+  last = sticky;
+  return e;
+}
+cudaError_t cudaPeekAtLastError() { return last; }
+
+cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, enter(); }
+cudaError_t cudaSetDevice(int device) { return device == 0 ? enter() : report(cudaErrorInvalidValue); }
+cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
+  *p = {"CUDA emulator", kTotalMemory, emu::chip().smCount, 9, 0, emu::kMaxSharedBytes};
+  return enter();
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount: *value = emu::chip().smCount; break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(emu::kMaxSharedBytes); break;
+    case cudaDevAttrComputeCapabilityMajor: *value = 9; break;
+    case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
+  }
+  return enter();
+}
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  *total = kTotalMemory;
+  *free = kTotalMemory - allocatedBytes;
+  return enter();
+}
+cudaError_t cudaDeviceSynchronize() {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  return finish(streamOf(nullptr));
+}
+cudaError_t cudaDeviceReset() {
+  sticky = last = cudaSuccess;
+  fault.clear();
+  return cudaSuccess;
+}
+
+// Device memory begins as NaN bits: what a kernel reads before it is written shows.
+cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  if (allocatedBytes + bytes > kTotalMemory) return report(cudaErrorMemoryAllocation);
+  const size_t rounded = (bytes + 255) / 256 * 256;
+  *pointer = std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
+  std::memset(*pointer, 0xff, rounded);
+  allocations[*pointer] = bytes;
+  allocatedBytes += bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* pointer) {
+  if (pointer == nullptr) return cudaSuccess;
+  const auto found = allocations.find(pointer);
+  if (found == allocations.end()) return report(cudaErrorInvalidValue);
+  allocatedBytes -= found->second;
+  allocations.erase(found);
+  std::free(pointer);
+  return enter();
+}
+cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  *pointer = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* pointer) { return std::free(pointer), cudaSuccess; }
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  return enqueue(stream, {EmuNode::Kind::copy, {}, [=] { std::memmove(to, from, bytes); }});
+}
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) { return cudaMemcpyAsync(to, from, bytes, kind, nullptr); }
+cudaError_t cudaMemsetAsync(void* pointer, int value, size_t bytes, cudaStream_t stream) {
+  return enqueue(stream, {EmuNode::Kind::set, {}, [=] { std::memset(pointer, value, bytes); }});
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = new EmuStream, enter(); }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const cudaError_t e = finish(*stream);
+  delete stream;
+  return e;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  if (streamOf(stream).capturing) return report(cudaErrorStreamCaptureUnsupported);
+  return finish(streamOf(stream));
+}
+// Streams run in call order, so an event that was recorded has passed.
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t, unsigned) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  return streamOf(stream).capturing ? cudaSuccess : finish(streamOf(stream));
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = new EmuEvent, enter(); }
+cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  const cudaError_t e = streamOf(stream).capturing ? cudaSuccess : finish(streamOf(stream));
+  event->time = Clock::now();
+  return e;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return enter(); }
+cudaError_t cudaEventQuery(cudaEvent_t) { return enter(); }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop) {
+  *milliseconds = std::chrono::duration<float, std::milli>(stop->time - start->time).count();
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  if (const cudaError_t e = finish(*stream); e != cudaSuccess) return e;
+  stream->capturing = std::make_unique<EmuGraph>();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (!stream->capturing) return report(cudaErrorInvalidValue);
+  *graph = stream->capturing.release();
+  return enter();
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) { return *exec = new EmuGraph(*graph), enter(); }
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  for (const auto& node : exec->nodes) {
+    if (const cudaError_t e = enqueue(stream, node); e != cudaSuccess) return e;
+  }
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }

@@ -1,0 +1,18 @@
+#pragma once
+#include "cuda_bf16.h"
+#include "cuda_fp16.h"
+#include "cuda_runtime.h"
+
+// A mistake planted in an otherwise correct kernel.
+enum class Bug { none, missingBarrier, barrierInBranch, divergentShuffle, exitedLane, missingWait, missingDependencyWait };
+
+template <Bug kBug>
+cudaError_t launchRowSum(const float* x, float* out, int rows, int n, cudaStream_t s);
+cudaError_t launchEarlyExit(Bug bug, float* out, cudaStream_t s);
+template <class T>
+cudaError_t launchTileProduct(Bug bug, const T* a, const T* b, float* c, int k, cudaStream_t s);
+cudaError_t launchLastArriver(float* parts, unsigned* counter, float* out, unsigned blocks, cudaStream_t s);
+cudaError_t launchNeighbours(float* values, float* out, unsigned* barrier, unsigned blocks, cudaStream_t s);
+cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaStream_t s);
+cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s);
+cudaError_t launchStrided(const float* x, float* out, int stride, cudaStream_t s);

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Builds and runs the emulator's own tests, plain and under AddressSanitizer and UndefinedBehaviorSanitizer. Needs g++ only.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+build() { g++ -std=c++17 -Wall -Wextra -Iinclude -I. "$@" src/*.cc test/emulator_test.cc -x c++ test/kernels.cu; }
+build -O2 -o "$out/plain"
+"$out/plain" 2> "$out/faults"
+build -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -o "$out/sanitized"
+"$out/sanitized" 2> "$out/faults"
+if "$out/sanitized" --out-of-bounds 2> "$out/report"; then echo "AddressSanitizer missed a write out of bounds"; exit 1; fi
+grep -q heap-buffer-overflow "$out/report"
+echo "AddressSanitizer reports a write out of bounds"

@@ -1,0 +1,197 @@
+// The one header of every kernel: launches, shared memory, asynchronous copies and tensor-core instructions, for nvcc and
+// for the emulator alike. Rules of style that keep both true are in docs/cuda-kernels.md.
+#pragma once
+#include <cstdint>
+
+#include "cuda_bf16.h"
+#include "cuda_fp16.h"
+#include "cuda_runtime.h"
+
+constexpr uint32_t kFullMask = 0xffffffffu;
+
+// ---------------------------------------------------------------------------------------------------------- shared memory
+#if defined(EMU)
+// `name` is a pointer to n elements, NaN bits at the start of the block.
+#define SHARED(T, name, n)        \
+  static const char name##_site = 0; \
+  T* const name = emu::staticShared<T>(&name##_site, n)
+#define DYN_SHARED(T, name) T* const name = reinterpret_cast<T*>(emu::current->block->shared)
+#else
+#define SHARED(T, name, n) __shared__ alignas(16) T name[n]
+#define DYN_SHARED(T, name)                         \
+  extern __shared__ __align__(128) unsigned char dynamic_shared_bytes[]; \
+  T* const name = reinterpret_cast<T*>(dynamic_shared_bytes)
+#endif
+
+// ---------------------------------------------------------------------------------------------------------------- launches
+struct GpuLaunch {
+  const char* name;
+  dim3 grid, block;
+  size_t dynamicSharedBytes = 0;
+  cudaStream_t stream = nullptr;
+  bool cooperative = false;
+  // May start while the kernel in front still runs; the kernel calls waitForPrevious() before it reads what that one wrote.
+  bool programmatic = false;
+};
+
+// The only way to launch a kernel.
+template <class... Parameters, class... Arguments>
+cudaError_t gpuLaunch(const GpuLaunch& l, void (*kernel)(Parameters...), Arguments... arguments) {
+#if defined(EMU)
+  emu::LaunchConfig config{l.name, l.grid, l.block, l.dynamicSharedBytes, l.cooperative, l.programmatic};
+  return emu::launch(config, [=] { kernel(static_cast<Parameters>(arguments)...); }, l.stream);
+#else
+  if (l.dynamicSharedBytes > 48 * 1024) {
+    const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(l.dynamicSharedBytes));
+    if (e != cudaSuccess) return e;
+  }
+  cudaLaunchAttribute attributes[2];
+  unsigned count = 0;
+  if (l.cooperative) {
+    attributes[count].id = cudaLaunchAttributeCooperative;
+    attributes[count++].val.cooperative = 1;
+  }
+  if (l.programmatic) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = l.grid;
+  config.blockDim = l.block;
+  config.dynamicSmemBytes = l.dynamicSharedBytes;
+  config.stream = l.stream;
+  config.attrs = attributes;
+  config.numAttrs = count;
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+#endif
+}
+
+// ------------------------------------------------------------------------------------------- programmatic dependent launch
+__device__ __forceinline__ void waitForPrevious() {
+#if defined(EMU)
+  emu::current->block->waitForDependency();
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void launchDependents() {
+#if defined(EMU)
+  emu::current->block->trigger();
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// ------------------------------------------------------------------------------------------------------ global memory access
+// A place in the code, for the emulator's count of sectors per request.
+#define GPU_LOAD(pointer) gpuLoad(pointer, __LINE__)
+#define GPU_STORE(pointer, value) gpuStore(pointer, value, __LINE__)
+
+template <class T>
+__device__ __forceinline__ T gpuLoad(const T* pointer, [[maybe_unused]] int site) {
+#if defined(EMU)
+  emu::recordAccess(emu::RequestLog::Kind::load, site, pointer, sizeof(T));
+  return *pointer;
+#else
+  return __ldg(pointer);
+#endif
+}
+template <class T>
+__device__ __forceinline__ void gpuStore(T* pointer, T value, [[maybe_unused]] int site) {
+#if defined(EMU)
+  emu::recordAccess(emu::RequestLog::Kind::store, site, pointer, sizeof(T));
+#endif
+  *pointer = value;
+}
+
+// --------------------------------------------------------------------------------------------------- asynchronous copies
+// 16 bytes from global to shared memory; bytes beyond validBytes become zero. Both addresses are multiples of 16.
+__device__ __forceinline__ void cpAsync16(void* shared, const void* global, int validBytes = 16) {
+#if defined(EMU)
+  emu::asyncCopy(shared, global, 16, validBytes);
+#else
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(validBytes) : "memory");
+#endif
+}
+__device__ __forceinline__ void cpAsyncCommit() {
+#if defined(EMU)
+  emu::asyncCommit();
+#else
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int kGroupsLeft>
+__device__ __forceinline__ void cpAsyncWait() {
+#if defined(EMU)
+  emu::asyncWait(kGroupsLeft);
+#else
+  asm volatile("cp.async.wait_group %0;" ::"n"(kGroupsLeft) : "memory");
+#endif
+}
+
+// ------------------------------------------------------------------------------------------------------------ tensor cores
+// Four 8x8 matrices of 16-bit elements; lane i passes the address of row i % 8 of matrix i / 8.
+template <bool kTranspose>
+__device__ __forceinline__ void ldmatrixX4(uint32_t (&r)[4], const void* row) {
+#if defined(EMU)
+  emu::ldmatrix(r, row, kTranspose);
+#else
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  if constexpr (kTranspose)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address) : "memory");
+  else
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address) : "memory");
+#endif
+}
+
+// d (16x8, f32) += a (16x16, row) b (16x8, column), elements T = __half or __nv_bfloat16.
+template <class T>
+__device__ __forceinline__ void mma16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+#if defined(EMU)
+  emu::mma16816<T>(d, a, b);
+#else
+  if constexpr (sizeof(T) == 2 && __is_same(T, __half))
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  else
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// --------------------------------------------------------------------------------------------------------- across blocks
+// Data crosses blocks in two ways only. publish/arriveLast: each block writes its part, then arrives; the block that arrives
+// last reads all parts. gridBarrier: every block of a cooperative grid waits for all.
+
+// Call by all threads of a block, after their writes. Returns true in the last of `blocks` to arrive; `counter` starts at 0
+// and is 0 again after the last.
+__device__ __forceinline__ bool arriveLast(unsigned* counter, unsigned blocks, bool* sharedFlag) {
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) *sharedFlag = atomicInc(counter, blocks - 1) == blocks - 1;
+  __syncthreads();
+  __threadfence();
+  return *sharedFlag;
+}
+
+// `state` is one word, 0 before the launch. Needs a cooperative launch.
+__device__ __forceinline__ void gridBarrier(unsigned* state) {
+  const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    // The top bit flips when all have arrived: block 0 adds what is missing to it, the others 1.
+    const unsigned add = blockIdx.x + blockIdx.y + blockIdx.z == 0 ? 0x80000000u - (blocks - 1) : 1u;
+    const unsigned before = atomicAdd(state, add);
+#if defined(EMU)
+    emu::current->block->spin([=] { return ((*state ^ before) & 0x80000000u) != 0; }, __LINE__);
+#else
+    unsigned now;
+    do {
+      asm volatile("ld.acquire.gpu.u32 %0, [%1];" : "=r"(now) : "l"(state) : "memory");
+    } while (((now ^ before) & 0x80000000u) == 0);
+#endif
+  }
+  __syncthreads();
+}
