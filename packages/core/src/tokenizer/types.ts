@@ -19,6 +19,8 @@ export interface ChatTemplateOptions {
   continueFinalMessage?: boolean;
   /** Replaces the model's template. Never taken from a request. */
   chatTemplate?: string;
+  /** For encodeChat: as in EncodeOptions. */
+  maxTokens?: number;
 }
 
 /** Text to ids and back. Pure and synchronous; made by `loadTokenizer`. */
