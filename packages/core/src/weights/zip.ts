@@ -1,4 +1,5 @@
 import { type ModelFormatDetails, ModelFormatError } from '../errors.ts';
+import { isPlainFileName } from './file-name.ts';
 import { quote } from './json-scan.ts';
 import type { ModelSource } from './types.ts';
 
@@ -211,11 +212,8 @@ function decodeName(bytes: Uint8Array, file: string, offset: number): string {
   } catch {
     throw bad(file, 'PK_NAME', 'the name of an entry is not UTF-8', { offset });
   }
-  const parts = name.split('/');
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  const strange =
-    /[\u0000-\u001f\u007f\\:]/.test(name) || parts.includes('..') || parts.includes('.') || name.startsWith('/');
-  if (name !== '' && !strange) return name;
+  const parts = name.endsWith('/') ? name.slice(0, -1).split('/') : name.split('/');
+  if (parts.every(isPlainFileName)) return name;
   throw bad(file, 'PK_NAME', 'the name of an entry could leave the archive', {
     offset,
     found: quote(name),
