@@ -28,7 +28,9 @@ export function llamaConfig(overrides: Partial<ModelConfig> = {}): ModelConfig {
 }
 
 /** A small OPT configuration with overrides; `opt` is merged. */
-export function optConfig(overrides: Partial<Omit<ModelConfig, 'opt'>> & { opt?: Partial<ModelConfig['opt'] & object> } = {}): ModelConfig {
+export function optConfig(
+  overrides: Partial<Omit<ModelConfig, 'opt'>> & { opt?: Partial<ModelConfig['opt'] & object> } = {},
+): ModelConfig {
   const { opt, ...rest } = overrides;
   return {
     ...llamaConfig(),

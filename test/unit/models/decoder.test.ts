@@ -1,6 +1,7 @@
 import type { StepSizes } from '@quire/core/contract';
 import { printProgram } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
+import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
 import {
   architectureOf,
   buildModelProgram,
@@ -8,7 +9,6 @@ import {
   supportedArchitectures,
   widestActivation,
 } from '../../../packages/core/src/models/index.ts';
-import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
 import { llamaConfig, optConfig } from './configs.ts';
 
 const maxSizes: StepSizes = {
@@ -40,7 +40,9 @@ const variants: Record<string, ModelConfig> = {
 
 describe('buildModelProgram', () => {
   it('has a snapshot of every supported architecture', async () => {
-    expect(new Set(Object.values(variants).map(config => config.architecture))).toEqual(new Set(supportedArchitectures));
+    expect(new Set(Object.values(variants).map(config => config.architecture))).toEqual(
+      new Set(supportedArchitectures),
+    );
     for (const [name, config] of Object.entries(variants)) {
       await expect(printProgram(build(config))).toMatchFileSnapshot(`__snapshots__/${name}.txt`);
     }

@@ -1,7 +1,13 @@
 export type { Architecture, DecoderStyle } from './architecture.ts';
 export { buildModelProgram, cacheName, type ModelProgramOptions, widestActivation } from './decoder.ts';
 export { type LoadedWeights, loadWeights, type WeightSupply } from './load-weights.ts';
-export { type ModelWeight, type PlacedWeight, planWeights, type WeightLayout, type WeightPart } from './model-weights.ts';
+export {
+  type ModelWeight,
+  type PlacedWeight,
+  planWeights,
+  type WeightLayout,
+  type WeightPart,
+} from './model-weights.ts';
 export { architectureOf, supportedArchitectures } from './registry.ts';
 export { buildRopeTable, ropeFrequencies } from './rope-table.ts';
 export {

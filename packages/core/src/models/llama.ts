@@ -20,7 +20,8 @@ function llamaWeights(config: ModelConfig): ModelWeight[] {
   const weights = [single('embed.weight', table, tieWordEmbeddings ? ['embed', 'linear'] : ['embed'])];
   for (let layer = 0; layer < config.numLayers; layer++) weights.push(...layerWeights(config, layer));
   weights.push(norm('finalNorm', 'norm', config));
-  if (!tieWordEmbeddings) weights.push(single('head.weight', { name: 'lm_head.weight', shape: tableShape }, ['linear']));
+  if (!tieWordEmbeddings)
+    weights.push(single('head.weight', { name: 'lm_head.weight', shape: tableShape }, ['linear']));
   return weights;
 }
 

@@ -1,12 +1,18 @@
 import type { Device, DeviceTensor, DType } from '../contract/contract.ts';
+import { encodeFloats } from '../program/float-formats.ts';
 import type { Checkpoint } from '../weights/types.ts';
 import type { ModelConfig } from './config.ts';
 import { dummyChunks } from './dummy-weights.ts';
-import { type ModelWeight, type PlacedWeight, planWeights, type WeightLayout, type WeightPart } from './model-weights.ts';
+import {
+  type ModelWeight,
+  type PlacedWeight,
+  planWeights,
+  type WeightLayout,
+  type WeightPart,
+} from './model-weights.ts';
 import { architectureOf } from './registry.ts';
 import { rawBytes, stackedChunks } from './weight-chunks.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
-import { encodeFloats } from '../program/float-formats.ts';
 
 /** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
 export type WeightSupply = { readonly checkpoint: Checkpoint } | { readonly dummySeed: number };
@@ -63,7 +69,7 @@ function storedDTypes(
   map: WeightMap | null,
   config: ModelConfig,
 ): string[] {
-  return dtypeSources(weight, weights).map(source => map?.get(source.name)!.dtype ?? config.dtype);
+  return dtypeSources(weight, weights).map(source => map?.get(source.name)?.dtype ?? config.dtype);
 }
 
 async function upload(device: Device, layout: WeightLayout, stream: PartStream): Promise<LoadedWeights> {
@@ -102,6 +108,10 @@ async function* checkpointStream(
   yield* stackedChunks(checkpoint, tensors, dtype, part.firstRow, part.firstRow + part.rows);
 }
 
-async function* dummyStream({ weight, dtype }: PlacedWeight, part: WeightPart, seed: number): AsyncGenerator<Uint8Array> {
+async function* dummyStream(
+  { weight, dtype }: PlacedWeight,
+  part: WeightPart,
+  seed: number,
+): AsyncGenerator<Uint8Array> {
   yield* dummyChunks(weight, dtype, part.rows, seed ^ part.firstRow);
 }

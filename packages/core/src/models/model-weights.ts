@@ -1,6 +1,6 @@
 import type { DType, OpName } from '../contract/contract.ts';
-import { ConfigError } from '../errors.ts';
 import { dtypeBytes } from '../contract/contract.ts';
+import { ConfigError } from '../errors.ts';
 
 /** A tensor of the checkpoint that a weight takes its rows from. Names are without the prefix of the model class. */
 export interface WeightSource {
@@ -55,7 +55,7 @@ export function planWeights(
   for (const weight of weights) {
     const leader = weight.follows === undefined ? undefined : layout.get(weight.follows)!;
     const dtype = leader?.dtype ?? dtypeOf(weight);
-    const rowsPerPart = leader?.parts[0]!.rows ?? fittingRows(weight, dtype, maxTensorBytes);
+    const rowsPerPart = leader?.parts[0]?.rows ?? fittingRows(weight, dtype, maxTensorBytes);
     layout.set(weight.name, { weight, dtype, parts: splitRows(weight, rowsPerPart) });
   }
   return layout;

@@ -27,7 +27,10 @@ function optWeights(config: ModelConfig): ModelWeight[] {
   const { wordEmbedProjDim, positionOffset, finalLayerNorm } = optOf(config);
   const tableShape = [vocabSize, wordEmbedProjDim];
   const table = { name: 'embed_tokens.weight', shape: tableShape };
-  const positions = { name: 'embed_positions.weight', shape: [config.maxPositionEmbeddings + positionOffset, hiddenSize] };
+  const positions = {
+    name: 'embed_positions.weight',
+    shape: [config.maxPositionEmbeddings + positionOffset, hiddenSize],
+  };
   const weights = [
     single('embed.weight', table, tieWordEmbeddings ? ['embed', 'linear'] : ['embed']),
     single('positions.weight', positions, ['embed']),
@@ -36,7 +39,8 @@ function optWeights(config: ModelConfig): ModelWeight[] {
   for (let layer = 0; layer < config.numLayers; layer++) weights.push(...layerWeights(config, layer));
   if (finalLayerNorm) weights.push(...norm('finalNorm', 'final_layer_norm', config));
   if (wordEmbedProjDim !== hiddenSize) weights.push(...embeddingProjection('projectOut', 'project_out', config));
-  if (!tieWordEmbeddings) weights.push(single('head.weight', { name: 'lm_head.weight', shape: tableShape }, ['linear']));
+  if (!tieWordEmbeddings)
+    weights.push(single('head.weight', { name: 'lm_head.weight', shape: tableShape }, ['linear']));
   return weights;
 }
 

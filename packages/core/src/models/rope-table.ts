@@ -34,7 +34,11 @@ export function ropeFrequencies(rope: RopeConfig, length: number): Float64Array 
   return frequencies;
 }
 
-function dynamicBase(rope: RopeConfig, scaling: { factor: number; originalMaxPositions: number }, length: number): number {
+function dynamicBase(
+  rope: RopeConfig,
+  scaling: { factor: number; originalMaxPositions: number },
+  length: number,
+): number {
   const stretch = Math.max(length, scaling.originalMaxPositions) / scaling.originalMaxPositions;
   const exponent = rope.rotaryDim / (rope.rotaryDim - 2);
   return rope.theta * (scaling.factor * stretch - (scaling.factor - 1)) ** exponent;

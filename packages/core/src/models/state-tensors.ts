@@ -1,10 +1,10 @@
 import {
   BATCH_WORDS,
+  type Dim,
+  type DType,
   ROW_WORDS,
   SAMPLE_WORDS,
   SEQUENCE_WORDS,
-  type Dim,
-  type DType,
   type StepSizes,
 } from '../contract/contract.ts';
 import type { ProgramBuilder } from '../program/index.ts';

@@ -88,7 +88,12 @@ function checkTensor(tensor: CheckpointTensor, source: WeightSource, config: Mod
   }
 }
 
-function checkUnexpected(map: WeightMap, architecture: Architecture, config: ModelConfig, checkpoint: Checkpoint): void {
+function checkUnexpected(
+  map: WeightMap,
+  architecture: Architecture,
+  config: ModelConfig,
+  checkpoint: Checkpoint,
+): void {
   const used = new Set([...map.values()].map(tensor => tensor.name));
   const unexpected = [...checkpoint.tensors.values()].filter(
     ({ name }) => !used.has(name) && !architecture.ignores(name, config),

@@ -1,12 +1,4 @@
-import {
-  type Bindings,
-  type Device,
-  type DeviceTensor,
-  type DType,
-  type Program,
-  type StepSizes,
-  type TensorSpec,
-} from '../contract/contract.ts';
+import type { Bindings, Device, DeviceTensor, DType, Program, StepSizes, TensorSpec } from '../contract/contract.ts';
 import type { ModelConfig } from '../models/config.ts';
 import {
   buildModelProgram,
@@ -22,7 +14,14 @@ import {
 } from '../models/index.ts';
 import { planMemory } from '../program/index.ts';
 import { type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
-import { kvBudget, kvCacheDType, MAX_BIAS_WORDS, stepBudgets, wantedModelLen, type WorkerConfig } from './worker-config.ts';
+import {
+  kvBudget,
+  kvCacheDType,
+  MAX_BIAS_WORDS,
+  stepBudgets,
+  type WorkerConfig,
+  wantedModelLen,
+} from './worker-config.ts';
 
 export interface DeviceModelOptions {
   readonly device: Device;
@@ -40,6 +39,7 @@ export class DeviceModel {
   readonly rowState: RowStateShape;
   readonly kvCache: KvCacheSize;
   readonly kvDtype: DType;
+  readonly blockSize: number;
   readonly maxLogprobs: number;
   readonly #weights: LoadedWeights;
   readonly #tensors = new Map<string, DeviceTensor>();
@@ -60,6 +60,7 @@ export class DeviceModel {
     this.device = device;
     this.config = modelConfig;
     this.#weights = weights;
+    this.blockSize = engineConfig.blockSize;
     this.kvDtype = kvCacheDType(engineConfig, modelConfig, device);
     const plan = (maxModelLen: number) => planStep(engineConfig, modelConfig, device, maxModelLen);
     const build = ({ rowState, maxSizes }: StepPlan, numBlocks: number) =>
@@ -89,7 +90,7 @@ export class DeviceModel {
     this.maxLogprobs = planned.maxLogprobs;
     this.program = build(planned, this.kvCache.numBlocks);
     try {
-      this.#createTensors(engineConfig.blockSize);
+      this.#createTensors();
     } catch (error) {
       this.#disposeTensors();
       throw error;
@@ -106,6 +107,10 @@ export class DeviceModel {
   /** Creates a tensor that programs share, with every size of the step at its maximum. */
   createState({ name, dtype, shape }: StateTensor): DeviceTensor {
     return this.createTensor({ name, dtype, shape: maximalShape(shape, this.maxSizes), usage: 'state' });
+  }
+
+  has(name: string): boolean {
+    return this.#tensors.has(name);
   }
 
   tensor(name: string): DeviceTensor {
@@ -125,10 +130,10 @@ export class DeviceModel {
     this.#weights.dispose();
   }
 
-  #createTensors(blockSize: number): void {
+  #createTensors(): void {
     const { numLayers, numKvHeads, headDim, rope } = this.config;
     for (let layer = 0; layer < numLayers; layer++) {
-      const shape = [this.kvCache.numBlocks, numKvHeads, blockSize, headDim];
+      const shape = [this.kvCache.numBlocks, numKvHeads, this.blockSize, headDim];
       for (const kind of ['k', 'v'] as const) {
         this.createTensor({ name: cacheName(kind, layer), dtype: this.kvDtype, shape, usage: 'kvCache' });
       }

@@ -65,7 +65,11 @@ export function kvCacheSize(question: KvCacheQuestion): KvCacheSize {
 }
 
 /** Usable blocks that the budget pays for; more than the model can use with maxNumSeqs requests is no use. */
-function budgetBlocks({ budget, blockSize, maxNumSeqs, maxModelLen }: KvCacheQuestion, perBlock: number, wanted: number): number {
+function budgetBlocks(
+  { budget, blockSize, maxNumSeqs, maxModelLen }: KvCacheQuestion,
+  perBlock: number,
+  wanted: number,
+): number {
   switch (budget.kind) {
     case 'blocks':
       return budget.blocks;
@@ -88,7 +92,9 @@ function tooSmall(
     return `${need}, but tensors of ${maxTensorBytes} bytes hold ${Math.max(found.most, 0)}. Lower maxModelLen to at most ${Math.max(found.most, 0) * blockSize}.`;
   }
   const have =
-    budget.kind === 'bytes' ? `${budget.source} of ${Math.floor(budget.bytes)} bytes pays for` : 'numGpuBlocksOverride gives';
+    budget.kind === 'bytes'
+      ? `${budget.source} of ${Math.floor(budget.bytes)} bytes pays for`
+      : 'numGpuBlocksOverride gives';
   const advice =
     found.blocks < 1 ? 'Raise it.' : `Raise it, or lower maxModelLen to at most ${found.blocks * blockSize}.`;
   return `${need}, but ${have} ${found.blocks}. ${advice}`;

@@ -1,4 +1,12 @@
-import { BATCH_WORDS, Batch, BatchHeader, DELTA_SEGMENT_WORDS, DeltaTarget, ROW_WORDS, Row } from '../contract/contract.ts';
+import {
+  BATCH_WORDS,
+  Batch,
+  BatchHeader,
+  DELTA_SEGMENT_WORDS,
+  DeltaTarget,
+  ROW_WORDS,
+  Row,
+} from '../contract/contract.ts';
 import type { RowStateShape } from '../models/index.ts';
 import { type DeltaTargetId, RowDelta } from '../program/index.ts';
 import { biasList, rowRecord } from './row-record.ts';

@@ -1,11 +1,10 @@
 import type { StepSizes } from '../contract/contract.ts';
-import { roundTopN, type SamplingClass, samplingClassName } from './sampling-programs.ts';
+import { roundTopN, type SamplingClass } from './sampling-programs.ts';
 import type { RowSampling, SchedulerOutput } from './types.ts';
 
 /** What a step needs besides its row deltas. */
 export interface StepPlan {
   readonly sampling: SamplingClass;
-  readonly samplingName: string;
   readonly sizes: StepSizes;
   readonly times: number;
   readonly rows: Int32Array;
@@ -44,7 +43,6 @@ export class StepPlanner {
     const { sizes, sampleStarts } = this.#measure(step);
     return {
       sampling,
-      samplingName: samplingClassName(sampling),
       sizes,
       times: step.times,
       rows: step.rows.slice(0, step.numSequences),

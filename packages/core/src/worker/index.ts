@@ -1,0 +1,13 @@
+export { type KvBudget, type KvCacheQuestion, type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
+export { createModelRunner, ModelRunner, type ModelRunnerOptions } from './model-runner.ts';
+export type {
+  BlockGrant,
+  ExecutorLimits,
+  ModelExecutor,
+  NewRow,
+  RowSampling,
+  SchedulerOutput,
+  StepLogprobs,
+  StepResult,
+} from './types.ts';
+export type { WorkerConfig } from './worker-config.ts';

@@ -1,0 +1,181 @@
+import type { Device, Executable, SubmitStep } from '../contract/contract.ts';
+import type { ModelConfig } from '../models/config.ts';
+import type { WeightSupply } from '../models/index.ts';
+import type { RowDelta } from '../program/index.ts';
+import type { Checkpoint } from '../weights/types.ts';
+import { DeviceModel } from './device-model.ts';
+import type { KvCacheSize } from './kv-cache-size.ts';
+import { type BlockProgram, ProgramSet, samplingProgram } from './program-set.ts';
+import { type LogprobOutputs, ResultReader } from './result-reader.ts';
+import { RowWriter } from './row-writer.ts';
+import { logprobTensors } from './sampling-programs.ts';
+import { BLOCK_BATCH, DELTA_LIMITS, noSizes, paddedBatches } from './state-programs.ts';
+import { type StepPlan, StepPlanner } from './step-plan.ts';
+import type { ExecutorLimits, ModelExecutor, SchedulerOutput, StepResult } from './types.ts';
+import { MAX_BIAS_WORDS, type WorkerConfig } from './worker-config.ts';
+
+export interface ModelRunnerOptions {
+  readonly device: Device;
+  readonly modelConfig: ModelConfig;
+  readonly engineConfig: WorkerConfig;
+  /** null: seeded stand-ins instead of weights (`loadFormat: 'dummy'`). */
+  readonly checkpoint: Checkpoint | null;
+}
+
+/**
+ * Loads a model onto a device and compiles its programs. Throws ModelFormatError when the checkpoint does not fit the
+ * configuration, ConfigError when the device has no room, DeviceError when it fails; nothing stays allocated then.
+ */
+export async function createModelRunner(options: ModelRunnerOptions): Promise<ModelRunner> {
+  const { device, modelConfig, engineConfig, checkpoint } = options;
+  const weights: WeightSupply =
+    checkpoint === null ? { dummySeed: Number(engineConfig.seed & 0x7fffffffn) } : { checkpoint };
+  const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights });
+  const programs = new ProgramSet(model);
+  try {
+    await programs.compileCommon();
+    return new ModelRunner(model, programs);
+  } catch (error) {
+    programs.dispose();
+    model.dispose();
+    throw error;
+  }
+}
+
+/** Runs scheduler outputs on a device: writes what changed, submits model and sampler, reads what was sampled. */
+export class ModelRunner implements ModelExecutor {
+  readonly limits: ExecutorLimits;
+  readonly #model: DeviceModel;
+  readonly #device: Device;
+  readonly #programs: ProgramSet;
+  readonly #planner: StepPlanner;
+  readonly #writer: RowWriter;
+  readonly #reader: ResultReader;
+  /** Steps of the next submit that come before the model. */
+  readonly #before: SubmitStep[] = [];
+  /** Settles when every step that had to wait for a compilation is submitted; null when none waits. */
+  #waiting: Promise<void> | null = null;
+
+  constructor(model: DeviceModel, programs: ProgramSet) {
+    this.#model = model;
+    this.#device = model.device;
+    this.#programs = programs;
+    this.limits = executorLimits(model);
+    const { rowState } = model;
+    this.#planner = new StepPlanner(rowState.maxRows, model.maxLogprobs);
+    this.#writer = new RowWriter(rowState, model.blockSize, DELTA_LIMITS, delta => this.#applyDelta(delta));
+    this.#reader = new ResultReader(this.#device, model.tensor('ring'), rowState);
+  }
+
+  /** Tokens and full-length requests that the KV cache holds: for the start-up message. */
+  get kvCache(): KvCacheSize {
+    return this.#model.kvCache;
+  }
+
+  /** Programs compiled so far, by name: `model`, `applyRowDelta`, `sampling.greedy` ... For op counts and profiles. */
+  get executables(): ReadonlyMap<string, Executable> {
+    return this.#programs.all;
+  }
+
+  submit(step: SchedulerOutput): Promise<StepResult> {
+    const plan = this.#planner.plan(step);
+    if (this.#waiting === null && this.#isCompiled(step, plan)) return this.#submitNow(step, plan);
+    // The caller may reuse the arrays of the step when this returns.
+    return this.#submitLater(structuredClone(step), plan);
+  }
+
+  async synchronize(): Promise<void> {
+    await this.#waiting;
+    await this.#device.synchronize();
+  }
+
+  async dispose(): Promise<void> {
+    await this.#waiting;
+    this.#programs.dispose();
+    this.#model.dispose();
+  }
+
+  #submitLater(step: SchedulerOutput, plan: StepPlan): Promise<StepResult> {
+    const compiled = (this.#waiting ?? Promise.resolve()).then(() => this.#compileFor(step, plan));
+    // Wrapped, so that the next step waits for this one to be submitted and not for its result.
+    const submitted = compiled.then(() => ({ result: this.#submitNow(step, plan) }));
+    const settled = () => {
+      if (this.#waiting === waiting) this.#waiting = null;
+    };
+    const waiting: Promise<void> = submitted.then(settled, settled);
+    this.#waiting = waiting;
+    return submitted.then(({ result }) => result);
+  }
+
+  #submitNow(step: SchedulerOutput, plan: StepPlan): Promise<StepResult> {
+    this.#writer.write(step);
+    // Cleared first: a block that is copied into is new, one that is copied from is not.
+    this.#changeBlocks('zeroBlocks', 'blockList', step.zeroBlocks, BLOCK_BATCH);
+    this.#changeBlocks('copyBlocks', 'blockPairs', step.copies.flat(), 2 * BLOCK_BATCH);
+    const steps = [
+      { executable: this.#programs.get('model'), sizes: plan.sizes },
+      { executable: this.#programs.get(samplingProgram(plan.sampling)), sizes: plan.sizes },
+    ];
+    if (plan.times > 1) this.#submitBefore();
+    this.#device.submit([...this.#before.splice(0), ...steps], plan.times);
+    const { stepCounter } = this.#writer;
+    this.#writer.advance(plan.times);
+    return this.#reader.read(plan, stepCounter, this.#logprobOutputs(plan.sampling.topN));
+  }
+
+  /** Called by the writer. A further delta of one step first submits the one before, which lies in the same tensor. */
+  #applyDelta(delta: RowDelta): void {
+    this.#submitBefore();
+    this.#device.write(this.#model.tensor('delta'), delta.pack());
+    const sizes = { ...noSizes, deltaSegments: delta.segments };
+    this.#before.push({ executable: this.#programs.get('applyRowDelta'), sizes });
+  }
+
+  #changeBlocks(program: BlockProgram, list: string, numbers: readonly number[], batchWords: number): void {
+    let batches = 0;
+    for (const batch of paddedBatches(numbers, batchWords)) {
+      if (batches++ > 0) this.#submitBefore();
+      this.#device.write(this.#model.tensor(list), batch);
+      this.#before.push({ executable: this.#programs.get(program), sizes: noSizes });
+    }
+  }
+
+  #submitBefore(): void {
+    if (this.#before.length > 0) this.#device.submit(this.#before.splice(0));
+  }
+
+  #logprobOutputs(topN: number | null): LogprobOutputs | null {
+    if (topN === null) return null;
+    const { logprobs, ids } = logprobTensors(topN);
+    return { topN, logprobs: this.#model.tensor(logprobs.name), ids: this.#model.tensor(ids.name) };
+  }
+
+  #isCompiled(step: SchedulerOutput, plan: StepPlan): boolean {
+    return (
+      this.#programs.has(samplingProgram(plan.sampling)) &&
+      (step.copies.length === 0 || this.#programs.has('copyBlocks')) &&
+      (step.zeroBlocks.length === 0 || this.#programs.has('zeroBlocks'))
+    );
+  }
+
+  async #compileFor(step: SchedulerOutput, plan: StepPlan): Promise<void> {
+    await this.#programs.compileSampling(plan.sampling);
+    if (step.copies.length > 0) await this.#programs.compileBlocks('copyBlocks');
+    if (step.zeroBlocks.length > 0) await this.#programs.compileBlocks('zeroBlocks');
+  }
+}
+
+function executorLimits({ rowState, maxSizes, kvCache, config, blockSize, maxLogprobs }: DeviceModel): ExecutorLimits {
+  return {
+    maxNumSeqs: rowState.maxRows,
+    maxModelLen: rowState.maxModelLen,
+    maxNumBatchedTokens: maxSizes.tokens,
+    maxSamples: maxSizes.samples,
+    blockSize,
+    numBlocks: kvCache.numBlocks,
+    vocabSize: config.vocabSize,
+    maxLogprobs,
+    maxBiasWords: MAX_BIAS_WORDS,
+    ringSlots: rowState.ringSlots,
+  };
+}

@@ -1,0 +1,93 @@
+import type { Executable, Program } from '../contract/contract.ts';
+import type { DeviceModel } from './device-model.ts';
+import { buildSamplingProgram, logprobTensors, type SamplingClass, samplingClassName } from './sampling-programs.ts';
+import { BLOCK_BATCH, buildCopyProgram, buildDeltaProgram, buildZeroProgram, DELTA_LIMITS } from './state-programs.ts';
+
+export type BlockProgram = 'copyBlocks' | 'zeroBlocks';
+
+/** Name of the executable of a sampling class. */
+export function samplingProgram(sampling: SamplingClass): string {
+  return `sampling.${samplingClassName(sampling)}`;
+}
+
+/** Compiled at start; the other classes when a request first needs them. */
+const commonClasses: readonly SamplingClass[] = [
+  { random: false, biases: false, penalties: false, topN: null },
+  { random: true, biases: false, penalties: false, topN: null },
+];
+
+/** The programs of a runner, compiled once each, with the tensors that only they use. */
+export class ProgramSet {
+  readonly #model: DeviceModel;
+  readonly #executables = new Map<string, Executable>();
+
+  constructor(model: DeviceModel) {
+    this.#model = model;
+  }
+
+  get all(): ReadonlyMap<string, Executable> {
+    return this.#executables;
+  }
+
+  has(name: string): boolean {
+    return this.#executables.has(name);
+  }
+
+  get(name: string): Executable {
+    const executable = this.#executables.get(name);
+    if (executable === undefined) throw new Error(`Program ${name} is not compiled.`);
+    return executable;
+  }
+
+  async compileCommon(): Promise<void> {
+    const { program, rowState, config } = this.#model;
+    await this.#compile('model', () => program);
+    await this.#compile('applyRowDelta', () => {
+      this.#tensor('delta', [DELTA_LIMITS.words]);
+      return buildDeltaProgram(rowState, config.vocabSize);
+    });
+    for (const sampling of commonClasses) await this.compileSampling(sampling);
+  }
+
+  async compileSampling(sampling: SamplingClass): Promise<void> {
+    const { maxSizes, rowState, config } = this.#model;
+    await this.#compile(samplingProgram(sampling), () => {
+      if (sampling.topN !== null) this.#createLogprobTensors(sampling.topN);
+      return buildSamplingProgram(sampling, { maxSizes, rowState, vocabSize: config.vocabSize });
+    });
+  }
+
+  async compileBlocks(name: BlockProgram): Promise<void> {
+    const { config, kvCache, kvDtype, blockSize } = this.#model;
+    const geometry = { config, kvDtype, numBlocks: kvCache.numBlocks, blockSize };
+    await this.#compile(name, () => {
+      if (name === 'copyBlocks') {
+        this.#tensor('blockPairs', [BLOCK_BATCH, 2]);
+        return buildCopyProgram(geometry);
+      }
+      this.#tensor('blockList', [BLOCK_BATCH]);
+      return buildZeroProgram(geometry);
+    });
+  }
+
+  dispose(): void {
+    for (const executable of this.#executables.values()) executable.dispose();
+    this.#executables.clear();
+  }
+
+  #createLogprobTensors(topN: number): void {
+    for (const tensor of Object.values(logprobTensors(topN))) {
+      if (!this.#model.has(tensor.name)) this.#model.createState(tensor);
+    }
+  }
+
+  #tensor(name: string, shape: number[]): void {
+    this.#model.createTensor({ name, dtype: 'u32', shape, usage: 'state' });
+  }
+
+  async #compile(name: string, build: () => Program): Promise<void> {
+    if (this.has(name)) return;
+    const program = build();
+    this.#executables.set(name, await this.#model.device.compile(program, this.#model.bindings(program)));
+  }
+}

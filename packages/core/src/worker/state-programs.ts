@@ -1,0 +1,75 @@
+import { type DType, NONE, type Program, type StepSizes } from '../contract/contract.ts';
+import type { ModelConfig } from '../models/config.ts';
+import { cacheName, declareState, type RowStateShape, stateTensors } from '../models/index.ts';
+import { ProgramBuilder } from '../program/index.ts';
+
+/** Blocks that one run of `copyBlocks` or `zeroBlocks` takes; more take several runs. */
+export const BLOCK_BATCH = 128;
+
+/** Words and segments of one row delta; more take several. */
+export const DELTA_LIMITS = { words: 1 << 16, segments: 1024 };
+
+export const noSizes: StepSizes = {
+  tokens: 0,
+  sequences: 0,
+  decodeSequences: 0,
+  samples: 0,
+  blocksPerSequence: 0,
+  maxQueryTokens: 0,
+  deltaSegments: 0,
+};
+
+export interface CacheGeometry {
+  readonly config: ModelConfig;
+  readonly numBlocks: number;
+  readonly blockSize: number;
+  readonly kvDtype: DType;
+}
+
+/** Applies `delta` u32 [DELTA_LIMITS.words] to the row state. */
+export function buildDeltaProgram(rowState: RowStateShape, vocabSize: number): Program {
+  const builder = new ProgramBuilder('applyRowDelta', { ...noSizes, deltaSegments: DELTA_LIMITS.segments });
+  const delta = builder.external('delta', 'u32', [DELTA_LIMITS.words]);
+  const tensors = stateTensors(rowState, vocabSize);
+  const state = declareState(builder, tensors, ['rows', 'blockTables', 'tokenIds', 'batch', 'biases']);
+  builder.add({ op: 'applyRowDelta', delta, ...state });
+  return builder.build();
+}
+
+/** Copies the blocks of `blockPairs` u32 [BLOCK_BATCH, 2] in every layer. */
+export function buildCopyProgram(geometry: CacheGeometry): Program {
+  const builder = new ProgramBuilder('copyBlocks', noSizes);
+  const pairs = builder.external('blockPairs', 'u32', [BLOCK_BATCH, 2]);
+  forEachCache(builder, geometry, caches => builder.add({ op: 'copyBlocks', ...caches, pairs }));
+  return builder.build();
+}
+
+/** Clears the blocks of `blockList` u32 [BLOCK_BATCH] in every layer. */
+export function buildZeroProgram(geometry: CacheGeometry): Program {
+  const builder = new ProgramBuilder('zeroBlocks', noSizes);
+  const blocks = builder.external('blockList', 'u32', [BLOCK_BATCH]);
+  forEachCache(builder, geometry, caches => builder.add({ op: 'zeroBlocks', ...caches, blocks }));
+  return builder.build();
+}
+
+/** The numbers in arrays of `length` words, the last one filled up with NONE. */
+export function* paddedBatches(numbers: readonly number[], length: number): Generator<Uint32Array> {
+  for (let at = 0; at < numbers.length; at += length) {
+    const batch = new Uint32Array(length).fill(NONE);
+    batch.set(numbers.slice(at, at + length));
+    yield batch;
+  }
+}
+
+function forEachCache(
+  builder: ProgramBuilder,
+  { config, numBlocks, blockSize, kvDtype }: CacheGeometry,
+  add: (caches: { kCache: string; vCache: string }) => void,
+): void {
+  const shape = [numBlocks, config.numKvHeads, blockSize, config.headDim];
+  for (let layer = 0; layer < config.numLayers; layer++) {
+    const kCache = builder.external(cacheName('k', layer), kvDtype, shape);
+    const vCache = builder.external(cacheName('v', layer), kvDtype, shape);
+    add({ kCache, vCache });
+  }
+}
