@@ -143,7 +143,9 @@ export class BlockManager {
     if (table.numCached === 0) table.prefix = cache.rootOf(table.salt);
     for (let end = (table.numCached + 1) * this.blockSize; end <= numTokens; end += this.blockSize) {
       const block = table.at(table.numCached);
-      table.prefix = cache.has(block) ? cache.prefixOf(block) : cache.add(block, table.prefix, tokens, end - this.blockSize);
+      table.prefix = cache.has(block)
+        ? cache.prefixOf(block)
+        : cache.add(block, table.prefix, tokens, end - this.blockSize);
       table.numCached++;
     }
   }

@@ -1,0 +1,124 @@
+import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
+import type { RowSampling } from '../worker/types.ts';
+import { BlockTable } from './block-table.ts';
+
+/** A request is in the waiting queue (waiting, preempted), among the running ones, or finished. */
+export type RequestStatus = 'waiting' | 'running' | 'preempted' | 'finished';
+
+export interface RequestInit {
+  promptTokenIds: ArrayLike<number>;
+  params: ResolvedSamplingParams;
+  /** Unsigned 64-bit pattern. */
+  seed: bigint;
+  /** EOS and the request's own stop ids. */
+  stopTokenIds: readonly number[];
+  /** Requests under different salts share no cached blocks. */
+  salt?: string;
+}
+
+/** No row of the device. */
+export const NO_ROW = -1;
+
+/**
+ * One sequence: its tokens, and how far they are computed. The host's copy is the truth; blocks and row are only borrowed.
+ *
+ * numComputed and numPlaceholders run ahead of the results: they count what was submitted. `virtualTokens` is the length that
+ * the device's copy of the sequence will have once everything submitted is done.
+ */
+export class Request {
+  readonly params: ResolvedSamplingParams;
+  readonly numPromptTokens: number;
+  /** Prompt plus max_tokens; the sequence never grows beyond it. */
+  readonly tokenLimit: number;
+  readonly sampling: RowSampling;
+  readonly table: BlockTable;
+  status: RequestStatus = 'waiting';
+  numTokens: number;
+  /** Tokens whose keys and values are computed by what was submitted, or lie in the cache. */
+  numComputed = 0;
+  /** Tokens that submitted steps will sample. */
+  numPlaceholders = 0;
+  /** Raised when the request loses its row: results of older steps are dropped. */
+  generation = 0;
+  row = NO_ROW;
+  /** Tokens found in the prefix cache when it first ran; -1 before. */
+  numCachedTokens = -1;
+  /** Prompt positions whose log-probabilities arrived, from position 1 on. */
+  numPromptLogprobs = 0;
+  /** Neighbours in the waiting queue. */
+  before: Request | null = null;
+  after: Request | null = null;
+  #tokens: Uint32Array;
+
+  constructor(init: RequestInit) {
+    const { promptTokenIds, params } = init;
+    this.params = params;
+    this.numPromptTokens = promptTokenIds.length;
+    this.numTokens = promptTokenIds.length;
+    this.tokenLimit = this.numPromptTokens + params.maxTokens;
+    this.sampling = rowSampling(init);
+    this.table = new BlockTable(init.salt);
+    this.#tokens = new Uint32Array(Math.min(this.tokenLimit, this.numPromptTokens + 16));
+    this.#tokens.set(promptTokenIds);
+  }
+
+  get virtualTokens(): number {
+    return this.numTokens + this.numPlaceholders;
+  }
+
+  get numOutputTokens(): number {
+    return this.numTokens - this.numPromptTokens;
+  }
+
+  /** Tokens known to the host; only the first numTokens entries are meant. Replaced when it grows. */
+  get tokens(): Uint32Array {
+    return this.#tokens;
+  }
+
+  /** Whether a step that starts at numComputed must return log-probabilities of prompt tokens. */
+  get wantsPromptLogprobs(): boolean {
+    return (
+      this.params.promptLogprobs !== null &&
+      this.numPromptLogprobs < this.numPromptTokens - 1 &&
+      this.numComputed < this.numPromptTokens - 1
+    );
+  }
+
+  append(token: number): void {
+    if (this.numTokens === this.#tokens.length) {
+      const grown = new Uint32Array(Math.min(this.tokenLimit, 2 * this.#tokens.length));
+      grown.set(this.#tokens);
+      this.#tokens = grown;
+    }
+    this.#tokens[this.numTokens++] = token;
+  }
+
+  /** A copy of the output tokens from the index-th on. */
+  outputTokens(index = 0): number[] {
+    return Array.from(this.#tokens.subarray(this.numPromptTokens + index, this.numTokens));
+  }
+
+  /** Forgets everything that was computed or is in flight; the tokens stay. */
+  resetComputed(): void {
+    this.numComputed = 0;
+    this.numPlaceholders = 0;
+    this.generation++;
+    this.row = NO_ROW;
+  }
+}
+
+function rowSampling({ params, seed, stopTokenIds }: RequestInit): RowSampling {
+  return {
+    temperature: params.temperature,
+    topK: params.topK,
+    topP: params.topP,
+    minP: params.minP,
+    seed,
+    presencePenalty: params.presencePenalty,
+    frequencyPenalty: params.frequencyPenalty,
+    repetitionPenalty: params.repetitionPenalty,
+    minTokens: params.minTokens,
+    stopTokenIds: params.minTokens > 0 ? stopTokenIds : [],
+    logitBias: params.logitBias,
+  };
+}

@@ -1,0 +1,185 @@
+import type { BlockGrant, NewRow, SchedulerOutput } from '../worker/types.ts';
+import { NO_ROW, type Request } from './request.ts';
+
+/** Columns of one step, one entry per sequence. */
+class Columns {
+  readonly requests: Request[] = [];
+  readonly rows: Int32Array;
+  readonly queryLens: Int32Array;
+  readonly sampleCounts: Int32Array;
+  readonly promptLogprobs: Int32Array;
+  /** Position of the first token that the sequence computes. */
+  readonly starts: Int32Array;
+  /** Tokens that the sequence will append over all repeats. */
+  readonly appends: Int32Array;
+  /** First entry of the block table that the device does not know yet. */
+  readonly grantStarts: Int32Array;
+  readonly generations: Int32Array;
+  length = 0;
+
+  constructor(capacity: number) {
+    this.rows = new Int32Array(capacity);
+    this.queryLens = new Int32Array(capacity);
+    this.sampleCounts = new Int32Array(capacity);
+    this.promptLogprobs = new Int32Array(capacity);
+    this.starts = new Int32Array(capacity);
+    this.appends = new Int32Array(capacity);
+    this.grantStarts = new Int32Array(capacity);
+    this.generations = new Int32Array(capacity);
+  }
+
+  copyFrom(from: Columns, index: number): void {
+    const to = this.length++;
+    this.requests[to] = from.requests[index]!;
+    this.rows[to] = from.rows[index]!;
+    this.queryLens[to] = from.queryLens[index]!;
+    this.sampleCounts[to] = from.sampleCounts[index]!;
+    this.promptLogprobs[to] = from.promptLogprobs[index]!;
+    this.starts[to] = from.starts[index]!;
+    this.appends[to] = from.appends[index]!;
+    this.grantStarts[to] = from.grantStarts[index]!;
+    this.generations[to] = from.generations[index]!;
+  }
+}
+
+/**
+ * One submit: what the executor is told (SchedulerOutput), and what the engine must remember until its result is there.
+ * Reused from step to step, so that steady decode allocates nothing.
+ */
+export class StepBatch implements SchedulerOutput {
+  newRows: NewRow[] = [];
+  grants: BlockGrant[] = [];
+  copies: readonly (readonly [number, number])[] = [];
+  zeroBlocks: readonly number[] = [];
+  numDecodeSequences = 0;
+  times = 1;
+  rows: Int32Array;
+  queryLens: Int32Array;
+  sampleCounts: Int32Array;
+  promptLogprobs: Int32Array;
+  /** Tokens computed in one repeat. */
+  numTokens = 0;
+  numPromptTokens = 0;
+  /** Some sequence wants log-probabilities, so the host must look at every repeat. */
+  needsHost = false;
+  #columns: Columns;
+  /** Holds the other order while a mixed batch is sorted. */
+  #scratch: Columns;
+
+  constructor(maxNumSeqs: number) {
+    this.#columns = new Columns(maxNumSeqs);
+    this.#scratch = new Columns(maxNumSeqs);
+    const { rows, queryLens, sampleCounts, promptLogprobs } = this.#columns;
+    this.rows = rows.subarray(0, 0);
+    this.queryLens = queryLens.subarray(0, 0);
+    this.sampleCounts = sampleCounts.subarray(0, 0);
+    this.promptLogprobs = promptLogprobs.subarray(0, 0);
+  }
+
+  get numSequences(): number {
+    return this.#columns.length;
+  }
+
+  request(i: number): Request {
+    return this.#columns.requests[i]!;
+  }
+
+  start(i: number): number {
+    return this.#columns.starts[i]!;
+  }
+
+  appends(i: number): number {
+    return this.#columns.appends[i]!;
+  }
+
+  /** Whether the request still owns what this step computed for it. */
+  isCurrent(i: number): boolean {
+    const request = this.request(i);
+    return request.status === 'running' && request.generation === this.#columns.generations[i];
+  }
+
+  clear(): void {
+    this.#columns.length = 0;
+    this.#columns.requests.length = 0;
+    if (this.newRows.length > 0) this.newRows = [];
+    if (this.grants.length > 0) this.grants = [];
+    this.numDecodeSequences = 0;
+    this.times = 1;
+    this.numTokens = 0;
+    this.numPromptTokens = 0;
+    this.needsHost = false;
+  }
+
+  /** Adds a sequence that computes queryLen tokens from its numComputed on. */
+  add(request: Request, queryLen: number, sampleCount: number, appends: number, grantStart: number): void {
+    const c = this.#columns;
+    const i = c.length++;
+    const wantsPrompt = request.wantsPromptLogprobs;
+    c.requests[i] = request;
+    c.rows[i] = request.row;
+    c.queryLens[i] = queryLen;
+    c.sampleCounts[i] = sampleCount;
+    c.promptLogprobs[i] = wantsPrompt ? request.params.promptLogprobs! : -1;
+    c.starts[i] = request.numComputed;
+    c.appends[i] = appends;
+    c.grantStarts[i] = grantStart;
+    c.generations[i] = request.generation;
+    this.numTokens += queryLen;
+    this.numPromptTokens += Math.max(0, Math.min(queryLen, request.numPromptTokens - request.numComputed));
+    if (queryLen === 1 && sampleCount === 1) this.numDecodeSequences++;
+    if (wantsPrompt || request.params.logprobs !== null) this.needsHost = true;
+  }
+
+  /** Raises what sequence i appends, for a step that is repeated. */
+  extend(i: number, appends: number, grantStart: number): void {
+    const c = this.#columns;
+    c.appends[i] = appends;
+    c.grantStarts[i] = Math.min(c.grantStarts[i]!, grantStart);
+  }
+
+  /** Puts decode sequences first, and lists the blocks that rows gained. */
+  seal(): void {
+    const { length } = this.#columns;
+    if (this.numDecodeSequences < length) this.#decodeFirst();
+    const c = this.#columns;
+    for (let i = 0; i < length; i++) {
+      const { table } = c.requests[i]!;
+      const start = c.grantStarts[i]!;
+      if (start < table.length) this.grants.push({ row: c.rows[i]!, start, blocks: table.from(start) });
+    }
+    if (this.rows.length === length && this.rows.buffer === c.rows.buffer) return;
+    this.rows = c.rows.subarray(0, length);
+    this.queryLens = c.queryLens.subarray(0, length);
+    this.sampleCounts = c.sampleCounts.subarray(0, length);
+    this.promptLogprobs = c.promptLogprobs.subarray(0, length);
+  }
+
+  #decodeFirst(): void {
+    const from = this.#columns;
+    const to = this.#scratch;
+    to.length = 0;
+    for (let pass = 0; pass < 2; pass++) {
+      for (let i = 0; i < from.length; i++) {
+        const decodes = from.queryLens[i] === 1 && from.sampleCounts[i] === 1;
+        if (decodes === (pass === 0)) to.copyFrom(from, i);
+      }
+    }
+    from.requests.length = 0;
+    this.#columns = to;
+    this.#scratch = from;
+  }
+}
+
+/** What the device must know of a request that takes a row. */
+export function newRow(request: Request): NewRow {
+  if (request.row === NO_ROW) throw new Error('StepBatch: a request without a row cannot be sent to the device.');
+  return {
+    row: request.row,
+    tokenIds: request.tokens.subarray(0, request.numTokens),
+    promptTokens: request.numPromptTokens,
+    numComputed: request.numComputed,
+    tokenLimit: request.tokenLimit,
+    sampling: request.sampling,
+    logprobs: request.params.logprobs,
+  };
+}
