@@ -1,0 +1,29 @@
+import type { DType, DTypeTable } from '../../contract/contract.ts';
+
+const floats = ['f32', 'f16', 'bf16'] as const satisfies readonly DType[];
+
+/** What the reference device offers: every op in every floating-point dtype. */
+export const dtypes = {
+  applyRowDelta: {},
+  prepareInputs: {},
+  prepareSamples: {},
+  advanceRows: {},
+  embed: { activations: floats, weights: floats },
+  rmsNorm: { activations: floats, weights: floats },
+  layerNorm: { activations: floats, weights: floats },
+  linear: { activations: floats, weights: floats },
+  rope: { activations: floats },
+  kvWrite: { activations: floats, kv: floats },
+  pagedAttention: { activations: floats, kv: floats },
+  gatedActivation: { activations: floats },
+  add: { activations: floats },
+  gatherRows: { activations: floats },
+  copyBlocks: { kv: floats },
+  zeroBlocks: { kv: floats },
+  penalties: {},
+  biasLogits: {},
+  filterLogits: {},
+  sample: {},
+  argmax: {},
+  logProbs: {},
+} satisfies DTypeTable;

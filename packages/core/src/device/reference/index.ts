@@ -1,0 +1,1 @@
+export { openReferenceDevice, ReferenceDevice, type ReferenceDeviceOptions } from './device.ts';

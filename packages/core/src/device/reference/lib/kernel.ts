@@ -1,0 +1,30 @@
+import type { OpName, OpOf, StepSizes } from '../../../contract/contract.ts';
+import type { operandTable, TensorField } from '../../../program/index.ts';
+import type { Floats, Words } from './views.ts';
+
+type OperandOf<K extends OpName, F extends TensorField<K>> = F extends keyof (typeof operandTable)[K]
+  ? (typeof operandTable)[K][F]
+  : never;
+type ViewOf<O> = O extends { role: 'u32' } ? Words : Floats;
+
+/** The tensors of an op by field; optional ones are undefined when the op leaves them out. */
+export type KernelTensors<K extends OpName> = {
+  readonly [F in TensorField<K>]:
+    | ViewOf<OperandOf<K, F>>
+    | (OperandOf<K, F> extends { optional: true } ? undefined : never);
+};
+
+/** Makes what runs an op at the sizes of a step. Scratch memory is made here, or grown on first need, not per step. */
+export type Kernel<K extends OpName> = (op: OpOf<K>, tensors: KernelTensors<K>) => RunOp;
+export type RunOp = (sizes: StepSizes) => void;
+
+/** An f64 array that is kept and only grows. */
+export class Scratch {
+  #array = new Float64Array(0);
+
+  /** At least `length` elements; what they hold is whatever the last use left. */
+  take(length: number): Float64Array {
+    if (this.#array.length < length) this.#array = new Float64Array(Math.max(length, this.#array.length * 2));
+    return this.#array;
+  }
+}

@@ -1,0 +1,108 @@
+import type { DType, StepSizes } from '../../../contract/contract.ts';
+import { floatToBfloat16, floatToHalf, halfTable } from '../../../program/index.ts';
+
+/** Elements as they lie in memory: the bits of f16 and bf16 are in a Uint16Array. */
+export type RawArray = Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+
+/** Memory that a view looks at. `version` grows with every write from the host. */
+export interface Storage {
+  readonly dtype: DType;
+  readonly raw: RawArray;
+  readonly version: number;
+  /** Room for the values of a 16-bit tensor in f32, made on first use. */
+  decodedValues(): Float32Array;
+  /** The version that lies there. */
+  decodedVersion: number;
+}
+
+/** A tensor of an op as rows of `width` elements. The number of rows may depend on the step. */
+export interface View {
+  readonly width: number;
+  rows(sizes: StepSizes): number;
+}
+
+/** A u32 tensor of an op. */
+export interface Words extends View {
+  readonly data: Uint32Array;
+}
+
+/** A floating-point tensor of an op. Offsets are in elements. */
+export interface Floats extends View {
+  readonly dtype: DType;
+  /** into[at + i] = the value of element start + i. */
+  load(start: number, count: number, into: Float64Array, at?: number): void;
+  /** Element start + i = from[at + i], rounded once to the tensor's dtype. */
+  store(start: number, count: number, from: Float64Array, at?: number): void;
+  /** All values in f32, which holds every dtype exactly. 16-bit tensors are decoded once per version: for weights. */
+  values(): Float32Array;
+}
+
+export function words(view: View, storage: Storage): Words {
+  return { ...view, data: storage.raw as Uint32Array };
+}
+
+export function floats(view: View, storage: Storage): Floats {
+  const access = { f32: f32Access, f16: f16Access, bf16: bf16Access }[storage.dtype as 'f32' | 'f16' | 'bf16'];
+  return { ...view, dtype: storage.dtype, ...access(storage) };
+}
+
+type Access = Pick<Floats, 'load' | 'store' | 'values'>;
+
+function f32Access(storage: Storage): Access {
+  const raw = storage.raw as Float32Array;
+  return {
+    load(start, count, into, at = 0) {
+      for (let i = 0; i < count; i++) into[at + i] = raw[start + i]!;
+    },
+    store(start, count, from, at = 0) {
+      for (let i = 0; i < count; i++) raw[start + i] = from[at + i]!;
+    },
+    values: () => raw,
+  };
+}
+
+function f16Access(storage: Storage): Access {
+  const raw = storage.raw as Uint16Array;
+  const table = halfTable();
+  return {
+    load(start, count, into, at = 0) {
+      for (let i = 0; i < count; i++) into[at + i] = table[raw[start + i]!]!;
+    },
+    store(start, count, from, at = 0) {
+      for (let i = 0; i < count; i++) raw[start + i] = floatToHalf(from[at + i]!);
+    },
+    values: () =>
+      decodedOnce(storage, values => {
+        for (let i = 0; i < raw.length; i++) values[i] = table[raw[i]!]!;
+      }),
+  };
+}
+
+function bf16Access(storage: Storage): Access {
+  const raw = storage.raw as Uint16Array;
+  const bits = new Uint32Array(1);
+  const value = new Float32Array(bits.buffer);
+  return {
+    load(start, count, into, at = 0) {
+      for (let i = 0; i < count; i++) {
+        bits[0] = raw[start + i]! << 16;
+        into[at + i] = value[0]!;
+      }
+    },
+    store(start, count, from, at = 0) {
+      for (let i = 0; i < count; i++) raw[start + i] = floatToBfloat16(from[at + i]!);
+    },
+    values: () =>
+      decodedOnce(storage, values => {
+        const valueBits = new Uint32Array(values.buffer);
+        for (let i = 0; i < raw.length; i++) valueBits[i] = raw[i]! << 16;
+      }),
+  };
+}
+
+function decodedOnce(storage: Storage, decode: (values: Float32Array) => void): Float32Array {
+  const values = storage.decodedValues();
+  if (storage.decodedVersion !== storage.version) decode(values);
+  storage.decodedVersion = storage.version;
+  return values;
+}
