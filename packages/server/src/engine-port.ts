@@ -2,6 +2,7 @@ import type { RequestOutput, SamplingParams, Tokenizer } from '@quire/core';
 
 export interface ServingEngine {
   readonly tokenizer: Tokenizer;
+  readonly healthy: boolean;
   readonly limits: { maxModelLen: number; maxLogprobs: number; maxNumSeqs: number; blockSize: number; numBlocks: number };
   generate(
     prompt: { prompt: string | null; promptTokenIds: number[] },

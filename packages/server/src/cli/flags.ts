@@ -7,7 +7,8 @@ export class UsageError extends Error {
 }
 
 export interface FlagSpec {
-  readonly type: 'string' | 'integer' | 'number' | 'boolean' | 'strings';
+  /** `list` may be given several times; `names` also, and holds names separated by commas. */
+  readonly type: 'string' | 'integer' | 'number' | 'boolean' | 'list' | 'names';
   readonly help: string;
   /** Shown in help: `--port N`. */
   readonly value?: string;
@@ -23,7 +24,8 @@ interface ValueTypes {
   integer: number;
   number: number;
   boolean: boolean;
-  strings: readonly string[];
+  list: readonly string[];
+  names: readonly string[];
 }
 export type FlagValues<S extends FlagSpecs> = { readonly [K in keyof S]?: ValueTypes[S[K]['type']] };
 
@@ -35,8 +37,7 @@ export interface CommandLine<S extends FlagSpecs> {
 export const helpFlag = { help: { type: 'boolean', help: 'Show this help.', short: 'h' } } as const satisfies FlagSpecs;
 
 /**
- * Reads a command line. A boolean flag `--x` has a `--no-x`. `strings` flags may be given several times and hold lists
- * separated by commas. Throws UsageError for an unknown flag (naming the nearest), a missing or malformed value.
+ * Reads a command line. A boolean flag `--x` has a `--no-x`. Throws UsageError for an unknown flag (naming the nearest), a missing or malformed value.
  */
 export function parseFlags<S extends FlagSpecs>(
   argv: readonly string[],
@@ -85,7 +86,8 @@ function readFlag(name: string, raw: string, text: string | undefined, specs: Fl
 
 function readValue(spec: FlagSpec, text: string, shown: string): ValueTypes[keyof ValueTypes] {
   if (spec.type === 'string') return text;
-  if (spec.type === 'strings') return text.split(',').map(part => part.trim()).filter(part => part !== '');
+  if (spec.type === 'list') return [text];
+  if (spec.type === 'names') return text.split(',').map(part => part.trim()).filter(part => part !== '');
   if (spec.type === 'boolean') {
     if (['true', '1'].includes(text)) return true;
     if (['false', '0'].includes(text)) return false;

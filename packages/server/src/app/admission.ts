@@ -1,0 +1,55 @@
+import { HttpError } from '../http/errors.ts';
+
+/** Finished sequences that the drain rate is measured over. */
+const RATE_WINDOW = 32;
+
+/**
+ * Bounds the queue: sequences (prompts times n) that were let in and do not run yet. A request is counted when it is checked,
+ * before its prompt is tokenised, so that a burst cannot pass the check together.
+ */
+export class Admission {
+  readonly #maxQueued: number;
+  readonly #running: () => number;
+  readonly #finishedAt: number[] = [];
+  #admitted = 0;
+
+  /** running: sequences that the engine computes now. */
+  constructor(maxQueued: number, running: () => number) {
+    this.#maxQueued = maxQueued;
+    this.#running = running;
+  }
+
+  /** Sequences let in and not released. */
+  get admitted(): number {
+    return this.#admitted;
+  }
+
+  /** Throws HttpError 429 with Retry-After when the queue is full. Call the result once, when the request is over. */
+  admit(sequences: number): () => void {
+    const queued = this.#admitted - this.#running();
+    if (queued > 0 && queued + sequences > this.#maxQueued) throw this.#refusal(queued);
+    this.#admitted += sequences;
+    return () => this.#release(sequences);
+  }
+
+  #release(sequences: number): void {
+    this.#admitted -= sequences;
+    const now = performance.now();
+    for (let i = 0; i < Math.min(sequences, RATE_WINDOW); i++) this.#finishedAt.push(now);
+    this.#finishedAt.splice(0, this.#finishedAt.length - RATE_WINDOW);
+  }
+
+  #refusal(queued: number): HttpError {
+    const message = `The queue is full: ${queued} requests wait, the limit is ${this.#maxQueued}. Try again later.`;
+    const headers = { 'retry-after': String(this.#secondsUntilRoom(queued)) };
+    return new HttpError(429, message, { type: 'rate_limit_error', code: 'queue_full', headers });
+  }
+
+  /** From the rate at which sequences finished lately; at least 1, at most 60. */
+  #secondsUntilRoom(queued: number): number {
+    const [first, ...rest] = this.#finishedAt;
+    if (first === undefined || rest.length === 0) return 1;
+    const perSecond = (rest.length * 1000) / Math.max(1, performance.now() - first);
+    return Math.min(60, Math.max(1, Math.ceil(queued / 2 / perSecond)));
+  }
+}

@@ -1,0 +1,32 @@
+import type { Logger } from 'pino';
+import type { ServingEngine } from '../engine-port.ts';
+import { HttpError } from '../http/errors.ts';
+import type { StreamLimits } from '../http/event-stream.ts';
+import type { Metrics } from '../metrics/metrics.ts';
+import type { Admission } from './admission.ts';
+
+/** What the handlers of one server share. */
+export interface AppContext {
+  readonly engine: ServingEngine;
+  /** Names that the model answers to; the first is shown. */
+  readonly modelNames: readonly string[];
+  /** Unix seconds when the model was loaded. */
+  readonly created: number;
+  /** Fields without effect are errors. */
+  readonly strict: boolean;
+  readonly maxBodyBytes: number;
+  readonly streamLimits: StreamLimits;
+  readonly admission: Admission;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** The name to answer with. Throws HttpError 404 for a model that is not served; an absent or empty name means the one that is. */
+export function servedModel(context: AppContext, asked: string | null | undefined): string {
+  const [first = ''] = context.modelNames;
+  if (asked === undefined || asked === null || asked === '') return first;
+  if (context.modelNames.includes(asked)) return asked;
+  const shown = asked.length > 80 ? `${asked.slice(0, 80)}...` : asked;
+  const message = `The model "${shown}" does not exist. This server has ${context.modelNames.join(', ')}.`;
+  throw new HttpError(404, message, { param: 'model', code: 'model_not_found' });
+}

@@ -1,0 +1,20 @@
+import type { IncomingMessage } from 'node:http';
+import { HttpError } from './errors.ts';
+
+const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
+
+/** Whether a server bound to `host` can be reached from this machine alone. */
+export function isLoopback(host: string): boolean {
+  return LOOPBACK.includes(host) || host === '::1' || host.startsWith('127.');
+}
+
+/**
+ * On a server for this machine alone, refuses requests that came under another name: a web page that rebinds its own name to
+ * 127.0.0.1 could otherwise read answers. Throws HttpError 403.
+ */
+export function checkHost(req: IncomingMessage): void {
+  const name = (req.headers.host ?? 'localhost').replace(/:\d*$/, '').toLowerCase();
+  if (LOOPBACK.includes(name) || name.startsWith('127.')) return;
+  const message = 'This server answers requests to localhost only. Start it with --host or --api-key to use other names.';
+  throw new HttpError(403, message, { code: 'host_not_allowed' });
+}

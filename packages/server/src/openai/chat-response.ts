@@ -1,0 +1,100 @@
+import type { CompletionOutput, RequestOutput, Tokenizer } from '@quire/core';
+import type { ChatRequest } from './chat-request.ts';
+import { ChoiceCursor, type ChoiceDelta } from './choice-cursor.ts';
+import { ChunkWriter } from './chunks.ts';
+import { chatLogprobs, promptLogprobs } from './logprobs.ts';
+import type { StreamFormat } from './run.ts';
+import type { StreamChoice } from './stream-options.ts';
+import { usageOf } from './usage.ts';
+
+export interface ChatAnswer {
+  id: string;
+  model: string;
+  request: ChatRequest;
+  streaming: StreamChoice;
+}
+
+/** The answer to a chat request, whole or in chunks. */
+export class ChatResponse implements StreamFormat {
+  readonly #tokenizer: Tokenizer;
+  readonly #answer: ChatAnswer;
+  readonly #created = Math.floor(Date.now() / 1000);
+  readonly #chunks: ChunkWriter;
+  readonly #cursors: ChoiceCursor[] = [];
+  #latest: RequestOutput | undefined;
+
+  constructor(tokenizer: Tokenizer, answer: ChatAnswer) {
+    this.#tokenizer = tokenizer;
+    this.#answer = answer;
+    const { id, model, streaming } = answer;
+    const head = { id, object: 'chat.completion.chunk', created: this.#created, model } as const;
+    this.#chunks = new ChunkWriter(head, streaming.includeUsage);
+  }
+
+  /** One chunk per choice that names the role. */
+  opening(): string {
+    const n = this.#latest?.outputs.length ?? 1;
+    const delta = { role: 'assistant', content: '' };
+    const prompt = this.#answer.request.return_token_ids === true ? { prompt_token_ids: this.#latest?.promptTokenIds } : {};
+    return Array.from({ length: n }, (_, index) =>
+      this.#chunk(JSON.stringify({ index, delta, logprobs: null, finish_reason: null, ...prompt })),
+    ).join('');
+  }
+
+  output(_index: number, output: RequestOutput): string {
+    this.#latest = output;
+    let events = '';
+    for (const choice of output.outputs) {
+      this.#cursors[choice.index] ??= new ChoiceCursor();
+      const delta = this.#cursors[choice.index]!.advance(choice);
+      if (delta !== null) events += this.#chunk(this.#delta(choice.index, delta));
+    }
+    return events;
+  }
+
+  closing(): string {
+    return this.#answer.streaming.includeUsage ? this.#chunks.usage(usageOf([this.#latest])) : '';
+  }
+
+  /** The body of an answer that is not streamed. */
+  whole(output: RequestOutput): unknown {
+    const { id, model, request } = this.#answer;
+    const choices = output.outputs.map(choice => this.#whole(choice));
+    const body = { id, object: 'chat.completion', created: this.#created, model, choices, usage: usageOf([output]) };
+    const prompt = typeof request.prompt_logprobs === 'number';
+    return {
+      ...body,
+      ...(prompt ? { prompt_logprobs: promptLogprobs(this.#tokenizer, output.promptLogprobs ?? []) } : {}),
+      ...(request.return_token_ids === true ? { prompt_token_ids: output.promptTokenIds } : {}),
+    };
+  }
+
+  #whole(choice: CompletionOutput): unknown {
+    return {
+      index: choice.index,
+      message: { role: 'assistant', content: choice.text, refusal: null },
+      logprobs: choice.logprobs && chatLogprobs(this.#tokenizer, choice.logprobs, this.#topN),
+      finish_reason: choice.finishReason,
+      stop_reason: choice.stopReason,
+      ...(this.#answer.request.return_token_ids === true ? { token_ids: choice.tokenIds } : {}),
+    };
+  }
+
+  /** The hot path of a stream: a plain delta is put together from text. */
+  #delta(index: number, delta: ChoiceDelta): string {
+    const content = `{"index":${index},"delta":{"content":${JSON.stringify(delta.text)}},"logprobs":`;
+    const logprobs = delta.logprobs === null ? 'null' : JSON.stringify(chatLogprobs(this.#tokenizer, delta.logprobs, this.#topN));
+    const tokens = this.#answer.request.return_token_ids === true ? `,"token_ids":${JSON.stringify(delta.tokenIds)}` : '';
+    if (delta.finishReason === null) return `${content}${logprobs},"finish_reason":null${tokens}}`;
+    const stop = JSON.stringify(delta.stopReason);
+    return `${content}${logprobs},"finish_reason":"${delta.finishReason}","stop_reason":${stop}${tokens}}`;
+  }
+
+  #chunk(choice: string): string {
+    return this.#chunks.chunk(choice, this.#answer.streaming.continuousUsage ? usageOf([this.#latest]) : null);
+  }
+
+  get #topN(): number {
+    return this.#answer.request.top_logprobs ?? 0;
+  }
+}

@@ -1,0 +1,51 @@
+import type { RequestOutput } from '@quire/core';
+import { type AppContext, servedModel } from '../app/context.ts';
+import { readJsonBody } from '../http/body.ts';
+import { sendJson } from '../http/respond.ts';
+import type { RequestContext } from '../http/router.ts';
+import { type CompletionRequest, completionSchema, listPrompts } from './completion-request.ts';
+import { CompletionResponse } from './completion-response.ts';
+import { parseRequest } from './fields.ts';
+import { announceIgnored, checkContext, collect, type PromptInput, sequencesOf, streamEvents } from './run.ts';
+import { toSamplingParams } from './sampling-fields.ts';
+import { streamChoice } from './stream-options.ts';
+
+/** Tokens of a completion that does not say: OpenAI's and vLLM's. */
+const DEFAULT_MAX_TOKENS = 16;
+
+/** POST /v1/completions */
+export async function handleCompletion(app: AppContext, context: RequestContext): Promise<void> {
+  const body = await readJsonBody(context.req, app.maxBodyBytes);
+  const { request, ignored } = parseRequest(completionSchema, body, app.strict);
+  const model = servedModel(app, request.model);
+  const streaming = streamChoice(request);
+  const given = listPrompts(request.prompt);
+  const release = app.admission.admit(sequencesOf(given.length, request.n));
+  try {
+    const maxTokens = request.max_tokens === undefined ? DEFAULT_MAX_TOKENS : request.max_tokens;
+    const prompts = given.map(prompt => readPrompt(app, prompt, request));
+    for (const prompt of prompts) checkContext(prompt, maxTokens, 'max_tokens', app);
+    const params = toSamplingParams(request, samplingOf(request, maxTokens));
+    const response = new CompletionResponse(app.engine.tokenizer, { request, prompts, streaming, model, id: `cmpl-${context.requestId}` });
+    announceIgnored(context, ignored);
+    if (streaming.stream) return await streamEvents(app, context, { prompts, params }, response);
+    const outputs: RequestOutput[] = await collect(app, context, { prompts, params });
+    sendJson(context.res, 200, response.whole(outputs));
+  } finally {
+    release();
+  }
+}
+
+function readPrompt(app: AppContext, prompt: string | number[], request: CompletionRequest): PromptInput {
+  if (typeof prompt !== 'string') return { prompt: null, promptTokenIds: prompt };
+  const addSpecialTokens = request.add_special_tokens ?? true;
+  const maxTokens = app.engine.limits.maxModelLen - 1;
+  return { prompt, promptTokenIds: app.engine.tokenizer.encode(prompt, { addSpecialTokens, maxTokens }) };
+}
+
+/** An echoed prompt comes with log-probabilities of its own when they are asked for. */
+function samplingOf(request: CompletionRequest, maxTokens: number | null) {
+  const logprobs = request.logprobs ?? null;
+  const echoed = request.echo === true && logprobs !== null;
+  return { maxTokens, logprobs, ...(echoed ? { promptLogprobs: logprobs } : {}) };
+}

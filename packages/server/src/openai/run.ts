@@ -1,0 +1,136 @@
+import { EngineClosedError, EngineError, type RequestOutput, type SamplingParams } from '@quire/core';
+import type { AppContext } from '../app/context.ts';
+import { invalidField, toHttpError } from '../http/errors.ts';
+import { EventStream } from '../http/event-stream.ts';
+import type { RequestContext } from '../http/router.ts';
+
+/** One prompt, tokenised. */
+export interface PromptInput {
+  /** The text that a client gave, or null when it gave ids. */
+  prompt: string | null;
+  promptTokenIds: number[];
+}
+
+/** One HTTP request as the engine gets it: one request per prompt, all with the same parameters. */
+export interface Generation {
+  readonly prompts: readonly PromptInput[];
+  readonly params: SamplingParams;
+}
+
+/** Makes the events of a stream. Texts are whole events. */
+export interface StreamFormat {
+  /** Before the first output. */
+  opening(): string;
+  /** What the output of prompt `index` adds; empty when there is nothing to send yet. */
+  output(index: number, output: RequestOutput): string;
+  /** After the last output. */
+  closing(): string;
+}
+
+/** Sequences that a request asks for; a malformed n counts as one, and is refused by the engine. */
+export function sequencesOf(prompts: number, n: unknown): number {
+  return prompts * (Number.isSafeInteger(n) && (n as number) >= 1 && (n as number) <= 128 ? (n as number) : 1);
+}
+
+/** Throws HttpError 400 when the prompt and the tokens asked for exceed the context. `param` names the field that asked. */
+export function checkContext(prompt: PromptInput, maxTokens: number | null, param: string, context: AppContext): void {
+  const { maxModelLen } = context.engine.limits;
+  const promptTokens = prompt.promptTokenIds.length;
+  if (maxTokens === null || promptTokens >= maxModelLen || promptTokens + maxTokens <= maxModelLen) return;
+  throw invalidField(
+    param,
+    `This model's context is ${maxModelLen} tokens; you asked for ${promptTokens + maxTokens}: ${promptTokens} in the prompt and ${maxTokens} for the completion. Reduce the prompt or ${param}.`,
+    'context_length_exceeded',
+  );
+}
+
+/** Runs the generation to its end. Rejects when the client leaves or any prompt fails; the other prompts then stop too. */
+export async function collect(app: AppContext, request: RequestContext, generation: Generation): Promise<RequestOutput[]> {
+  const outputs: RequestOutput[] = [];
+  await runAll(app, request, generation, (index, output) => {
+    outputs[index] = output;
+  });
+  return outputs;
+}
+
+/**
+ * Streams the generation. The head is sent with the first output, so that a request that fails before still gets its status;
+ * one that fails later ends with an error event and a destroyed socket.
+ */
+export async function streamEvents(app: AppContext, request: RequestContext, generation: Generation, format: StreamFormat): Promise<void> {
+  const stream = new EventStream(request.res, app.streamLimits);
+  try {
+    await runAll(app, request, generation, async (index, output) => {
+      let events = format.output(index, output);
+      if (!stream.opened) {
+        stream.open();
+        events = format.opening() + events;
+      }
+      if (events !== '') stream.write(events);
+      if (!output.finished) await stream.ready();
+    });
+    stream.write(format.closing());
+    stream.end();
+  } catch (error) {
+    if (!stream.opened) throw error;
+    const reason = toHttpError(request.signal.aborted ? request.signal.reason : error);
+    app.log[reason.status >= 500 ? 'error' : 'info']({ requestId: request.requestId, err: error }, reason.message);
+    stream.fail(reason);
+  }
+}
+
+type OnOutput = (index: number, output: RequestOutput) => void | Promise<void>;
+
+async function runAll(app: AppContext, request: RequestContext, generation: Generation, onOutput: OnOutput): Promise<void> {
+  const failed = new AbortController();
+  const signal = AbortSignal.any([request.signal, failed.signal]);
+  const { params, prompts } = generation;
+  const runs = prompts.map((prompt, index) => {
+    const requestId = `${request.requestId}-${index}`;
+    const outputs = app.engine.generate(prompt, params, { signal, requestId });
+    return runOne(app, outputs, signal, output => onOutput(index, output));
+  });
+  try {
+    await Promise.all(runs);
+  } catch (error) {
+    failed.abort();
+    await Promise.allSettled(runs);
+    throw error;
+  }
+}
+
+async function runOne(
+  app: AppContext,
+  outputs: AsyncIterable<RequestOutput>,
+  signal: AbortSignal,
+  onOutput: (output: RequestOutput) => void | Promise<void>,
+): Promise<void> {
+  const observer = app.metrics.observe();
+  let finished = false;
+  try {
+    for await (const output of outputs) {
+      observer.output(output);
+      finished = output.finished;
+      checkOutput(output);
+      await onOutput(output);
+    }
+    if (!finished) throw new EngineClosedError();
+  } catch (error) {
+    if (!finished) observer.ended(signal.aborted ? 'abort' : 'error');
+    throw error;
+  }
+}
+
+/** The engine reports a failed request in its output; a client must not take it for a short answer. */
+function checkOutput(output: RequestOutput): void {
+  if (output.error !== null) throw output.error;
+  if (output.outputs.some(choice => choice.finishReason === 'error')) throw new EngineError('The request failed.');
+  if (output.outputs.some(choice => choice.finishReason === 'abort')) throw new EngineClosedError('The request was aborted.');
+}
+
+/** Tells the client which of its fields had no effect. Names are cut and cleaned: they are the client's. */
+export function announceIgnored(request: RequestContext, ignored: readonly string[]): void {
+  if (ignored.length === 0) return;
+  const names = ignored.slice(0, 32).map(name => name.slice(0, 64).replace(/[^\w.-]/g, '?'));
+  request.res.setHeader('x-quire-ignored-fields', names.join(', '));
+}
