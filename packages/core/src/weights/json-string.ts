@@ -58,6 +58,7 @@ export class JsonStringReader {
     let i = at;
     while (i < bytes.length && !this.done) {
       if (this.#mode === PLAIN) i = this.#scanPlain(bytes, i, base);
+      else if (this.#mode === HEX) this.#scanHex(bytes[i]!, base + i++);
       else this.#scanEscape(bytes[i]!, base + i++);
     }
     return i;
@@ -129,7 +130,6 @@ export class JsonStringReader {
   }
 
   #scanEscape(c: number, offset: number): void {
-    if (this.#mode === HEX) return this.#scanHex(c, offset);
     if (this.#mode === NEED_LOW_SURROGATE) {
       if (c !== BACKSLASH) throw loneSurrogate(offset);
       this.#mode = ESCAPE;

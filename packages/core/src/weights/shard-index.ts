@@ -90,25 +90,8 @@ class IndexReader implements JsonHandler {
     if (this.#inMap()) this.#budget.add(name);
   }
   string(value: string, offset: number): void {
-    if (!this.#inMap()) return this.#value(quote(value), offset);
-    const tensor = this.#path[1]!;
-    if (!isPlainFileName(value)) {
-      throw this.#bad('IX_PATH', 'the file of a tensor is not a plain file name', {
-        tensor: quote(tensor),
-        offset,
-        found: quote(value),
-        expected: 'the name of a file in the model folder',
-        advice: 'Do not use this folder if you do not know where it comes from: the index points outside of it.',
-      });
-    }
-    let shard = this.#shards.get(value);
-    if (shard === undefined) {
-      if (this.#shards.size === MAX_SHARDS)
-        throw this.#bad('IX_LIMIT', 'the checkpoint has too many files', { expected: `at most ${MAX_SHARDS}` });
-      this.#shards.set(value, value);
-      shard = value;
-    }
-    this.#weightMap.set(tensor, shard);
+    if (this.#inMap()) this.#mapTo(value, offset);
+    else this.#value(quote(value), offset);
   }
   number(text: string, offset: number): void {
     const isTotal = this.#path.length === 2 && this.#path[0] === 'metadata' && this.#path[1] === 'total_size';
@@ -117,6 +100,28 @@ class IndexReader implements JsonHandler {
   }
   literal(value: boolean | null, offset: number): void {
     this.#value(`${value}`, offset);
+  }
+
+  #mapTo(file: string, offset: number): void {
+    const tensor = this.#path[1]!;
+    if (!isPlainFileName(file)) {
+      throw this.#bad('IX_PATH', 'the file of a tensor is not a plain file name', {
+        tensor: quote(tensor),
+        offset,
+        found: quote(file),
+        expected: 'the name of a file in the model folder',
+        advice: 'Do not use this folder if you do not know where it comes from: the index points outside of it.',
+      });
+    }
+    let shard = this.#shards.get(file);
+    if (shard === undefined) {
+      if (this.#shards.size === MAX_SHARDS) {
+        throw this.#bad('IX_LIMIT', 'the checkpoint has too many files', { expected: `at most ${MAX_SHARDS}` });
+      }
+      this.#shards.set(file, file);
+      shard = file;
+    }
+    this.#weightMap.set(tensor, shard);
   }
 
   #inMap(): boolean {
