@@ -185,6 +185,6 @@ function planStep(config: WorkerConfig, model: ModelConfig, device: Device, maxM
 /** Bytes that the temporaries of a program will take, and as much again as its logits for the sampler's. */
 function temporaryBytes(program: Program, device: Device): number {
   const plan = planMemory(program, { alignment: 256, maxArenaBytes: device.info.limits.maxTensorBytes });
-  const logits = program.tensors['logits']!.shape[1] as number;
+  const logits = program.tensors.logits!.shape[1] as number;
   return plan.arenas.reduce((sum, bytes) => sum + bytes, 0) + 8 * logits * program.maxSizes.samples;
 }

@@ -1,3 +1,4 @@
+export { DebugRunner, type DebugRunnerOptions, openDebugRunner } from './debug-runner.ts';
 export { type KvBudget, type KvCacheQuestion, type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
 export { createModelRunner, ModelRunner, type ModelRunnerOptions } from './model-runner.ts';
 export type {

@@ -1,4 +1,4 @@
-import type { Executable, Program } from '../contract/contract.ts';
+import type { CompileOptions, Executable, Program } from '../contract/contract.ts';
 import type { DeviceModel } from './device-model.ts';
 import { buildSamplingProgram, logprobTensors, type SamplingClass, samplingClassName } from './sampling-programs.ts';
 import { BLOCK_BATCH, buildCopyProgram, buildDeltaProgram, buildZeroProgram, DELTA_LIMITS } from './state-programs.ts';
@@ -39,14 +39,20 @@ export class ProgramSet {
     return executable;
   }
 
+  /** Everything that most requests need. */
   async compileCommon(): Promise<void> {
+    await this.compileModel();
+    for (const sampling of commonClasses) await this.compileSampling(sampling);
+  }
+
+  /** The model and row deltas, without a sampler. */
+  async compileModel(options?: CompileOptions): Promise<void> {
     const { program, rowState, config } = this.#model;
-    await this.#compile('model', () => program);
+    await this.#compile('model', () => program, options);
     await this.#compile('applyRowDelta', () => {
       this.#tensor('delta', [DELTA_LIMITS.words]);
       return buildDeltaProgram(rowState, config.vocabSize);
     });
-    for (const sampling of commonClasses) await this.compileSampling(sampling);
   }
 
   async compileSampling(sampling: SamplingClass): Promise<void> {
@@ -85,9 +91,9 @@ export class ProgramSet {
     this.#model.createTensor({ name, dtype: 'u32', shape, usage: 'state' });
   }
 
-  async #compile(name: string, build: () => Program): Promise<void> {
+  async #compile(name: string, build: () => Program, options?: CompileOptions): Promise<void> {
     if (this.has(name)) return;
     const program = build();
-    this.#executables.set(name, await this.#model.device.compile(program, this.#model.bindings(program)));
+    this.#executables.set(name, await this.#model.device.compile(program, this.#model.bindings(program), options));
   }
 }

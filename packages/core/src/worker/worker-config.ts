@@ -23,6 +23,8 @@ export interface WorkerConfig {
   readonly numSchedulerSteps: number;
   /** Share of the device's memory that the engine may fill, weights and cache together. Default 0.9. */
   readonly gpuMemoryUtilization?: number;
+  /** Positions whose logits may be computed in one step. Default: maxNumSeqs, at least 64. */
+  readonly maxSamples?: number;
 }
 
 const SOFTWARE_CAP_BYTES = 256 * 2 ** 20;
@@ -100,7 +102,8 @@ export function stepBudgets(config: WorkerConfig, model: ModelConfig, device: De
   );
   // A row's token ids are one row of a tensor; log-probabilities take two words more than the logits at most.
   const maxNumSeqs = Math.min(config.maxNumSeqs, maxNumBatchedTokens, fitting(4 * maxModelLen));
-  const maxSamples = Math.min(Math.max(maxNumSeqs, 64), maxNumBatchedTokens, fitting(4 * (model.vocabSize + 2)));
+  const wantedSamples = config.maxSamples ?? Math.max(maxNumSeqs, 64);
+  const maxSamples = Math.min(wantedSamples, maxNumBatchedTokens, fitting(4 * (model.vocabSize + 2)));
   if (maxNumSeqs < 1 || maxSamples < 1) {
     throw new ConfigError(
       `This device binds at most ${maxTensorBytes} bytes at once, too few for one row of logits (${4 * model.vocabSize} ` +

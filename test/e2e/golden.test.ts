@@ -1,0 +1,114 @@
+/** The bundled checkpoints against golden outputs of independent float64 models, by the rule that golden.json gives. */
+import type { Device } from '@quire/core/contract';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { createModelRunner, openDebugRunner } from '../../packages/core/src/worker/index.ts';
+import { openTestDevice, requiredDevices } from '../support/devices.ts';
+import { type GreedyOutput, runGreedy } from './greedy-loop.ts';
+import { type GoldenCase, goldenCases, openModel, relativeL2 } from './models.ts';
+
+/** With a 16-bit cache a token is only certain while the best two logits are further apart than this. */
+const NARROW_GAP = 0.05;
+
+const engineConfig = {
+  dtype: 'auto',
+  seed: 0n,
+  maxModelLen: null,
+  blockSize: 16,
+  maxNumSeqs: 16,
+  maxNumBatchedTokens: 128,
+  kvCacheMemoryBytes: null,
+  numGpuBlocksOverride: 200,
+  maxLogprobs: 20,
+  runAhead: 2,
+  numSchedulerSteps: 4,
+} as const;
+
+describe.each(requiredDevices())('golden outputs on %s', name => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await openTestDevice(name);
+  });
+
+  describe.each(['models/tiny-llama', 'models/tiny-opt'])('%s', folder => {
+    const cases = goldenCases(folder);
+
+    it('gives every token and log-probability with an f32 cache', async () => {
+      const outputs = await generate(folder, 'f32');
+      cases.forEach((golden, index) => {
+        const output = outputs[index]!;
+        expect(output.tokenIds, golden.name).toEqual(golden.tokenIds);
+        expectClose(output.tokenLogprobs, golden.tokenLogprobs, 1e-4, golden.name);
+        expectClose(output.promptLogprobs, golden.promptLogprobs, 1e-4, golden.name);
+      });
+    });
+
+    it('gives every token before a narrow gap with an f16 cache', async () => {
+      const outputs = await generate(folder, 'f16');
+      cases.forEach((golden, index) => {
+        const output = outputs[index]!;
+        const certain = certainTokens(golden);
+        expect(output.tokenIds.slice(0, certain), golden.name).toEqual(golden.tokenIds.slice(0, certain));
+        const logprobs = output.tokenLogprobs.slice(0, certain);
+        expectClose(logprobs, golden.tokenLogprobs.slice(0, certain), 2e-2, golden.name);
+        expectClose(output.promptLogprobs, golden.promptLogprobs, 2e-2, golden.name);
+      });
+    });
+
+    it('gives the logits at the last prompt token', async () => {
+      const { source, ...model } = await openModel(folder);
+      const runner = await openDebugRunner({ device, ...model, maxTokens: 64 });
+      await source.close();
+      const withLogits = cases.filter(golden => golden.logitsAtLastPromptToken !== undefined);
+      expect(withLogits.length).toBeGreaterThan(3);
+      for (const golden of withLogits) {
+        const logits = await runner.forwardLogits(golden.promptTokenIds);
+        const last = logits.subarray(-model.modelConfig.vocabSize);
+        expect(last.length).toBe(golden.logitsAtLastPromptToken!.length);
+        expect(relativeL2(last, golden.logitsAtLastPromptToken!), golden.name).toBeLessThan(1e-5);
+      }
+      runner.dispose();
+    });
+  });
+
+  async function generate(folder: string, kvCacheDtype: 'f32' | 'f16'): Promise<GreedyOutput[]> {
+    const { source, ...model } = await openModel(folder);
+    const runner = await createModelRunner({ device, ...model, engineConfig: { ...engineConfig, kvCacheDtype } });
+    await source.close();
+    const outputs = await runGreedy(runner, goldenCases(folder), model.eosTokenIds);
+    expectOpCounts(runner.executables);
+    await runner.dispose();
+    return outputs;
+  }
+});
+
+/** Every op of every program that ran has run on this device, equally often as its program. */
+function expectOpCounts(executables: Awaited<ReturnType<typeof createModelRunner>>['executables']): void {
+  const runs = executables.get('model')!.opCounts().prepareInputs!;
+  expect(runs).toBeGreaterThan(50);
+  for (const [name, executable] of executables) {
+    const perRun: Record<string, number> = {};
+    for (const { op } of executable.program.ops) perRun[op] = (perRun[op] ?? 0) + 1;
+    const counts = executable.opCounts();
+    const times = (Object.values(counts)[0] ?? 0) / (Object.values(perRun)[0] ?? 1);
+    const expected = times === 0 ? {} : Object.fromEntries(Object.entries(perRun).map(([op, n]) => [op, n * times]));
+    expect(counts, name).toEqual(expected);
+  }
+}
+
+function certainTokens(golden: GoldenCase): number {
+  const narrow = golden.top2Gaps.findIndex(gap => gap < NARROW_GAP);
+  return narrow < 0 ? golden.tokenIds.length : narrow;
+}
+
+function expectClose(
+  found: readonly (number | null)[],
+  expected: readonly (number | null)[],
+  tolerance: number,
+  name: string,
+): void {
+  expect(found.length, name).toBe(expected.length);
+  found.forEach((value, index) => {
+    if (expected[index] === null) expect(value, `${name}[${index}]`).toBeNull();
+    else expect(Math.abs(value! - expected[index]!), `${name}[${index}]`).toBeLessThan(tolerance);
+  });
+}
