@@ -88,7 +88,7 @@ async function runAll(app: AppContext, request: RequestContext, generation: Gene
   const runs = prompts.map((prompt, index) => {
     const requestId = `${request.requestId}-${index}`;
     const outputs = app.engine.generate(prompt, params, { signal, requestId });
-    return runOne(app, outputs, signal, output => onOutput(index, output));
+    return consume(outputs, output => onOutput(index, output));
   });
   try {
     await Promise.all(runs);
@@ -99,26 +99,14 @@ async function runAll(app: AppContext, request: RequestContext, generation: Gene
   }
 }
 
-async function runOne(
-  app: AppContext,
-  outputs: AsyncIterable<RequestOutput>,
-  signal: AbortSignal,
-  onOutput: (output: RequestOutput) => void | Promise<void>,
-): Promise<void> {
-  const observer = app.metrics.observe();
+async function consume(outputs: AsyncIterable<RequestOutput>, onOutput: (output: RequestOutput) => void | Promise<void>): Promise<void> {
   let finished = false;
-  try {
-    for await (const output of outputs) {
-      observer.output(output);
-      finished = output.finished;
-      checkOutput(output);
-      await onOutput(output);
-    }
-    if (!finished) throw new EngineClosedError();
-  } catch (error) {
-    if (!finished) observer.ended(signal.aborted ? 'abort' : 'error');
-    throw error;
+  for await (const output of outputs) {
+    checkOutput(output);
+    finished = output.finished;
+    await onOutput(output);
   }
+  if (!finished) throw new EngineClosedError();
 }
 
 /** The engine reports a failed request in its output; a client must not take it for a short answer. */

@@ -1,0 +1,96 @@
+import type { Device } from '@quire/core/contract';
+import { ConfigError, suggestion } from '@quire/core';
+import { hasVulkanLoader, installSoftwareAdapter } from './software-adapter.ts';
+
+/** The only file that names backends. They are imported when they are asked for. */
+export const deviceKinds = ['cuda', 'cuda-emu', 'webgpu', 'reference'] as const;
+export type DeviceKind = (typeof deviceKinds)[number];
+
+/** Whether a device of this machine can be used, and which, or why not. */
+export interface DeviceStatus {
+  kind: DeviceKind;
+  usable: boolean;
+  /** The adapter or GPU; null where there is none. */
+  name: string | null;
+  /** A device that computes on the processor. */
+  software: boolean;
+  /** Why it cannot be used. */
+  reason: string | null;
+}
+
+const NOT_BUILT = 'the CUDA backend is not part of this version';
+
+/**
+ * Opens a device of this machine.
+ *
+ * auto: CUDA, then a GPU through WebGPU, then the fastest device in software, which is the reference device.
+ * @throws ConfigError for an unknown kind, and for one that cannot be used here, with the reason.
+ */
+export async function openDevice(kind: string = 'auto'): Promise<Device> {
+  if (kind === 'auto') return (await openGpu()) ?? openReference();
+  if (kind === 'reference') return openReference();
+  if (kind === 'webgpu') return openWebGpu();
+  const known = ['auto', ...deviceKinds];
+  const reason = known.includes(kind) ? `${NOT_BUILT}.` : `it must be one of ${known.join(', ')}.${suggestion(kind, known)}`;
+  throw new ConfigError(`The device "${kind}" cannot be opened: ${reason}`, 'device');
+}
+
+/** Every kind of device with its state on this machine. Opens and closes those that can be opened. */
+export async function probeDevices(): Promise<DeviceStatus[]> {
+  const statuses: DeviceStatus[] = [];
+  for (const kind of deviceKinds) statuses.push(await probe(kind));
+  return statuses;
+}
+
+async function probe(kind: DeviceKind): Promise<DeviceStatus> {
+  try {
+    const device = await openDevice(kind);
+    const { name, capabilities } = device.info;
+    await device.dispose();
+    return { kind, usable: true, name, software: capabilities.software, reason: null };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { kind, usable: false, name: null, software: false, reason };
+  }
+}
+
+async function openReference(): Promise<Device> {
+  const { openReferenceDevice } = await import('@quire/core/reference');
+  return openReferenceDevice();
+}
+
+/** A GPU through WebGPU, or null where there is none. */
+async function openGpu(): Promise<Device | null> {
+  // On Linux Dawn finds adapters through the Vulkan loader alone: without it there is no need to load Dawn.
+  if (process.platform === 'linux' && !hasVulkanLoader()) return null;
+  try {
+    const device = await openNode();
+    if (!device.info.capabilities.software) return device;
+    await device.dispose();
+  } catch {
+    // No adapter, or no Dawn for this platform: `quire devices` tells which.
+  }
+  return null;
+}
+
+/** Any WebGPU adapter: a GPU, else the driver in software that the development dependencies bring. */
+async function openWebGpu(): Promise<Device> {
+  const hasLoader = process.platform !== 'linux' || hasVulkanLoader();
+  if (hasLoader) {
+    const device = await openNode().catch(() => null);
+    if (device !== null) return device;
+  }
+  const software = installSoftwareAdapter();
+  try {
+    // Dawn looks for drivers once per instance: another adapter name makes it look again.
+    return await openNode(hasLoader ? { adapter: 'SwiftShader' } : {});
+  } catch (cause) {
+    const why = software.adapter === null ? ` And ${software.reason}.` : '';
+    throw new ConfigError(`The device "webgpu" cannot be opened: ${(cause as Error).message}${why}`, 'device');
+  }
+}
+
+async function openNode(options: { adapter?: string } = {}): Promise<Device> {
+  const { openNodeWebGpuDevice } = await import('@quire/backend-webgpu/node');
+  return openNodeWebGpuDevice(options);
+}
