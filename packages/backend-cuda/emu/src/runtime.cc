@@ -1,6 +1,7 @@
 // The runtime API over host memory: in-order streams, events, graphs, injected errors.
 #include "cuda_runtime.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -29,9 +30,11 @@ struct EmuEvent {
 };
 
 namespace {
+// Devices of several threads share the emulated chip: one operation runs at a time.
+std::recursive_mutex chipMutex;
 std::string fault;
-cudaError_t sticky = cudaSuccess, last = cudaSuccess, injected = cudaSuccess;
-int callsUntilInjected = -1;
+std::atomic<cudaError_t> sticky{cudaSuccess}, last{cudaSuccess}, injected{cudaSuccess};
+std::atomic<int> callsUntilInjected{-1};
 std::map<void*, size_t> allocations;
 size_t allocatedBytes = 0;
 constexpr size_t kTotalMemory = size_t{4} << 30;
@@ -56,6 +59,7 @@ EmuStream& streamOf(cudaStream_t stream) {
 }
 
 cudaError_t finish(EmuStream& s) {
+  std::lock_guard lock(chipMutex);
   try {
     if (s.open) s.open->run(false, false);
     s.open.reset();
@@ -94,6 +98,7 @@ cudaError_t start(EmuStream& s, const emu::LaunchConfig& config, const std::func
 
 cudaError_t enqueue(cudaStream_t stream, EmuNode node) {
   if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  std::lock_guard lock(chipMutex);
   EmuStream& s = streamOf(stream);
   if (s.capturing) {
     s.capturing->nodes.push_back(std::move(node));
@@ -183,6 +188,7 @@ cudaError_t cudaDeviceReset() {
 // Device memory begins as NaN bits: what a kernel reads before it is written shows.
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  std::lock_guard lock(chipMutex);
   if (allocatedBytes + bytes > kTotalMemory) return report(cudaErrorMemoryAllocation);
   const size_t rounded = (bytes + 255) / 256 * 256;
   *pointer = std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
@@ -193,6 +199,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
 }
 cudaError_t cudaFree(void* pointer) {
   if (pointer == nullptr) return cudaSuccess;
+  std::lock_guard lock(chipMutex);
   const auto found = allocations.find(pointer);
   if (found == allocations.end()) return report(cudaErrorInvalidValue);
   allocatedBytes -= found->second;

@@ -1,0 +1,183 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <map>
+
+namespace quire {
+
+int sizeAt(const StepSizes& s, int index) { return (&s.tokens)[index]; }
+
+StepSizes readSizes(const int32_t* w) { return {w[0], w[1], w[2], w[3], w[4], w[5], w[6]}; }
+
+Tensor PlannedTensor::at(const StepSizes& sizes) const { return {data, dtype, rowsSize < 0 ? rows : sizeAt(sizes, rowsSize), columns}; }
+
+namespace {
+
+// Fields of one op as JavaScript passed them.
+class OpReader {
+ public:
+  OpReader(Napi::Object op, const AddressOf& addressOf)
+      : tensors_(op.Get("tensors").As<Napi::Object>()), attributes_(op.Get("attributes").As<Napi::Object>()), addressOf_(addressOf) {}
+
+  // An absent optional field gives a tensor without data.
+  PlannedTensor tensor(const char* field) const {
+    if (!tensors_.Has(field)) return {};
+    const auto words = tensors_.Get(field).As<Napi::Array>();
+    auto number = [&](uint32_t i) { return words.Get(i).As<Napi::Number>().Int64Value(); };
+    return {addressOf_(static_cast<int>(number(0))) + number(1), static_cast<DType>(number(2)), static_cast<int>(number(3)), static_cast<int>(number(4)), number(5)};
+  }
+  double number(const char* name) const { return attributes_.Get(name).As<Napi::Number>().DoubleValue(); }
+  int integer(const char* name) const { return attributes_.Get(name).As<Napi::Number>().Int32Value(); }
+  AttentionShape attention() const { return {integer("heads"), integer("kvHeads"), integer("headDim"), integer("blockSize")}; }
+
+ private:
+  Napi::Object tensors_, attributes_;
+  const AddressOf& addressOf_;
+};
+
+struct Built {
+  std::function<cudaError_t(const Step&)> launch;
+  size_t workspaceBytes = 0;
+};
+struct Context {
+  StepSizes maxSizes;
+  int smCount;
+};
+using Builder = Built (*)(const OpReader&, const Context&);
+
+// The closed table of operations: an op that is missing here does not compile into a plan.
+const std::map<std::string, Builder>& builders() {
+  static const std::map<std::string, Builder> table = {
+      {"applyRowDelta", [](const OpReader& r, const Context&) -> Built {
+         auto d = r.tensor("delta"), rows = r.tensor("rows"), tables = r.tensor("blockTables"), ids = r.tensor("tokenIds"), batch = r.tensor("batch"), biases = r.tensor("biases");
+         return {[=](const Step& s) { const auto& z = s.sizes; return applyRowDelta({d.at(z), rows.at(z), tables.at(z), ids.at(z), batch.at(z), biases.at(z)}, s); }};
+       }},
+      {"prepareInputs", [](const OpReader& r, const Context&) -> Built {
+         auto batch = r.tensor("batch"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), tables = r.tensor("blockTables"), input = r.tensor("inputIds"),
+              positions = r.tensor("positions"), slots = r.tensor("slotMapping"), sequences = r.tensor("sequences");
+         const int blockSize = r.integer("blockSize");
+         return {[=](const Step& s) { const auto& z = s.sizes; return prepareInputs({batch.at(z), rows.at(z), ids.at(z), tables.at(z), input.at(z), positions.at(z), slots.at(z), sequences.at(z), blockSize}, s); }};
+       }},
+      {"prepareSamples", [](const OpReader& r, const Context&) -> Built {
+         auto batch = r.tensor("batch"), sequences = r.tensor("sequences"), ids = r.tensor("tokenIds"), samples = r.tensor("samples");
+         return {[=](const Step& s) { const auto& z = s.sizes; return prepareSamples({batch.at(z), sequences.at(z), ids.at(z), samples.at(z)}, s); }};
+       }},
+      {"advanceRows", [](const OpReader& r, const Context&) -> Built {
+         auto batch = r.tensor("batch"), sequences = r.tensor("sequences"), samples = r.tensor("samples"), sampled = r.tensor("sampled"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), ring = r.tensor("ring");
+         return {[=](const Step& s) { const auto& z = s.sizes; const Tensor slots = ring.at(z); return advanceRows({batch.at(z), sequences.at(z), samples.at(z), sampled.at(z), rows.at(z), ids.at(z), slots, slots.rows}, s); }};
+       }},
+      {"embed", [](const OpReader& r, const Context&) -> Built {
+         auto ids = r.tensor("ids"), table = r.tensor("table"), out = r.tensor("out");
+         const int offset = r.integer("offset"), firstRow = r.integer("firstRow");
+         return {[=](const Step& s) { const auto& z = s.sizes; return embed({ids.at(z), table.at(z), out.at(z), offset, firstRow}, s); }};
+       }},
+      {"rmsNorm", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), residual = r.tensor("residual"), sum = r.tensor("sum");
+         const auto eps = static_cast<float>(r.number("eps"));
+         return {[=](const Step& s) { const auto& z = s.sizes; return rmsNorm({x.at(z), w.at(z), out.at(z), eps, residual.at(z), sum.at(z)}, s); }};
+       }},
+      {"layerNorm", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), w = r.tensor("weight"), b = r.tensor("bias"), out = r.tensor("out");
+         const auto eps = static_cast<float>(r.number("eps"));
+         return {[=](const Step& s) { const auto& z = s.sizes; return layerNorm({x.at(z), w.at(z), b.at(z), out.at(z), eps}, s); }};
+       }},
+      {"linear", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), b = r.tensor("bias"), residual = r.tensor("residual");
+         const auto activation = static_cast<Activation>(r.integer("activation"));
+         const int column = r.integer("outColumn");
+         return {[=](const Step& s) { const auto& z = s.sizes; return linear({x.at(z), w.at(z), out.at(z), b.at(z), residual.at(z), activation, column}, s); }};
+       }},
+      {"rope", [](const OpReader& r, const Context&) -> Built {
+         auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table");
+         const int heads = r.integer("heads"), kvHeads = r.integer("kvHeads"), headDim = r.integer("headDim"), rotaryDim = r.integer("rotaryDim");
+         const bool interleaved = r.integer("interleaved") != 0;
+         return {[=](const Step& s) { const auto& z = s.sizes; return rope({qkv.at(z), positions.at(z), table.at(z), heads, kvHeads, headDim, rotaryDim, interleaved}, s); }};
+       }},
+      {"kvWrite", [](const OpReader& r, const Context&) -> Built {
+         auto qkv = r.tensor("qkv"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache");
+         const AttentionShape shape = r.attention();
+         return {[=](const Step& s) { const auto& z = s.sizes; return kvWrite({qkv.at(z), slots.at(z), k.at(z), v.at(z), shape}, s); }};
+       }},
+      {"pagedAttention", [](const OpReader& r, const Context& c) -> Built {
+         auto qkv = r.tensor("qkv"), k = r.tensor("kCache"), v = r.tensor("vCache"), sequences = r.tensor("sequences"), tables = r.tensor("blockTables"), out = r.tensor("out");
+         const auto scale = static_cast<float>(r.number("scale")), softCap = static_cast<float>(r.number("softCap"));
+         const int window = r.integer("window");
+         const AttentionShape shape = r.attention();
+         auto at = [=](const StepSizes& z) { return PagedAttention{qkv.at(z), k.at(z), v.at(z), sequences.at(z), tables.at(z), out.at(z), scale, window, softCap, shape}; };
+         return {[=](const Step& s) { return pagedAttention(at(s.sizes), s); }, pagedAttentionWorkspace(at(c.maxSizes), c.maxSizes, c.smCount)};
+       }},
+      {"gatedActivation", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), out = r.tensor("out");
+         const auto activation = static_cast<Activation>(r.integer("activation"));
+         return {[=](const Step& s) { const auto& z = s.sizes; return gatedActivation({x.at(z), out.at(z), activation}, s); }};
+       }},
+      {"add", [](const OpReader& r, const Context&) -> Built {
+         auto a = r.tensor("a"), b = r.tensor("b"), out = r.tensor("out");
+         return {[=](const Step& s) { const auto& z = s.sizes; return add({a.at(z), b.at(z), out.at(z)}, s); }};
+       }},
+      {"gatherRows", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), samples = r.tensor("samples"), out = r.tensor("out");
+         return {[=](const Step& s) { const auto& z = s.sizes; return gatherRows({x.at(z), samples.at(z), out.at(z)}, s); }};
+       }},
+      {"copyBlocks", [](const OpReader& r, const Context& c) -> Built {
+         auto k = r.tensor("kCache"), v = r.tensor("vCache"), pairs = r.tensor("pairs");
+         auto at = [=](const StepSizes& z) { return CopyBlocks{k.at(z), v.at(z), pairs.at(z)}; };
+         return {[=](const Step& s) { return copyBlocks(at(s.sizes), s); }, copyBlocksWorkspace(at(c.maxSizes))};
+       }},
+      {"zeroBlocks", [](const OpReader& r, const Context&) -> Built {
+         auto k = r.tensor("kCache"), v = r.tensor("vCache"), blocks = r.tensor("blocks");
+         return {[=](const Step& s) { const auto& z = s.sizes; return zeroBlocks({k.at(z), v.at(z), blocks.at(z)}, s); }};
+       }},
+      {"penalties", [](const OpReader& r, const Context& c) -> Built {
+         auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), out = r.tensor("out");
+         auto at = [=](const StepSizes& z) { return Penalties{logits.at(z), samples.at(z), rows.at(z), ids.at(z), out.at(z)}; };
+         return {[=](const Step& s) { return penalties(at(s.sizes), s); }, penaltiesWorkspace(at(c.maxSizes), c.maxSizes)};
+       }},
+      {"biasLogits", [](const OpReader& r, const Context&) -> Built {
+         auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), biases = r.tensor("biases"), out = r.tensor("out");
+         return {[=](const Step& s) { const auto& z = s.sizes; return biasLogits({logits.at(z), samples.at(z), rows.at(z), biases.at(z), out.at(z)}, s); }};
+       }},
+      {"filterLogits", [](const OpReader& r, const Context&) -> Built {
+         auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), thresholds = r.tensor("thresholds");
+         return {[=](const Step& s) { const auto& z = s.sizes; return filterLogits({logits.at(z), samples.at(z), rows.at(z), thresholds.at(z)}, s); }};
+       }},
+      {"sample", [](const OpReader& r, const Context&) -> Built {
+         auto logits = r.tensor("logits"), thresholds = r.tensor("thresholds"), samples = r.tensor("samples"), rows = r.tensor("rows"), sampled = r.tensor("sampled");
+         return {[=](const Step& s) { const auto& z = s.sizes; return sample({logits.at(z), thresholds.at(z), samples.at(z), rows.at(z), sampled.at(z)}, s); }};
+       }},
+      {"argmax", [](const OpReader& r, const Context&) -> Built {
+         auto logits = r.tensor("logits"), samples = r.tensor("samples"), sampled = r.tensor("sampled");
+         return {[=](const Step& s) { const auto& z = s.sizes; return argmax({logits.at(z), samples.at(z), sampled.at(z)}, s); }};
+       }},
+      {"logProbs", [](const OpReader& r, const Context&) -> Built {
+         auto logits = r.tensor("logits"), samples = r.tensor("samples"), sampled = r.tensor("sampled"), logprobs = r.tensor("logprobs"), ids = r.tensor("logprobIds");
+         const int topN = r.integer("topN");
+         return {[=](const Step& s) { const auto& z = s.sizes; return logProbs({logits.at(z), samples.at(z), sampled.at(z), logprobs.at(z), ids.at(z), topN}, s); }};
+       }},
+  };
+  return table;
+}
+
+}  // namespace
+
+size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, int smCount, Plan& plan) {
+  plan.name = description.Get("name").As<Napi::String>().Utf8Value();
+  plan.maxSizes = readSizes(description.Get("maxSizes").As<Napi::Int32Array>().Data());
+  const auto ops = description.Get("ops").As<Napi::Array>();
+  const Context context{plan.maxSizes, smCount};
+  size_t workspace = 0;
+  for (uint32_t i = 0; i < ops.Length(); i++) {
+    const auto op = ops.Get(i).As<Napi::Object>();
+    const std::string name = op.Get("op").As<Napi::String>().Utf8Value();
+    const auto found = builders().find(name);
+    if (found == builders().end()) throw Napi::Error::New(description.Env(), "the CUDA backend has no operation '" + name + "'");
+    Built built = found->second(OpReader(op, addressOf), context);
+    workspace = std::max(workspace, built.workspaceBytes);
+    if (name == "applyRowDelta" || name == "copyBlocks" || name == "zeroBlocks") plan.graphable = false;
+    plan.ops.push_back({name, std::move(built.launch)});
+  }
+  plan.runs.assign(plan.ops.size(), 0);
+  return workspace;
+}
+
+}  // namespace quire

@@ -1,0 +1,49 @@
+// A compiled Program: launches in order, over tensors whose first dimension may be a size of the step.
+#pragma once
+#include <napi.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "../kernels/kernels.h"
+
+namespace quire {
+
+// Where a tensor of a plan lies, before its step's sizes are known.
+struct PlannedTensor {
+  char* data = nullptr;
+  DType dtype = DType::f32;
+  int rows = 0;
+  // Index into StepSizes, or -1 when `rows` holds.
+  int rowsSize = -1;
+  int64_t columns = 0;
+  Tensor at(const StepSizes& sizes) const;
+};
+
+struct PlannedOp {
+  std::string name;
+  std::function<cudaError_t(const Step&)> launch;
+};
+
+struct Plan {
+  std::string name;
+  std::vector<PlannedOp> ops;
+  StepSizes maxSizes;
+  // Every op depends on sizes only: the plan may be captured.
+  bool graphable = true;
+  Workspace workspace;
+  std::vector<uint64_t> runs;  // of each op, since compile
+};
+
+StepSizes readSizes(const int32_t* words);
+int sizeAt(const StepSizes& sizes, int index);
+
+// Resolves a tensor handle to its device address; throws Napi::Error for an unknown one.
+using AddressOf = std::function<char*(int handle)>;
+
+// Builds a plan from what src/compile.ts made: { name, maxSizes, ops: [{ op, tensors: { field: [handle, byteOffset, dtype,
+// rows, rowsSize, columns] }, attributes: { name: number } }] }. Returns the bytes of workspace that it needs.
+size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, int smCount, Plan& plan);
+
+}  // namespace quire

@@ -1,0 +1,103 @@
+// The launch functions of all operations: plain C++, no Node-API. One function per operation of the contract
+// (packages/core/src/contract/contract.ts), under its name, in kernels/<stem>.cu. Arguments carry the field names of the
+// contract. Every function enqueues on `stream` and returns at once; grids depend on `sizes` only, so that they can be
+// captured into a graph per bucket: what varies within a bucket is read from device memory.
+#pragma once
+#include <cstdint>
+
+#include "cuda_runtime.h"
+
+namespace quire {
+
+enum class DType : int { f32 = 0, f16 = 1, bf16 = 2, u32 = 3 };
+enum class Activation : int { none = 0, relu = 1, silu = 2, gelu = 3, geluTanh = 4 };
+
+// A tensor as an operation sees it: [rows, columns], row-major. columns is the product of all dimensions but the first.
+// data is null for an optional field that is absent.
+struct Tensor {
+  void* data = nullptr;
+  DType dtype = DType::f32;
+  // First dimension at the step's sizes.
+  int rows = 0;
+  int64_t columns = 0;
+  template <class T>
+  T* as() const { return static_cast<T*>(data); }
+  explicit operator bool() const { return data != nullptr; }
+};
+
+// The step's sizes, in the order of the contract's StepSizes. In a captured graph: those of the bucket.
+struct StepSizes {
+  int tokens, sequences, decodeSequences, samples, blocksPerSequence, maxQueryTokens, deltaSegments;
+};
+
+struct AttentionShape {
+  int heads, kvHeads, headDim, blockSize;
+};
+
+// Scratch memory of a device, allocated at compile for the largest need of any operation; zero at compile, and every kernel
+// leaves the words it uses as counters at zero.
+struct Workspace {
+  void* data = nullptr;
+  size_t bytes = 0;
+};
+
+struct Step {
+  StepSizes sizes;
+  Workspace workspace;
+  // Streaming multiprocessors of the chip.
+  int smCount;
+  cudaStream_t stream;
+};
+
+struct ApplyRowDelta { Tensor delta, rows, blockTables, tokenIds, batch, biases; };
+struct PrepareInputs { Tensor batch, rows, tokenIds, blockTables, inputIds, positions, slotMapping, sequences; int blockSize; };
+struct PrepareSamples { Tensor batch, sequences, tokenIds, samples; };
+struct AdvanceRows { Tensor batch, sequences, samples, sampled, rows, tokenIds, ring; int ringSlots; };
+struct Embed { Tensor ids, table, out; int offset, firstRow; };
+struct RmsNorm { Tensor x, weight, out; float eps; Tensor residual, sum; };
+struct LayerNorm { Tensor x, weight, bias, out; float eps; };
+struct Linear { Tensor x, weight, out, bias, residual; Activation activation; int outColumn; };
+struct Rope { Tensor qkv, positions, table; int heads, kvHeads, headDim, rotaryDim; bool interleaved; };
+struct KvWrite { Tensor qkv, slotMapping, kCache, vCache; AttentionShape shape; };
+struct PagedAttention { Tensor qkv, kCache, vCache, sequences, blockTables, out; float scale; int window; float softCap; AttentionShape shape; };
+struct GatedActivation { Tensor x, out; Activation activation; };
+struct Add { Tensor a, b, out; };
+struct GatherRows { Tensor x, samples, out; };
+struct CopyBlocks { Tensor kCache, vCache, pairs; };
+struct ZeroBlocks { Tensor kCache, vCache, blocks; };
+struct Penalties { Tensor logits, samples, rows, tokenIds, out; };
+struct BiasLogits { Tensor logits, samples, rows, biases, out; };
+struct FilterLogits { Tensor logits, samples, rows, thresholds; };
+struct Sample { Tensor logits, thresholds, samples, rows, sampled; };
+struct Argmax { Tensor logits, samples, sampled; };
+struct LogProbs { Tensor logits, samples, sampled, logprobs, logprobIds; int topN; };
+
+cudaError_t applyRowDelta(const ApplyRowDelta&, const Step&);
+cudaError_t prepareInputs(const PrepareInputs&, const Step&);
+cudaError_t prepareSamples(const PrepareSamples&, const Step&);
+cudaError_t advanceRows(const AdvanceRows&, const Step&);
+cudaError_t embed(const Embed&, const Step&);
+cudaError_t rmsNorm(const RmsNorm&, const Step&);
+cudaError_t layerNorm(const LayerNorm&, const Step&);
+cudaError_t linear(const Linear&, const Step&);
+cudaError_t rope(const Rope&, const Step&);
+cudaError_t kvWrite(const KvWrite&, const Step&);
+cudaError_t pagedAttention(const PagedAttention&, const Step&);
+cudaError_t gatedActivation(const GatedActivation&, const Step&);
+cudaError_t add(const Add&, const Step&);
+cudaError_t gatherRows(const GatherRows&, const Step&);
+cudaError_t copyBlocks(const CopyBlocks&, const Step&);
+cudaError_t zeroBlocks(const ZeroBlocks&, const Step&);
+cudaError_t penalties(const Penalties&, const Step&);
+cudaError_t biasLogits(const BiasLogits&, const Step&);
+cudaError_t filterLogits(const FilterLogits&, const Step&);
+cudaError_t sample(const Sample&, const Step&);
+cudaError_t argmax(const Argmax&, const Step&);
+cudaError_t logProbs(const LogProbs&, const Step&);
+
+// Bytes of workspace that an operation needs at the largest sizes; 0 for operations not named here.
+size_t pagedAttentionWorkspace(const PagedAttention&, const StepSizes& maxSizes, int smCount);
+size_t penaltiesWorkspace(const Penalties&, const StepSizes& maxSizes);
+size_t copyBlocksWorkspace(const CopyBlocks&);
+
+}  // namespace quire
