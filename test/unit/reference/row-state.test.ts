@@ -282,7 +282,11 @@ describe('advanceRows', () => {
     const maxSizes = { tokens: 2, sequences: 2, decodeSequences: 2, samples: 2 };
     const session = await openSession([prepareInputs, prepareSamples, advanceRows], tensors, maxSizes);
     await session.run({}, 5);
-    const [rows, tokenIds, ring] = [await session.read('rows'), await session.read('tokenIds'), await session.read('ring')];
+    const [rows, tokenIds, ring] = [
+      await session.read('rows'),
+      await session.read('tokenIds'),
+      await session.read('ring'),
+    ];
     expect(rowOf(rows, 0, ROW_WORDS).slice(0, 2)).toEqual([4, 3]); // three positions of credit: three tokens sampled
     expect(rowOf(rows, 1, ROW_WORDS).slice(0, 2)).toEqual([3, 2]); // stops at its limit of three
     expect(rowOf(tokenIds, 0, MODEL_LEN).slice(0, 5)).toEqual([9, 50, 50, 50, 0]);

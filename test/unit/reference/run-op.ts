@@ -76,7 +76,11 @@ export async function openSession(
       const { dtype, shape } = tensor.spec;
       const elements = shape.reduce((count, dim) => count * dim, 1);
       const raw =
-        dtype === 'f32' ? new Float32Array(elements) : dtype === 'u32' ? new Uint32Array(elements) : new Uint16Array(elements);
+        dtype === 'f32'
+          ? new Float32Array(elements)
+          : dtype === 'u32'
+            ? new Uint32Array(elements)
+            : new Uint16Array(elements);
       await device.read(tensor, 0, raw);
       return Array.from(dtype === 'u32' ? raw : decodeFloats(dtype, raw));
     },
