@@ -5,7 +5,7 @@ import type { Checkpoint } from '../weights/types.ts';
 import { DeviceModel } from './device-model.ts';
 import { ProgramSet } from './program-set.ts';
 import { RowWriter } from './row-writer.ts';
-import { DELTA_LIMITS, noSizes } from './state-programs.ts';
+import { noSizes } from './state-programs.ts';
 import type { RowSampling, SchedulerOutput } from './types.ts';
 
 export interface DebugRunnerOptions {
@@ -78,8 +78,8 @@ export class DebugRunner {
   constructor(model: DeviceModel, programs: ProgramSet) {
     this.#model = model;
     this.#programs = programs;
-    const { rowState, blockSize } = model;
-    this.#writer = new RowWriter(rowState, blockSize, DELTA_LIMITS, delta => {
+    const { rowState, blockSize, deltaLimits } = model;
+    this.#writer = new RowWriter(rowState, blockSize, deltaLimits, delta => {
       model.device.write(model.tensor('delta'), delta.pack());
       const sizes = { ...noSizes, deltaSegments: delta.segments };
       model.device.submit([{ executable: programs.get('applyRowDelta'), sizes }]);

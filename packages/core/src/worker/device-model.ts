@@ -14,6 +14,7 @@ import {
 } from '../models/index.ts';
 import { planMemory } from '../program/index.ts';
 import { type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
+import type { DeltaLimits } from './state-programs.ts';
 import {
   kvBudget,
   kvCacheDType,
@@ -22,6 +23,9 @@ import {
   type WorkerConfig,
   wantedModelLen,
 } from './worker-config.ts';
+
+const MAX_DELTA_WORDS = 1 << 16;
+const MAX_DELTA_SEGMENTS = 1024;
 
 export interface DeviceModelOptions {
   readonly device: Device;
@@ -40,6 +44,7 @@ export class DeviceModel {
   readonly kvCache: KvCacheSize;
   readonly kvDtype: DType;
   readonly blockSize: number;
+  readonly deltaLimits: DeltaLimits;
   readonly maxLogprobs: number;
   readonly #weights: LoadedWeights;
   readonly #tensors = new Map<string, DeviceTensor>();
@@ -61,6 +66,11 @@ export class DeviceModel {
     this.config = modelConfig;
     this.#weights = weights;
     this.blockSize = engineConfig.blockSize;
+    const { maxTensorBytes } = device.info.limits;
+    this.deltaLimits = {
+      words: Math.min(MAX_DELTA_WORDS, Math.floor(maxTensorBytes / 4)),
+      segments: MAX_DELTA_SEGMENTS,
+    };
     this.kvDtype = kvCacheDType(engineConfig, modelConfig, device);
     const plan = (maxModelLen: number) => planStep(engineConfig, modelConfig, device, maxModelLen);
     const build = ({ rowState, maxSizes }: StepPlan, numBlocks: number) =>
@@ -81,7 +91,7 @@ export class DeviceModel {
       maxNumSeqs: engineConfig.maxNumSeqs,
       maxModelLen: wanted.length,
       fitMaxModelLen: wanted.fit,
-      maxTensorBytes: device.info.limits.maxTensorBytes,
+      maxTensorBytes,
       budget: kvBudget(engineConfig, device, reserve),
     });
     const planned = plan(this.kvCache.maxModelLen);

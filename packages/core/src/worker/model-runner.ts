@@ -9,7 +9,7 @@ import { type BlockProgram, ProgramSet, samplingProgram } from './program-set.ts
 import { type LogprobOutputs, ResultReader } from './result-reader.ts';
 import { RowWriter } from './row-writer.ts';
 import { logprobTensors } from './sampling-programs.ts';
-import { BLOCK_BATCH, DELTA_LIMITS, noSizes, paddedBatches } from './state-programs.ts';
+import { BLOCK_BATCH, noSizes, paddedBatches } from './state-programs.ts';
 import { type StepPlan, StepPlanner } from './step-plan.ts';
 import type { ExecutorLimits, ModelExecutor, SchedulerOutput, StepResult } from './types.ts';
 import { MAX_BIAS_WORDS, type WorkerConfig } from './worker-config.ts';
@@ -63,7 +63,7 @@ export class ModelRunner implements ModelExecutor {
     this.limits = executorLimits(model);
     const { rowState } = model;
     this.#planner = new StepPlanner(rowState.maxRows, model.maxLogprobs);
-    this.#writer = new RowWriter(rowState, model.blockSize, DELTA_LIMITS, delta => this.#applyDelta(delta));
+    this.#writer = new RowWriter(rowState, model.blockSize, model.deltaLimits, delta => this.#applyDelta(delta));
     this.#reader = new ResultReader(this.#device, model.tensor('ring'), rowState);
   }
 

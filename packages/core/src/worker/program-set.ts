@@ -1,7 +1,7 @@
 import type { CompileOptions, Executable, Program } from '../contract/contract.ts';
 import type { DeviceModel } from './device-model.ts';
 import { buildSamplingProgram, logprobTensors, type SamplingClass, samplingClassName } from './sampling-programs.ts';
-import { BLOCK_BATCH, buildCopyProgram, buildDeltaProgram, buildZeroProgram, DELTA_LIMITS } from './state-programs.ts';
+import { BLOCK_BATCH, buildCopyProgram, buildDeltaProgram, buildZeroProgram } from './state-programs.ts';
 
 export type BlockProgram = 'copyBlocks' | 'zeroBlocks';
 
@@ -47,11 +47,11 @@ export class ProgramSet {
 
   /** The model and row deltas, without a sampler. */
   async compileModel(options?: CompileOptions): Promise<void> {
-    const { program, rowState, config } = this.#model;
+    const { program, rowState, config, deltaLimits } = this.#model;
     await this.#compile('model', () => program, options);
     await this.#compile('applyRowDelta', () => {
-      this.#tensor('delta', [DELTA_LIMITS.words]);
-      return buildDeltaProgram(rowState, config.vocabSize);
+      this.#tensor('delta', [deltaLimits.words]);
+      return buildDeltaProgram(deltaLimits, rowState, config.vocabSize);
     });
   }
 

@@ -10,12 +10,8 @@ import {
 import type { RowStateShape } from '../models/index.ts';
 import { type DeltaTargetId, RowDelta } from '../program/index.ts';
 import { biasList, rowRecord } from './row-record.ts';
+import type { DeltaLimits } from './state-programs.ts';
 import type { NewRow, SchedulerOutput } from './types.ts';
-
-export interface DeltaLimits {
-  readonly words: number;
-  readonly segments: number;
-}
 
 /**
  * Turns scheduler outputs into row deltas: only what changed since the last step. The host keeps a mirror of the batch

@@ -6,8 +6,11 @@ import { ProgramBuilder } from '../program/index.ts';
 /** Blocks that one run of `copyBlocks` or `zeroBlocks` takes; more take several runs. */
 export const BLOCK_BATCH = 128;
 
-/** Words and segments of one row delta; more take several. */
-export const DELTA_LIMITS = { words: 1 << 16, segments: 1024 };
+/** Most words and segments of one row delta; more take several. */
+export interface DeltaLimits {
+  readonly words: number;
+  readonly segments: number;
+}
 
 export const noSizes: StepSizes = {
   tokens: 0,
@@ -26,10 +29,10 @@ export interface CacheGeometry {
   readonly kvDtype: DType;
 }
 
-/** Applies `delta` u32 [DELTA_LIMITS.words] to the row state. */
-export function buildDeltaProgram(rowState: RowStateShape, vocabSize: number): Program {
-  const builder = new ProgramBuilder('applyRowDelta', { ...noSizes, deltaSegments: DELTA_LIMITS.segments });
-  const delta = builder.external('delta', 'u32', [DELTA_LIMITS.words]);
+/** Applies `delta` u32 [limits.words] to the row state. */
+export function buildDeltaProgram(limits: DeltaLimits, rowState: RowStateShape, vocabSize: number): Program {
+  const builder = new ProgramBuilder('applyRowDelta', { ...noSizes, deltaSegments: limits.segments });
+  const delta = builder.external('delta', 'u32', [limits.words]);
   const tensors = stateTensors(rowState, vocabSize);
   const state = declareState(builder, tensors, ['rows', 'blockTables', 'tokenIds', 'batch', 'biases']);
   builder.add({ op: 'applyRowDelta', delta, ...state });

@@ -100,14 +100,15 @@ export function stepBudgets(config: WorkerConfig, model: ModelConfig, device: De
     config.maxNumSeqs * maxModelLen,
     fitting(4 * widestActivation(model)),
   );
-  // A row's token ids are one row of a tensor; log-probabilities take two words more than the logits at most.
-  const maxNumSeqs = Math.min(config.maxNumSeqs, maxNumBatchedTokens, fitting(4 * maxModelLen));
+  // A row's token ids and biases are rows of tensors; log-probabilities take two words more than the logits at most.
+  const rowBytes = 4 * Math.max(maxModelLen, MAX_BIAS_WORDS);
+  const maxNumSeqs = Math.min(config.maxNumSeqs, maxNumBatchedTokens, fitting(rowBytes));
   const wantedSamples = config.maxSamples ?? Math.max(maxNumSeqs, 64);
   const maxSamples = Math.min(wantedSamples, maxNumBatchedTokens, fitting(4 * (model.vocabSize + 2)));
   if (maxNumSeqs < 1 || maxSamples < 1) {
     throw new ConfigError(
       `This device binds at most ${maxTensorBytes} bytes at once, too few for one row of logits (${4 * model.vocabSize} ` +
-        `bytes), of activations (${4 * widestActivation(model)} bytes) or of token ids (${4 * maxModelLen} bytes).`,
+        `bytes), of activations (${4 * widestActivation(model)} bytes) or of a request's state (${rowBytes} bytes).`,
     );
   }
   const ringSlots = 2 ** Math.ceil(Math.log2(Math.max(16, (config.runAhead + 1) * config.numSchedulerSteps)));

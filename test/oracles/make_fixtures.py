@@ -1,0 +1,112 @@
+"""Writes test/fixtures/models: small random checkpoints of model variants, each with the float64 logits of the oracle.
+
+    python3 make_fixtures.py OUT        (Python 3, PyTorch 1.13 or newer; deterministic)
+"""
+import json
+import os
+import struct
+import sys
+
+import torch
+
+import oracle
+
+LLAMA = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_size=32, intermediate_size=56, num_hidden_layers=2,
+             num_attention_heads=4, num_key_value_heads=2, head_dim=8, vocab_size=71, max_position_embeddings=64, rms_norm_eps=1e-5,
+             rope_theta=10000.0, rope_scaling=None, hidden_act="silu", attention_bias=False, mlp_bias=False, tie_word_embeddings=True,
+             bos_token_id=1, eos_token_id=2, torch_dtype="float32")
+OPT = dict(architectures=["OPTForCausalLM"], model_type="opt", hidden_size=32, word_embed_proj_dim=32, ffn_dim=56, num_hidden_layers=2,
+           num_attention_heads=4, vocab_size=71, max_position_embeddings=64, do_layer_norm_before=True, activation_function="relu",
+           enable_bias=True, layer_norm_elementwise_affine=True, tie_word_embeddings=True, bos_token_id=2, eos_token_id=2,
+           torch_dtype="float32")
+
+# name: (base, changes to it, file format, shards, prefix in place of the class's own)
+FIXTURES = {
+    "llama-linear-rope": (LLAMA, dict(rope_scaling={"type": "linear", "factor": 4.0}, tie_word_embeddings=False), "safetensors", 1, "model."),
+    "llama-dynamic-rope": (LLAMA, dict(rope_scaling={"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 24}, torch_dtype="float16"), "safetensors", 1, "model."),
+    "llama-llama3-rope": (LLAMA, dict(rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32},
+                                      rope_theta=500.0, head_dim=16, num_key_value_heads=4, torch_dtype="bfloat16"), "bin", 1, "model."),
+    "llama-biases": (LLAMA, dict(attention_bias=True, mlp_bias=True, head_dim=32, num_attention_heads=3, num_key_value_heads=1,
+                                 tie_word_embeddings=False, torch_dtype="bfloat16"), "safetensors", 3, ""),
+    "opt-post-norm": (OPT, dict(do_layer_norm_before=False, word_embed_proj_dim=16), "bin", 1, "decoder."),
+    "opt-separate-head": (OPT, dict(tie_word_embeddings=False, activation_function="gelu", word_embed_proj_dim=48, torch_dtype="bfloat16"), "bin", 2, "model.decoder."),
+    "opt-plain": (OPT, dict(enable_bias=False, layer_norm_elementwise_affine=False, _remove_final_layer_norm=True, torch_dtype="float16"), "safetensors", 2, "model.decoder."),
+}
+PROMPT_TOKENS = 45
+
+
+def random_weights(shapes, dtype, generator):
+    """Values in the stored dtype. Scales differ from 1 and biases from 0, so that leaving one out is seen."""
+    weights = {}
+    for name, shape in shapes.items():
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        if len(shape) == 1:
+            value = 1 + 0.2 * noise if name.endswith("weight") else 0.3 * noise
+        else:
+            value = noise * (0.7 if "embed" in name else 1.3 / shape[1] ** 0.5)
+        weights[name] = value.to(dtype)
+    return weights
+
+
+def rename(weights, own, prefix):
+    return {prefix + name[len(own):] if name.startswith(own) else name: value for name, value in weights.items()}
+
+
+def split(weights, shards):
+    names = list(weights)
+    size = -(-len(names) // shards)
+    return [{name: weights[name] for name in names[at:at + size]} for at in range(0, len(names), size)]
+
+
+def save_safetensors(weights, path):
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, value in weights.items():
+        raw = bytes(value.contiguous().view(torch.int16 if value.element_size() == 2 else torch.int32).numpy().tobytes())
+        kind = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}[value.dtype]
+        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def save(weights, folder, kind, shards):
+    stem, ending, write = ("model", "safetensors", save_safetensors) if kind == "safetensors" else ("pytorch_model", "bin", torch.save)
+    if shards == 1:
+        write(weights, f"{folder}/{stem}.{ending}")
+        return
+    weight_map, total = {}, 0
+    parts = split(weights, shards)
+    for i, part in enumerate(parts):
+        file = f"{stem}-{i + 1:05}-of-{len(parts):05}.{ending}"
+        write(part, f"{folder}/{file}")
+        weight_map.update({name: file for name in part})
+        total += sum(value.numel() * value.element_size() for value in part.values())
+    with open(f"{folder}/{stem}.{ending}.index.json", "w") as file:
+        json.dump({"metadata": {"total_size": total}, "weight_map": weight_map}, file, indent=1)
+
+
+def make(name, out):
+    base, changes, kind, shards, prefix = FIXTURES[name]
+    config = {**base, **changes}
+    generator = torch.Generator().manual_seed(sum(map(ord, name)))
+    is_llama = base is LLAMA
+    shapes = (oracle.llama_shapes if is_llama else oracle.opt_shapes)(config)
+    weights = random_weights(shapes, getattr(torch, config["torch_dtype"]), generator)
+    ids = torch.randint(0, config["vocab_size"], (PROMPT_TOKENS,), generator=generator)
+    forward = oracle.llama if is_llama else oracle.opt
+    logits = forward(config, {key: value.double() for key, value in weights.items()}, ids)
+    folder = f"{out}/{name}"
+    os.makedirs(folder, exist_ok=True)
+    save(rename(weights, "model." if is_llama else "model.decoder.", prefix), folder, kind, shards)
+    with open(f"{folder}/config.json", "w") as file:
+        json.dump(config, file, indent=1)
+    with open(f"{folder}/logits.json", "w") as file:
+        rows = ",\n".join("[" + ",".join(f"{value:.8g}" for value in row) + "]" for row in logits.tolist())
+        file.write(f'{{"tokenIds": {ids.tolist()}, "logits": [\n{rows}\n]}}\n')
+
+
+if __name__ == "__main__":
+    for fixture in FIXTURES:
+        make(fixture, sys.argv[1])
