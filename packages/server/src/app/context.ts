@@ -1,13 +1,31 @@
+import type {
+  EngineStats,
+  ExecutorLimits,
+  GenerateOptions,
+  PromptInput,
+  RequestOutput,
+  SamplingParams,
+  Tokenizer,
+} from '@quire/core';
 import type { Logger } from 'pino';
-import type { ServingEngine } from '../engine-port.ts';
 import { HttpError } from '../http/errors.ts';
 import type { StreamLimits } from '../http/event-stream.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { Admission } from './admission.ts';
 
+/** What the server needs of AsyncLLM. */
+export interface ServingEngine {
+  readonly limits: ExecutorLimits;
+  /** It was disposed or has failed. */
+  readonly closed: boolean;
+  generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput>;
+  stats(): EngineStats;
+}
+
 /** What the handlers of one server share. */
 export interface AppContext {
   readonly engine: ServingEngine;
+  readonly tokenizer: Tokenizer;
   /** Names that the model answers to; the first is shown. */
   readonly modelNames: readonly string[];
   /** Unix seconds when the model was loaded. */

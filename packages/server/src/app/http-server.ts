@@ -9,7 +9,12 @@ import type { AppContext } from './context.ts';
 import { createRoutes, HEALTH_PATH } from './routes.ts';
 
 /** A client that sends its head or body slowly is cut off; the check runs often enough for that to hold. */
-const TIMEOUTS = { headersTimeout: 10_000, requestTimeout: 30_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 1_000 };
+const TIMEOUTS = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+};
 
 export interface HttpServerOptions {
   host: string;
@@ -31,7 +36,7 @@ export class HttpServer {
     this.#app = app;
     this.#options = options;
     this.#keys = new ApiKeys(options.apiKeys);
-    this.router = createRoutes(app, () => !this.#draining && app.engine.healthy);
+    this.router = createRoutes(app, () => !this.#draining && engineLives(app));
     this.#server = createServer(TIMEOUTS, (req, res) => void this.#serve(req, res));
   }
 
@@ -110,6 +115,13 @@ export class HttpServer {
     const fields = { requestId, method: req.method, path, status: res.statusCode, whole: res.writableFinished };
     this.#app.log[level]({ ...fields, ms: Math.round(ms) }, 'request');
   }
+}
+
+/** An engine that has work and has finished no step for this long hangs. */
+const STALL_MS = 60_000;
+
+function engineLives({ engine }: AppContext): boolean {
+  return !engine.closed && performance.now() - engine.stats().lastProgress < STALL_MS;
 }
 
 function shuttingDown(): HttpError {

@@ -44,7 +44,13 @@ export function parseFlags<S extends FlagSpecs>(
   specs: S,
   env: Readonly<Record<string, string | undefined>>,
 ): CommandLine<S> {
-  const { tokens } = parseArgs({ args: [...argv], options: parseOptions(specs), strict: false, allowPositionals: true, tokens: true });
+  const { tokens } = parseArgs({
+    args: [...argv],
+    options: parseOptions(specs),
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
   const values = new Map<string, ValueTypes[keyof ValueTypes]>();
   const positionals: string[] = [];
   for (const token of tokens) {
@@ -70,14 +76,25 @@ function parseOptions(specs: FlagSpecs) {
   );
 }
 
-function readFlag(name: string, raw: string, text: string | undefined, specs: FlagSpecs): [string, ValueTypes[keyof ValueTypes]] {
+function readFlag(
+  name: string,
+  raw: string,
+  text: string | undefined,
+  specs: FlagSpecs,
+): [string, ValueTypes[keyof ValueTypes]] {
   const positive = name.startsWith('no-') ? name.slice(3) : name;
   const spec = specs[name] ?? (specs[positive]?.type === 'boolean' ? specs[positive] : undefined);
   if (spec === undefined) {
-    throw new UsageError(`Unknown flag ${raw}.${suggestion(raw, Object.keys(specs).map(n => `--${n}`))}`);
+    throw new UsageError(
+      `Unknown flag ${raw}.${suggestion(
+        raw,
+        Object.keys(specs).map(n => `--${n}`),
+      )}`,
+    );
   }
   if (spec.type !== 'boolean') {
-    if (text === undefined || text === '') throw new UsageError(`${raw} needs a value: ${raw}=${spec.value ?? 'VALUE'}`);
+    if (text === undefined || text === '')
+      throw new UsageError(`${raw} needs a value: ${raw}=${spec.value ?? 'VALUE'}`);
     return [name, readValue(spec, text, raw)];
   }
   if (text !== undefined && specs[name] === undefined) throw new UsageError(`${raw} takes no value.`);
@@ -87,7 +104,11 @@ function readFlag(name: string, raw: string, text: string | undefined, specs: Fl
 function readValue(spec: FlagSpec, text: string, shown: string): ValueTypes[keyof ValueTypes] {
   if (spec.type === 'string') return text;
   if (spec.type === 'list') return [text];
-  if (spec.type === 'names') return text.split(',').map(part => part.trim()).filter(part => part !== '');
+  if (spec.type === 'names')
+    return text
+      .split(',')
+      .map(part => part.trim())
+      .filter(part => part !== '');
   if (spec.type === 'boolean') {
     if (['true', '1'].includes(text)) return true;
     if (['false', '0'].includes(text)) return false;
@@ -95,6 +116,7 @@ function readValue(spec: FlagSpec, text: string, shown: string): ValueTypes[keyo
   }
   const value = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text) ? Number(text) : Number.NaN;
   const fits = spec.type === 'integer' ? Number.isSafeInteger(value) : Number.isFinite(value);
-  if (!fits) throw new UsageError(`${shown} must be ${spec.type === 'integer' ? 'an integer' : 'a number'}, got "${text}".`);
+  if (!fits)
+    throw new UsageError(`${shown} must be ${spec.type === 'integer' ? 'an integer' : 'a number'}, got "${text}".`);
   return value;
 }

@@ -53,6 +53,9 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
   const widths = header.map((_, c) => Math.max(...all.map(row => (row[c] ?? '').length)));
   const numeric = header.map((_, c) => rows.length > 0 && rows.every(row => /^[-\d.,%x ]*$/.test(row[c] ?? '')));
   const format = (row: readonly string[]) =>
-    row.map((cell, c) => (numeric[c] ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!))).join('  ').trimEnd();
+    row
+      .map((cell, c) => (numeric[c] ? cell.padStart(widths[c]!) : cell.padEnd(widths[c]!)))
+      .join('  ')
+      .trimEnd();
   return `${all.map(format).join('\n')}\n`;
 }

@@ -6,11 +6,26 @@ import { commandHelp, twoColumns } from './help.ts';
 
 /** Commands are loaded when they run: `quire --help` needs no engine. */
 const commands: Readonly<Record<string, { summary: string; load(): Promise<Command> }>> = {
-  serve: { summary: 'Serve a model over an OpenAI-compatible API.', load: async () => (await import('./commands/serve.ts')).serve },
-  generate: { summary: 'Complete prompts offline.', load: async () => (await import('./commands/generate.ts')).generate },
-  crosscheck: { summary: 'Compare every operation between the devices of this machine.', load: async () => (await import('./commands/crosscheck.ts')).crosscheck },
-  bench: { summary: 'Measure operations or offline inference.', load: async () => (await import('./commands/bench.ts')).bench },
-  devices: { summary: 'List the devices of this machine.', load: async () => (await import('./commands/devices.ts')).devices },
+  serve: {
+    summary: 'Serve a model over an OpenAI-compatible API.',
+    load: async () => (await import('./commands/serve.ts')).serve,
+  },
+  generate: {
+    summary: 'Complete prompts offline.',
+    load: async () => (await import('./commands/generate.ts')).generate,
+  },
+  crosscheck: {
+    summary: 'Compare every operation between the devices of this machine.',
+    load: async () => (await import('./commands/crosscheck.ts')).crosscheck,
+  },
+  bench: {
+    summary: 'Measure operations or offline inference.',
+    load: async () => (await import('./commands/bench.ts')).bench,
+  },
+  devices: {
+    summary: 'List the devices of this machine.',
+    load: async () => (await import('./commands/devices.ts')).devices,
+  },
 };
 
 /** Runs `quire ARGV...`. Resolves with the exit code: 0 done, 1 failed, 2 wrong command line. */
@@ -25,7 +40,8 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
     return 0;
   }
   try {
-    if (!Object.hasOwn(commands, name)) throw new UsageError(`There is no command "${name}".${suggestion(name, Object.keys(commands))}`);
+    if (!Object.hasOwn(commands, name))
+      throw new UsageError(`There is no command "${name}".${suggestion(name, Object.keys(commands))}`);
     const command = await commands[name]!.load();
     if (rest.includes('--help') || rest.includes('-h')) {
       io.out(commandHelp(command.usage, command.about, command.groups));
@@ -38,7 +54,14 @@ export async function runCli(argv: readonly string[], io: CommandIo): Promise<nu
 }
 
 function overview(): string {
-  const lines = ['Quire: LLM inference and serving in TypeScript.', '', 'Usage:', '  quire COMMAND [flags]', '', 'Commands:'];
+  const lines = [
+    'Quire: LLM inference and serving in TypeScript.',
+    '',
+    'Usage:',
+    '  quire COMMAND [flags]',
+    '',
+    'Commands:',
+  ];
   for (const [name, { summary }] of Object.entries(commands)) lines.push(...twoColumns(`  ${name}`, summary));
   return `${[...lines, '', 'quire COMMAND --help tells more.'].join('\n')}\n`;
 }

@@ -24,7 +24,9 @@ export async function readJsonBody(req: IncomingMessage, maxBytes: number): Prom
 function checkMediaType(req: IncomingMessage): void {
   const encoding = req.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') {
-    throw new HttpError(415, 'Content-Encoding is not supported: send the body as it is.', { code: 'unsupported_encoding' });
+    throw new HttpError(415, 'Content-Encoding is not supported: send the body as it is.', {
+      code: 'unsupported_encoding',
+    });
   }
   const [type = '', ...parameters] = (req.headers['content-type'] ?? '').toLowerCase().split(';');
   if (type.trim() !== 'application/json') {

@@ -46,7 +46,10 @@ export function errorBody(error: HttpError): string {
 export function toHttpError(error: unknown): HttpError {
   if (error instanceof HttpError) return error;
   if (error instanceof InvalidRequestError) {
-    return new HttpError(400, error.message, { param: error.param === null ? null : toSnakeCase(error.param), code: error.code });
+    return new HttpError(400, error.message, {
+      param: error.param === null ? null : toSnakeCase(error.param),
+      code: error.code,
+    });
   }
   if (error instanceof EngineClosedError) {
     const headers = { 'retry-after': '5' };

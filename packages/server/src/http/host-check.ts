@@ -15,6 +15,7 @@ export function isLoopback(host: string): boolean {
 export function checkHost(req: IncomingMessage): void {
   const name = (req.headers.host ?? 'localhost').replace(/:\d*$/, '').toLowerCase();
   if (LOOPBACK.includes(name) || name.startsWith('127.')) return;
-  const message = 'This server answers requests to localhost only. Start it with --host or --api-key to use other names.';
+  const message =
+    'This server answers requests to localhost only. Start it with --host or --api-key to use other names.';
   throw new HttpError(403, message, { code: 'host_not_allowed' });
 }

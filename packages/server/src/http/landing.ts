@@ -1,6 +1,9 @@
 /** The page at `/`: what this is, and a request to copy. */
 export function landingPage(model: string, origin: string): string {
-  const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'Tell me a story about a dog and a boat.' }] });
+  const body = JSON.stringify({
+    model,
+    messages: [{ role: 'user', content: 'Tell me a story about a dog and a boat.' }],
+  });
   const curl = `curl ${origin}/v1/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d '${body.replaceAll("'", "'\\''")}'`;
   return `<!doctype html>
 <html lang="en">

@@ -28,7 +28,11 @@ const LINGER_MS = 500;
 
 function sendAndLinger(res: ServerResponse, status: number, body: string): void {
   const { req } = res;
-  res.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), connection: 'close' });
+  res.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+    connection: 'close',
+  });
   res.write(body);
   const finish = () => {
     clearTimeout(timer);

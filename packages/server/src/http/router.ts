@@ -42,7 +42,10 @@ export class Router {
     const handler = route.methods[method];
     if (handler === undefined) {
       const allow = Object.keys(route.methods).join(', ');
-      throw new HttpError(405, `${route.path} answers ${allow} only.`, { code: 'method_not_allowed', headers: { allow } });
+      throw new HttpError(405, `${route.path} answers ${allow} only.`, {
+        code: 'method_not_allowed',
+        headers: { allow },
+      });
     }
     return { handler, wildcard: route.path.endsWith('*') ? decode(path.slice(route.path.length - 1)) : '' };
   }
@@ -56,7 +59,9 @@ export function targetPath(target: string): string {
 }
 
 function matches(pattern: string, path: string): boolean {
-  return pattern.endsWith('/*') ? path.length >= pattern.length && path.startsWith(pattern.slice(0, -1)) : pattern === path;
+  return pattern.endsWith('/*')
+    ? path.length >= pattern.length && path.startsWith(pattern.slice(0, -1))
+    : pattern === path;
 }
 
 function decode(text: string): string {

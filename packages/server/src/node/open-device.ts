@@ -1,5 +1,5 @@
-import type { Device } from '@quire/core/contract';
 import { ConfigError, suggestion } from '@quire/core';
+import type { Device } from '@quire/core/contract';
 import { hasVulkanLoader, installSoftwareAdapter } from './software-adapter.ts';
 
 /** The only file that names backends. They are imported when they are asked for. */
@@ -31,7 +31,9 @@ export async function openDevice(kind: string = 'auto'): Promise<Device> {
   if (kind === 'reference') return openReference();
   if (kind === 'webgpu') return openWebGpu();
   const known = ['auto', ...deviceKinds];
-  const reason = known.includes(kind) ? `${NOT_BUILT}.` : `it must be one of ${known.join(', ')}.${suggestion(kind, known)}`;
+  const reason = known.includes(kind)
+    ? `${NOT_BUILT}.`
+    : `it must be one of ${known.join(', ')}.${suggestion(kind, known)}`;
   throw new ConfigError(`The device "${kind}" cannot be opened: ${reason}`, 'device');
 }
 

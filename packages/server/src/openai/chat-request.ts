@@ -1,7 +1,7 @@
 import type { ChatMessage } from '@quire/core';
 import * as z from 'zod/mini';
 import { invalidField } from '../http/errors.ts';
-import { flag, integer, notSupported, type RequestSchema, text } from './fields.ts';
+import { cacheSalt, flag, integer, notSupported, type RequestSchema, text } from './fields.ts';
 import { emptyList, emptyObject, is, never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
 
@@ -22,6 +22,7 @@ const shape = {
   add_generation_prompt: flag,
   continue_final_message: flag,
   return_token_ids: flag,
+  cache_salt: cacheSalt,
   ...streamFields,
 };
 
@@ -71,7 +72,8 @@ type Content = ChatRequest['messages'][number]['content'];
 
 function contentText(content: Content, param: string): string {
   if (typeof content === 'string') return content;
-  if (content === null || content === undefined) throw invalidField(param, `${param} must be a string or a list of text parts.`);
+  if (content === null || content === undefined)
+    throw invalidField(param, `${param} must be a string or a list of text parts.`);
   return content.map((part, i) => partText(part, `${param}[${i}]`)).join('\n');
 }
 

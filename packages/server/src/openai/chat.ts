@@ -7,7 +7,7 @@ import type { RequestContext } from '../http/router.ts';
 import { type ChatRequest, chatSchema, toChatMessages } from './chat-request.ts';
 import { ChatResponse } from './chat-response.ts';
 import { parseRequest } from './fields.ts';
-import { announceIgnored, checkContext, collect, sequencesOf, streamEvents } from './run.ts';
+import { announceIgnored, checkContext, choicesPerPrompt, collect, streamEvents } from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { streamChoice } from './stream-options.ts';
 
@@ -20,17 +20,23 @@ export async function handleChat(app: AppContext, context: RequestContext): Prom
   const messages = toChatMessages(request);
   const template = templateOptions(request, messages);
   const logprobs = logprobsOf(request, app);
-  const release = app.admission.admit(sequencesOf(1, request.n));
+  const release = app.admission.admit(choicesPerPrompt(request.n));
   try {
     const prompt = { prompt: null, promptTokenIds: encodeChat(app, messages, template) };
     const lengthField = typeof request.max_completion_tokens === 'number' ? 'max_completion_tokens' : 'max_tokens';
     const maxTokens = request[lengthField] ?? null;
     checkContext(prompt, maxTokens, lengthField, app);
     const params = toSamplingParams(request, { maxTokens, logprobs });
-    const response = new ChatResponse(app.engine.tokenizer, { request, streaming, model, id: `chatcmpl-${context.requestId}` });
+    const response = new ChatResponse(app.tokenizer, {
+      request,
+      streaming,
+      model,
+      id: `chatcmpl-${context.requestId}`,
+    });
     announceIgnored(context, ignored);
-    if (streaming.stream) return await streamEvents(app, context, { prompts: [prompt], params }, response);
-    const [output] = await collect(app, context, { prompts: [prompt], params });
+    const generation = { prompts: [prompt], params, cacheSalt: request.cache_salt ?? null };
+    if (streaming.stream) return await streamEvents(app, context, generation, response);
+    const [output] = await collect(app, context, generation);
     sendJson(context.res, 200, response.whole(output!));
   } finally {
     release();
@@ -65,9 +71,9 @@ function logprobsOf(request: ChatRequest, app: AppContext): number | null {
 }
 
 function encodeChat(app: AppContext, messages: readonly ChatMessage[], options: ChatTemplateOptions): number[] {
-  const { tokenizer, limits } = app.engine;
+  const { tokenizer } = app;
   if (!tokenizer.hasChatTemplate) {
     throw invalidField('messages', 'This model has no chat template: use /v1/completions.', 'no_chat_template');
   }
-  return tokenizer.encodeChat(messages, { ...options, maxTokens: limits.maxModelLen - 1 });
+  return tokenizer.encodeChat(messages, { ...options, maxTokens: app.engine.limits.maxModelLen - 1 });
 }

@@ -1,5 +1,5 @@
 import * as z from 'zod/mini';
-import { flag, integer, type RequestSchema, text, tokenIds } from './fields.ts';
+import { cacheSalt, flag, integer, type RequestSchema, text, tokenIds } from './fields.ts';
 import { never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
 
@@ -20,6 +20,7 @@ const shape = {
   echo: flag,
   logprobs: integer(0),
   return_token_ids: flag,
+  cache_salt: cacheSalt,
   add_special_tokens: flag,
   ...streamFields,
 };
@@ -41,5 +42,7 @@ export type CompletionRequest = z.output<typeof completionSchema.fields>;
 /** The prompts, one by one, as text or as token ids. */
 export function listPrompts(prompt: CompletionRequest['prompt']): (string | number[])[] {
   if (typeof prompt === 'string') return [prompt];
-  return typeof prompt[0] === 'number' || prompt.length === 0 ? [prompt as number[]] : (prompt as (string | number[])[]);
+  return typeof prompt[0] === 'number' || prompt.length === 0
+    ? [prompt as number[]]
+    : (prompt as (string | number[])[]);
 }

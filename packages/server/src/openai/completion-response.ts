@@ -1,23 +1,23 @@
-import type { CompletionOutput, RequestOutput, Tokenizer } from '@quire/core';
-import { ChoiceCursor, type ChoiceDelta } from './choice-cursor.ts';
+import type { RequestOutput, Tokenizer } from '@quire/core';
+import { type ChoiceDelta, ChoiceDeltas } from './choice-deltas.ts';
 import { ChunkWriter } from './chunks.ts';
 import type { CompletionRequest } from './completion-request.ts';
 import { CompletionLogprobsWriter, promptLogprobs } from './logprobs.ts';
-import type { PromptInput, StreamFormat } from './run.ts';
+import { choicesPerPrompt, type StreamFormat, type TokenPrompt } from './run.ts';
 import type { StreamChoice } from './stream-options.ts';
-import { usageOf } from './usage.ts';
+import { UsageCounter } from './usage.ts';
 
 export interface CompletionAnswer {
   id: string;
   model: string;
   request: CompletionRequest;
-  prompts: readonly PromptInput[];
+  prompts: readonly TokenPrompt[];
   streaming: StreamChoice;
 }
 
 /** What one choice has sent. */
 interface Choice {
-  cursor: ChoiceCursor;
+  deltas: ChoiceDeltas;
   logprobs: CompletionLogprobsWriter;
   started: boolean;
 }
@@ -26,16 +26,21 @@ interface Choice {
 export class CompletionResponse implements StreamFormat {
   readonly #tokenizer: Tokenizer;
   readonly #answer: CompletionAnswer;
+  readonly #n: number;
   readonly #created = Math.floor(Date.now() / 1000);
   readonly #chunks: ChunkWriter;
   readonly #choices = new Map<number, Choice>();
-  readonly #latest: RequestOutput[] = [];
+  readonly #usage = new UsageCounter();
+  /** Until it is complete and can be echoed. */
+  readonly #promptLogprobs: RequestOutput['promptLogprobs'][] = [];
 
   constructor(tokenizer: Tokenizer, answer: CompletionAnswer) {
     this.#tokenizer = tokenizer;
     this.#answer = answer;
-    const head = { id: answer.id, object: 'text_completion', created: this.#created, model: answer.model } as const;
-    this.#chunks = new ChunkWriter(head, answer.streaming.includeUsage);
+    const { id, model, request, streaming } = answer;
+    this.#n = choicesPerPrompt(request.n);
+    const head = { id, object: 'text_completion', created: this.#created, model } as const;
+    this.#chunks = new ChunkWriter(head, streaming.includeUsage);
   }
 
   opening(): string {
@@ -43,44 +48,46 @@ export class CompletionResponse implements StreamFormat {
   }
 
   output(promptIndex: number, output: RequestOutput): string {
-    this.#latest[promptIndex] = output;
-    return output.outputs.map(choice => this.#chunk(promptIndex, output, choice)).join('');
+    this.#usage.add(promptIndex, output);
+    this.#promptLogprobs[promptIndex] ??= output.promptLogprobs;
+    const usage = this.#answer.streaming.continuousUsage ? this.#usage.usage : null;
+    let events = '';
+    for (const delta of output.outputs) {
+      const choice = this.#choice(promptIndex, output, delta);
+      if (choice !== null) events += this.#chunks.chunk(JSON.stringify(choice), usage);
+    }
+    return events;
   }
 
   closing(): string {
-    return this.#answer.streaming.includeUsage ? this.#chunks.usage(usageOf(this.#latest)) : '';
+    return this.#answer.streaming.includeUsage ? this.#chunks.usage(this.#usage.usage) : '';
   }
 
   /** The body of an answer that is not streamed. */
   whole(outputs: readonly RequestOutput[]): unknown {
-    const { id, model } = this.#answer;
-    const choices = outputs.flatMap((output, p) => output.outputs.map(choice => this.#whole(p, output, choice)));
-    return { id, object: 'text_completion', created: this.#created, model, choices, usage: usageOf(outputs) };
+    const { id, model, request } = this.#answer;
+    const choices = outputs.flatMap((output, p) => {
+      this.#usage.add(p, output);
+      this.#promptLogprobs[p] = output.promptLogprobs;
+      const extra =
+        typeof request.prompt_logprobs === 'number'
+          ? { prompt_logprobs: promptLogprobs(this.#tokenizer, output.promptLogprobs ?? []) }
+          : {};
+      return output.outputs.map(choice => ({ ...this.#choice(p, output, choice), ...extra }));
+    });
+    return { id, object: 'text_completion', created: this.#created, model, choices, usage: this.#usage.usage };
   }
 
-  #whole(promptIndex: number, output: RequestOutput, choice: CompletionOutput): unknown {
-    const body = this.#choice(promptIndex, output, choice);
-    if (body === null || typeof this.#answer.request.prompt_logprobs !== 'number') return body;
-    return { ...body, prompt_logprobs: promptLogprobs(this.#tokenizer, output.promptLogprobs ?? []) };
-  }
-
-  #chunk(promptIndex: number, output: RequestOutput, choice: CompletionOutput): string {
-    const body = this.#choice(promptIndex, output, choice);
-    if (body === null) return '';
-    const usage = this.#answer.streaming.continuousUsage ? usageOf(this.#latest) : null;
-    return this.#chunks.chunk(JSON.stringify(body), usage);
-  }
-
-  #choice(promptIndex: number, output: RequestOutput, choice: CompletionOutput): Record<string, unknown> | null {
-    const index = promptIndex * output.outputs.length + choice.index;
+  #choice(promptIndex: number, output: RequestOutput, gained: ChoiceDelta): Record<string, unknown> | null {
+    const index = promptIndex * this.#n + gained.index;
     const state = this.#stateOf(index);
-    const delta = state.cursor.advance(choice);
+    const delta = state.deltas.add(gained);
     if (delta === null) return null;
-    const echo = this.#answer.request.echo === true && !state.started;
+    const echoed = this.#answer.request.echo === true && !state.started ? promptIndex : null;
     const body = {
       index,
-      text: (echo ? this.#promptText(promptIndex, output) : '') + delta.text,
-      logprobs: this.#logprobs(state, delta, echo ? output : null),
+      text: (echoed === null ? '' : this.#promptText(echoed, output)) + delta.text,
+      logprobs: this.#logprobs(state, delta, echoed, output),
       finish_reason: delta.finishReason,
       stop_reason: delta.stopReason,
       ...this.#tokenIds(state, output, delta),
@@ -92,7 +99,7 @@ export class CompletionResponse implements StreamFormat {
   #stateOf(index: number): Choice {
     const skipSpecialTokens = this.#answer.request.skip_special_tokens !== false;
     const state = this.#choices.get(index) ?? {
-      cursor: new ChoiceCursor(),
+      deltas: new ChoiceDeltas(),
       logprobs: new CompletionLogprobsWriter(this.#tokenizer, skipSpecialTokens),
       started: false,
     };
@@ -104,10 +111,11 @@ export class CompletionResponse implements StreamFormat {
     return this.#answer.prompts[promptIndex]?.prompt ?? this.#tokenizer.decode(output.promptTokenIds);
   }
 
-  #logprobs(state: Choice, delta: ChoiceDelta, echoed: RequestOutput | null): unknown {
+  #logprobs(state: Choice, delta: ChoiceDelta, echoed: number | null, output: RequestOutput): unknown {
     if (delta.logprobs === null) return null;
-    const ids = [...(echoed?.promptTokenIds ?? []), ...delta.tokenIds];
-    return state.logprobs.take(ids, [...(echoed?.promptLogprobs ?? []), ...delta.logprobs]);
+    if (echoed === null) return state.logprobs.take(delta.tokenIds, delta.logprobs);
+    const prompt = this.#promptLogprobs[echoed] ?? [];
+    return state.logprobs.take([...output.promptTokenIds, ...delta.tokenIds], [...prompt, ...delta.logprobs]);
   }
 
   #tokenIds(state: Choice, output: RequestOutput, delta: ChoiceDelta): Record<string, unknown> {

@@ -1,4 +1,3 @@
-import type { RequestOutput } from '@quire/core';
 import { type AppContext, servedModel } from '../app/context.ts';
 import { readJsonBody } from '../http/body.ts';
 import { sendJson } from '../http/respond.ts';
@@ -6,7 +5,7 @@ import type { RequestContext } from '../http/router.ts';
 import { type CompletionRequest, completionSchema, listPrompts } from './completion-request.ts';
 import { CompletionResponse } from './completion-response.ts';
 import { parseRequest } from './fields.ts';
-import { announceIgnored, checkContext, collect, type PromptInput, sequencesOf, streamEvents } from './run.ts';
+import { announceIgnored, checkContext, choicesPerPrompt, collect, streamEvents, type TokenPrompt } from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { streamChoice } from './stream-options.ts';
 
@@ -20,27 +19,34 @@ export async function handleCompletion(app: AppContext, context: RequestContext)
   const model = servedModel(app, request.model);
   const streaming = streamChoice(request);
   const given = listPrompts(request.prompt);
-  const release = app.admission.admit(sequencesOf(given.length, request.n));
+  const release = app.admission.admit(given.length * choicesPerPrompt(request.n));
   try {
     const maxTokens = request.max_tokens === undefined ? DEFAULT_MAX_TOKENS : request.max_tokens;
     const prompts = given.map(prompt => readPrompt(app, prompt, request));
     for (const prompt of prompts) checkContext(prompt, maxTokens, 'max_tokens', app);
     const params = toSamplingParams(request, samplingOf(request, maxTokens));
-    const response = new CompletionResponse(app.engine.tokenizer, { request, prompts, streaming, model, id: `cmpl-${context.requestId}` });
+    const response = new CompletionResponse(app.tokenizer, {
+      request,
+      prompts,
+      streaming,
+      model,
+      id: `cmpl-${context.requestId}`,
+    });
     announceIgnored(context, ignored);
-    if (streaming.stream) return await streamEvents(app, context, { prompts, params }, response);
-    const outputs: RequestOutput[] = await collect(app, context, { prompts, params });
+    const generation = { prompts, params, cacheSalt: request.cache_salt ?? null };
+    if (streaming.stream) return await streamEvents(app, context, generation, response);
+    const outputs = await collect(app, context, generation);
     sendJson(context.res, 200, response.whole(outputs));
   } finally {
     release();
   }
 }
 
-function readPrompt(app: AppContext, prompt: string | number[], request: CompletionRequest): PromptInput {
+function readPrompt(app: AppContext, prompt: string | number[], request: CompletionRequest): TokenPrompt {
   if (typeof prompt !== 'string') return { prompt: null, promptTokenIds: prompt };
   const addSpecialTokens = request.add_special_tokens ?? true;
   const maxTokens = app.engine.limits.maxModelLen - 1;
-  return { prompt, promptTokenIds: app.engine.tokenizer.encode(prompt, { addSpecialTokens, maxTokens }) };
+  return { prompt, promptTokenIds: app.tokenizer.encode(prompt, { addSpecialTokens, maxTokens }) };
 }
 
 /** An echoed prompt comes with log-probabilities of its own when they are asked for. */

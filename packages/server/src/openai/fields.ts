@@ -6,6 +6,7 @@ import { invalidField } from '../http/errors.ts';
 export const flag = z.nullish(z.boolean());
 export const text = z.nullish(z.string());
 export const integer = (min: number) => z.nullish(z.int().check(z.gte(min)));
+export const cacheSalt = z.nullish(z.string().check(z.minLength(1), z.maxLength(256)));
 export const tokenIds = z.array(z.int().check(z.gte(0)));
 
 /** A known field that we do not do: the values that ask for nothing, besides null. */
@@ -57,7 +58,11 @@ function unknownField(name: string, known: readonly string[]): Error {
 function fieldError(issue: z.core.$ZodIssue, body: unknown): Error {
   if (issue.code === 'invalid_union') return unionError(issue, body);
   const param = showPath(issue.path);
-  return invalidField(param, `${param} must be ${expectation(issue)}; found ${show(valueAt(body, issue.path))}.`, 'invalid_value');
+  return invalidField(
+    param,
+    `${param} must be ${expectation(issue)}; found ${show(valueAt(body, issue.path))}.`,
+    'invalid_value',
+  );
 }
 
 /** Of a union, the alternative that got deepest into the value tells best what is wrong. */
@@ -67,7 +72,11 @@ function unionError(issue: z.core.$ZodIssueInvalidUnion, body: unknown): Error {
   if (deepest.path.length > 0) return fieldError({ ...deepest, path: [...issue.path, ...deepest.path] }, body);
   const param = showPath(issue.path);
   const expected = [...new Set(firsts.map(expectation))].join(' or ');
-  return invalidField(param, `${param} must be ${expected}; found ${show(valueAt(body, issue.path))}.`, 'invalid_value');
+  return invalidField(
+    param,
+    `${param} must be ${expected}; found ${show(valueAt(body, issue.path))}.`,
+    'invalid_value',
+  );
 }
 
 const typeNames: Readonly<Record<string, string>> = {

@@ -1,11 +1,18 @@
-import { EngineClosedError, EngineError, type RequestOutput, type SamplingParams } from '@quire/core';
+import {
+  EngineClosedError,
+  EngineError,
+  MAX_N,
+  type OutputKind,
+  type RequestOutput,
+  type SamplingParams,
+} from '@quire/core';
 import type { AppContext } from '../app/context.ts';
 import { invalidField, toHttpError } from '../http/errors.ts';
 import { EventStream } from '../http/event-stream.ts';
 import type { RequestContext } from '../http/router.ts';
 
 /** One prompt, tokenised. */
-export interface PromptInput {
+export interface TokenPrompt {
   /** The text that a client gave, or null when it gave ids. */
   prompt: string | null;
   promptTokenIds: number[];
@@ -15,6 +22,8 @@ export interface PromptInput {
 export interface Generation {
   readonly prompts: readonly PromptInput[];
   readonly params: SamplingParams;
+  /** From the request; such prompts share cached blocks with prompts of the same salt only. */
+  readonly cacheSalt: string | null;
 }
 
 /** Makes the events of a stream. Texts are whole events. */
@@ -27,13 +36,13 @@ export interface StreamFormat {
   closing(): string;
 }
 
-/** Sequences that a request asks for; a malformed n counts as one, and is refused by the engine. */
-export function sequencesOf(prompts: number, n: unknown): number {
-  return prompts * (Number.isSafeInteger(n) && (n as number) >= 1 && (n as number) <= 128 ? (n as number) : 1);
+/** Completions per prompt. A malformed n counts as one here: the engine refuses it. */
+export function choicesPerPrompt(n: unknown): number {
+  return Number.isSafeInteger(n) && (n as number) >= 1 && (n as number) <= MAX_N ? (n as number) : 1;
 }
 
 /** Throws HttpError 400 when the prompt and the tokens asked for exceed the context. `param` names the field that asked. */
-export function checkContext(prompt: PromptInput, maxTokens: number | null, param: string, context: AppContext): void {
+export function checkContext(prompt: TokenPrompt, maxTokens: number | null, param: string, context: AppContext): void {
   const { maxModelLen } = context.engine.limits;
   const promptTokens = prompt.promptTokenIds.length;
   if (maxTokens === null || promptTokens >= maxModelLen || promptTokens + maxTokens <= maxModelLen) return;
@@ -45,9 +54,13 @@ export function checkContext(prompt: PromptInput, maxTokens: number | null, para
 }
 
 /** Runs the generation to its end. Rejects when the client leaves or any prompt fails; the other prompts then stop too. */
-export async function collect(app: AppContext, request: RequestContext, generation: Generation): Promise<RequestOutput[]> {
+export async function collect(
+  app: AppContext,
+  request: RequestContext,
+  generation: Generation,
+): Promise<RequestOutput[]> {
   const outputs: RequestOutput[] = [];
-  await runAll(app, request, generation, (index, output) => {
+  await runAll(app, request, generation, 'final', (index, output) => {
     outputs[index] = output;
   });
   return outputs;
@@ -57,10 +70,15 @@ export async function collect(app: AppContext, request: RequestContext, generati
  * Streams the generation. The head is sent with the first output, so that a request that fails before still gets its status;
  * one that fails later ends with an error event and a destroyed socket.
  */
-export async function streamEvents(app: AppContext, request: RequestContext, generation: Generation, format: StreamFormat): Promise<void> {
+export async function streamEvents(
+  app: AppContext,
+  request: RequestContext,
+  generation: Generation,
+  format: StreamFormat,
+): Promise<void> {
   const stream = new EventStream(request.res, app.streamLimits);
   try {
-    await runAll(app, request, generation, async (index, output) => {
+    await runAll(app, request, generation, 'delta', async (index, output) => {
       let events = format.output(index, output);
       if (!stream.opened) {
         stream.open();
@@ -81,16 +99,24 @@ export async function streamEvents(app: AppContext, request: RequestContext, gen
 
 type OnOutput = (index: number, output: RequestOutput) => void | Promise<void>;
 
-async function runAll(app: AppContext, request: RequestContext, generation: Generation, onOutput: OnOutput): Promise<void> {
+async function runAll(
+  app: AppContext,
+  request: RequestContext,
+  generation: Generation,
+  outputKind: OutputKind,
+  onOutput: OnOutput,
+): Promise<void> {
   const failed = new AbortController();
   const signal = AbortSignal.any([request.signal, failed.signal]);
-  const { params, prompts } = generation;
-  const runs = prompts.map((prompt, index) => {
-    const requestId = `${request.requestId}-${index}`;
-    const outputs = app.engine.generate(prompt, params, { signal, requestId });
-    return consume(outputs, output => onOutput(index, output));
-  });
+  const { params, prompts, cacheSalt } = generation;
+  const salt = cacheSalt === null ? {} : { cacheSalt };
+  const runs: Promise<void>[] = [];
   try {
+    // All are queued before any runs: a prompt that is refused is refused before the first output.
+    const streams = prompts.map(prompt =>
+      app.engine.generate(prompt, params, { ...salt, signal, outputKind, requestId: request.requestId }),
+    );
+    for (const [index, outputs] of streams.entries()) runs.push(consume(outputs, output => onOutput(index, output)));
     await Promise.all(runs);
   } catch (error) {
     failed.abort();
@@ -99,7 +125,10 @@ async function runAll(app: AppContext, request: RequestContext, generation: Gene
   }
 }
 
-async function consume(outputs: AsyncIterable<RequestOutput>, onOutput: (output: RequestOutput) => void | Promise<void>): Promise<void> {
+async function consume(
+  outputs: AsyncIterable<RequestOutput>,
+  onOutput: (output: RequestOutput) => void | Promise<void>,
+): Promise<void> {
   let finished = false;
   for await (const output of outputs) {
     checkOutput(output);
@@ -113,7 +142,8 @@ async function consume(outputs: AsyncIterable<RequestOutput>, onOutput: (output:
 function checkOutput(output: RequestOutput): void {
   if (output.error !== null) throw output.error;
   if (output.outputs.some(choice => choice.finishReason === 'error')) throw new EngineError('The request failed.');
-  if (output.outputs.some(choice => choice.finishReason === 'abort')) throw new EngineClosedError('The request was aborted.');
+  if (output.outputs.some(choice => choice.finishReason === 'abort'))
+    throw new EngineClosedError('The request was aborted.');
 }
 
 /** Tells the client which of its fields had no effect. Names are cut and cleaned: they are the client's. */

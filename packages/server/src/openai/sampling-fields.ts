@@ -38,7 +38,8 @@ export function toSamplingParams(request: Readonly<Record<string, unknown>>, own
 export const off: NeutralValues = value => value === false;
 export const never: NeutralValues = () => false;
 export const emptyList: NeutralValues = value => Array.isArray(value) && value.length === 0;
-export const emptyObject: NeutralValues = value => typeof value === 'object' && value !== null && Object.keys(value).length === 0;
+export const emptyObject: NeutralValues = value =>
+  typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 export const is =
   (...values: unknown[]): NeutralValues =>
   value =>
@@ -61,7 +62,6 @@ export const unsupportedSampling: Readonly<Record<string, NeutralValues>> = {
   response_format: value => (value as { type?: unknown }).type === 'text',
   return_tokens_as_token_ids: off,
   return_prompt_text: off,
-  cache_salt: never,
   kv_transfer_params: never,
   vllm_xargs: emptyObject,
   repetition_detection: never,

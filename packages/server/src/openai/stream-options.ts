@@ -9,7 +9,10 @@ export const streamFields = {
 
 interface StreamFields {
   stream?: boolean | null | undefined;
-  stream_options?: { include_usage?: boolean | null | undefined; continuous_usage_stats?: boolean | null | undefined } | null | undefined;
+  stream_options?:
+    | { include_usage?: boolean | null | undefined; continuous_usage_stats?: boolean | null | undefined }
+    | null
+    | undefined;
   prompt_logprobs?: number | null | undefined;
 }
 

@@ -7,21 +7,25 @@ export interface Usage {
   prompt_tokens_details: { cached_tokens: number };
 }
 
-/** Tokens of all prompts of a request; completions are those sent to the client so far. */
-export function usageOf(outputs: readonly (RequestOutput | undefined)[]): Usage {
-  let prompt = 0;
-  let completion = 0;
-  let cached = 0;
-  for (const output of outputs) {
-    if (output === undefined) continue;
-    prompt += output.promptTokenIds.length;
-    cached += output.numCachedTokens;
-    for (const choice of output.outputs) completion += choice.tokenIds.length;
+/** Counts the tokens of all prompts of a request, from whole outputs or from deltas. */
+export class UsageCounter {
+  readonly #prompts: { tokens: number; cached: number }[] = [];
+  #completionTokens = 0;
+
+  /** `output` is what prompt `index` gained: a delta, or all of it at once. */
+  add(index: number, output: RequestOutput): void {
+    this.#prompts[index] = { tokens: output.promptTokenIds.length, cached: output.numCachedTokens };
+    for (const choice of output.outputs) this.#completionTokens += choice.tokenIds.length;
   }
-  return {
-    prompt_tokens: prompt,
-    completion_tokens: completion,
-    total_tokens: prompt + completion,
-    prompt_tokens_details: { cached_tokens: cached },
-  };
+
+  get usage(): Usage {
+    const promptTokens = this.#prompts.reduce((sum, { tokens }) => sum + tokens, 0);
+    const cached = this.#prompts.reduce((sum, prompt) => sum + prompt.cached, 0);
+    return {
+      prompt_tokens: promptTokens,
+      completion_tokens: this.#completionTokens,
+      total_tokens: promptTokens + this.#completionTokens,
+      prompt_tokens_details: { cached_tokens: cached },
+    };
+  }
 }

@@ -6,7 +6,11 @@ import type { Command, CommandIo } from '../command.ts';
 import { type FlagValues, helpFlag, parseFlags, UsageError } from '../flags.ts';
 
 const flags = {
-  devices: { type: 'names', value: 'A,B', help: 'Devices to compare; reference is the oracle. Default reference,webgpu.' },
+  devices: {
+    type: 'names',
+    value: 'A,B',
+    help: 'Devices to compare; reference is the oracle. Default reference,webgpu.',
+  },
   op: { type: 'names', value: 'OP', help: 'Only these operations.' },
   case: { type: 'integer', value: 'N', help: 'Only this case of the operation.' },
   prompt: { type: 'string', value: 'TEXT', help: 'With a MODEL: the prompt to run.' },
@@ -16,7 +20,10 @@ const flags = {
 type Flags = FlagValues<typeof flags>;
 
 export const crosscheck: Command = {
-  usage: ['crosscheck [--devices reference,webgpu] [--op OP] [--case N] [--json]', 'crosscheck MODEL [--devices reference,webgpu] [--prompt TEXT]'],
+  usage: [
+    'crosscheck [--devices reference,webgpu] [--op OP] [--case N] [--json]',
+    'crosscheck MODEL [--devices reference,webgpu] [--prompt TEXT]',
+  ],
   about:
     'Runs every operation on every device and compares with the reference device, within the tolerance of each case. With a MODEL, runs a prompt and names the first operation and tensor out of tolerance. Exit code 1 when anything failed.',
   groups: [{ title: 'Flags', flags }],
@@ -24,7 +31,8 @@ export const crosscheck: Command = {
     const { flags: given, positionals } = parseFlags(argv, flags, io.env);
     if (positionals.length > 1) throw new UsageError(`crosscheck takes one MODEL, got ${positionals.length}.`);
     const names = (given.devices ?? ['reference', 'webgpu']).filter(name => name !== 'reference');
-    if (names.length === 0) throw new UsageError('--devices must name a device besides reference: nothing is compared with itself.');
+    if (names.length === 0)
+      throw new UsageError('--devices must name a device besides reference: nothing is compared with itself.');
     const opened: Device[] = [];
     const open = async (kind: string) => {
       const device = await openDevice(kind);
