@@ -14,6 +14,8 @@ export interface RequestInit {
   stopTokenIds: readonly number[];
   /** Requests under different salts share no cached blocks. */
   salt?: string;
+  /** What the engine keeps beside the request: where its output goes. */
+  owner?: unknown;
 }
 
 /** No row of the device. */
@@ -32,6 +34,7 @@ export class Request {
   readonly tokenLimit: number;
   readonly sampling: RowSampling;
   readonly table: BlockTable;
+  readonly owner: unknown;
   status: RequestStatus = 'waiting';
   numTokens: number;
   /** Tokens whose keys and values are computed by what was submitted, or lie in the cache. */
@@ -58,6 +61,7 @@ export class Request {
     this.tokenLimit = this.numPromptTokens + params.maxTokens;
     this.sampling = rowSampling(init);
     this.table = new BlockTable(init.salt);
+    this.owner = init.owner;
     this.#tokens = new Uint32Array(Math.min(this.tokenLimit, this.numPromptTokens + 16));
     this.#tokens.set(promptTokenIds);
   }

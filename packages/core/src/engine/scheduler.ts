@@ -64,10 +64,11 @@ export class Scheduler {
     const needed = blocks.blocksFor(promptTokens + maxTokens - 1);
     const available = blocks.numBlocks - 1;
     if (needed <= available) return;
+    const param = blocks.blocksFor(promptTokens) > available ? 'prompt' : 'max_tokens';
     throw new InvalidRequestError(
       `The request needs ${needed} KV blocks (${promptTokens} prompt tokens, up to ${maxTokens} output tokens, ` +
         `${blocks.blockSize} tokens per block), the cache has ${available}. Shorten the prompt or lower max_tokens.`,
-      'max_tokens',
+      param,
     );
   }
 

@@ -51,6 +51,7 @@ export class StepBatch implements SchedulerOutput {
   grants: BlockGrant[] = [];
   copies: readonly (readonly [number, number])[] = [];
   zeroBlocks: readonly number[] = [];
+  numSequences = 0;
   numDecodeSequences = 0;
   times = 1;
   rows: Int32Array;
@@ -76,10 +77,6 @@ export class StepBatch implements SchedulerOutput {
     this.promptLogprobs = promptLogprobs.subarray(0, 0);
   }
 
-  get numSequences(): number {
-    return this.#columns.length;
-  }
-
   request(i: number): Request {
     return this.#columns.requests[i]!;
   }
@@ -99,6 +96,7 @@ export class StepBatch implements SchedulerOutput {
   }
 
   clear(): void {
+    this.numSequences = 0;
     this.#columns.length = 0;
     this.#columns.requests.length = 0;
     if (this.newRows.length > 0) this.newRows = [];
@@ -114,6 +112,7 @@ export class StepBatch implements SchedulerOutput {
   add(request: Request, queryLen: number, sampleCount: number, appends: number, grantStart: number): void {
     const c = this.#columns;
     const i = c.length++;
+    this.numSequences = c.length;
     const wantsPrompt = request.wantsPromptLogprobs;
     c.requests[i] = request;
     c.rows[i] = request.row;

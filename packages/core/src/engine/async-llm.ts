@@ -1,0 +1,99 @@
+import { EngineClosedError } from '../errors.ts';
+import type { SamplingParams } from '../sampling/sampling-params.ts';
+import type { Tokenizer } from '../tokenizer/types.ts';
+import type { ExecutorLimits } from '../worker/types.ts';
+import type { EngineStats } from './engine-stats.ts';
+import { type AddOptions, LLMEngine, type LLMEngineOptions } from './llm-engine.ts';
+import type { PromptInput } from './prompt.ts';
+import type { OutputKind } from './request-output.ts';
+import { RequestStream } from './request-stream.ts';
+import { Turns } from './turns.ts';
+
+export interface GenerateOptions extends AddOptions {
+  /** Aborts the request. Its stream then ends with an output whose finishReason is `abort`. */
+  signal?: AbortSignal;
+  /** Default `cumulative`. */
+  outputKind?: OutputKind;
+}
+
+/**
+ * The engine as a service: requests come and go at any time, and each has a stream of outputs of its own. Steps run while there
+ * is work; otherwise nothing is scheduled and no timer runs.
+ */
+export class AsyncLLM implements AsyncDisposable {
+  readonly #engine: LLMEngine;
+  #loop: Promise<void> | null = null;
+  #disposal: Promise<void> | null = null;
+
+  constructor(options: LLMEngineOptions) {
+    this.#engine = new LLMEngine(options);
+  }
+
+  get limits(): ExecutorLimits {
+    return this.#engine.limits;
+  }
+
+  get tokenizer(): Tokenizer | null {
+    return this.#engine.tokenizer;
+  }
+
+  /**
+   * Queues a request and returns the stream of its outputs. Throws InvalidRequestError when it cannot be served as asked, and
+   * EngineClosedError or EngineError when the engine is closed or has failed. Leaving the loop over the stream (its `return`)
+   * aborts the request. When the engine fails, the stream throws EngineError.
+   */
+  generate(prompt: PromptInput, params: SamplingParams = {}, options: GenerateOptions = {}): RequestStream {
+    const { signal, outputKind = 'cumulative', ...addOptions } = options;
+    const group = this.#engine.add(prompt, params, addOptions);
+    const stream = new RequestStream(group, outputKind, () => this.#engine.abort(group), signal);
+    this.#loop ??= this.#run();
+    return stream;
+  }
+
+  /** Ends every running request with this id, with reason `abort`. */
+  abort(requestId: string): void {
+    this.#engine.abortById(requestId);
+  }
+
+  stats(): EngineStats {
+    return this.#engine.stats();
+  }
+
+  resetPrefixCache(): void {
+    this.#engine.resetPrefixCache();
+  }
+
+  /** Requests still running fail with EngineClosedError. Frees what the executor holds on the device. */
+  dispose(): Promise<void> {
+    this.#disposal ??= this.#close();
+    return this.#disposal;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #close(): Promise<void> {
+    this.#engine.fail(new EngineClosedError());
+    await this.#loop;
+    await this.#engine.dispose();
+  }
+
+  /** Runs until no request is left. A failure of the engine has reached every stream when `step` rejects. */
+  async #run(): Promise<void> {
+    // Requests that are added in one go start in one step.
+    await null;
+    const turns = new Turns();
+    try {
+      while (this.#engine.hasUnfinished) {
+        await this.#engine.step();
+        await turns.giveWay();
+      }
+    } catch {
+      // Told to the streams.
+    } finally {
+      turns.close();
+      this.#loop = null;
+    }
+  }
+}

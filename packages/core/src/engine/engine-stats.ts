@@ -1,0 +1,57 @@
+import type { FinishReason, RequestMetrics } from './outputs.ts';
+
+/** State and counters of an engine since its start. Tokens unless a name says otherwise. */
+export interface EngineStats {
+  numRequestsRunning: number;
+  numRequestsWaiting: number;
+  /** Share of the KV blocks that requests hold, 0 to 1. */
+  kvCacheUsage: number;
+  numPreemptions: number;
+  /** Prompt tokens looked up in the prefix cache, and found there. */
+  prefixCacheQueries: number;
+  prefixCacheHits: number;
+  /** Prompt tokens of requests that ran, cached ones included. */
+  promptTokens: number;
+  generationTokens: number;
+  /** Submits whose results were read; a repeated step counts once. */
+  numSteps: number;
+  /** Milliseconds on the engine's clock when it last finished a step or had nothing to do: for health checks. */
+  lastProgress: number;
+  finished: Record<FinishReason, number>;
+}
+
+/** One submit whose result was read. */
+export interface StepReport {
+  numSequences: number;
+  /** Tokens computed in one repeat. */
+  numTokens: number;
+  numPromptTokens: number;
+  /** Tokens that requests gained. */
+  numGenerationTokens: number;
+  times: number;
+  /** From submit until the result was processed. */
+  milliseconds: number;
+  /** Of requests that got their first token. Milliseconds. */
+  timeToFirstToken: readonly number[];
+  /** Time since the step before that gave the sequence tokens, divided by the tokens of this one. Milliseconds. */
+  interTokenLatency: readonly number[];
+}
+
+/** One request that ended, all its completions together. */
+export interface FinishedRequest {
+  requestId: string;
+  numPromptTokens: number;
+  numCachedTokens: number;
+  numGenerationTokens: number;
+  n: number;
+  maxTokens: number;
+  /** Of the first completion. */
+  finishReason: FinishReason;
+  metrics: RequestMetrics;
+}
+
+/** Told what the engine does, for metrics. Must not throw; called on the engine's path. */
+export interface EngineObserver {
+  onStep?(report: StepReport): void;
+  onRequestFinished?(request: FinishedRequest): void;
+}

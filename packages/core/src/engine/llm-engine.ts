@@ -1,0 +1,313 @@
+import { ConfigError, EngineClosedError, EngineError } from '../errors.ts';
+import type { GenerationConfig } from '../models/config.ts';
+import { resolveSamplingParams, stopIdsOf } from '../sampling/resolve.ts';
+import type { ResolvedSamplingParams, SamplingParams } from '../sampling/sampling-params.ts';
+import { deriveSeed } from '../sampling/seeds.ts';
+import type { Tokenizer } from '../tokenizer/types.ts';
+import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
+import { BlockManager } from './block-manager.ts';
+import type { EngineConfig } from './engine-config.ts';
+import type { EngineObserver, EngineStats } from './engine-stats.ts';
+import { RequestGroup, SequenceOutput } from './output-processor.ts';
+import type { FinishReason } from './outputs.ts';
+import type { PrefixCache } from './prefix-cache.ts';
+import { type PromptInput, resolvePrompt } from './prompt.ts';
+import { Scheduler } from './scheduler.ts';
+import type { StepBatch } from './step-batch.ts';
+import { StepReporter } from './step-reporter.ts';
+import { updateSequence } from './update-sequence.ts';
+
+export type LLMEngineConfig = Pick<
+  EngineConfig,
+  'seed' | 'enablePrefixCaching' | 'enableChunkedPrefill' | 'runAhead' | 'numSchedulerSteps'
+>;
+
+export interface LLMEngineOptions {
+  executor: ModelExecutor;
+  config: LLMEngineConfig;
+  /** null: prompts and outputs are token ids only. */
+  tokenizer: Tokenizer | null;
+  /** Ids that end a request unless it ignores EOS. */
+  eosTokenIds: readonly number[];
+  generationConfig?: GenerationConfig | null;
+  observer?: EngineObserver;
+  /** Milliseconds on a monotonic clock. Default: performance.now. */
+  clock?: () => number;
+  /** Replaces the hash of the prefix cache. */
+  prefixHash?: ConstructorParameters<typeof PrefixCache>[2];
+}
+
+export interface AddOptions {
+  /** A label of the caller's; it need not be unique. Default: the number of the request. */
+  requestId?: string;
+  /** Requests under different salts share no cached prefix. */
+  cacheSalt?: string;
+}
+
+interface InFlight {
+  batch: StepBatch;
+  result: Promise<StepResult>;
+  submitted: number;
+}
+
+/**
+ * Requests in, tokens out. `step` keeps up to runAhead submits in flight, reads the oldest result, and gives every request its
+ * tokens: schedule -> submit -> read -> update. An error of one request ends that request; an error of the executor ends all.
+ */
+export class LLMEngine {
+  readonly limits: ExecutorLimits;
+  readonly tokenizer: Tokenizer | null;
+  readonly scheduler: Scheduler;
+  readonly #options: LLMEngineOptions;
+  readonly #eos: ReadonlySet<number>;
+  readonly #clock: () => number;
+  readonly #reporter: StepReporter;
+  readonly #groups = new Set<RequestGroup>();
+  readonly #inFlight: InFlight[] = [];
+  readonly #finished: Record<FinishReason, number> = { stop: 0, length: 0, abort: 0, error: 0 };
+  #stepsInFlight = 0;
+  #numSequences = 0;
+  #promptTokens = 0;
+  #generationTokens = 0;
+  #numSteps = 0;
+  #lastProgress: number;
+  #closed: Error | null = null;
+
+  constructor(options: LLMEngineOptions) {
+    const { executor, config } = options;
+    this.#options = options;
+    this.limits = executor.limits;
+    this.tokenizer = options.tokenizer;
+    this.#eos = new Set(options.eosTokenIds);
+    this.#clock = options.clock ?? (() => performance.now());
+    this.#lastProgress = this.#clock();
+    this.#reporter = new StepReporter(options.observer ?? {});
+    this.scheduler = createScheduler(executor.limits, config, options.prefixHash);
+  }
+
+  get hasUnfinished(): boolean {
+    return this.#groups.size > 0;
+  }
+
+  /**
+   * Queues a request. Throws InvalidRequestError when it cannot be served as asked, EngineClosedError after dispose or a
+   * failure of the executor.
+   */
+  add(input: PromptInput, params: SamplingParams = {}, options: AddOptions = {}): RequestGroup {
+    if (this.#closed !== null) throw this.#closed;
+    const prompt = resolvePrompt(input, this.tokenizer, this.limits);
+    const resolved = resolveSamplingParams(params, {
+      limits: this.limits,
+      generationConfig: this.#options.generationConfig ?? null,
+      eosTokenIds: this.#options.eosTokenIds,
+      hasTokenizer: this.tokenizer !== null,
+      promptTokens: prompt.tokenIds.length,
+    });
+    this.scheduler.checkFits(prompt.tokenIds.length, resolved.maxTokens);
+    const id = options.requestId ?? String(this.#numSequences);
+    const group = new RequestGroup(id, prompt, resolved, this.#clock());
+    for (let i = 0; i < resolved.n; i++) this.#addSequence(group, i, options.cacheSalt);
+    this.#groups.add(group);
+    return group;
+  }
+
+  /** Ends a request with reason `abort`. Nothing happens when it has ended already. */
+  abort(group: RequestGroup): void {
+    if (group.failure !== null) return;
+    for (const sequence of group.sequences) this.#end(sequence, 'abort', null);
+    group.notify();
+  }
+
+  /** Ends every request that carries this id. */
+  abortById(requestId: string): void {
+    for (const group of [...this.#groups]) if (group.id === requestId) this.abort(group);
+  }
+
+  /**
+   * Submits what can be submitted, then waits for the oldest result and hands out its tokens. Rejects with EngineError when the
+   * executor fails; all requests have failed with it then, and the engine is closed.
+   */
+  async step(): Promise<void> {
+    try {
+      this.#submitAhead();
+      const oldest = this.#inFlight.shift();
+      if (oldest === undefined) return this.#endStuckRequest();
+      const result = await oldest.result;
+      this.#stepsInFlight -= oldest.batch.times;
+      if (this.#closed === null) this.#update(oldest, result);
+    } catch (cause) {
+      const error = new EngineError(`The engine failed in a step: ${message(cause)}`, { cause });
+      this.fail(error);
+      throw error;
+    }
+  }
+
+  /** Ends all requests without output: their consumers get `error`. Further requests are refused with it. */
+  fail(error: Error): void {
+    this.#closed ??= error;
+    for (const group of this.#groups) {
+      for (const { request } of group.sequences) this.scheduler.finish(request, false);
+      group.failure = error;
+      group.notify();
+    }
+    this.#groups.clear();
+  }
+
+  stats(): EngineStats {
+    const { scheduler } = this;
+    return {
+      numRequestsRunning: scheduler.running.length,
+      numRequestsWaiting: scheduler.waiting.length,
+      kvCacheUsage: scheduler.blocks.usage,
+      numPreemptions: scheduler.counters.preemptions,
+      prefixCacheQueries: scheduler.counters.prefixCacheQueries,
+      prefixCacheHits: scheduler.counters.prefixCacheHits,
+      promptTokens: this.#promptTokens,
+      generationTokens: this.#generationTokens,
+      numSteps: this.#numSteps,
+      lastProgress: this.hasUnfinished ? this.#lastProgress : this.#clock(),
+      finished: { ...this.#finished },
+    };
+  }
+
+  /** Forgets all cached prefixes; running requests keep what they have. */
+  resetPrefixCache(): void {
+    this.scheduler.blocks.resetPrefixCache();
+  }
+
+  /** Fails what is running with EngineClosedError, waits for the executor, and disposes it. */
+  async dispose(): Promise<void> {
+    this.fail(new EngineClosedError());
+    await Promise.allSettled(this.#inFlight.splice(0).map(({ result }) => result));
+    await this.#options.executor.dispose();
+  }
+
+  #addSequence(group: RequestGroup, index: number, salt: string | undefined): void {
+    const number = this.#numSequences++;
+    const params = childParams(group.params, index);
+    const { seed } = group.params;
+    const init = {
+      promptTokenIds: group.prompt.tokenIds,
+      params,
+      seed: seed === null ? deriveSeed(this.#options.config.seed, number) : BigInt.asUintN(64, seed + BigInt(index)),
+      stopTokenIds: stopIdsOf(params, this.#options.eosTokenIds),
+      ...(salt === undefined ? {} : { salt }),
+    };
+    const sequence = new SequenceOutput(group, index, init, this.tokenizer);
+    group.sequences.push(sequence);
+    this.scheduler.add(sequence.request);
+  }
+
+  #submitAhead(): void {
+    const { executor, config } = this.#options;
+    while (this.#inFlight.length < config.runAhead && this.#stepsInFlight < this.limits.ringSlots) {
+      const batch = this.scheduler.schedule(this.#stepsInFlight);
+      if (batch === null) return;
+      const submitted = this.#clock();
+      this.#markScheduled(batch, submitted);
+      const result = executor.submit(batch);
+      // It is awaited in its turn; until then a rejection is not unhandled.
+      result.catch(() => {});
+      this.#inFlight.push({ batch, result, submitted });
+      this.#stepsInFlight += batch.times;
+    }
+  }
+
+  #markScheduled(batch: StepBatch, now: number): void {
+    if (batch.newRows.length === 0) return;
+    for (let i = 0; i < batch.numSequences; i++) {
+      const { metrics, prompt } = (batch.request(i).owner as SequenceOutput).group;
+      if (metrics.firstScheduled !== null) continue;
+      metrics.firstScheduled = now;
+      this.#promptTokens += prompt.tokenIds.length;
+    }
+  }
+
+  #update({ batch, submitted }: InFlight, result: StepResult): void {
+    const now = this.#clock();
+    let tokens = 0;
+    for (let i = 0; i < batch.numSequences; i++) {
+      if (batch.isCurrent(i)) tokens += this.#updateSequence(batch, i, result, now);
+    }
+    this.#generationTokens += tokens;
+    this.#numSteps++;
+    this.#lastProgress = now;
+    this.#reporter.report(batch, tokens, now - submitted);
+    this.scheduler.recycle(batch);
+  }
+
+  /** Returns how many tokens the sequence gained. Whatever goes wrong here ends this sequence only. */
+  #updateSequence(batch: StepBatch, i: number, result: StepResult, now: number): number {
+    const request = batch.request(i);
+    const sequence = request.owner as SequenceOutput;
+    const before = request.numTokens;
+    try {
+      const end = updateSequence(sequence, batch, i, result, this.#eos, this.limits.vocabSize);
+      if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
+      if (end === null) this.scheduler.registerKnown(request);
+      else this.#end(sequence, end.reason, end.stopReason);
+    } catch (cause) {
+      this.#endWithError(sequence, cause);
+    }
+    sequence.group.notify();
+    return request.numTokens - before;
+  }
+
+  #endWithError(sequence: SequenceOutput, cause: unknown): void {
+    const error =
+      cause instanceof EngineError ? cause : new EngineError(`The request failed: ${message(cause)}`, { cause });
+    sequence.group.error ??= error;
+    this.#end(sequence, 'error', null);
+  }
+
+  #end(sequence: SequenceOutput, reason: FinishReason, stopReason: string | number | null): void {
+    if (sequence.finishReason !== null) return;
+    this.scheduler.finish(sequence.request, reason === 'error');
+    sequence.finish(reason, stopReason);
+    const { group } = sequence;
+    if (!group.isFinished) return;
+    group.metrics.finished = this.#clock();
+    this.#groups.delete(group);
+    this.#finished[group.sequences[0]!.finishReason!]++;
+    this.#reporter.finished(group);
+  }
+
+  /** Nothing is in flight, nothing can be scheduled, and yet a request is there: better it fails than all wait forever. */
+  #endStuckRequest(): void {
+    const request = this.scheduler.running[0] ?? this.scheduler.waiting.first;
+    if (request === null) return;
+    const sequence = request.owner as SequenceOutput;
+    this.#endWithError(
+      sequence,
+      new EngineError('The request could not be scheduled although nothing else was running.'),
+    );
+    sequence.group.notify();
+  }
+}
+
+function createScheduler(
+  limits: ExecutorLimits,
+  config: LLMEngineConfig,
+  hash: LLMEngineOptions['prefixHash'],
+): Scheduler {
+  const { numBlocks, blockSize } = limits;
+  const { enablePrefixCaching, enableChunkedPrefill, runAhead, numSchedulerSteps } = config;
+  if (!enableChunkedPrefill && limits.maxNumBatchedTokens < limits.maxModelLen) {
+    throw new ConfigError(
+      `Without chunked prefill, maxNumBatchedTokens (${limits.maxNumBatchedTokens}) must be at least maxModelLen ` +
+        `(${limits.maxModelLen}): a request that is computed again must fit one step. Raise it, or enable chunked prefill.`,
+      'maxNumBatchedTokens',
+    );
+  }
+  const blocks = new BlockManager({ numBlocks, blockSize, enablePrefixCaching, ...(hash ? { hash } : {}) });
+  return new Scheduler({ limits, blocks, enableChunkedPrefill, runAhead, numSchedulerSteps });
+}
+
+/** Completions of one request are requests of their own that share the prompt through the prefix cache; the first one scores it. */
+function childParams(params: ResolvedSamplingParams, index: number): ResolvedSamplingParams {
+  return index === 0 || params.promptLogprobs === null ? params : { ...params, promptLogprobs: null };
+}
+
+function message(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

@@ -1,0 +1,109 @@
+import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
+import type { Tokenizer } from '../tokenizer/types.ts';
+import type { StepLogprobs } from '../worker/types.ts';
+import type { FinishReason, PositionLogprobs, RequestMetrics } from './outputs.ts';
+import type { Prompt } from './prompt.ts';
+import { Request, type RequestInit } from './request.ts';
+import { positionLogprobs } from './step-logprobs.ts';
+import { TextStream } from './text-stream.ts';
+
+/** One completion of a request: its tokens (in `request`), and what became of them. */
+export class SequenceOutput {
+  readonly index: number;
+  readonly group: RequestGroup;
+  readonly request: Request;
+  readonly logprobs: PositionLogprobs[] | null;
+  cumulativeLogprob: number | null;
+  finishReason: FinishReason | null = null;
+  stopReason: string | number | null = null;
+  /** When it last gained tokens; null before the first. */
+  lastToken: number | null = null;
+  readonly #text: TextStream | null;
+
+  constructor(group: RequestGroup, index: number, init: Omit<RequestInit, 'owner'>, tokenizer: Tokenizer | null) {
+    const { params } = init;
+    this.group = group;
+    this.index = index;
+    this.request = new Request({ ...init, owner: this });
+    this.logprobs = params.logprobs === null ? null : [];
+    this.cumulativeLogprob = params.logprobs === null ? null : 0;
+    this.#text =
+      params.detokenize && tokenizer !== null ? new TextStream(tokenizer, init.promptTokenIds, params) : null;
+  }
+
+  /** Text that can no longer change. */
+  get text(): string {
+    return this.#text?.text ?? '';
+  }
+
+  /** Turns a token into text. Returns the stop string that it completed, or null. */
+  pushText(token: number): string | null {
+    return this.#text?.push(token, this.request.numOutputTokens) ?? null;
+  }
+
+  pushLogprobs(step: StepLogprobs, sample: number): void {
+    if (this.logprobs === null || this.cumulativeLogprob === null) return;
+    const position = positionLogprobs(step, sample, this.request.params.logprobs!);
+    this.logprobs.push(position);
+    this.cumulativeLogprob += position.logprob;
+  }
+
+  finish(reason: FinishReason, stopReason: string | number | null): void {
+    this.#text?.finish();
+    this.finishReason = reason;
+    this.stopReason = stopReason;
+    this.group.numUnfinished--;
+  }
+}
+
+/** A request as its caller knows it: one prompt, and `n` completions. */
+export class RequestGroup {
+  readonly id: string;
+  readonly prompt: Prompt;
+  readonly params: ResolvedSamplingParams;
+  readonly sequences: SequenceOutput[] = [];
+  readonly promptLogprobs: (PositionLogprobs | null)[] | null;
+  readonly metrics: RequestMetrics;
+  numUnfinished: number;
+  /** Why a completion ended with reason `error`. */
+  error: Error | null = null;
+  /** Set when the engine failed as a whole: there will be no further output. */
+  failure: Error | null = null;
+  /** Raised by every change. */
+  version = 0;
+  /** Called after changes, once per step at most. */
+  onChange: (() => void) | null = null;
+
+  constructor(id: string, prompt: Prompt, params: ResolvedSamplingParams, arrival: number) {
+    this.id = id;
+    this.prompt = prompt;
+    this.params = params;
+    this.numUnfinished = params.n;
+    this.promptLogprobs = params.promptLogprobs === null ? null : [null];
+    this.metrics = { arrival, firstScheduled: null, firstToken: null, finished: null };
+  }
+
+  get isFinished(): boolean {
+    return this.numUnfinished === 0;
+  }
+
+  get numCachedTokens(): number {
+    return Math.max(0, this.sequences[0]?.request.numCachedTokens ?? 0);
+  }
+
+  get numGenerationTokens(): number {
+    return this.sequences.reduce((sum, sequence) => sum + sequence.request.numOutputTokens, 0);
+  }
+
+  /** Log-probabilities of the prompt token at `position`; those that came before preemption are kept. */
+  pushPromptLogprobs(request: Request, step: StepLogprobs, sample: number, position: number): void {
+    if (this.promptLogprobs === null || position !== this.promptLogprobs.length) return;
+    this.promptLogprobs.push(positionLogprobs(step, sample, this.params.promptLogprobs!));
+    request.numPromptLogprobs = position;
+  }
+
+  notify(): void {
+    this.version++;
+    this.onChange?.();
+  }
+}

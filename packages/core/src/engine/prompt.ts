@@ -1,0 +1,50 @@
+import { InvalidRequestError } from '../errors.ts';
+import { show } from '../names.ts';
+import { checkPrompt, type SamplingLimits } from '../sampling/resolve.ts';
+import type { Tokenizer } from '../tokenizer/types.ts';
+
+/** Text, or token ids, or both (then the ids count, and the text is only handed back with the output). */
+export type PromptInput =
+  | string
+  | readonly number[]
+  | Uint32Array
+  | { readonly prompt?: string | null; readonly promptTokenIds: ArrayLike<number> }
+  | { readonly prompt: string };
+
+export interface Prompt {
+  readonly text: string | null;
+  readonly tokenIds: ArrayLike<number>;
+}
+
+/** Throws InvalidRequestError when the prompt is malformed, empty, too long, or has ids outside the vocabulary. */
+export function resolvePrompt(input: PromptInput, tokenizer: Tokenizer | null, limits: SamplingLimits): Prompt {
+  const prompt = read(input, tokenizer, limits.maxModelLen);
+  checkPrompt(prompt.tokenIds, limits);
+  return prompt;
+}
+
+function read(input: PromptInput, tokenizer: Tokenizer | null, maxModelLen: number): Prompt {
+  if (typeof input === 'string') return { text: input, tokenIds: encode(input, tokenizer, maxModelLen) };
+  if (isIds(input)) return { text: null, tokenIds: input };
+  if (typeof input === 'object' && input !== null) {
+    const { prompt = null, promptTokenIds } = input as { prompt?: unknown; promptTokenIds?: unknown };
+    const text = typeof prompt === 'string' ? prompt : null;
+    if (isIds(promptTokenIds)) return { text, tokenIds: promptTokenIds };
+    if (text !== null && promptTokenIds === undefined) return { text, tokenIds: encode(text, tokenizer, maxModelLen) };
+  }
+  throw new InvalidRequestError(
+    `prompt must be a string, a list of token ids, or an object with prompt or promptTokenIds, got ${show(input)}.`,
+    'prompt',
+  );
+}
+
+function isIds(value: unknown): value is ArrayLike<number> {
+  return Array.isArray(value) || value instanceof Uint32Array || value instanceof Int32Array;
+}
+
+function encode(text: string, tokenizer: Tokenizer | null, maxModelLen: number): number[] {
+  if (tokenizer === null) {
+    throw new InvalidRequestError('This engine has no tokenizer: give the prompt as token ids.', 'prompt');
+  }
+  return tokenizer.encode(text, { maxTokens: maxModelLen - 1 });
+}

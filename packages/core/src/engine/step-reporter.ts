@@ -1,0 +1,57 @@
+import type { EngineObserver } from './engine-stats.ts';
+import type { RequestGroup, SequenceOutput } from './output-processor.ts';
+import type { StepBatch } from './step-batch.ts';
+
+/** Gathers what an observer wants to know of steps and requests. */
+export class StepReporter {
+  readonly #observer: EngineObserver;
+  #timeToFirstToken: number[] = [];
+  #interTokenLatency: number[] = [];
+
+  constructor(observer: EngineObserver) {
+    this.#observer = observer;
+  }
+
+  /** A sequence gained tokens in the step that is being read. */
+  gained(sequence: SequenceOutput, tokens: number, now: number): void {
+    const { metrics } = sequence.group;
+    if (metrics.firstToken === null) {
+      metrics.firstToken = now;
+      if (this.#observer.onStep !== undefined) this.#timeToFirstToken.push(now - metrics.arrival);
+    }
+    if (sequence.lastToken !== null && this.#observer.onStep !== undefined) {
+      this.#interTokenLatency.push((now - sequence.lastToken) / tokens);
+    }
+    sequence.lastToken = now;
+  }
+
+  report(batch: StepBatch, numGenerationTokens: number, milliseconds: number): void {
+    if (this.#observer.onStep === undefined) return;
+    const { numSequences, numTokens, numPromptTokens, times } = batch;
+    this.#observer.onStep({
+      numSequences,
+      numTokens,
+      numPromptTokens,
+      numGenerationTokens,
+      times,
+      milliseconds,
+      timeToFirstToken: this.#timeToFirstToken,
+      interTokenLatency: this.#interTokenLatency,
+    });
+    this.#timeToFirstToken = [];
+    this.#interTokenLatency = [];
+  }
+
+  finished(group: RequestGroup): void {
+    this.#observer.onRequestFinished?.({
+      requestId: group.id,
+      numPromptTokens: group.prompt.tokenIds.length,
+      numCachedTokens: group.numCachedTokens,
+      numGenerationTokens: group.numGenerationTokens,
+      n: group.params.n,
+      maxTokens: group.params.maxTokens,
+      finishReason: group.sequences[0]!.finishReason!,
+      metrics: { ...group.metrics },
+    });
+  }
+}

@@ -1,0 +1,87 @@
+import { SAMPLE_FINITE, SAMPLE_LIVE } from '../contract/contract.ts';
+import { EngineError } from '../errors.ts';
+import type { StepResult } from '../worker/types.ts';
+import type { SequenceOutput } from './output-processor.ts';
+import type { FinishReason } from './outputs.ts';
+import type { StepBatch } from './step-batch.ts';
+
+/** Why a sequence ended. */
+export interface SequenceEnd {
+  reason: FinishReason;
+  stopReason: string | number | null;
+}
+
+const LENGTH: SequenceEnd = { reason: 'length', stopReason: null };
+const EOS: SequenceEnd = { reason: 'stop', stopReason: null };
+
+/**
+ * Gives the i-th sequence of a batch what the step computed for it: log-probabilities of its prompt, then its tokens, one by
+ * one, until one ends it. Tokens computed past that are dropped. Throws EngineError when the device's answer is unusable.
+ */
+export function updateSequence(
+  sequence: SequenceOutput,
+  batch: StepBatch,
+  i: number,
+  result: StepResult,
+  eos: ReadonlySet<number>,
+  vocabSize: number,
+): SequenceEnd | null {
+  if (batch.promptLogprobs[i]! >= 0) takePromptLogprobs(sequence, batch, i, result);
+  const appends = batch.appends(i);
+  for (let repeat = 0; repeat < appends; repeat++) {
+    const at = repeat * batch.numSequences + i;
+    const token = checkedToken(result.tokenIds[at]!, result.flags[at]!, vocabSize);
+    const { request } = sequence;
+    request.numPlaceholders--;
+    request.append(token);
+    if (result.logprobs !== null) {
+      sequence.pushLogprobs(result.logprobs, result.sampleStarts[i]! + batch.sampleCounts[i]! - 1);
+    }
+    const end = acceptToken(sequence, token, eos);
+    if (end !== null) return end;
+  }
+  return null;
+}
+
+function checkedToken(token: number, flags: number, vocabSize: number): number {
+  if ((flags & SAMPLE_LIVE) === 0) throw new EngineError('The device skipped a token that was scheduled.');
+  if ((flags & SAMPLE_FINITE) === 0) throw nonFinite();
+  if (token >= vocabSize) throw new EngineError(`The device sampled token ${token}, outside the ${vocabSize} logits.`);
+  return token;
+}
+
+function nonFinite(): EngineError {
+  return new EngineError('The model gave logits that are not finite for this request.');
+}
+
+function takePromptLogprobs(sequence: SequenceOutput, batch: StepBatch, i: number, result: StepResult): void {
+  if (result.logprobs === null) throw new EngineError('The device returned no log-probabilities for a prompt.');
+  const { group, request } = sequence;
+  const first = result.sampleStarts[i]!;
+  for (let j = 0; j < batch.queryLens[i]!; j++) {
+    const position = batch.start(i) + j + 1;
+    if (position >= request.numPromptTokens) return;
+    const chosen = result.logprobs.logprobs[(first + j) * (1 + result.logprobs.topN)]!;
+    if (!Number.isFinite(chosen)) throw nonFinite();
+    group.pushPromptLogprobs(request, result.logprobs, first + j, position);
+  }
+}
+
+/**
+ * Stop rules in vLLM's order: EOS, stop token ids, stop strings, length. The first three count from min_tokens on; length always
+ * does, so that min_tokens can keep no request alive. The text of a stop token is shown only with include_stop_str_in_output.
+ */
+function acceptToken(sequence: SequenceOutput, token: number, eos: ReadonlySet<number>): SequenceEnd | null {
+  const { request } = sequence;
+  const { params } = request;
+  const isFree = request.numOutputTokens > params.minTokens;
+  const isEos = isFree && !params.ignoreEos && eos.has(token);
+  const isStopId = isFree && !isEos && params.stopTokenIds.has(token);
+  if (isEos || isStopId) {
+    if (params.includeStopStrInOutput) sequence.pushText(token);
+    return isEos ? EOS : { reason: 'stop', stopReason: token };
+  }
+  const stop = sequence.pushText(token);
+  if (stop !== null) return { reason: 'stop', stopReason: stop };
+  return request.numTokens >= request.tokenLimit ? LENGTH : null;
+}

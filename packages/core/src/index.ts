@@ -1,0 +1,15 @@
+export { AsyncLLM, type GenerateOptions } from './engine/async-llm.ts';
+export { type EngineConfig, type EngineOptions, engineOptionNames, parseEngineConfig } from './engine/engine-config.ts';
+export type { EngineObserver, EngineStats, FinishedRequest, StepReport } from './engine/engine-stats.ts';
+export { type AddOptions, LLMEngine, type LLMEngineConfig, type LLMEngineOptions } from './engine/llm-engine.ts';
+export type * from './engine/outputs.ts';
+export type { PromptInput } from './engine/prompt.ts';
+export type { OutputKind } from './engine/request-output.ts';
+export type { RequestStream } from './engine/request-stream.ts';
+export * from './errors.ts';
+export { nearestName, show, suggestion, toCamelCase, toSnakeCase } from './names.ts';
+export { samplingParamNames } from './sampling/checks.ts';
+export { MAX_N, resolveSamplingParams } from './sampling/resolve.ts';
+export type { ResolvedSamplingParams, SamplingParams } from './sampling/sampling-params.ts';
+export type { ChatMessage, ChatTemplateOptions, Detokenizer, EncodeOptions, Tokenizer } from './tokenizer/types.ts';
+export type * from './worker/types.ts';

@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict';
+import type { ExecutorLimits, ModelExecutor, NewRow, SchedulerOutput, StepResult } from '@quire/core';
+import { NONE, SAMPLE_FINITE, SAMPLE_LIVE } from '@quire/core/contract';
+import {
+  FOLD_START,
+  fakeLogprob,
+  fold,
+  NAN_MARKER,
+  nextToken,
+  type SymbolicSampling,
+  slotHash,
+} from './symbolic-model.ts';
+
+/** Content of a slot that nobody may read. */
+const POISON = 0xdeadbeef;
+
+interface DeviceRow {
+  tokens: Uint32Array;
+  numTokens: number;
+  numComputed: number;
+  tokenLimit: number;
+  blockCredit: number;
+  sampling: SymbolicSampling;
+  logprobs: number | null;
+  table: Int32Array;
+}
+
+export interface SymbolicOptions {
+  limits: ExecutorLimits;
+  /** The token whose keys and values are NaN. */
+  nanToken?: number;
+  /** Called for every block that a step writes to, before it does. */
+  onWrite?: (block: number) => void;
+  /** Delays each result; results stay in order. */
+  deliver?: (result: StepResult) => Promise<StepResult>;
+}
+
+export const symbolicLimits: ExecutorLimits = {
+  maxNumSeqs: 4,
+  maxModelLen: 64,
+  maxNumBatchedTokens: 16,
+  maxSamples: 16,
+  blockSize: 4,
+  numBlocks: 33,
+  vocabSize: 32,
+  maxLogprobs: 5,
+  maxBiasWords: 32,
+  ringSlots: 16,
+};
+
+/**
+ * A ModelExecutor without a device: slots hold hashes, rows live here as they live on a device, and every step is checked
+ * against the contract. A wrong block, a stale slot or a missed copy changes the tokens. The queue is in order, so a step is
+ * carried out when it is submitted, and only its result comes later.
+ */
+export class SymbolicExecutor implements ModelExecutor {
+  readonly limits: ExecutorLimits;
+  readonly layer1: Uint32Array;
+  readonly layer2: Uint32Array;
+  readonly #rows: (DeviceRow | null)[];
+  readonly #nanToken: number;
+  readonly #options: SymbolicOptions;
+  /** Steps, repeats counted. */
+  steps = 0;
+  submits = 0;
+  maxTimes = 0;
+  disposed = false;
+  /** Thrown by the next submits. */
+  failure: Error | null = null;
+  /** Tokens computed, over all steps. */
+  tokensComputed = 0;
+
+  constructor(options: SymbolicOptions) {
+    const { limits } = options;
+    this.#options = options;
+    this.limits = limits;
+    this.layer1 = new Uint32Array(limits.numBlocks * limits.blockSize).fill(POISON);
+    this.layer2 = new Uint32Array(limits.numBlocks * limits.blockSize).fill(POISON);
+    this.#rows = Array.from({ length: limits.maxNumSeqs }, () => null);
+    this.#nanToken = options.nanToken ?? -1;
+  }
+
+  submit(step: SchedulerOutput): Promise<StepResult> {
+    if (this.failure !== null) return Promise.reject(this.failure);
+    this.#check(step);
+    for (const row of step.newRows) this.#takeRow(row);
+    this.#grant(step);
+    this.#changeBlocks(step);
+    const result = this.#result(step);
+    for (let repeat = 0; repeat < step.times; repeat++) this.#run(step, repeat, result);
+    this.submits++;
+    this.steps += step.times;
+    this.maxTimes = Math.max(this.maxTimes, step.times);
+    return this.#options.deliver?.(result) ?? Promise.resolve(result);
+  }
+
+  async synchronize(): Promise<void> {}
+
+  async dispose(): Promise<void> {
+    this.disposed = true;
+  }
+
+  /** Makes a block unreadable, as from this place in the queue on. */
+  poison(block: number): void {
+    const { blockSize } = this.limits;
+    for (let slot = block * blockSize; slot < (block + 1) * blockSize; slot++) {
+      // A marker must stay until the engine clears it.
+      if (this.layer1[slot] !== NAN_MARKER) this.layer1[slot] = POISON;
+      if (this.layer2[slot] !== NAN_MARKER) this.layer2[slot] = POISON;
+    }
+  }
+
+  #check(step: SchedulerOutput): void {
+    const { limits } = this;
+    const n = step.numSequences;
+    const rows = new Set<number>();
+    let tokens = 0;
+    let samples = 0;
+    assert(n > 0 && n <= limits.maxNumSeqs, `a step of ${n} sequences`);
+    for (let i = 0; i < n; i++) {
+      const decodes = step.queryLens[i] === 1 && step.sampleCounts[i] === 1;
+      assert.equal(decodes, i < step.numDecodeSequences, 'decode sequences come first');
+      assert(step.queryLens[i]! >= 1, 'every sequence computes a token');
+      assert(step.sampleCounts[i]! <= step.queryLens[i]!);
+      assert(!rows.has(step.rows[i]!), 'a row is in a step once');
+      assert(step.rows[i]! >= 0 && step.rows[i]! < limits.maxNumSeqs);
+      rows.add(step.rows[i]!);
+      tokens += step.queryLens[i]!;
+      samples += step.sampleCounts[i]!;
+    }
+    assert(tokens <= limits.maxNumBatchedTokens, `${tokens} tokens exceed the budget`);
+    assert(samples <= limits.maxSamples, `${samples} samples exceed the budget`);
+    assert(step.times >= 1 && step.times <= limits.ringSlots);
+    if (step.times > 1) assert.equal(step.numDecodeSequences, n, 'only decode steps are repeated');
+    assert.equal(new Set(step.grants.map(grant => grant.row)).size, step.grants.length, 'one grant per row');
+    for (const { row } of step.newRows) assert(rows.has(row), 'a new row is in its first step');
+    // What crosses to another thread or is kept must survive a structured clone.
+    assert.equal(structuredClone({ ...step }).numSequences, n);
+  }
+
+  #takeRow(init: NewRow): void {
+    const { maxModelLen, blockSize } = this.limits;
+    const tokens = new Uint32Array(maxModelLen).fill(POISON);
+    tokens.set(init.tokenIds);
+    this.#rows[init.row] = {
+      tokens,
+      numTokens: init.tokenIds.length,
+      numComputed: init.numComputed,
+      tokenLimit: init.tokenLimit,
+      blockCredit: 0,
+      sampling: { ...init.sampling, minTokensUntil: init.promptTokens + init.sampling.minTokens },
+      logprobs: init.logprobs,
+      table: new Int32Array(Math.ceil(maxModelLen / blockSize)).fill(-1),
+    };
+  }
+
+  #grant({ grants }: SchedulerOutput): void {
+    for (const { row, start, blocks } of grants) {
+      const device = this.#rows[row]!;
+      device.table.set(blocks, start);
+      device.blockCredit = (start + blocks.length) * this.limits.blockSize;
+    }
+  }
+
+  #changeBlocks({ zeroBlocks, copies }: SchedulerOutput): void {
+    const { blockSize } = this.limits;
+    for (const layer of [this.layer1, this.layer2]) {
+      for (const block of zeroBlocks) layer.fill(0, block * blockSize, (block + 1) * blockSize);
+      const sources = copies.map(([from]) => layer.slice(from * blockSize, (from + 1) * blockSize));
+      copies.forEach(([, to], i) => {
+        layer.set(sources[i]!, to * blockSize);
+      });
+    }
+  }
+
+  #result(step: SchedulerOutput): StepResult {
+    const n = step.numSequences;
+    let topN = -1;
+    let samples = 0;
+    const sampleStarts = new Int32Array(n);
+    for (let i = 0; i < n; i++) {
+      topN = Math.max(topN, step.promptLogprobs[i]!, this.#rows[step.rows[i]!]!.logprobs ?? -1);
+      sampleStarts[i] = samples;
+      samples += step.sampleCounts[i]!;
+    }
+    const width = Math.max(0, topN);
+    const logprobs = {
+      topN: width,
+      logprobs: new Float32Array(samples * (1 + width)),
+      ids: new Uint32Array(samples * (2 + width)),
+    };
+    return {
+      tokenIds: new Uint32Array(step.times * n).fill(NONE),
+      flags: new Uint32Array(step.times * n),
+      logprobs: topN < 0 ? null : logprobs,
+      sampleStarts,
+    };
+  }
+
+  /** Layer by layer: all writes of the step, then all reads. */
+  #run(step: SchedulerOutput, repeat: number, result: StepResult): void {
+    const n = step.numSequences;
+    const live = Array.from({ length: n }, (_, i) => this.#isLive(step, i));
+    if (repeat === 0) assert(live.every(Boolean), 'a sequence was scheduled that the device must skip');
+    this.#writeLayer1(step, live);
+    const deeper = live.map((alive, i) => (alive ? this.#read(step, i, this.layer1) : []));
+    this.#writeLayer2(step, live, deeper);
+    const states = live.map((alive, i) => (alive ? this.#read(step, i, this.layer2) : []));
+    for (let i = 0; i < n; i++) if (live[i]) this.#sample(step, i, repeat, states[i]!, result);
+  }
+
+  #isLive(step: SchedulerOutput, i: number): boolean {
+    const row = this.#rows[step.rows[i]!]!;
+    const end = row.numComputed + step.queryLens[i]!;
+    const samplesBeyond = step.sampleCounts[i]! > 0 && end === row.numTokens && row.numTokens >= row.tokenLimit;
+    return end <= Math.min(row.numTokens, row.blockCredit) && !samplesBeyond;
+  }
+
+  #slot(row: DeviceRow, position: number): number {
+    const { blockSize, numBlocks } = this.limits;
+    const block = row.table[Math.floor(position / blockSize)]!;
+    assert(block > 0 && block < numBlocks, `position ${position} lies in block ${block}`);
+    return block * blockSize + (position % blockSize);
+  }
+
+  #writeLayer1(step: SchedulerOutput, live: boolean[]): void {
+    const written = new Set<number>();
+    for (let i = 0; i < step.numSequences; i++) {
+      if (!live[i]) continue;
+      const row = this.#rows[step.rows[i]!]!;
+      for (let j = 0; j < step.queryLens[i]!; j++) {
+        const position = row.numComputed + j;
+        const slot = this.#slot(row, position);
+        assert(!written.has(slot), 'two tokens of a step write to one slot');
+        written.add(slot);
+        this.#options.onWrite?.(Math.floor(slot / this.limits.blockSize));
+        this.layer1[slot] = slotHash(row.tokens[position]!, position, this.#nanToken);
+        this.tokensComputed++;
+      }
+    }
+  }
+
+  #writeLayer2(step: SchedulerOutput, live: boolean[], values: number[][]): void {
+    for (let i = 0; i < step.numSequences; i++) {
+      if (!live[i]) continue;
+      const row = this.#rows[step.rows[i]!]!;
+      for (let j = 0; j < step.queryLens[i]!; j++) {
+        this.layer2[this.#slot(row, row.numComputed + j)] = values[i]![j]!;
+      }
+    }
+  }
+
+  /** Folds over the whole context of each query token, through the block table. */
+  #read(step: SchedulerOutput, i: number, layer: Uint32Array): number[] {
+    const row = this.#rows[step.rows[i]!]!;
+    const end = row.numComputed + step.queryLens[i]!;
+    const states: number[] = [];
+    let state = FOLD_START;
+    for (let position = 0; position < end; position++) {
+      state = fold(state, layer[this.#slot(row, position)]!);
+      if (position >= row.numComputed) states.push(state);
+    }
+    // Kernels multiply what lies behind the context in its last block by zero: NaN survives that.
+    for (let position = end; position % this.limits.blockSize !== 0; position++) {
+      if (layer[this.#slot(row, position)] === NAN_MARKER) return states.map(() => NAN_MARKER);
+    }
+    return states;
+  }
+
+  #sample(step: SchedulerOutput, i: number, repeat: number, states: number[], result: StepResult): void {
+    const row = this.#rows[step.rows[i]!]!;
+    const queryLen = step.queryLens[i]!;
+    const sampleCount = step.sampleCounts[i]!;
+    const firstPosition = row.numComputed;
+    row.numComputed += queryLen;
+    for (let s = 0; s < sampleCount; s++) {
+      const token = queryLen - sampleCount + s;
+      const predicted = firstPosition + token + 1;
+      const known = predicted < row.numTokens;
+      const state = states[token]!;
+      const id = known ? row.tokens[predicted]! : nextToken(state, row.numTokens, row.sampling, this.limits.vocabSize);
+      this.#writeLogprobs(result, result.sampleStarts[i]! + s, id, state);
+      if (known) continue;
+      row.tokens[row.numTokens++] = id;
+      result.tokenIds[repeat * step.numSequences + i] = id;
+      result.flags[repeat * step.numSequences + i] = SAMPLE_LIVE | (state === NAN_MARKER ? 0 : SAMPLE_FINITE);
+    }
+  }
+
+  #writeLogprobs({ logprobs: out }: StepResult, sample: number, id: number, state: number): void {
+    if (out === null) return;
+    const { topN } = out;
+    for (let k = 0; k <= topN; k++) {
+      const value = state === NAN_MARKER ? Number.NaN : fakeLogprob(state, k);
+      out.logprobs[sample * (1 + topN) + k] = value;
+    }
+    out.ids[sample * (2 + topN)] = id;
+    out.ids[sample * (2 + topN) + 1] = 1 + (state % 5);
+    for (let k = 0; k < topN; k++) out.ids[sample * (2 + topN) + 2 + k] = (state + k) % this.limits.vocabSize;
+  }
+}
