@@ -15,7 +15,12 @@ export function exact(reason: string): OutputCheck {
       const [a, b] = [words(expected), words(actual)];
       for (let index = 0; index < a.length; index++) {
         if (a[index] === b[index]) continue;
-        const mismatch = { index, expected: expected[index]!, actual: actual[index]!, message: 'differs, and must be equal' };
+        const mismatch = {
+          index,
+          expected: expected[index]!,
+          actual: actual[index]!,
+          message: 'differs, and must be equal',
+        };
         return { worst: Infinity, mismatch };
       }
       return { worst: 0 };
@@ -24,7 +29,10 @@ export function exact(reason: string): OutputCheck {
 }
 
 /** f32 outputs: |actual - expected| <= bound. `prepare` makes the bounds once per comparison. */
-export function within(reason: string, prepare: (args: Omit<CheckArguments, 'actual'>) => (index: number) => number): OutputCheck {
+export function within(
+  reason: string,
+  prepare: (args: Omit<CheckArguments, 'actual'>) => (index: number) => number,
+): OutputCheck {
   return {
     reason,
     compare(args) {
@@ -34,7 +42,11 @@ export function within(reason: string, prepare: (args: Omit<CheckArguments, 'act
   };
 }
 
-export function compareValues(expected: ArrayLike<number>, actual: ArrayLike<number>, bound: (index: number) => number): Comparison {
+export function compareValues(
+  expected: ArrayLike<number>,
+  actual: ArrayLike<number>,
+  bound: (index: number) => number,
+): Comparison {
   const result: Comparison = { worst: 0 };
   for (let index = 0; index < expected.length; index++) {
     const error = Math.abs(actual[index]! - expected[index]!);

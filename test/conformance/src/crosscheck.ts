@@ -141,7 +141,12 @@ async function runOne(
     if (error instanceof DeviceLostError) throw error;
     // What a half-run step left behind must not reach the next case.
     target.runner.dispose();
-    return { ...base, status: 'failed', worst: Infinity, message: error instanceof Error ? error.message : String(error) };
+    return {
+      ...base,
+      status: 'failed',
+      worst: Infinity,
+      message: error instanceof Error ? error.message : String(error),
+    };
   }
 }
 
@@ -182,7 +187,9 @@ class ReportBuilder {
   }
 
   build(): CrosscheckReport {
-    const ops = [...this.#lines.values()].sort((a, b) => this.#devices.indexOf(a.device) - this.#devices.indexOf(b.device));
+    const ops = [...this.#lines.values()].sort(
+      (a, b) => this.#devices.indexOf(a.device) - this.#devices.indexOf(b.device),
+    );
     const sum = (field: 'cases' | 'failed') => ops.reduce((total, line) => total + line[field], 0);
     return { cases: sum('cases'), failed: sum('failed'), ops, failures: this.#failures };
   }

@@ -6,17 +6,25 @@ export function formatTable(report: CrosscheckReport): string {
   const rows = report.ops.flatMap(tableRows);
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map(row => row[column]?.length ?? 0)));
   const line = (cells: readonly string[]) =>
-    cells.map((cell, column) => (column === 2 || column === 3 ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!))).join('  ').trimEnd();
+    cells
+      .map((cell, column) =>
+        column === 2 || column === 3 ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!),
+      )
+      .join('  ')
+      .trimEnd();
   const failures = report.failures.flatMap(({ device, op, index, name, message, replay }) => [
     `failed: ${device} ${op} ${index} (${name}): ${message ?? ''}`,
     `  replay: ${replay}`,
   ]);
   const total = `${report.cases} cases, ${report.failed} failed`;
-  return [line(header), line(widths.map(width => '-'.repeat(width))), ...rows.map(line), '', ...failures, total].join('\n');
+  return [line(header), line(widths.map(width => '-'.repeat(width))), ...rows.map(line), '', ...failures, total].join(
+    '\n',
+  );
 }
 
 function tableRows({ device, op, cases, failed, worst, notOffered, reasons }: OpReport): string[][] {
-  const rows = cases > 0 ? [[device, op, `${cases}`, `${failed}`, worst === null ? 'unbounded' : worst.toFixed(3)]] : [];
+  const rows =
+    cases > 0 ? [[device, op, `${cases}`, `${failed}`, worst === null ? 'unbounded' : worst.toFixed(3)]] : [];
   if (notOffered > 0) rows.push([device, op, `${notOffered}`, 'n/a', reasons.join('; ')]);
   return rows;
 }

@@ -9,6 +9,12 @@ export {
   replayCommand,
   runCrosscheck,
 } from './crosscheck.ts';
-export { type CrosscheckModelOptions, crosscheckModel, type ModelDevice, type ModelReport, type TensorDifference } from './crosscheck-model.ts';
+export {
+  type CrosscheckModelOptions,
+  crosscheckModel,
+  type ModelDevice,
+  type ModelReport,
+  type TensorDifference,
+} from './crosscheck-model.ts';
 export { formatTable } from './format-table.ts';
 export type { CaseInputs, CheckArguments, Comparison, ConformanceCase, OutputCheck } from './types.ts';

@@ -11,7 +11,12 @@ export interface Verdict {
 }
 
 /** Compares what a device did with what the oracle did. */
-export function judge(testCase: ConformanceCase, inputs: CaseInputs, oracle: CaseOutcome, device: CaseOutcome): Verdict {
+export function judge(
+  testCase: ConformanceCase,
+  inputs: CaseInputs,
+  oracle: CaseOutcome,
+  device: CaseOutcome,
+): Verdict {
   let worst = 0;
   for (const [tensor, check] of Object.entries(testCase.checks)) {
     const { dtype } = testCase.program.tensors[tensor]!;

@@ -48,7 +48,8 @@ export class Random {
   distinct(count: number, from: number, to: number): number[] {
     const taken = new Set<number>();
     if (count > to - from) throw new RangeError(`${count} different integers in [${from}, ${to})`);
-    if (2 * count > to - from) return this.shuffle(Array.from({ length: to - from }, (_, i) => from + i)).slice(0, count);
+    if (2 * count > to - from)
+      return this.shuffle(Array.from({ length: to - from }, (_, i) => from + i)).slice(0, count);
     while (taken.size < count) taken.add(this.integer(from, to));
     return [...taken];
   }

@@ -107,11 +107,16 @@ function readOnlyTensors(program: Program): TensorName[] {
 
 function initialImage(tensor: DeviceTensor, provided: TypedArray | undefined): TypedArray {
   const { dtype, shape, name } = tensor.spec;
-  const image = rawArray(dtype, shape.reduce((product, dim) => product * dim, 1));
+  const image = rawArray(
+    dtype,
+    shape.reduce((product, dim) => product * dim, 1),
+  );
   words(image).fill(poison[dtype]);
   if (provided === undefined) return image;
   if (provided.constructor !== image.constructor || provided.length > image.length) {
-    throw new TypeError(`case data of ${name}: ${provided.constructor.name}(${provided.length}) for ${dtype} [${shape.join(', ')}]`);
+    throw new TypeError(
+      `case data of ${name}: ${provided.constructor.name}(${provided.length}) for ${dtype} [${shape.join(', ')}]`,
+    );
   }
   // Through the bits: a NaN keeps its payload.
   words(image).set(words(provided));
@@ -127,7 +132,13 @@ function emptyLike(array: TypedArray): TypedArray {
   return new (array.constructor as new (length: number) => TypedArray)(array.length);
 }
 
-function changed(tensor: TensorName, what: string, before: TypedArray, after: TypedArray, from: number): CaseOutcome['damage'] {
+function changed(
+  tensor: TensorName,
+  what: string,
+  before: TypedArray,
+  after: TypedArray,
+  from: number,
+): CaseOutcome['damage'] {
   const [a, b] = [words(before), words(after)];
   for (let index = from; index < a.length; index++) {
     if (a[index] !== b[index]) {

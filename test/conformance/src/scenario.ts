@@ -1,15 +1,15 @@
 /** Steps of a running engine, as the host would lay them out: rows, block tables and a batch. */
 import {
-  Batch,
   BATCH_WORDS,
+  Batch,
   BatchHeader,
   NONE,
-  Row,
   ROW_WORDS,
-  Sample,
+  Row,
   SAMPLE_WORDS,
-  Sequence,
+  Sample,
   SEQUENCE_WORDS,
+  Sequence,
 } from '@quire/core/contract';
 import type { Random } from './random.ts';
 
@@ -53,6 +53,13 @@ export function bitsOf(value: number): number {
   return f32Word[0]!;
 }
 
+/** Records of `words` words each, one after another. */
+export function packRecords(count: number, words: number, record: (i: number) => ArrayLike<number>): Uint32Array {
+  const packed = new Uint32Array(count * words);
+  for (let i = 0; i < count; i++) packed.set(record(i), i * words);
+  return packed;
+}
+
 export interface SequenceMix {
   decode: number;
   prefill: number;
@@ -76,7 +83,15 @@ export function mixSequences(random: Random, geometry: StepGeometry, mix: Sequen
 function decodeSequence(random: Random, { maxModelLen }: StepGeometry, row: number): StepSequence {
   const numTokens = random.integer(1, maxModelLen);
   const credit = random.pick([numTokens, maxModelLen]);
-  return { row, queryLen: 1, numComputed: numTokens - 1, numTokens, sampleCount: 1, tokenLimit: numTokens + 1, blockCredit: credit };
+  return {
+    row,
+    queryLen: 1,
+    numComputed: numTokens - 1,
+    numTokens,
+    sampleCount: 1,
+    tokenLimit: numTokens + 1,
+    blockCredit: credit,
+  };
 }
 
 function prefillSequence(random: Random, { maxModelLen }: StepGeometry, row: number, mix: SequenceMix): StepSequence {
@@ -106,7 +121,12 @@ export function isLive(sequence: StepSequence): boolean {
 }
 
 /** Lays the sequences out. Unused rows hold random words, so that reading a wrong row shows. */
-export function layOut(random: Random, geometry: StepGeometry, sequences: readonly StepSequence[], stepCounter = 1): Step {
+export function layOut(
+  random: Random,
+  geometry: StepGeometry,
+  sequences: readonly StepSequence[],
+  stepCounter = 1,
+): Step {
   const { maxRows, maxModelLen, maxBlocks, vocab } = geometry;
   const rows = Uint32Array.from({ length: maxRows * ROW_WORDS }, () => random.integer(0, 1 << 20));
   const tokenIds = Uint32Array.from({ length: maxRows * maxModelLen }, () => random.integer(0, vocab));

@@ -1,0 +1,59 @@
+import type { OpName } from '@quire/core/contract';
+import { numberCases } from '../define.ts';
+import type { CaseGroup, ConformanceCase } from '../types.ts';
+import { addCases } from './add.ts';
+import { advanceRowsCases } from './advance-rows.ts';
+import { applyRowDeltaCases } from './apply-row-delta.ts';
+import { argmaxCases } from './argmax.ts';
+import { biasLogitsCases } from './bias-logits.ts';
+import { copyBlocksCases } from './copy-blocks.ts';
+import { embedCases } from './embed.ts';
+import { filterLogitsCases } from './filter-logits.ts';
+import { gatedActivationCases } from './gated-activation.ts';
+import { gatherRowsCases } from './gather-rows.ts';
+import { kvWriteCases } from './kv-write.ts';
+import { layerNormCases } from './layer-norm.ts';
+import { linearCases } from './linear.ts';
+import { logProbsCases } from './log-probs.ts';
+import { pagedAttentionCases } from './paged-attention.ts';
+import { penaltiesCases } from './penalties.ts';
+import { prepareInputsCases } from './prepare-inputs.ts';
+import { prepareSamplesCases } from './prepare-samples.ts';
+import { rmsNormCases } from './rms-norm.ts';
+import { ropeCases } from './rope.ts';
+import { sampleCases } from './sample.ts';
+import { zeroBlocksCases } from './zero-blocks.ts';
+
+/** The cases of each op; one without a list is a compile error. */
+const lists = {
+  applyRowDelta: applyRowDeltaCases,
+  prepareInputs: prepareInputsCases,
+  prepareSamples: prepareSamplesCases,
+  advanceRows: advanceRowsCases,
+  embed: embedCases,
+  rmsNorm: rmsNormCases,
+  layerNorm: layerNormCases,
+  linear: linearCases,
+  rope: ropeCases,
+  kvWrite: kvWriteCases,
+  pagedAttention: pagedAttentionCases,
+  gatedActivation: gatedActivationCases,
+  add: addCases,
+  gatherRows: gatherRowsCases,
+  copyBlocks: copyBlocksCases,
+  zeroBlocks: zeroBlocksCases,
+  penalties: penaltiesCases,
+  biasLogits: biasLogitsCases,
+  filterLogits: filterLogitsCases,
+  sample: sampleCases,
+  argmax: argmaxCases,
+  logProbs: logProbsCases,
+} satisfies Record<OpName, () => CaseGroup[]>;
+
+let all: readonly ConformanceCase[] | undefined;
+
+/** Every case of every op, in the order of the catalogue; cases that share a program follow each other. */
+export function conformanceCases(): readonly ConformanceCase[] {
+  all ??= (Object.entries(lists) as [OpName, () => CaseGroup[]][]).flatMap(([op, list]) => numberCases(op, list()));
+  return all;
+}

@@ -1,0 +1,104 @@
+import { type DType, NONE } from '@quire/core/contract';
+import { decodeFloats, encodeFloats } from '@quire/core/program';
+import { compareValues, exact } from '../checks.ts';
+import { group } from '../define.ts';
+import { floats, type Pattern, type Random } from '../random.ts';
+import type { CaseGroup, CaseVariant, OutputCheck } from '../types.ts';
+
+interface Shape {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  blockSize: number;
+  blocks: number;
+  kv: DType;
+  quick: boolean;
+}
+
+export function kvWriteCases(): CaseGroup[] {
+  const geometries: readonly (readonly [heads: number, kvHeads: number, headDim: number, blockSize: number])[] = [
+    [1, 1, 32, 16],
+    [4, 2, 64, 16],
+    [3, 3, 80, 16],
+    [8, 1, 96, 8],
+    [7, 1, 128, 32],
+    [6, 2, 6, 4],
+  ];
+  return geometries.flatMap(([heads, kvHeads, headDim, blockSize], i) =>
+    (['f32', 'f16'] as const).flatMap(kv =>
+      writes({ heads, kvHeads, headDim, blockSize, blocks: 9, kv, quick: i !== 4 }),
+    ),
+  );
+}
+
+function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, quick }: Shape): CaseGroup[] {
+  const width = (heads + 2 * kvHeads) * headDim;
+  const tokens = 40;
+  const slots = blocks * blockSize;
+  const cacheElements = slots * kvHeads * headDim;
+  const cache = [blocks, kvHeads, blockSize, headDim];
+  const variant = (name: string, count: number, pattern: Pattern, slot: (random: Random) => number[]): CaseVariant => ({
+    name: `${name} ${pattern}`,
+    sizes: { tokens: count },
+    ...(name === 'padding only' ? { trivial: 'nothing is written' } : {}),
+    fill: random => ({
+      qkv: floats(random, count * width, pattern),
+      slotMapping: Uint32Array.from(slot(random)),
+      kCache: encodeFloats(kv, floats(random, cacheElements)),
+      vCache: encodeFloats(kv, floats(random, cacheElements)),
+    }),
+  });
+  const scattered = (count: number) => (random: Random) =>
+    random.distinct(Math.min(count, slots), 0, slots).concat(new Array(Math.max(0, count - slots)).fill(NONE));
+  return group({
+    name: `heads=${heads}/${kvHeads}x${headDim} block=${blockSize} kv=${kv}`,
+    quick,
+    maxSizes: { tokens },
+    build(builder) {
+      builder.external('qkv', 'f32', ['tokens', width]);
+      builder.external('slotMapping', 'u32', ['tokens']);
+      builder.external('kCache', kv, cache);
+      builder.external('vCache', kv, cache);
+      builder.add({
+        op: 'kvWrite',
+        qkv: 'qkv',
+        slotMapping: 'slotMapping',
+        kCache: 'kCache',
+        vCache: 'vCache',
+        heads,
+        kvHeads,
+        headDim,
+        blockSize,
+      });
+    },
+    checks: kv === 'f32' ? { kCache: copied, vCache: copied } : { kCache: rounded(kv), vCache: rounded(kv) },
+    variants: [
+      variant('scattered', tokens, 'normal', scattered(tokens)),
+      variant('one token', 1, 'normal', scattered(1)),
+      variant('one token, last slot', 1, 'ties', () => [slots - 1]),
+      variant('consecutive', Math.min(19, slots), 'outliers', () =>
+        Array.from({ length: Math.min(19, slots) }, (_, i) => i),
+      ),
+      variant('half padding', 16, 'normal', random =>
+        scattered(16)(random).map((slot, i) => (i % 2 === 0 ? slot : NONE)),
+      ),
+      variant('padding only', 7, 'normal', () => new Array(7).fill(NONE)),
+      variant('backwards', Math.min(33, slots), 'sparse', () =>
+        Array.from({ length: Math.min(33, slots) }, (_, i) => slots - 1 - i),
+      ),
+    ],
+  });
+}
+
+const copied = exact('a copy');
+
+/** One unit in the last place of f16: adapters may round either way, and flush subnormals. */
+function rounded(kv: DType): OutputCheck {
+  return {
+    reason: 'rounding to f16 may go either way: one unit in the last place; 6.1e-5 is the smallest normal f16',
+    compare({ expected, actual }) {
+      const [a, b] = [decodeFloats(kv, expected), decodeFloats(kv, actual)];
+      return compareValues(a, b, i => Math.max(2 ** -10 * Math.abs(a[i]!), 2 ** -24));
+    },
+  };
+}

@@ -1,0 +1,93 @@
+import type { DType } from '@quire/core/contract';
+import { decodeFloats, encodeFloats } from '@quire/core/program';
+import { u, within } from '../checks.ts';
+import { group } from '../define.ts';
+import { floats, type Pattern, patterns } from '../random.ts';
+import { rowVariants } from '../row-variants.ts';
+import type { CaseGroup, CaseInputs } from '../types.ts';
+
+interface Shape {
+  width: number;
+  weights: DType;
+  bias: boolean;
+  quick: boolean;
+  tokens?: number;
+  counts?: readonly number[];
+  kinds?: readonly Pattern[];
+}
+const EPS = 1e-5;
+
+export function layerNormCases(): CaseGroup[] {
+  const shapes: Shape[] = [
+    { width: 64, weights: 'f32', bias: true, quick: true },
+    { width: 3, weights: 'f32', bias: false, quick: false },
+    { width: 80, weights: 'f16', bias: true, quick: true },
+    { width: 97, weights: 'bf16', bias: true, quick: true },
+    { width: 96, weights: 'f32', bias: false, quick: true },
+    { width: 257, weights: 'f16', bias: false, quick: false },
+    { width: 512, weights: 'bf16', bias: true, quick: false },
+    { width: 768, weights: 'f16', bias: true, quick: false },
+    { width: 1000, weights: 'f32', bias: true, quick: false },
+    { width: 2560, weights: 'f32', bias: true, quick: false },
+    { width: 4, weights: 'f32', bias: true, quick: false, tokens: 270_000, counts: [270_000], kinds: ['normal'] },
+    { width: 32, weights: 'f32', bias: false, quick: true, counts: [3], kinds: ['zeros'] },
+  ];
+  return shapes.flatMap(norms);
+}
+
+function norms({
+  width,
+  weights,
+  bias,
+  quick,
+  tokens = 9,
+  counts = [9, 1, 4, 7, 2, 8],
+  kinds = patterns,
+}: Shape): CaseGroup[] {
+  return group({
+    name: `width=${width} ${weights}${bias ? ' bias' : ''}`,
+    quick,
+    maxSizes: { tokens },
+    build(builder) {
+      builder.external('x', 'f32', ['tokens', width]);
+      for (const name of bias ? ['weight', 'bias'] : ['weight']) builder.external(name, weights, [width]);
+      builder.external('out', 'f32', ['tokens', width]);
+      builder.add({ op: 'layerNorm', x: 'x', weight: 'weight', out: 'out', eps: EPS, ...(bias && { bias: 'bias' }) });
+    },
+    checks: { out: check(width, weights) },
+    variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
+      x: floats(random, rows * width, pattern),
+      weight: encodeFloats(weights, floats(random, width)),
+      ...(bias && { bias: encodeFloats(weights, floats(random, width)) }),
+    })),
+    guarded: tokens < 1000,
+  });
+}
+
+const reason =
+  'mean and variance are summed in f32; subtracting the mean loses what it is larger than the deviation: ' +
+  '(4e-6 |x - mean| + 8u max|x|) / deviation |weight|, and one rounding of the bias';
+
+function check(width: number, weights: DType) {
+  return within(reason, ({ inputs, expected }) => {
+    const weight = decodeFloats(weights, inputs.weight!);
+    const bias = inputs.bias === undefined ? new Float32Array(width) : decodeFloats(weights, inputs.bias);
+    const rows = Array.from({ length: expected.length / width }, (_, row) => rowStatistics(inputs, row, width));
+    return i => {
+      const { deviation, mean, largest } = rows[Math.floor(i / width)]!;
+      const centred = Math.abs(inputs.x![i]! - mean);
+      const scale = Math.abs(weight[i % width]!) / deviation;
+      // The variance itself moves with the error of the mean: its relative error is that error over the deviation.
+      const relative = 4e-6 + (8 * u * largest) / deviation;
+      return (relative * centred + 8 * u * largest) * scale + 2 * u * Math.abs(bias[i % width]!);
+    };
+  });
+}
+
+function rowStatistics({ x }: CaseInputs, row: number, width: number) {
+  const values = (x as Float32Array).subarray(row * width, (row + 1) * width);
+  const mean = values.reduce((sum, value) => sum + value, 0) / width;
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width;
+  const largest = values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);
+  return { mean, deviation: Math.sqrt(variance + EPS), largest };
+}

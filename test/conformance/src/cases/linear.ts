@@ -1,0 +1,165 @@
+import type { Activation, DType, Op } from '@quire/core/contract';
+import { decodeFloats, encodeFloats } from '@quire/core/program';
+import { activationBound, largestSlope } from '../activation-bound.ts';
+import { u, within } from '../checks.ts';
+import { group } from '../define.ts';
+import { floats, type Pattern, type Random } from '../random.ts';
+import { rowVariants } from '../row-variants.ts';
+import type { CaseGroup, CaseInputs, CheckArguments } from '../types.ts';
+
+interface Shape {
+  k: number;
+  /** Rows of each part of the weight; several stand for a weight above the device's limits. */
+  parts: readonly number[];
+  weights: DType;
+  bias?: boolean;
+  residual?: 'residual' | 'residual in place';
+  activation?: Activation;
+  /** Column of the first part, and columns behind the last one that are left as they are. */
+  margin?: readonly [before: number, after: number];
+  counts?: readonly number[];
+  kinds?: readonly Pattern[];
+  quick?: boolean;
+}
+
+const few = { counts: [1, 3], kinds: ['normal', 'outliers'] as const };
+const decode = { counts: [1, 2, 4, 8], kinds: ['normal', 'outliers', 'ties', 'wide'] as const };
+
+export function linearCases(): CaseGroup[] {
+  const shapes: Shape[] = [
+    { k: 64, parts: [64], weights: 'f32', quick: true },
+    { k: 64, parts: [64], weights: 'f16', quick: true },
+    { k: 64, parts: [64], weights: 'bf16', quick: true },
+    { k: 1, parts: [1], weights: 'f32' },
+    { k: 3, parts: [5], weights: 'f32', bias: true, quick: true },
+    { k: 7, parts: [9], weights: 'f16', bias: true, quick: true },
+    { k: 5, parts: [3], weights: 'bf16', bias: true, quick: true },
+    { k: 33, parts: [31], weights: 'f16', quick: true },
+    { k: 65, parts: [127], weights: 'bf16', activation: 'silu' },
+    { k: 127, parts: [65], weights: 'f32', activation: 'gelu' },
+    { k: 80, parts: [96], weights: 'f32', bias: true, activation: 'relu', quick: true },
+    { k: 96, parts: [80], weights: 'f16', bias: true, activation: 'gelu', quick: true },
+    { k: 48, parts: [100], weights: 'bf16', activation: 'geluTanh', quick: true },
+    { k: 100, parts: [48], weights: 'f32', bias: true, activation: 'silu', quick: true },
+    { k: 64, parts: [72], weights: 'f32', residual: 'residual', quick: true },
+    { k: 64, parts: [72], weights: 'f16', residual: 'residual in place', bias: true, quick: true },
+    { k: 70, parts: [50], weights: 'bf16', residual: 'residual in place', quick: true },
+    { k: 32, parts: [40], weights: 'f32', residual: 'residual', activation: 'gelu', bias: true },
+    { k: 40, parts: [24], weights: 'f32', margin: [16, 8], quick: true },
+    { k: 40, parts: [24, 24, 9], weights: 'f16', margin: [0, 0], quick: true },
+    { k: 36, parts: [17, 30], weights: 'bf16', margin: [3, 5], bias: true, quick: true },
+    { k: 36, parts: [17, 30], weights: 'f32', residual: 'residual in place', margin: [1, 2] },
+    { k: 256, parts: [768], weights: 'f16', ...few },
+    { k: 288, parts: [288], weights: 'f32', ...few },
+    { k: 768, parts: [256], weights: 'bf16', bias: true, residual: 'residual in place', ...few },
+    { k: 1023, parts: [129], weights: 'f16', ...few },
+    { k: 2048, parts: [130], weights: 'f16', ...few, quick: true },
+    { k: 4096, parts: [66], weights: 'bf16', ...few },
+    { k: 8192, parts: [17], weights: 'f32', ...few },
+    // Wide prefill: more rows than any tile.
+    { k: 64, parts: [192], weights: 'f32', counts: [65, 33, 64, 17], kinds: ['normal', 'outliers'], quick: true },
+    { k: 96, parts: [130], weights: 'f16', bias: true, counts: [129, 31, 66, 128], kinds: ['normal', 'offset'] },
+    { k: 130, parts: [97], weights: 'bf16', counts: [100, 16, 15, 63], kinds: ['normal', 'sparse'] },
+    // Heads of real vocabularies, K small.
+    { k: 16, parts: [50_272], weights: 'f16', ...few, quick: true },
+    { k: 8, parts: [151_936], weights: 'bf16', ...few },
+    { k: 8, parts: [32_768, 17_504], weights: 'f32', ...few },
+    // More than 65,535 workgroups along N and along the rows.
+    { k: 4, parts: [270_001], weights: 'f32', counts: [1], kinds: ['normal'] },
+    { k: 4, parts: [4], weights: 'f32', counts: [70_000], kinds: ['normal'] },
+    { k: 24, parts: [24], weights: 'f32', counts: [3], kinds: ['zeros'] },
+    { k: 64, parts: [40], weights: 'f16', ...decode },
+    { k: 80, parts: [33], weights: 'f32', ...decode },
+    { k: 66, parts: [41], weights: 'bf16', ...decode },
+  ];
+  return shapes.flatMap(products);
+}
+
+function products(shape: Shape): CaseGroup[] {
+  const { k, parts, weights, bias = false, residual, activation = 'none', quick = false } = shape;
+  const { counts = [9, 1, 4, 2, 7], kinds = ['normal', 'outliers', 'ties', 'wide', 'offset'], margin = [0, 0] } = shape;
+  const tokens = Math.max(...counts);
+  const width = margin[0] + sum(parts) + margin[1];
+  const out = residual === 'residual in place' ? 'residual' : 'out';
+  const columns = parts.map((_, i) => margin[0] + sum(parts.slice(0, i)));
+  const spread = margin[0] + margin[1] > 0 ? [`columns=${margin[0]}..${width - margin[1]}/${width}`] : [];
+  const extras = [bias && 'bias', residual, activation !== 'none' && activation].filter(Boolean);
+  return group({
+    name: [`K=${k} N=${parts.join('+')} ${weights}`, ...spread, ...extras].join(' '),
+    quick,
+    maxSizes: { tokens },
+    build(builder) {
+      builder.external('x', 'f32', ['tokens', k]);
+      parts.forEach((n, i) => {
+        builder.external(`weight${i}`, weights, [n, k]);
+        if (bias) builder.external(`bias${i}`, weights, [n]);
+      });
+      for (const name of new Set(residual ? ['residual', out] : [out]))
+        builder.external(name, 'f32', ['tokens', width]);
+      columns.forEach((outColumn, i) => {
+        const op: Op = { op: 'linear', x: 'x', weight: `weight${i}`, out, activation, outColumn };
+        builder.add({ ...op, ...(bias && { bias: `bias${i}` }), ...(residual && { residual: 'residual' }) });
+      });
+    },
+    checks: { [out]: check(shape, columns, width) },
+    variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
+      x: floats(random, rows * k, pattern),
+      ...weightData(random, shape),
+      ...(residual && { residual: floats(random, rows * width) }),
+    })),
+    guarded:
+      parts.length === 1 &&
+      residual !== 'residual in place' &&
+      margin[0] + margin[1] === 0 &&
+      sum(parts) * tokens < 1e5,
+  });
+}
+
+function weightData(random: Random, { k, parts, weights, bias }: Shape): CaseInputs {
+  const data: Record<string, CaseInputs[string]> = {};
+  parts.forEach((n, i) => {
+    data[`weight${i}`] = encodeFloats(weights, floats(random, n * k));
+    if (bias) data[`bias${i}`] = encodeFloats(weights, floats(random, n));
+  });
+  return data;
+}
+
+const reason =
+  'f32 sums in any order, weights rounded before: 8u sum |x||w| (measured 2.3u), through the slope of the activation, ' +
+  'and one rounding each for bias and residual';
+
+function check({ k, parts, weights, activation = 'none' }: Shape, columns: readonly number[], width: number) {
+  return within(reason, ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
+    const bounds = new Float64Array(sizes.tokens * width);
+    parts.forEach((n, part) => {
+      const weight = decodeFloats(weights, inputs[`weight${part}`]!);
+      const bias = inputs[`bias${part}`] === undefined ? undefined : decodeFloats(weights, inputs[`bias${part}`]!);
+      for (let row = 0; row < sizes.tokens; row++) {
+        for (let column = 0; column < n; column++) {
+          const at = row * width + columns[part]! + column;
+          const magnitude =
+            magnitudeOfProducts(inputs.x as Float32Array, row * k, weight, column * k, k) +
+            Math.abs(bias?.[column] ?? 0);
+          const added = Math.abs(inputs.residual?.[at] ?? 0);
+          const before = expected[at]! - (inputs.residual?.[at] ?? 0);
+          bounds[at] =
+            8 * u * magnitude * largestSlope(activation) +
+            activationBound(activation, Math.max(Math.abs(before), 1)) +
+            2 * u * (added + Math.abs(before));
+        }
+      }
+    });
+    return i => bounds[i]!;
+  });
+}
+
+/** sum |a||b| */
+function magnitudeOfProducts(a: Float32Array, aStart: number, b: Float32Array, bStart: number, length: number): number {
+  let sum = 0;
+  for (let i = 0; i < length; i++) sum += Math.abs(a[aStart + i]! * b[bStart + i]!);
+  return sum;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

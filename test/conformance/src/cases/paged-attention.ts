@@ -1,0 +1,312 @@
+import { type AttentionShape, type DType, SEQUENCE_WORDS, Sequence } from '@quire/core/contract';
+import { decodeFloats, encodeFloats } from '@quire/core/program';
+import { u, within } from '../checks.ts';
+import { group } from '../define.ts';
+import { floats, type Pattern, type Random } from '../random.ts';
+import type { CaseGroup, CaseInputs, CaseVariant, CheckArguments } from '../types.ts';
+
+interface Shape extends AttentionShape {
+  kv: DType;
+  window?: number;
+  softCap?: number;
+  quick?: boolean;
+  tokens?: number;
+  sequences?: number;
+  blocksPerSequence?: number;
+}
+
+/** A sequence of a case: its queries are the last `queryLen` positions of `contextLen`; 0 marks a spent one. */
+interface Query {
+  queryLen: number;
+  contextLen: number;
+}
+interface Scene {
+  name: string;
+  /** Decode sequences come first. */
+  queries: readonly Query[];
+  /** Tokens after the last sequence. */
+  padding?: number;
+  pattern?: Pattern;
+  quick?: boolean;
+  /** What lies in blocks and slots that no query may see. */
+  stale?: number;
+}
+
+export function pagedAttentionCases(): CaseGroup[] {
+  const shapes: Shape[] = [
+    { heads: 1, kvHeads: 1, headDim: 32, blockSize: 16, kv: 'f32', quick: true },
+    { heads: 4, kvHeads: 2, headDim: 64, blockSize: 16, kv: 'f16', quick: true },
+    { heads: 3, kvHeads: 3, headDim: 80, blockSize: 16, kv: 'f32', quick: true },
+    { heads: 3, kvHeads: 1, headDim: 96, blockSize: 16, kv: 'f16', quick: true },
+    { heads: 8, kvHeads: 1, headDim: 128, blockSize: 16, kv: 'f32' },
+    { heads: 5, kvHeads: 1, headDim: 64, blockSize: 8, kv: 'f32', window: 7 },
+    { heads: 12, kvHeads: 2, headDim: 32, blockSize: 32, kv: 'f16', window: 20, quick: true },
+    { heads: 7, kvHeads: 1, headDim: 64, blockSize: 16, kv: 'f16', softCap: 30, quick: true },
+    { heads: 4, kvHeads: 4, headDim: 80, blockSize: 16, kv: 'f16', softCap: 5, window: 33 },
+    { heads: 2, kvHeads: 2, headDim: 8, blockSize: 4, kv: 'f32' },
+  ];
+  const long: Shape = { heads: 2, kvHeads: 1, headDim: 64, blockSize: 16, kv: 'f32', blocksPerSequence: 128 };
+  return [
+    ...shapes.flatMap(shape => attention(shape, scenes(shape.blockSize))),
+    ...attention({ ...long, sequences: 3, tokens: 40 }, longScenes),
+    ...attention(
+      { ...long, heads: 4, headDim: 80, kv: 'f16', window: 1024, softCap: 50, sequences: 3, tokens: 40 },
+      longScenes,
+    ),
+    // A workgroup per token and head: more than 65,535 of them.
+    ...attention(
+      {
+        heads: 8,
+        kvHeads: 1,
+        headDim: 32,
+        blockSize: 16,
+        kv: 'f32',
+        sequences: 8200,
+        tokens: 8200,
+        blocksPerSequence: 1,
+      },
+      [
+        {
+          name: 'more than 65,535 workgroups',
+          queries: Array.from({ length: 8200 }, (_, i) => ({ queryLen: 1, contextLen: 1 + (i % 5) })),
+        },
+      ],
+    ),
+  ];
+}
+
+function scenes(blockSize: number): Scene[] {
+  const decode = (...contexts: number[]) => contexts.map(contextLen => ({ queryLen: 1, contextLen }));
+  return [
+    { name: 'decode', queries: decode(1, blockSize - 1, blockSize, blockSize + 1, 3 * blockSize + 2) },
+    { name: 'one token', queries: decode(1) },
+    { name: 'prefill', queries: [{ queryLen: 21, contextLen: 21 }] },
+    { name: 'chunk', queries: [{ queryLen: 9, contextLen: 40 }] },
+    {
+      name: 'mixed',
+      queries: [...decode(5, 37, 64), { queryLen: 7, contextLen: 7 }, { queryLen: 12, contextLen: 50 }],
+      padding: 3,
+    },
+    {
+      name: 'spent between',
+      queries: [...decode(9, 0, 30), { queryLen: 6, contextLen: 0 }, { queryLen: 5, contextLen: 11 }],
+    },
+    { name: 'outliers', queries: [...decode(33), { queryLen: 4, contextLen: 20 }], pattern: 'outliers' },
+    { name: 'equal keys', queries: decode(17, 50), pattern: 'ties' },
+    { name: 'stale NaN', queries: [...decode(3, 18), { queryLen: 3, contextLen: 10 }], stale: Number.NaN, padding: 2 },
+  ];
+}
+
+/** Contexts over three splits of the cache. */
+const longScenes: readonly Scene[] = [
+  {
+    name: 'long decode',
+    queries: [
+      { queryLen: 1, contextLen: 1700 },
+      { queryLen: 1, contextLen: 1025 },
+      { queryLen: 1, contextLen: 3 },
+    ],
+    quick: true,
+  },
+  {
+    name: 'long chunk',
+    queries: [
+      { queryLen: 1, contextLen: 2048 },
+      { queryLen: 33, contextLen: 1555 },
+    ],
+  },
+  {
+    name: 'splits end',
+    queries: [
+      { queryLen: 1, contextLen: 512 },
+      { queryLen: 1, contextLen: 513 },
+      { queryLen: 1, contextLen: 1024 },
+    ],
+  },
+];
+
+function attention(shape: Shape, list: readonly Scene[]): CaseGroup[] {
+  const { heads, kvHeads, headDim, blockSize, kv, window = 0, softCap = 0, quick = false } = shape;
+  const { tokens = 48, sequences = 8, blocksPerSequence = Math.ceil(64 / blockSize) + 1 } = shape;
+  const numBlocks = Math.min(1 + sequences * blocksPerSequence, 700);
+  const width = (heads + 2 * kvHeads) * headDim;
+  const attributes = { scale: 1 / Math.sqrt(headDim), window, softCap, heads, kvHeads, headDim, blockSize };
+  const extras = [window > 0 && `window=${window}`, softCap > 0 && `softCap=${softCap}`].filter(Boolean);
+  return group({
+    name: [`heads=${heads}/${kvHeads}x${headDim} block=${blockSize} kv=${kv}`, ...extras].join(' '),
+    quick,
+    maxSizes: { tokens, sequences, decodeSequences: sequences, blocksPerSequence, maxQueryTokens: tokens },
+    build(builder) {
+      builder.external('qkv', 'f32', ['tokens', width]);
+      for (const cache of ['kCache', 'vCache']) builder.external(cache, kv, [numBlocks, kvHeads, blockSize, headDim]);
+      builder.external('sequences', 'u32', ['sequences', SEQUENCE_WORDS]);
+      builder.external('blockTables', 'u32', [sequences + 1, blocksPerSequence]);
+      builder.external('out', 'f32', ['tokens', heads * headDim]);
+      builder.add({
+        op: 'pagedAttention',
+        qkv: 'qkv',
+        kCache: 'kCache',
+        vCache: 'vCache',
+        sequences: 'sequences',
+        blockTables: 'blockTables',
+        out: 'out',
+        ...attributes,
+      });
+    },
+    checks: { out: check(shape, blocksPerSequence) },
+    variants: list.map(scene => variant(scene, shape, numBlocks, blocksPerSequence, sequences + 1)),
+    guarded: tokens < 1000,
+  });
+}
+
+function variant(scene: Scene, shape: Shape, numBlocks: number, maxBlocks: number, rows: number): CaseVariant {
+  const { queries, padding = 0, pattern = 'normal' } = scene;
+  const tokens = queries.reduce((sum, query) => sum + query.queryLen, 0) + padding;
+  const decodeSequences = queries.findIndex(query => query.queryLen > 1);
+  const width = (shape.heads + 2 * shape.kvHeads) * shape.headDim;
+  return {
+    name: scene.name,
+    ...(scene.quick !== undefined && { quick: scene.quick }),
+    sizes: {
+      tokens,
+      sequences: queries.length,
+      decodeSequences: decodeSequences < 0 ? queries.length : decodeSequences,
+      maxQueryTokens: Math.max(...queries.map(query => query.queryLen)),
+      blocksPerSequence: Math.max(1, ...queries.map(query => Math.ceil(query.contextLen / shape.blockSize))),
+    },
+    fill(random) {
+      const tables = blockTables(random, queries, shape.blockSize, numBlocks, maxBlocks, rows);
+      const sequences = sequenceRecords(queries, tables.rowOf);
+      const caches = [0, 1].map(() => cacheContents(random, scene, shape, numBlocks, maxBlocks, tables));
+      return {
+        qkv: floats(random, tokens * width, pattern),
+        kCache: encodeFloats(shape.kv, caches[0]!),
+        vCache: encodeFloats(shape.kv, caches[1]!),
+        sequences,
+        blockTables: tables.words,
+      };
+    },
+  };
+}
+
+interface Tables {
+  words: Uint32Array;
+  rowOf: readonly number[];
+}
+
+/** Distinct blocks for each sequence while there are enough; entries behind the context are the null block. */
+function blockTables(
+  random: Random,
+  queries: readonly Query[],
+  blockSize: number,
+  numBlocks: number,
+  maxBlocks: number,
+  rows: number,
+): Tables {
+  const free = random.shuffle(Array.from({ length: numBlocks - 1 }, (_, i) => 1 + i));
+  const rowOf = random.distinct(queries.length, 0, rows);
+  const words = new Uint32Array(rows * maxBlocks);
+  let next = 0;
+  queries.forEach(({ contextLen }, i) => {
+    for (let block = 0; block * blockSize < contextLen; block++) {
+      words[rowOf[i]! * maxBlocks + block] = free[next++ % free.length]!;
+    }
+  });
+  return { words, rowOf };
+}
+
+function sequenceRecords(queries: readonly Query[], rowOf: readonly number[]): Uint32Array {
+  const records = new Uint32Array(queries.length * SEQUENCE_WORDS);
+  let queryStart = 0;
+  queries.forEach(({ queryLen, contextLen }, i) => {
+    const record = records.subarray(i * SEQUENCE_WORDS);
+    record[Sequence.row] = rowOf[i]!;
+    record[Sequence.queryStart] = queryStart;
+    record[Sequence.queryLen] = queryLen;
+    record[Sequence.contextLen] = contextLen;
+    record[Sequence.firstPosition] = Math.max(0, contextLen - queryLen);
+    record[Sequence.numTokens] = contextLen;
+    queryStart += queryLen;
+  });
+  return records;
+}
+
+/** Values in the visible slots; everywhere else what a former request may have left. */
+function cacheContents(
+  random: Random,
+  { queries, pattern = 'normal', stale = 1e4 }: Scene,
+  { kvHeads, headDim, blockSize }: Shape,
+  numBlocks: number,
+  maxBlocks: number,
+  { words, rowOf }: Tables,
+): Float32Array {
+  const blockElements = kvHeads * blockSize * headDim;
+  const cache = new Float32Array(numBlocks * blockElements).fill(stale);
+  queries.forEach(({ contextLen }, i) => {
+    for (let block = 0; block * blockSize < contextLen; block++) {
+      const start = words[rowOf[i]! * maxBlocks + block]! * blockElements;
+      const slots = Math.min(blockSize, contextLen - block * blockSize);
+      for (let head = 0; head < kvHeads; head++) {
+        cache.set(floats(random, slots * headDim, pattern), start + head * blockSize * headDim);
+      }
+    }
+  });
+  return cache;
+}
+
+const reason =
+  'softmax and its sum in f32: 5e-6 max|v|; scores are f32 dot products, off by up to 8u |q||k| scale (and tanh of a soft ' +
+  'cap by 3e-7 of it), which moves the weights by as much; padding and spent rows are 0';
+
+function check(shape: Shape, maxBlocks: number) {
+  const { heads, kvHeads, headDim, softCap = 0 } = shape;
+  return within(reason, ({ inputs, sizes }: Omit<CheckArguments, 'actual'>) => {
+    const bounds = new Float64Array(sizes.tokens * heads);
+    const qkv = inputs.qkv as Float32Array;
+    const width = (heads + 2 * kvHeads) * headDim;
+    for (let i = 0; i < sizes.sequences; i++) {
+      const record = (inputs.sequences as Uint32Array).subarray(i * SEQUENCE_WORDS, (i + 1) * SEQUENCE_WORDS);
+      const extent = cacheExtent(shape, inputs, record, maxBlocks);
+      for (let j = 0; j < (extent === undefined ? 0 : record[Sequence.queryLen]!); j++) {
+        const token = record[Sequence.queryStart]! + j;
+        for (let head = 0; head < heads; head++) {
+          const { keyNorm, largestValue } = extent![Math.floor((head * kvHeads) / heads)]!;
+          const query = qkv.subarray(token * width + head * headDim, token * width + (head + 1) * headDim);
+          const score = (norm(query) * keyNorm) / Math.sqrt(headDim);
+          const scoreError = 8 * u * score + softCap * 3e-7;
+          bounds[token * heads + head] = (5e-6 + 2 * scoreError) * largestValue;
+        }
+      }
+    }
+    return i => bounds[Math.floor(i / headDim)]!;
+  });
+}
+
+/** Per KV head: the largest norm of a key and the largest magnitude of a value in the context; undefined for a spent one. */
+function cacheExtent(
+  { kvHeads, headDim, blockSize, kv }: Shape,
+  inputs: CaseInputs,
+  record: Uint32Array,
+  maxBlocks: number,
+) {
+  const contextLen = record[Sequence.contextLen]!;
+  if (contextLen === 0) return undefined;
+  return Array.from({ length: kvHeads }, (_, kvHead) => {
+    let [keyNorm, largestValue] = [0, 0];
+    for (let position = 0; position < contextLen; position++) {
+      const block = inputs.blockTables![record[Sequence.row]! * maxBlocks + Math.floor(position / blockSize)]!;
+      const start = ((block * kvHeads + kvHead) * blockSize + (position % blockSize)) * headDim;
+      keyNorm = Math.max(keyNorm, norm(decodeFloats(kv, inputs.kCache!.subarray(start, start + headDim))));
+      for (const value of decodeFloats(kv, inputs.vCache!.subarray(start, start + headDim))) {
+        largestValue = Math.max(largestValue, Math.abs(value));
+      }
+    }
+    return { keyNorm, largestValue };
+  });
+}
+
+function norm(values: Float32Array): number {
+  let sum = 0;
+  for (const value of values) sum += value * value;
+  return Math.sqrt(sum);
+}

@@ -1,0 +1,106 @@
+import type { DType } from '@quire/core/contract';
+import { encodeFloats } from '@quire/core/program';
+import { u, within } from '../checks.ts';
+import { group } from '../define.ts';
+import { floats, type Pattern, patterns } from '../random.ts';
+import { rowVariants } from '../row-variants.ts';
+import type { CaseGroup } from '../types.ts';
+
+type Residual = 'no residual' | 'residual' | 'residual in place';
+interface Shape {
+  width: number;
+  weights: DType;
+  residual: Residual;
+  tokens: number;
+  counts: readonly number[];
+  kinds: readonly Pattern[];
+  eps: number;
+  quick: boolean;
+}
+
+const small = { tokens: 9, counts: [9, 1, 4, 7, 2, 8], kinds: patterns, eps: 1e-5 };
+
+export function rmsNormCases(): CaseGroup[] {
+  const shapes: Shape[] = [
+    { ...small, width: 64, weights: 'f32', residual: 'no residual', quick: true },
+    { ...small, width: 1, weights: 'f32', residual: 'no residual', quick: false },
+    { ...small, width: 5, weights: 'f16', residual: 'residual', quick: true },
+    { ...small, width: 80, weights: 'bf16', residual: 'residual in place', quick: true },
+    { ...small, width: 97, weights: 'f16', residual: 'no residual', quick: false },
+    { ...small, width: 256, weights: 'f32', residual: 'residual in place', quick: true },
+    { ...small, width: 288, weights: 'f32', residual: 'residual', quick: false },
+    { ...small, width: 576, weights: 'bf16', residual: 'no residual', quick: false, eps: 1e-6 },
+    { ...small, width: 1023, weights: 'bf16', residual: 'residual', quick: false },
+    { ...small, width: 2048, weights: 'f16', residual: 'residual in place', quick: false, eps: 1e-6 },
+    { ...small, width: 4096, weights: 'f32', residual: 'no residual', quick: false, tokens: 4, counts: [4, 1, 2] },
+    // A workgroup per row, or four rows to one: more than 65,535 of them.
+    {
+      ...small,
+      width: 4,
+      weights: 'f32',
+      residual: 'no residual',
+      quick: false,
+      tokens: 270_000,
+      counts: [270_000],
+      kinds: ['normal'],
+    },
+    { ...small, width: 48, weights: 'f32', residual: 'no residual', quick: false, counts: [3], kinds: ['zeros'] },
+  ];
+  return shapes.flatMap(norms);
+}
+
+function norms({ width, weights, residual, tokens, counts, kinds, eps, quick }: Shape): CaseGroup[] {
+  const sum = residual === 'residual in place' ? 'residual' : 'sum';
+  const withResidual = residual !== 'no residual';
+  return group({
+    name: `width=${width} ${weights} ${residual}`,
+    quick,
+    maxSizes: { tokens },
+    build(builder) {
+      builder.external('x', 'f32', ['tokens', width]);
+      builder.external('weight', weights, [width]);
+      builder.external('out', 'f32', ['tokens', width]);
+      if (withResidual) for (const name of new Set(['residual', sum])) builder.external(name, 'f32', ['tokens', width]);
+      builder.add({
+        op: 'rmsNorm',
+        x: 'x',
+        weight: 'weight',
+        out: 'out',
+        eps,
+        ...(withResidual && { residual: 'residual', sum }),
+      });
+    },
+    checks: { out: normCheck(width), ...(withResidual && { [sum]: sumCheck }) },
+    variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
+      x: floats(random, rows * width, pattern),
+      weight: encodeFloats(weights, floats(random, width, 'normal')),
+      ...(withResidual && { residual: floats(random, rows * width, 'normal') }),
+    })),
+    guarded: residual !== 'residual in place' && tokens < 1000,
+  });
+}
+
+const sumCheck = within('one addition: 2u (|x| + |residual|)', ({ inputs }) => {
+  const [x, residual] = [inputs.x!, inputs.residual!];
+  return i => 2 * u * (Math.abs(x[i]!) + Math.abs(residual[i]!));
+});
+
+function normCheck(width: number) {
+  return within(
+    'the mean of squares is summed in f32, in any order: 2e-6 of the largest value in the row',
+    ({ expected }) => {
+      const largest = rowMaxima(expected as Float32Array, width);
+      return i => 2e-6 * largest[Math.floor(i / width)]!;
+    },
+  );
+}
+
+/** The largest magnitude of each row. */
+export function rowMaxima(values: Float32Array, width: number): Float64Array {
+  const maxima = new Float64Array(Math.ceil(values.length / width));
+  values.forEach((value, i) => {
+    const row = Math.floor(i / width);
+    maxima[row] = Math.max(maxima[row]!, Math.abs(value));
+  });
+  return maxima;
+}
