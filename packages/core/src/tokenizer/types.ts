@@ -15,7 +15,9 @@ export interface EncodeOptions {
 }
 
 export interface ChatTemplateOptions {
+  /** Ends with what the template writes in front of an answer. Default: true, except with `continueFinalMessage`. */
   addGenerationPrompt?: boolean;
+  /** Leaves the last message open, so that the model goes on with it. Excludes `addGenerationPrompt`. */
   continueFinalMessage?: boolean;
   /** Replaces the model's template. Never taken from a request. */
   chatTemplate?: string;
@@ -32,15 +34,22 @@ export interface Tokenizer {
   readonly specialTokenIds: ReadonlySet<number>;
   readonly hasChatTemplate: boolean;
   encode(text: string, options?: EncodeOptions): number[];
+  /** Ids without a token have no text. `skipSpecialTokens`: default true, here and in the detokenizer. */
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;
   /** The raw bytes of one token: what an OpenAI logprob entry lists. */
   tokenBytes(id: number): Uint8Array;
   tokenToId(token: string): number | undefined;
   /** The rendered conversation, as text. */
   renderChat(messages: readonly ChatMessage[], options?: ChatTemplateOptions): string;
-  /** Ids of the rendered conversation: text of messages never becomes special ids, the template's own markers do. */
-  encodeChat(messages: readonly ChatMessage[], options?: ChatTemplateOptions): number[];
-  /** Turns ids into text as they arrive; never emits half a character. */
+  /** Ids of the rendered conversation, no BOS added: text of messages never becomes special ids, the template's own markers do. */
+  encodeChat(
+    messages: readonly ChatMessage[],
+    options?: ChatTemplateOptions & Pick<EncodeOptions, 'maxTokens'>,
+  ): number[];
+  /**
+   * Turns ids into text as they arrive; never emits half a character. Without a prompt, what it emits together is `decode` of all
+   * ids; with one, the text goes on where the prompt ended.
+   */
   createDetokenizer(options?: { skipSpecialTokens?: boolean; promptTokenIds?: readonly number[] }): Detokenizer;
 }
 

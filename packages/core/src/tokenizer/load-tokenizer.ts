@@ -1,0 +1,17 @@
+import type { ModelSource } from '../weights/types.ts';
+import { ChatRenderer } from './chat/chat-renderer.ts';
+import { readChatTemplate } from './chat/template-files.ts';
+import { TokenizerFiles } from './files.ts';
+import { ModelTokenizer } from './model-tokenizer.ts';
+import { readSpec } from './read-spec.ts';
+import type { Tokenizer } from './types.ts';
+
+/**
+ * Loads the tokenizer of a model folder: tokenizer.json, or the older pair vocab.json and merges.txt, with tokenizer_config.json,
+ * special_tokens_map.json, added_tokens.json and the chat template beside them. Throws ModelFormatError (codes TOKENIZER_*).
+ */
+export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
+  const files = await TokenizerFiles.list(source);
+  const { spec, special, config } = await readSpec(files);
+  return new ModelTokenizer(spec, special, new ChatRenderer(await readChatTemplate(files, config), special));
+}
