@@ -13,7 +13,7 @@ const weightDTypes: readonly string[] = ['f32', 'f16', 'bf16'] satisfies DType[]
 
 /**
  * Finds every tensor that the model needs, under any of the prefixes that its class is saved with. Throws ModelFormatError
- * TENSOR_MISSING, TENSOR_SHAPE, TENSOR_DTYPE, or TENSOR_UNEXPECTED for a tensor that belongs to no weight of the model.
+ * WT_MISSING, WT_SHAPE, WT_DTYPE, or WT_UNEXPECTED for a tensor that belongs to no weight of the model.
  */
 export function mapWeights(config: ModelConfig, checkpoint: Checkpoint): WeightMap {
   const architecture = architectureOf(config);
@@ -55,7 +55,7 @@ function find(source: WeightSource, architecture: Architecture, checkpoint: Chec
     const tensor = checkpoint.tensors.get(name);
     if (tensor !== undefined) return tensor;
   }
-  throw new ModelFormatError('TENSOR_MISSING', 'the checkpoint lacks a tensor of the model', {
+  throw new ModelFormatError('WT_MISSING', 'the checkpoint lacks a tensor of the model', {
     file: anyFile(checkpoint),
     tensor: names[0]!,
     found: `${checkpoint.tensors.size} tensors, none of them named ${names.join(' or ')}`,
@@ -71,7 +71,7 @@ function checkTensor(tensor: CheckpointTensor, source: WeightSource, config: Mod
   const details = { file: tensor.file, tensor: tensor.name };
   const same = tensor.shape.length === source.shape.length && source.shape.every((d, i) => d === tensor.shape[i]);
   if (!same) {
-    throw new ModelFormatError('TENSOR_SHAPE', 'the tensor has another shape than config.json says', {
+    throw new ModelFormatError('WT_SHAPE', 'the tensor has another shape than config.json says', {
       ...details,
       found: `[${tensor.shape.join(', ')}]`,
       expected: `[${source.shape.join(', ')}]`,
@@ -79,7 +79,7 @@ function checkTensor(tensor: CheckpointTensor, source: WeightSource, config: Mod
     });
   }
   if (!isWeightDType(tensor.dtype)) {
-    throw new ModelFormatError('TENSOR_DTYPE', 'the tensor has a dtype that weights cannot have', {
+    throw new ModelFormatError('WT_DTYPE', 'the tensor has a dtype that weights cannot have', {
       ...details,
       found: tensor.dtype,
       expected: weightDTypes.join(', '),
@@ -100,7 +100,7 @@ function checkUnexpected(
   );
   const [first] = unexpected;
   if (first === undefined) return;
-  throw new ModelFormatError('TENSOR_UNEXPECTED', 'the tensor belongs to no weight of the model', {
+  throw new ModelFormatError('WT_UNEXPECTED', 'the tensor belongs to no weight of the model', {
     file: first.file,
     tensor: first.name,
     found: `${unexpected.length} such tensor${unexpected.length === 1 ? '' : 's'} of ${checkpoint.tensors.size}`,
