@@ -206,7 +206,7 @@ describe.each(dtypes)('in %s', dtype => {
 
 const activations: Record<Activation, (x: number) => number> = {
   none: x => x,
-  relu: x => (x > 0 ? x : 0),
+  relu: x => (Math.abs(x) + x) / 2,
   silu: x => x * (0.5 + 0.5 * Math.tanh(x / 2)),
   gelu: x => x * normalCdf(x),
   geluTanh: x => x / (1 + Math.exp(-2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x))),
