@@ -53,7 +53,7 @@ export function resolveSamplingParams(input: SamplingParams, context: ResolveCon
   const lengths = resolveLengths(given, context);
   const randomness = resolveRandomness(given, context);
   const stops = resolveStops(given, context);
-  const logitBias = take(given, 'logitBias', [], value => checkLogitBias(value, limits.vocabSize));
+  const logitBias = take(given, 'logitBias', null, value => checkLogitBias(value, limits.vocabSize));
   checkBiasWords(logitBias.length, lengths.minTokens, stops, context);
   return Object.freeze({
     ...lengths,

@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import type { LLMEngine, SamplingParams } from '@quire/core';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { drain, expectedOutput, NAN_TOKEN, type TestEngineOptions, testEngine } from './helpers.ts';
+import { checkInvariants } from './invariants.ts';
+
+const VOCAB = 32;
+const MAX_MODEL_LEN = 48;
+const isLong = process.env.QUIRE_LONG_TESTS === '1';
+
+interface Setup {
+  blockSize: number;
+  spareBlocks: number;
+  budget: number;
+  samples: number;
+  maxNumSeqs: number;
+  chunked: boolean;
+  prefixCaching: boolean;
+  runAhead: number;
+  steps: number;
+  weakHash: boolean;
+}
+
+type Command =
+  | { kind: 'add'; prompt: PromptPlan; params: SamplingParams; salt: string }
+  | { kind: 'step'; abortDuring: number | null }
+  | { kind: 'abort'; index: number }
+  | { kind: 'resetCache' };
+
+/** A prompt of its own, or one made from an earlier prompt. */
+interface PromptPlan {
+  fresh: number[];
+  from: number | null;
+  change: 'same' | 'prefix' | 'longer' | 'edge';
+  at: number;
+}
+
+const setups: fc.Arbitrary<Setup> = fc.record({
+  blockSize: fc.constantFrom(1, 2, 3, 4, 16),
+  spareBlocks: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 0, max: 6 }) }, fc.integer({ min: 0, max: 60 })),
+  budget: fc.integer({ min: 1, max: 64 }),
+  samples: fc.integer({ min: 1, max: 16 }),
+  maxNumSeqs: fc.integer({ min: 1, max: 6 }),
+  chunked: fc.boolean(),
+  prefixCaching: fc.boolean(),
+  runAhead: fc.integer({ min: 1, max: 3 }),
+  steps: fc.integer({ min: 1, max: 5 }),
+  weakHash: fc.boolean(),
+});
+
+const params: fc.Arbitrary<SamplingParams> = fc.record(
+  {
+    maxTokens: fc.integer({ min: 1, max: 12 }),
+    minTokens: fc.constantFrom(0, 0, 1),
+    temperature: fc.constant(0.8),
+    seed: fc.integer({ min: 0, max: 3 }),
+    n: fc.constantFrom(1, 1, 1, 2, 3),
+    stopTokenIds: fc.constantFrom([], [1], [2, 3, 4]),
+    ignoreEos: fc.boolean(),
+    logprobs: fc.constantFrom(null, null, null, 0, 2),
+    promptLogprobs: fc.constantFrom(null, null, null, null, 1),
+  },
+  { requiredKeys: ['maxTokens', 'seed', 'temperature'] },
+);
+
+const commands: fc.Arbitrary<Command> = fc.oneof(
+  {
+    weight: 18,
+    arbitrary: fc.record({
+      kind: fc.constant('step' as const),
+      abortDuring: fc.option(fc.nat(20), { freq: 8, nil: null }),
+    }),
+  },
+  {
+    weight: 9,
+    arbitrary: fc.record({
+      kind: fc.constant('add' as const),
+      prompt: fc.record({
+        fresh: fc.array(fc.oneof({ weight: 60, arbitrary: fc.nat(2) }, fc.constant(NAN_TOKEN)), {
+          minLength: 1,
+          maxLength: 18,
+        }),
+        from: fc.option(fc.nat(20)),
+        change: fc.constantFrom('same' as const, 'prefix' as const, 'longer' as const, 'edge' as const),
+        at: fc.nat(20),
+      }),
+      params,
+      salt: fc.constantFrom('', '', '', 'a', 'b'),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('abort' as const), index: fc.nat(30) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('resetCache' as const) }) },
+);
+
+type Group = ReturnType<LLMEngine['add']>;
+
+class Harness {
+  readonly engine: LLMEngine;
+  readonly executor: ReturnType<typeof testEngine>['executor'];
+  readonly groups: Group[] = [];
+  readonly aborted = new Set<Group>();
+  readonly prompts: number[][] = [];
+  readonly #params = new Map<Group, SamplingParams>();
+  readonly #arrivals = new Map<LLMEngine['scheduler']['running'][number], number>();
+  readonly #ended = new Map<Group, number>();
+
+  constructor(setup: Setup) {
+    const needed = Math.ceil((MAX_MODEL_LEN - 1) / setup.blockSize);
+    const options: TestEngineOptions = {
+      limits: {
+        blockSize: setup.blockSize,
+        numBlocks: Math.min(needed, Math.ceil(24 / setup.blockSize) + setup.spareBlocks) + 1,
+        maxModelLen: MAX_MODEL_LEN,
+        maxNumBatchedTokens: setup.chunked ? setup.budget : Math.max(setup.budget, MAX_MODEL_LEN),
+        maxSamples: setup.samples,
+        maxNumSeqs: setup.maxNumSeqs,
+        vocabSize: VOCAB,
+      },
+      config: {
+        enableChunkedPrefill: setup.chunked,
+        enablePrefixCaching: setup.prefixCaching,
+        runAhead: setup.runAhead,
+        numSchedulerSteps: setup.steps,
+      },
+      executor: {
+        onWrite: block =>
+          assert.equal(this.engine.scheduler.blocks.refCount(block), 1, 'K9: written blocks are private'),
+      },
+      ...(setup.weakHash ? { hash: (_: number, tokens: Uint32Array, start: number) => (tokens[start] ?? 0) & 15 } : {}),
+    };
+    const { engine, executor } = testEngine(options);
+    this.engine = engine;
+    this.executor = executor;
+  }
+
+  async run(command: Command): Promise<void> {
+    if (command.kind === 'add') this.#add(command);
+    if (command.kind === 'abort') this.#abort(command.index);
+    if (command.kind === 'resetCache') this.engine.resetPrefixCache();
+    if (command.kind === 'step') await this.#step(command.abortDuring);
+    this.check();
+  }
+
+  check(): void {
+    checkInvariants(this.engine, this.executor, this.#arrivals);
+    const { blocks } = this.engine.scheduler;
+    for (const block of blocks.freeBlocks()) if (!blocks.cache?.has(block)) this.executor.poison(block);
+    for (const group of this.groups) {
+      if (!group.isFinished) continue;
+      const tokens = group.numGenerationTokens;
+      assert.equal(this.#ended.get(group) ?? tokens, tokens, 'L3: no token after the end');
+      this.#ended.set(group, tokens);
+    }
+  }
+
+  checkOutputs(): void {
+    for (const group of this.groups) this.#checkGroup(group);
+    const { scheduler } = this.engine;
+    assert.equal(scheduler.blocks.numFreeBlocks, scheduler.blocks.numBlocks - 1, 'K10: all blocks are free in the end');
+  }
+
+  async #step(abortDuring: number | null): Promise<void> {
+    const step = this.engine.step();
+    if (abortDuring !== null) this.#abort(abortDuring);
+    await step;
+  }
+
+  #abort(index: number): void {
+    const group = this.groups[index];
+    if (group === undefined) return;
+    if (!group.isFinished) this.aborted.add(group);
+    this.engine.abort(group);
+    assert(group.isFinished);
+  }
+
+  #add({ prompt, params, salt }: Command & { kind: 'add' }): void {
+    const tokenIds = this.#prompt(prompt);
+    let group: Group;
+    try {
+      group = this.engine.add(tokenIds, params, { cacheSalt: salt });
+    } catch (error) {
+      expect((error as Error).message).toMatch(/needs \d+ KV blocks|min_tokens must be/);
+      return;
+    }
+    this.prompts.push(tokenIds);
+    this.groups.push(group);
+    this.#params.set(group, params);
+    for (const { request } of group.sequences) this.#arrivals.set(request, this.#arrivals.size);
+  }
+
+  #prompt({ fresh, from, change, at }: PromptPlan): number[] {
+    const earlier = from === null ? undefined : this.prompts[from % Math.max(1, this.prompts.length)];
+    if (earlier === undefined) return fresh;
+    if (change === 'same') return earlier;
+    if (change === 'prefix') return earlier.slice(0, 1 + (at % earlier.length));
+    if (change === 'longer') return [...earlier, ...fresh].slice(0, 24);
+    return earlier.with(at % earlier.length, fresh[0]!);
+  }
+
+  #checkGroup(group: Group): void {
+    assert(group.isFinished, 'L1: every request ends');
+    const tokenIds = Array.from(group.prompt.tokenIds);
+    const params = this.#params.get(group)!;
+    for (const sequence of group.sequences) {
+      const seed = BigInt(params.seed as number) + BigInt(sequence.index);
+      const expected = expectedOutput(tokenIds, params, seed, { maxModelLen: MAX_MODEL_LEN, vocabSize: VOCAB });
+      const tokens = sequence.request.outputTokens();
+      if (sequence.finishReason === 'abort') {
+        assert(this.aborted.has(group), 'only aborted requests end so');
+        assert.deepEqual(tokens, expected.tokenIds.slice(0, tokens.length), 'O1: tokens before an abort');
+        continue;
+      }
+      assert.deepEqual(tokens, expected.tokenIds, `O1: tokens of completion ${sequence.index}`);
+      assert.equal(sequence.finishReason, expected.finishReason, 'O5: finish reason');
+      assert.equal(sequence.stopReason, expected.stopReason);
+      if (params.logprobs !== null && params.logprobs !== undefined)
+        assert.equal(sequence.logprobs!.length, tokens.length);
+    }
+    if (group.promptLogprobs !== null && !this.aborted.has(group) && group.error === null) {
+      assert.deepEqual(
+        group.promptLogprobs.slice(1).map(p => p!.tokenId),
+        tokenIds.slice(1),
+        'prompt log-probabilities',
+      );
+    }
+  }
+}
+
+test(
+  'any interleaving of requests gives each what it gives alone, and keeps every invariant',
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        setups,
+        fc.array(commands, { minLength: 10, maxLength: isLong ? 400 : 60 }),
+        async (setup, list) => {
+          const harness = new Harness(setup);
+          for (const command of list) await harness.run(command);
+          let steps = 0;
+          while (harness.engine.hasUnfinished) {
+            assert(steps++ < 4000, 'S4: the engine makes progress');
+            await harness.run({ kind: 'step', abortDuring: null });
+          }
+          await drain(harness.engine);
+          harness.checkOutputs();
+        },
+      ),
+      { numRuns: isLong ? 20_000 : 400, ...(isLong ? {} : { seed: 20261122 }), endOnFailure: false },
+    );
+  },
+  isLong ? 3_600_000 : 60_000,
+);

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import type { LLMEngine } from '@quire/core';
+import type { SymbolicExecutor } from '../../support/symbolic-executor.ts';
+import { oracleSlots } from '../../support/symbolic-model.ts';
+import { NAN_TOKEN } from './helpers.ts';
+
+type Scheduler = LLMEngine['scheduler'];
+type Request = Scheduler['running'][number];
+
+/** Everything that must hold between any two calls of an engine. Names are those of the list in the project's notes: K1 ... S7. */
+export function checkInvariants(
+  engine: LLMEngine,
+  executor: SymbolicExecutor,
+  arrivals: ReadonlyMap<Request, number>,
+): void {
+  const { scheduler } = engine;
+  checkBlocks(scheduler);
+  checkTables(scheduler, executor);
+  checkOrder(scheduler, arrivals, engine.limits.maxNumSeqs);
+}
+
+/** K1, K2: every block is free or held, never both, and is held as often as it is counted. */
+function checkBlocks({ blocks, running, waiting }: Scheduler): void {
+  const free = [...blocks.freeBlocks()];
+  assert.equal(free.length, blocks.numFreeBlocks);
+  assert.equal(new Set(free).size, free.length, 'K1: a block is free once');
+  assert(!free.includes(0), 'K1: the null block is never free');
+  const held = new Int32Array(blocks.numBlocks);
+  for (const { table } of running) for (let i = 0; i < table.length; i++) held[table.at(i)]!++;
+  for (const { table } of waiting) assert.equal(table.length, 0, 'S3: who waits holds nothing');
+  const isFree = new Set(free);
+  for (let block = 1; block < blocks.numBlocks; block++) {
+    assert.equal(blocks.refCount(block), held[block], `K2: count of block ${block}`);
+    assert.equal(isFree.has(block), held[block] === 0, `K1: block ${block} is free exactly when nobody holds it`);
+  }
+}
+
+/** K3, K4, K8: tables cover what is computed, the cache tells the truth, and the device holds what the host believes. */
+function checkTables({ blocks, running }: Scheduler, executor: SymbolicExecutor): void {
+  const { blockSize } = blocks;
+  for (const request of running) {
+    const { table, tokens, numTokens, numComputed } = request;
+    assert.equal(table.length, Math.ceil(numComputed / blockSize), 'K3: length of a table');
+    const ids = table.from(0);
+    assert.equal(new Set(ids).size, ids.length, 'K3: a block is in a table once');
+    assert(!ids.includes(0), 'K3: the null block is in no table');
+    assert(request.numCachedTokens < request.virtualTokens, 'K8: at least one token is computed');
+    assert(
+      table.numCached * blockSize <= Math.min(numTokens, numComputed),
+      'K4: only known and computed tokens are cached',
+    );
+    checkContent(request, executor, ids);
+    for (let i = 0; i < table.numCached; i++) {
+      if (!blocks.cache?.has(ids[i]!)) continue;
+      const cached = [...blocks.cache.tokensOf(ids[i]!)];
+      assert.deepEqual(
+        cached,
+        [...tokens.subarray(i * blockSize, (i + 1) * blockSize)],
+        'K4, K7: tokens of a cached block',
+      );
+    }
+  }
+}
+
+function checkContent({ tokens, numTokens, numComputed }: Request, executor: SymbolicExecutor, ids: number[]): void {
+  const { blockSize } = executor.limits;
+  const known = Math.min(numTokens, numComputed);
+  const slots = oracleSlots([...tokens.subarray(0, known)], NAN_TOKEN);
+  for (let position = 0; position < known; position++) {
+    const slot = ids[Math.floor(position / blockSize)]! * blockSize + (position % blockSize);
+    assert.equal(executor.layer2[slot], slots[position], `K4: cache content at position ${position}`);
+  }
+}
+
+/** S1, S3, S6, S7: first come, first served; the newest is the victim and comes back before newer ones. */
+function checkOrder({ running, waiting }: Scheduler, arrivals: ReadonlyMap<Request, number>, maxNumSeqs: number): void {
+  assert(running.length <= maxNumSeqs, 'S1: running requests');
+  const order = [...running, ...waiting].map(request => arrivals.get(request)!);
+  assert.equal(new Set(order).size, order.length, 'S3: a request is in one place');
+  assert.deepEqual(
+    order,
+    [...order].sort((a, b) => a - b),
+    'S6, S7: order of arrival',
+  );
+  assert.equal(new Set(running.map(request => request.row)).size, running.length, 'S3: rows are not shared');
+  for (const request of running) {
+    assert.equal(request.status, 'running');
+    assert(request.virtualTokens <= request.tokenLimit, 'S1: nothing is sampled past the limit');
+    assert(request.numComputed <= request.virtualTokens, 'S2: nothing is computed before it is there');
+    assert(request.numPlaceholders >= 0);
+  }
+  for (const request of waiting) {
+    assert(request.status === 'waiting' || request.status === 'preempted');
+    assert.equal(request.numComputed, 0, 'S3: who waits has computed nothing');
+  }
+}
