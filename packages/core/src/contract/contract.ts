@@ -312,7 +312,8 @@ export interface OpCatalogue {
    * Repetition, then frequency, then presence penalty, each as its row says, on samples without a target.
    * repetition: for tokens in prompt or output, logit > 0 ? logit / r : logit * r. frequency: logit -= f * count in output.
    * presence: logit -= p if count in output > 0. The output of sample s is tokenIds[row][promptTokens .. position).
-   * `out` may be `logits`; other samples are copied.
+   * Masked logits (MASKED_LOGIT and below) stay as they are: a penalty would make them infinite. `out` may be `logits`; other
+   * samples are copied.
    */
   penalties: { logits: TensorName; samples: TensorName; rows: TensorName; tokenIds: TensorName; out: TensorName };
   /**

@@ -1,4 +1,4 @@
-import { Row } from '../../contract/contract.ts';
+import { MASKED_LOGIT, Row } from '../../contract/contract.ts';
 import type { Kernel } from './lib/kernel.ts';
 import { SampleReader } from './lib/samples.ts';
 
@@ -28,6 +28,7 @@ export const penalties: Kernel<'penalties'> = (_, { logits, samples, rows, token
     countTokens(tokenIds.data.subarray(start, start + sample.position), sample.state(Row.promptTokens));
     for (let id = 0; id < vocabulary; id++) {
       let logit = row[id]!;
+      if (logit <= MASKED_LOGIT) continue;
       if (inContext[id] === 1) logit = logit > 0 ? logit / repetition : logit * repetition;
       logit -= frequency * inOutput[id]!;
       if (inOutput[id]! > 0) logit -= presence;
