@@ -33,6 +33,11 @@ export class AsyncLLM implements AsyncDisposable {
     return this.#engine.limits;
   }
 
+  /** It was disposed or has failed, and takes no more requests. */
+  get closed(): boolean {
+    return this.#engine.closed;
+  }
+
   get tokenizer(): Tokenizer | null {
     return this.#engine.tokenizer;
   }

@@ -85,6 +85,11 @@ export class LLMEngine {
     this.scheduler = createScheduler(executor.limits, config, options.prefixHash);
   }
 
+  /** It was disposed or has failed, and takes no more requests. */
+  get closed(): boolean {
+    return this.#closed !== null;
+  }
+
   get hasUnfinished(): boolean {
     return this.#groups.size > 0;
   }
