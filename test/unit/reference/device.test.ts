@@ -226,7 +226,10 @@ describe('memory', () => {
     const bytes = new Uint8Array(Float32Array.of(1, 2, 3, 4).buffer);
     const chunks = async function* (...lengths: number[]) {
       let at = 0;
-      for (const length of lengths) yield bytes.slice(at, (at += length));
+      for (const length of lengths) {
+        yield bytes.slice(at, at + length);
+        at += length;
+      }
     };
     await device.upload(target, chunks(3, 6, 7));
     expect(await values(target)).toEqual([1, 2, 3, 4]);

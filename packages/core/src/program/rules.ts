@@ -1,13 +1,11 @@
 import {
   type AttentionShape,
   BATCH_WORDS,
-  type Dim,
   type OpName,
   type OpOf,
   ROW_WORDS,
   SAMPLE_WORDS,
   SEQUENCE_WORDS,
-  type StepSizes,
 } from '../contract/contract.ts';
 import type { TensorField } from './operands.ts';
 
@@ -32,19 +30,23 @@ export type Variable =
   | 'W';
 export type Pattern = readonly (number | Variable)[];
 
-/** What a rule found in the shapes, and how it complains about an attribute or a relation between dimensions. */
-export interface RuleContext {
-  /** The dimension that a variable stands for. */
-  dim(variable: Variable): Dim;
-  /** The same in elements at maxSizes. */
-  max(variable: Variable): number;
-  readonly maxSizes: StepSizes;
+/** How a rule complains: of a field that names a tensor, of an attribute, or of the op. */
+export interface Requirer {
   require(holds: boolean, found: string, expected: string, field?: string): void;
+}
+
+/** What the shapes have given. */
+export interface RuleContext extends Requirer {
+  /** The dimension that a variable stands for, in elements at maxSizes. */
+  max(variable: Variable): number;
 }
 
 /** Shapes of an op's tensors, and what else must hold. Rows come from the shapes, so any of the step's sizes may lead. */
 export interface Rule<K extends OpName> {
+  /** Runs first: attributes that are wrong in themselves. */
+  attributes?(op: OpOf<K>, context: Requirer): void;
   shapes(op: OpOf<K>): Readonly<Record<TensorField<K>, Pattern>>;
+  /** Runs last: what must hold between dimensions. */
   check?(op: OpOf<K>, context: RuleContext): void;
 }
 
@@ -65,11 +67,9 @@ const cache = (op: AttentionShape): Pattern => ['B', op.kvHeads, op.blockSize, o
 export const rules = {
   applyRowDelta: { shapes: () => ({ delta: ['D'], biases: ['M', 'W'], ...rowState }) },
   prepareInputs: {
+    attributes: (op, context) => positive(context, op, 'blockSize'),
     shapes: () => ({ ...rowState, inputIds: ['T'], positions: ['T'], slotMapping: ['T'], sequences }),
-    check(op, context) {
-      positive(context, op, 'blockSize');
-      batchHolds(context);
-    },
+    check: (_, context) => batchHolds(context),
   },
   prepareSamples: {
     shapes: () => ({ batch: rowState.batch, sequences, tokenIds: rowState.tokenIds, samples }),
@@ -88,58 +88,57 @@ export const rules = {
     check: (_, context) => batchHolds(context),
   },
   embed: {
-    shapes: () => ({ ids: ['T'], table: ['R', 'H'], out: ['T', 'H'] }),
-    check(op, context) {
+    attributes(op, context) {
       context.require(Number.isInteger(op.offset), `${op.offset}`, 'an integer', 'offset');
       notNegative(context, op, 'firstRow');
     },
+    shapes: () => ({ ids: ['T'], table: ['R', 'H'], out: ['T', 'H'] }),
   },
   rmsNorm: {
-    shapes: () => ({ x: ['T', 'H'], weight: ['H'], residual: ['T', 'H'], sum: ['T', 'H'], out: ['T', 'H'] }),
-    check(op, context) {
+    attributes(op, context) {
       epsilon(context, op.eps);
       const both = (op.residual === undefined) === (op.sum === undefined);
-      context.require(
-        both,
-        op.sum === undefined ? 'residual alone' : 'sum alone',
-        'residual and sum, or neither of them',
-      );
+      const found = op.sum === undefined ? 'residual alone' : 'sum alone';
+      context.require(both, found, 'residual and sum, or neither of them');
     },
+    shapes: () => ({ x: ['T', 'H'], weight: ['H'], residual: ['T', 'H'], sum: ['T', 'H'], out: ['T', 'H'] }),
   },
   layerNorm: {
+    attributes: (op, context) => epsilon(context, op.eps),
     shapes: () => ({ x: ['T', 'H'], weight: ['H'], bias: ['H'], out: ['T', 'H'] }),
-    check: (op, context) => epsilon(context, op.eps),
   },
   linear: {
+    attributes: (op, context) => notNegative(context, op, 'outColumn'),
     shapes: () => ({ x: ['T', 'K'], weight: ['N', 'K'], bias: ['N'], residual: ['T', 'W'], out: ['T', 'W'] }),
     check(op, context) {
-      notNegative(context, op, 'outColumn');
-      const end = op.outColumn + context.max('N');
-      const width = context.max('W');
-      context.require(
-        end <= width,
-        `columns ${op.outColumn} .. ${end}`,
-        `columns within 0 .. ${width} of out`,
-        'outColumn',
-      );
+      const [end, width] = [op.outColumn + context.max('N'), context.max('W')];
+      context.require(end <= width, `columns ${op.outColumn} .. ${end}`, `columns within 0 .. ${width}`, 'out');
     },
   },
   rope: {
-    shapes: op => ({ qkv: qkv(op), positions: ['T'], table: ['P', op.rotaryDim] }),
-    check(op, context) {
+    attributes(op, context) {
       heads(context, op);
       const fits = op.rotaryDim > 0 && op.rotaryDim % 2 === 0 && op.rotaryDim <= op.headDim;
       context.require(fits, `${op.rotaryDim}`, `an even number up to headDim (${op.headDim})`, 'rotaryDim');
     },
+    shapes: op => ({ qkv: qkv(op), positions: ['T'], table: ['P', op.rotaryDim] }),
   },
   kvWrite: {
-    shapes: op => ({ qkv: qkv(op), slotMapping: ['T'], kCache: cache(op), vCache: cache(op) }),
-    check(op, context) {
+    attributes(op, context) {
       heads(context, op);
       positive(context, op, 'blockSize');
     },
+    shapes: op => ({ qkv: qkv(op), slotMapping: ['T'], kCache: cache(op), vCache: cache(op) }),
   },
   pagedAttention: {
+    attributes(op, context) {
+      heads(context, op);
+      positive(context, op, 'blockSize');
+      notNegative(context, op, 'window');
+      const cap = op.softCap >= 0 && Number.isFinite(op.softCap);
+      context.require(cap, `${op.softCap}`, '0 or a positive number', 'softCap');
+      context.require(Number.isFinite(op.scale), `${op.scale}`, 'a finite number', 'scale');
+    },
     shapes: op => ({
       qkv: qkv(op),
       kCache: cache(op),
@@ -148,29 +147,13 @@ export const rules = {
       blockTables: ['M', 'N'],
       out: ['T', op.heads * op.headDim],
     }),
-    check(op, context) {
-      heads(context, op);
-      positive(context, op, 'blockSize');
-      notNegative(context, op, 'window');
-      context.require(
-        op.softCap >= 0 && Number.isFinite(op.softCap),
-        `${op.softCap}`,
-        '0 or a positive number',
-        'softCap',
-      );
-      context.require(Number.isFinite(op.scale), `${op.scale}`, 'a finite number', 'scale');
-    },
   },
   gatedActivation: {
     shapes: () => ({ x: ['T', 'W'], out: ['T', 'H'] }),
     check(_, context) {
       const [wide, narrow] = [context.max('W'), context.max('H')];
-      context.require(
-        wide === 2 * narrow,
-        `${wide} columns of x`,
-        `${2 * narrow} (gate and up, out has ${narrow})`,
-        'x',
-      );
+      const expected = `${2 * narrow} (gate and up, out has ${narrow})`;
+      context.require(wide === 2 * narrow, `${wide} columns`, expected, 'x');
     },
   },
   add: { shapes: () => ({ a: ['T', 'H'], b: ['T', 'H'], out: ['T', 'H'] }) },
@@ -185,20 +168,16 @@ export const rules = {
   sample: { shapes: () => ({ logits, thresholds: ['S'], samples, rows: rowState.rows, sampled }) },
   argmax: { shapes: () => ({ logits, samples, sampled }) },
   logProbs: {
+    attributes: (op, context) => notNegative(context, op, 'topN'),
     shapes: op => ({ logits, samples, sampled, logprobs: ['S', 1 + op.topN], logprobIds: ['S', 2 + op.topN] }),
     check(op, context) {
-      notNegative(context, op, 'topN');
-      context.require(
-        op.topN <= context.max('V'),
-        `${op.topN}`,
-        `at most the vocabulary (${context.max('V')})`,
-        'topN',
-      );
+      const vocabulary = context.max('V');
+      context.require(op.topN <= vocabulary, `${op.topN}`, `at most the vocabulary (${vocabulary})`, 'topN');
     },
   },
 } satisfies { readonly [K in OpName]: Rule<K> };
 
-function heads(context: RuleContext, op: { heads: number; kvHeads: number; headDim: number }): void {
+function heads(context: Requirer, op: { heads: number; kvHeads: number; headDim: number }): void {
   positive(context, op, 'heads');
   positive(context, op, 'kvHeads');
   positive(context, op, 'headDim');
@@ -207,24 +186,19 @@ function heads(context: RuleContext, op: { heads: number; kvHeads: number; headD
 
 /** The batch tensor has a header and one record for each sequence that the program may run. */
 function batchHolds(context: RuleContext): void {
-  const records = context.max('B');
-  const needed = 1 + context.max('Q');
-  context.require(
-    records >= needed,
-    `${records} records`,
-    `at least ${needed} (a header and one per sequence)`,
-    'batch',
-  );
+  const [records, needed] = [context.max('B'), 1 + context.max('Q')];
+  const expected = `at least ${needed} (a header and one per sequence)`;
+  context.require(records >= needed, `${records} records`, expected, 'batch');
 }
 
-function epsilon(context: RuleContext, eps: number): void {
+function epsilon(context: Requirer, eps: number): void {
   context.require(Number.isFinite(eps) && eps >= 0, `${eps}`, '0 or a positive number', 'eps');
 }
 
-function positive<F extends string>(context: RuleContext, op: Readonly<Record<F, number>>, field: F): void {
+function positive<F extends string>(context: Requirer, op: Readonly<Record<F, number>>, field: F): void {
   context.require(Number.isInteger(op[field]) && op[field] > 0, `${op[field]}`, 'a positive integer', field);
 }
 
-function notNegative<F extends string>(context: RuleContext, op: Readonly<Record<F, number>>, field: F): void {
+function notNegative<F extends string>(context: Requirer, op: Readonly<Record<F, number>>, field: F): void {
   context.require(Number.isInteger(op[field]) && op[field] >= 0, `${op[field]}`, 'an integer of 0 or more', field);
 }

@@ -71,7 +71,6 @@ function validateTensors(program: Program): void {
 /** The rules of one op. */
 class OpCheck implements RuleContext {
   readonly tensors: readonly OpTensor[];
-  readonly maxSizes: StepSizes;
   readonly #program: Program;
   readonly #op: Op;
   readonly #index: number;
@@ -81,7 +80,6 @@ class OpCheck implements RuleContext {
     this.#program = program;
     this.#op = op;
     this.#index = index;
-    this.maxSizes = program.maxSizes;
     if (!Object.hasOwn(operandTable, op.op))
       this.#fail({ found: `op ${String(op.op)}`, expected: 'an op of the catalogue' });
     this.tensors = opTensors(op);
@@ -92,18 +90,15 @@ class OpCheck implements RuleContext {
     this.#checkAliasing();
     this.#checkDTypes();
     const rule = rules[this.#op.op] as Rule<OpName>;
+    rule.attributes?.(this.#op, this);
     const shapes: Readonly<Record<string, Pattern>> = rule.shapes(this.#op);
     for (const tensor of this.tensors) this.#checkShape(tensor, shapes[tensor.field]!);
     rule.check?.(this.#op, this);
   }
 
-  dim(variable: Variable): Dim {
-    return this.#solved.get(variable)!.dim;
-  }
-
   max(variable: Variable): number {
-    const dim = this.dim(variable);
-    return typeof dim === 'number' ? dim : this.maxSizes[dim];
+    const { dim } = this.#solved.get(variable)!;
+    return typeof dim === 'number' ? dim : this.#program.maxSizes[dim];
   }
 
   require(holds: boolean, found: string, expected: string, field?: string): void {
