@@ -1,12 +1,4 @@
-import {
-  type Dim,
-  dtypeBytes,
-  type Op,
-  type OpName,
-  type Program,
-  type StepSizes,
-  type TensorName,
-} from '../contract/contract.ts';
+import { type Dim, dtypeBytes, type Op, type OpName, type Program, type TensorName } from '../contract/contract.ts';
 import { type Operand, type OpTensor, operandTable, opTensors } from './operands.ts';
 import { ProgramError, type ProgramErrorDetails } from './program-error.ts';
 import { type Pattern, type Rule, type RuleContext, rules, type Variable } from './rules.ts';
