@@ -103,11 +103,8 @@ export class SymbolicExecutor implements ModelExecutor {
   /** Makes a block unreadable, as from this place in the queue on. */
   poison(block: number): void {
     const { blockSize } = this.limits;
-    for (let slot = block * blockSize; slot < (block + 1) * blockSize; slot++) {
-      // A marker must stay until the engine clears it.
-      if (this.layer1[slot] !== NAN_MARKER) this.layer1[slot] = POISON;
-      if (this.layer2[slot] !== NAN_MARKER) this.layer2[slot] = POISON;
-    }
+    this.layer1.fill(POISON, block * blockSize, (block + 1) * blockSize);
+    this.layer2.fill(POISON, block * blockSize, (block + 1) * blockSize);
   }
 
   #check(step: SchedulerOutput): void {
@@ -259,10 +256,6 @@ export class SymbolicExecutor implements ModelExecutor {
     for (let position = 0; position < end; position++) {
       state = fold(state, layer[this.#slot(row, position)]!);
       if (position >= row.numComputed) states.push(state);
-    }
-    // Kernels multiply what lies behind the context in its last block by zero: NaN survives that.
-    for (let position = end; position % this.limits.blockSize !== 0; position++) {
-      if (layer[this.#slot(row, position)] === NAN_MARKER) return states.map(() => NAN_MARKER);
     }
     return states;
   }
