@@ -81,7 +81,7 @@ export class ModelRunner implements ModelExecutor {
     const plan = this.#planner.plan(step);
     if (this.#waiting === null && this.#isCompiled(step, plan)) return this.#submitNow(step, plan);
     // The caller may reuse the arrays of the step when this returns.
-    return this.#submitLater(structuredClone(step), plan);
+    return this.#submitLater(copyStep(step), plan);
   }
 
   async synchronize(): Promise<void> {
@@ -163,6 +163,23 @@ export class ModelRunner implements ModelExecutor {
     if (step.copies.length > 0) await this.#programs.compileBlocks('copyBlocks');
     if (step.zeroBlocks.length > 0) await this.#programs.compileBlocks('zeroBlocks');
   }
+}
+
+function copyStep(step: SchedulerOutput): SchedulerOutput {
+  const count = step.numSequences;
+  return {
+    newRows: step.newRows.map(row => ({ ...row, tokenIds: row.tokenIds.slice() })),
+    grants: step.grants.map(grant => ({ ...grant, blocks: [...grant.blocks] })),
+    numSequences: count,
+    numDecodeSequences: step.numDecodeSequences,
+    rows: step.rows.slice(0, count),
+    queryLens: step.queryLens.slice(0, count),
+    sampleCounts: step.sampleCounts.slice(0, count),
+    promptLogprobs: step.promptLogprobs.slice(0, count),
+    times: step.times,
+    copies: [...step.copies],
+    zeroBlocks: [...step.zeroBlocks],
+  };
 }
 
 function executorLimits({ rowState, maxSizes, kvCache, config, blockSize, maxLogprobs }: DeviceModel): ExecutorLimits {
