@@ -1,0 +1,80 @@
+import { DeviceError } from '@quire/core/contract';
+import type { LanesName, Tuning } from './kernel.ts';
+
+export interface WebGpuOptions {
+  /** Which adapter the browser or driver should prefer. */
+  powerPreference?: 'low-power' | 'high-performance';
+  /** Lowers `info.limits.maxTensorBytes`. */
+  maxTensorBytes?: number;
+  /** `all` (default): every optional feature that the kernels can use, and the adapter's limits. `none`: neither. */
+  features?: 'none' | 'all';
+  /**
+   * How kernels share a row among invocations. The default is measured per kind of adapter; tests set it, to run the kernels
+   * for GPUs on a software adapter too.
+   */
+  lanes?: 'one' | 'subgroup' | 'workgroup';
+}
+
+const USED_FEATURES = ['subgroups', 'shader-f16', 'timestamp-query'] as const;
+const USED_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
+/** Larger tensors than this are split by core in any case. */
+const LARGEST_TENSOR = 2 ** 30;
+const WORKGROUP_LANES = 32;
+/** Largest subgroup that is a workgroup of its own. */
+const MAX_SUBGROUP = 128;
+
+export async function requestAdapter(gpu: GPU, options: WebGpuOptions): Promise<GPUAdapter> {
+  const { powerPreference } = options;
+  const adapter = await gpu.requestAdapter(powerPreference === undefined ? {} : { powerPreference });
+  if (adapter !== null) return adapter;
+  const advice =
+    'install a GPU driver with Vulkan, Metal or Direct3D 12, or use a browser with WebGPU (Chrome 113, Safari 26, Firefox 141 or newer)';
+  throw new DeviceError(`WebGPU found no adapter: ${advice}.`);
+}
+
+/** The adapter's device with the features and limits that the kernels use. */
+export function requestDevice(adapter: GPUAdapter, options: WebGpuOptions): Promise<GPUDevice> {
+  if (options.features === 'none') return adapter.requestDevice({ label: 'quire' });
+  const requiredFeatures = USED_FEATURES.filter(feature => adapter.features.has(feature));
+  const limits = USED_LIMITS.map(name => [name, Math.min(adapter.limits[name], LARGEST_TENSOR)]);
+  return adapter.requestDevice({ label: 'quire', requiredFeatures, requiredLimits: Object.fromEntries(limits) });
+}
+
+/** Whether the adapter runs on the processor. */
+export function isSoftware({ architecture, description, isFallbackAdapter }: GPUAdapterInfo): boolean {
+  return isFallbackAdapter || /swiftshader|llvmpipe|lavapipe|basic render/i.test(`${architecture} ${description}`);
+}
+
+export function adapterName({ description, device, vendor, architecture }: GPUAdapterInfo): string {
+  return description || device || [vendor, architecture].filter(Boolean).join(' ') || 'unknown adapter';
+}
+
+/** How the kernels are built for this device. Throws DeviceError when `lanes` asks for what the adapter lacks. */
+export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: WebGpuOptions): Tuning {
+  const software = isSoftware(info);
+  const size = subgroupSize(device, info);
+  if (options.lanes === 'subgroup' && size === undefined) {
+    throw new DeviceError(
+      'lanes: found "subgroup", but the device has no subgroups of one fixed size. Use "workgroup" or "one".',
+    );
+  }
+  const fallback = software ? 'one' : size === undefined ? 'workgroup' : 'subgroup';
+  const kind = options.lanes ?? fallback;
+  const laneCounts = { one: 1, subgroup: size ?? 1, workgroup: WORKGROUP_LANES };
+  return {
+    lanes: `lanes_${kind}` satisfies LanesName,
+    laneCount: laneCounts[kind],
+    nativeHalf: device.features.has('shader-f16'),
+    vocabularyLanes: software ? 64 : 256,
+  };
+}
+
+/**
+ * The size of every subgroup, where there is only one: with several, two variants of a kernel may get different ones and
+ * then sum in different orders, which would make a row depend on its batch.
+ */
+function subgroupSize(device: GPUDevice, info: GPUAdapterInfo): number | undefined {
+  const { subgroupMinSize: min, subgroupMaxSize: max } = info;
+  if (!device.features.has('subgroups') || min === undefined || min !== max || max > MAX_SUBGROUP) return undefined;
+  return max;
+}

@@ -1,0 +1,145 @@
+import type { Activation, Dim, DType, OpName, OpOf, StepSizes, TensorName } from '@quire/core/contract';
+import { DeviceError, dtypeBytes } from '@quire/core/contract';
+import { sizeNames } from '@quire/core/program';
+import type { FragmentName, ShaderName, ShaderVariant } from './shader-text.ts';
+import type { shaders } from './shaders.gen.ts';
+
+type Shaders = typeof shaders;
+type BindingName<S extends ShaderName> = Exclude<Shaders[S]['bindings'][number]['name'], 'params'>;
+type Params<S extends ShaderName> = { readonly [P in Shaders[S]['params'][number] as P['name']]: number };
+type Slots<S extends ShaderName> = {
+  readonly [K in keyof Shaders[S]['fragments']]: Shaders[S]['fragments'][K] extends readonly (infer F)[] ? F : never;
+};
+
+/** How an adapter is best used. Chosen once per device, so a row's arithmetic never depends on the batch. */
+export interface Tuning {
+  readonly lanes: LanesName;
+  /** Lanes of a group: 1, the subgroup size, or the workgroup size. */
+  readonly laneCount: number;
+  /** f16 caches are read as f16 instead of by unpacking words. */
+  readonly nativeHalf: boolean;
+  /** Invocations that share the vocabulary of one sample. */
+  readonly vocabularyLanes: number;
+}
+export type LanesName = 'lanes_one' | 'lanes_subgroup' | 'lanes_workgroup';
+
+/** A tensor of the Program, as a kernel sees it. */
+export interface KernelTensor {
+  readonly name: TensorName;
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+}
+/** Memory that a kernel needs for itself: shared by the ops of an executable, or `clean`: zero between runs, kept so by the op. */
+export interface Scratch {
+  readonly scratch: 'shared' | 'clean';
+  readonly bytes: number;
+}
+/** What may stand for a binding: a tensor, scratch memory, or `unused` where the mode of the kernel does not touch it. */
+export type KernelBinding = KernelTensor | Scratch | 'unused';
+
+/** One dispatch of an op, its grid open until the sizes of a step are known. */
+export interface Dispatch {
+  readonly variant: ShaderVariant;
+  readonly params: Readonly<Record<string, number>>;
+  readonly bindings: Readonly<Record<string, KernelBinding>>;
+  /** Workgroups. 0 skips the dispatch. */
+  readonly workgroups: (sizes: StepSizes) => number;
+}
+
+export interface KernelContext {
+  readonly tuning: Tuning;
+  readonly maxSizes: StepSizes;
+  tensor(name: TensorName): KernelTensor;
+}
+
+/** Turns an op into its dispatches. */
+export type Kernel<K extends OpName> = (op: OpOf<K>, context: KernelContext) => readonly Dispatch[];
+
+export interface DispatchSpec<S extends ShaderName> {
+  readonly fragments: Slots<S>;
+  readonly consts?: Readonly<Record<string, number>>;
+  readonly params: Params<S>;
+  readonly bindings: { readonly [B in BindingName<S>]: KernelBinding };
+  readonly workgroups: (sizes: StepSizes) => number;
+}
+
+/** A dispatch of one shader: names of bindings, params and fragments are checked against its generated tables. */
+export function dispatch<S extends ShaderName>(shader: S, spec: DispatchSpec<S>): Dispatch {
+  const fragments = spec.fragments as Readonly<Record<string, FragmentName>>;
+  return { ...spec, variant: { shader, fragments, consts: spec.consts ?? {} } };
+}
+
+const SYMBOLIC = 0x80000000;
+
+/** A dimension for Params: its number, or a code that the shader resolves against the sizes of the step. */
+export function dimCode(dim: Dim): number {
+  return typeof dim === 'number' ? dim : SYMBOLIC + sizeNames.indexOf(dim);
+}
+
+export function sizeOf(dim: Dim, sizes: StepSizes): number {
+  return typeof dim === 'number' ? dim : sizes[dim];
+}
+
+/** A dimension that the contract fixes before the step: only the first one of a tensor may be a size. */
+export function fixed(tensor: KernelTensor, axis: number): number {
+  const dim = tensor.shape[axis];
+  if (typeof dim === 'number') return dim;
+  throw new DeviceError(`tensor ${tensor.name}: found dimension ${axis} = ${dim}, expected a number.`);
+}
+
+const dtypeCodes: Readonly<Record<DType, number>> = { f32: 0, f16: 1, bf16: 2, u32: 0 };
+
+/** Code of shaders/lib/element.wgsl. */
+export function dtypeCode(tensor: KernelTensor): number {
+  return dtypeCodes[tensor.dtype];
+}
+
+/** Workgroups for element-wise kernels (shaders/lib/elements.wgsl). */
+export const ELEMENTS_PER_WORKGROUP = 64;
+export function elementGrid(rows: Dim, width: number): (sizes: StepSizes) => number {
+  return sizes => Math.ceil((sizeOf(rows, sizes) * width) / ELEMENTS_PER_WORKGROUP);
+}
+
+/** Groups that share a workgroup of lanes_one. */
+const GROUPS_PER_WORKGROUP = 4;
+
+/** Constants of the lanes fragment in use. */
+export function laneConsts(tuning: Tuning): Readonly<Record<string, number>> {
+  return tuning.lanes === 'lanes_one' ? { WORKGROUP: GROUPS_PER_WORKGROUP } : { LANES: tuning.laneCount };
+}
+
+/** Workgroups for a number of lane groups. */
+export function laneGrid(tuning: Tuning, groups: (sizes: StepSizes) => number): (sizes: StepSizes) => number {
+  if (tuning.lanes !== 'lanes_one') return groups;
+  return sizes => Math.ceil(groups(sizes) / GROUPS_PER_WORKGROUP);
+}
+
+/** Constants of kernels that give a workgroup to each sample (shaders/lib/vocabulary.wgsl). */
+export function vocabularyConsts(tuning: Tuning): Readonly<Record<string, number>> {
+  return { LANES: tuning.vocabularyLanes };
+}
+
+export type WeightsName = 'weights_f32' | 'weights_f16' | 'weights_bf16';
+export type KvName = 'kv_f32' | 'kv_f16';
+
+/** headDim in vectors of four. */
+export function headVectors(headDim: number): number {
+  if (headDim % 4 === 0) return headDim / 4;
+  throw new DeviceError(`headDim: found ${headDim}, expected a multiple of 4 on this device.`);
+}
+
+/** 32-bit words of one block of a cache. */
+export function blockWords(cache: KernelTensor): number {
+  const words = (fixed(cache, 1) * fixed(cache, 2) * fixed(cache, 3) * dtypeBytes[cache.dtype]) / 4;
+  if (Number.isInteger(words)) return words;
+  throw new DeviceError(
+    `cache ${cache.name}: found blocks of ${words * 4} bytes, expected whole words on this device.`,
+  );
+}
+
+const activations: readonly Activation[] = ['none', 'relu', 'silu', 'gelu', 'geluTanh'];
+
+/** Code of shaders/lib/activation.wgsl. */
+export function activationCode(activation: Activation): number {
+  return activations.indexOf(activation);
+}

@@ -1,0 +1,50 @@
+import type { OpName } from '@quire/core/contract';
+import type { Kernel } from '../kernel.ts';
+import { add } from './add.ts';
+import { advanceRows } from './advance-rows.ts';
+import { applyRowDelta } from './apply-row-delta.ts';
+import { argmax } from './argmax.ts';
+import { biasLogits } from './bias-logits.ts';
+import { copyBlocks } from './copy-blocks.ts';
+import { embed } from './embed.ts';
+import { filterLogits } from './filter-logits.ts';
+import { gatedActivation } from './gated-activation.ts';
+import { gatherRows } from './gather-rows.ts';
+import { kvWrite } from './kv-write.ts';
+import { layerNorm } from './layer-norm.ts';
+import { linear } from './linear.ts';
+import { logProbs } from './log-probs.ts';
+import { pagedAttention } from './paged-attention.ts';
+import { penalties } from './penalties.ts';
+import { prepareInputs } from './prepare-inputs.ts';
+import { prepareSamples } from './prepare-samples.ts';
+import { rmsNorm } from './rms-norm.ts';
+import { rope } from './rope.ts';
+import { sample } from './sample.ts';
+import { zeroBlocks } from './zero-blocks.ts';
+
+/** The kernel of every op: leaving one out is a compile error. */
+export const kernels = {
+  applyRowDelta,
+  prepareInputs,
+  prepareSamples,
+  advanceRows,
+  embed,
+  rmsNorm,
+  layerNorm,
+  linear,
+  rope,
+  kvWrite,
+  pagedAttention,
+  gatedActivation,
+  add,
+  gatherRows,
+  copyBlocks,
+  zeroBlocks,
+  penalties,
+  biasLogits,
+  filterLogits,
+  sample,
+  argmax,
+  logProbs,
+} satisfies { readonly [K in OpName]: Kernel<K> };

@@ -1,0 +1,1891 @@
+// Made by packages/backend-webgpu/scripts/generate-shaders.mjs from shaders/. Do not edit: npm run shaders.
+
+export const fragments = {
+  'activation': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `const ACTIVATION_NONE = 0u;
+const ACTIVATION_RELU = 1u;
+const ACTIVATION_SILU = 2u;
+const ACTIVATION_GELU = 3u;
+const ACTIVATION_GELU_TANH = 4u;
+fn erfc_positive(x: f32) -> f32 {
+  let t = 1.0 / (1.0 + 0.3275911 * x);
+  let poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  return poly * exp(-min(x * x, 80.0));
+}
+fn gelu(x: f32) -> f32 {
+  let tail = 0.5 * erfc_positive(abs(x) * 0.7071067811865476);
+  return x * select(1.0 - tail, tail, x < 0.0);
+}
+fn gelu_tanh(x: f32) -> f32 {
+  let inner = 0.7978845608028654 * (x + 0.044715 * x * x * x);
+  return 0.5 * x * (1.0 + tanh(clamp(inner, -15.0, 15.0)));
+}
+fn activate(code: u32, x: f32) -> f32 {
+  switch (code) {
+    case ACTIVATION_RELU: { return max(x, 0.0); }
+    case ACTIVATION_SILU: { return x / (1.0 + exp(min(-x, 80.0))); }
+    case ACTIVATION_GELU: { return gelu(x); }
+    case ACTIVATION_GELU_TANH: { return gelu_tanh(x); }
+    default: { return x; }
+  }
+}
+`,
+  },
+  'element': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `const DTYPE_F32 = 0u;
+const DTYPE_F16 = 1u;
+const DTYPE_BF16 = 2u;
+fn element_word(dtype: u32, index: u32) -> u32 {
+  return select(index >> 1u, index, dtype == DTYPE_F32);
+}
+fn element_value(dtype: u32, word: u32, index: u32) -> f32 {
+  if (dtype == DTYPE_F32) { return bitcast<f32>(word); }
+  let half = (word >> ((index & 1u) * 16u)) & 0xffffu;
+  if (dtype == DTYPE_F16) { return unpack2x16float(half).x; }
+  return bitcast<f32>(half << 16u);
+}
+`,
+  },
+  'elements': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {"WORKGROUP":64},
+    bindings: [],
+    source: `@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let index = (workgroup.x + workgroup.y * workgroups.x) * WORKGROUP + local;
+  if (index < element_count()) { run_element(index); }
+}
+`,
+  },
+  'float_bits': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
+fn ordered_key(x: f32) -> u32 {
+  let bits = bitcast<u32>(x);
+  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
+}
+fn float_of_key(key: u32) -> f32 {
+  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
+const KEY_POSITIVE_INFINITY = 0xff800000u;
+const KEY_NEGATIVE_INFINITY = 0x007fffffu;
+`,
+  },
+  'half': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn half_bits(value: f32) -> u32 {
+  let bits = bitcast<u32>(value);
+  let sign = (bits >> 16u) & 0x8000u;
+  let magnitude = bits & 0x7fffffffu;
+  let subnormal = bitcast<u32>(bitcast<f32>(min(magnitude, 0x38800000u)) + 0.5) - 0x3f000000u;
+  let normal = (magnitude + 0x0fffu + ((magnitude >> 13u) & 1u) - 0x38000000u) >> 13u;
+  let number = min(select(normal, subnormal, magnitude < 0x38800000u), 0x7c00u);
+  return sign | select(number, 0x7e00u, magnitude > 0x7f800000u);
+}
+fn pack_halves(low: f32, high: f32) -> u32 {
+  return half_bits(low) | (half_bits(high) << 16u);
+}
+fn unpack_bf16(word: u32) -> vec2f {
+  return vec2f(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));
+}
+`,
+  },
+  'kv_f16': {
+    uses: ["half"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias KvWord = vec2u;
+fn unpack_kv(word: KvWord) -> vec4f { return vec4f(unpack2x16float(word.x), unpack2x16float(word.y)); }
+fn pack_kv(value: vec4f) -> KvWord { return vec2u(pack_halves(value.x, value.y), pack_halves(value.z, value.w)); }
+`,
+  },
+  'kv_f32': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias KvWord = vec4f;
+fn unpack_kv(word: KvWord) -> vec4f { return word; }
+fn pack_kv(value: vec4f) -> KvWord { return value; }
+`,
+  },
+  'kv_native_f16': {
+    uses: [],
+    enables: ["f16"],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias KvWord = vec4<f16>;
+fn unpack_kv(word: KvWord) -> vec4f { return vec4f(word); }
+`,
+  },
+  'lanes_one': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {"WORKGROUP":4},
+    bindings: [],
+    source: `const LANES = 1u;
+var<private> published: array<f32, PUBLISHED>;
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  run((workgroup.x + workgroup.y * workgroups.x) * WORKGROUP + local, 0u);
+}
+fn lane_sum(value: f32) -> f32 { return value; }
+fn lane_sum4(value: vec4f) -> vec4f { return value; }
+fn lane_max(value: f32) -> f32 { return value; }
+fn lane_uniform(value: u32) -> u32 { return value; }
+fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot] = value; }
+fn lane_sync() {}
+fn lane_read(slot: u32, lane: u32) -> f32 { return published[slot]; }
+`,
+  },
+  'lanes_subgroup': {
+    uses: [],
+    enables: ["subgroups"],
+    directives: ["diagnostic(off, subgroup_uniformity)"],
+    consts: {"LANES":32},
+    bindings: [],
+    source: `var<private> published: array<f32, PUBLISHED>;
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  run(workgroup.x + workgroup.y * workgroups.x, lane);
+}
+fn lane_sum(value: f32) -> f32 { return subgroupAdd(value); }
+fn lane_sum4(value: vec4f) -> vec4f { return subgroupAdd(value); }
+fn lane_max(value: f32) -> f32 { return subgroupMax(value); }
+fn lane_uniform(value: u32) -> u32 { return subgroupBroadcastFirst(value); }
+fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot] = value; }
+fn lane_sync() {}
+fn lane_read(slot: u32, lane: u32) -> f32 { return subgroupShuffle(published[slot], lane); }
+`,
+  },
+  'lanes_workgroup': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {"LANES":32},
+    bindings: [],
+    source: `var<workgroup> published: array<f32, PUBLISHED * LANES>;
+var<workgroup> partial: array<vec4f, LANES>;
+var<workgroup> shared_u32: u32;
+var<private> my_lane: u32;
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  my_lane = lane;
+  run(workgroup.x + workgroup.y * workgroups.x, lane);
+}
+fn lane_sum4(value: vec4f) -> vec4f {
+  workgroupBarrier();
+  partial[my_lane] = value;
+  workgroupBarrier();
+  var sum = partial[0];
+  for (var i = 1u; i < LANES; i++) { sum += partial[i]; }
+  return sum;
+}
+fn lane_sum(value: f32) -> f32 { return lane_sum4(vec4f(value, 0.0, 0.0, 0.0)).x; }
+fn lane_max(value: f32) -> f32 {
+  workgroupBarrier();
+  partial[my_lane] = vec4f(value);
+  workgroupBarrier();
+  var result = partial[0].x;
+  for (var i = 1u; i < LANES; i++) { result = max(result, partial[i].x); }
+  return result;
+}
+fn lane_uniform(value: u32) -> u32 {
+  workgroupBarrier();
+  if (my_lane == 0u) { shared_u32 = value; }
+  return workgroupUniformLoad(&shared_u32);
+}
+fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot * LANES + lane] = value; }
+fn lane_sync() { workgroupBarrier(); }
+fn lane_read(slot: u32, lane: u32) -> f32 { return published[slot * LANES + lane]; }
+`,
+  },
+  'linear_output': {
+    uses: ["element","activation"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `const RESIDUAL_NONE = 0u;
+const RESIDUAL_READ = 1u;
+const RESIDUAL_IN_OUT = 2u;
+fn store_columns(row: u32, first: u32, sums: vec4f) {
+  for (var i = 0u; i < min(4u, params.columns - first); i++) { store_column(row, first + i, sums[i]); }
+}
+fn store_column(row: u32, column: u32, sum: f32) {
+  var value = sum;
+  if (params.bias_dtype != NONE) {
+    value += element_value(params.bias_dtype, bias[element_word(params.bias_dtype, column)], column);
+  }
+  value = activate(params.activation, value);
+  let at = row * params.width + params.out_column + column;
+  switch (params.residual_mode) {
+    case RESIDUAL_READ: { value += residual[at]; }
+    case RESIDUAL_IN_OUT: { value += out[at]; }
+    default: {}
+  }
+  out[at] = value;
+}
+`,
+  },
+  'paged': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn cache_row(block: u32, kv_head: u32, offset: u32, kv_heads: u32, block_size: u32) -> u32 {
+  return (block * kv_heads + kv_head) * block_size + offset;
+}
+`,
+  },
+  'penalty_row': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `const COUNT_IN_PROMPT = 0x80000000u;
+fn has_penalties(sample: u32) -> bool {
+  let record = sample * SAMPLE_WORDS;
+  let row = samples[record + SAMPLE_ROW];
+  if (row == NONE || samples[record + SAMPLE_TARGET] != NONE) { return false; }
+  let words = row * ROW_WORDS;
+  let neutral = bitcast<f32>(rows[words + ROW_REPETITION_PENALTY]) == 1.0
+    && bitcast<f32>(rows[words + ROW_FREQUENCY_PENALTY]) == 0.0
+    && bitcast<f32>(rows[words + ROW_PRESENCE_PENALTY]) == 0.0;
+  return !neutral;
+}
+`,
+  },
+  'philox': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn multiply_high(a: u32, b: u32) -> u32 {
+  let a_low = a & 0xffffu;
+  let a_high = a >> 16u;
+  let b_low = b & 0xffffu;
+  let b_high = b >> 16u;
+  let middle = a_high * b_low + ((a_low * b_low) >> 16u);
+  let carry = a_low * b_high + (middle & 0xffffu);
+  return a_high * b_high + (middle >> 16u) + (carry >> 16u);
+}
+fn philox(counter: vec4u, key: vec2u) -> vec4u {
+  var c = counter;
+  var k = key;
+  for (var round = 0u; round < 10u; round++) {
+    let high0 = multiply_high(0xd2511f53u, c.x);
+    let high1 = multiply_high(0xcd9e8d57u, c.z);
+    c = vec4u(high1 ^ c.y ^ k.x, 0xcd9e8d57u * c.z, high0 ^ c.w ^ k.y, 0xd2511f53u * c.x);
+    k += vec2u(0x9e3779b9u, 0xbb67ae85u);
+  }
+  return c;
+}
+fn gumbel(word: u32) -> f32 {
+  let u = (f32(word) + 0.5) * 0x1p-32;
+  let rest = max((f32(~word) + 0.5) * 0x1p-32, 0x1p-24);
+  let s = u / (2.0 - u);
+  let s2 = s * s;
+  let series = 2.0 * s * (1.0 + s2 * (1.0 / 3.0 + s2 * (0.2 + s2 * (1.0 / 7.0 + s2 / 9.0))));
+  return -log(select(-log(rest), series, u < 0.25));
+}
+`,
+  },
+  'sampled_pair': {
+    uses: ["vocabulary","float_bits"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `struct Scan {
+  best: Candidate,
+  finite: bool,
+}
+fn scan_token(scan: ptr<function, Scan>, id: u32, logit: f32, score: f32) {
+  (*scan).finite = (*scan).finite && is_finite(logit);
+  let key = ordered_key(score);
+  if (key <= KEY_POSITIVE_INFINITY && key > KEY_NEGATIVE_INFINITY) { (*scan).best = better((*scan).best, Candidate(key, id)); }
+}
+fn write_pair(sample: u32, lane: u32, scan: Scan) {
+  let best = workgroup_best(lane, scan.best);
+  let broken = workgroup_count(lane, select(1u, 0u, scan.finite));
+  if (lane != 0u) { return; }
+  let known = samples[sample * SAMPLE_WORDS + SAMPLE_TARGET];
+  let chosen = select(best.id, 0u, best.key == 0u);
+  sampled[2u * sample] = select(known, chosen, known == NONE);
+  sampled[2u * sample + 1u] = FLAG_LIVE | select(0u, FLAG_FINITE, broken == 0u);
+}
+fn write_no_pair(sample: u32, lane: u32) {
+  if (lane != 0u) { return; }
+  sampled[2u * sample] = NONE;
+  sampled[2u * sample + 1u] = 0u;
+}
+`,
+  },
+  'sizes': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `@group(1) @binding(0) var<uniform> step_sizes: array<vec4u, 2>;
+const SYMBOLIC = 0x80000000u;
+fn resolve_size(dim: u32) -> u32 {
+  let index = dim & 7u;
+  return select(dim, step_sizes[index >> 2u][index & 3u], dim >= SYMBOLIC);
+}
+`,
+  },
+  'vocabulary': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {"LANES":64},
+    bindings: [],
+    source: `var<workgroup> lane_values: array<f32, LANES>;
+var<workgroup> lane_words: array<u32, LANES>;
+var<workgroup> common_word: u32;
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let sample = workgroup.x + workgroup.y * workgroups.x;
+  if (sample < sample_count()) { run_sample(sample, lane); }
+}
+fn workgroup_value(lane: u32, value: u32) -> u32 {
+  workgroupBarrier();
+  if (lane == 0u) { common_word = value; }
+  return workgroupUniformLoad(&common_word);
+}
+fn workgroup_sum(lane: u32, value: f32) -> f32 {
+  workgroupBarrier();
+  lane_values[lane] = value;
+  workgroupBarrier();
+  var total = 0.0;
+  for (var i = 0u; i < LANES; i++) { total += lane_values[i]; }
+  return total;
+}
+fn workgroup_count(lane: u32, value: u32) -> u32 {
+  workgroupBarrier();
+  lane_words[lane] = value;
+  workgroupBarrier();
+  var total = 0u;
+  for (var i = 0u; i < LANES; i++) { total += lane_words[i]; }
+  return total;
+}
+fn workgroup_max_key(lane: u32, key: u32) -> u32 {
+  workgroupBarrier();
+  lane_words[lane] = key;
+  workgroupBarrier();
+  var result = lane_words[0];
+  for (var i = 1u; i < LANES; i++) { result = max(result, lane_words[i]); }
+  return result;
+}
+struct Candidate {
+  key: u32,
+  id: u32,
+}
+fn better(a: Candidate, b: Candidate) -> Candidate {
+  if (b.key > a.key || (b.key == a.key && b.id < a.id)) { return b; }
+  return a;
+}
+var<workgroup> lane_candidates: array<Candidate, LANES>;
+fn workgroup_best(lane: u32, candidate: Candidate) -> Candidate {
+  workgroupBarrier();
+  lane_candidates[lane] = candidate;
+  workgroupBarrier();
+  var result = lane_candidates[0];
+  for (var i = 1u; i < LANES; i++) { result = better(result, lane_candidates[i]); }
+  return result;
+}
+`,
+  },
+  'weights_bf16': {
+    uses: ["half"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias WeightWord = vec2u;
+fn unpack_weight(word: WeightWord) -> vec4f { return vec4f(unpack_bf16(word.x), unpack_bf16(word.y)); }
+`,
+  },
+  'weights_f16': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias WeightWord = vec2u;
+fn unpack_weight(word: WeightWord) -> vec4f { return vec4f(unpack2x16float(word.x), unpack2x16float(word.y)); }
+`,
+  },
+  'weights_f32': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias WeightWord = vec4f;
+fn unpack_weight(word: WeightWord) -> vec4f { return word; }
+`,
+  },
+} as const;
+
+export const shaders = {
+  'add': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"a","access":"read_write","type":"array<f32>"},{"index":1,"name":"b","access":"read_write","type":"array<f32>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"rows","type":"u32"},{"name":"width","type":"u32"},{"name":"in_place","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  width: u32,
+  in_place: u32,
+}
+@group(0) @binding(0) var<storage, read_write> a: array<f32>;
+@group(0) @binding(1) var<storage, read_write> b: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.rows) * params.width; }
+fn run_element(index: u32) {
+  if (params.in_place != 0u) {
+    out[index] += b[index];
+  } else {
+    out[index] = a[index] + b[index];
+  }
+}
+`,
+  },
+  'advance_rows': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"batch","access":"read_write","type":"array<u32>"},{"index":1,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":2,"name":"samples","access":"read_write","type":"array<u32>"},{"index":3,"name":"sampled","access":"read_write","type":"array<u32>"},{"index":4,"name":"rows","access":"read_write","type":"array<u32>"},{"index":5,"name":"token_ids","access":"read_write","type":"array<u32>"},{"index":6,"name":"ring","access":"read_write","type":"array<u32>"},{"index":7,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"sequences","type":"u32"},{"name":"max_rows","type":"u32"},{"name":"max_tokens","type":"u32"},{"name":"ring_slots","type":"u32"}],
+    source: `struct Params {
+  sequences: u32,
+  max_rows: u32,
+  max_tokens: u32,
+  ring_slots: u32,
+}
+@group(0) @binding(0) var<storage, read_write> batch: array<u32>;
+@group(0) @binding(1) var<storage, read_write> sequences: array<u32>;
+@group(0) @binding(2) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(3) var<storage, read_write> sampled: array<u32>;
+@group(0) @binding(4) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(5) var<storage, read_write> token_ids: array<u32>;
+@group(0) @binding(6) var<storage, read_write> ring: array<u32>;
+@group(0) @binding(7) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.sequences); }
+fn report(row: u32, id: u32, flags: u32) {
+  let slot = (batch[HEADER_STEP_COUNTER] - 1u) % params.ring_slots;
+  let at = (slot * params.max_rows + row) * 2u;
+  ring[at] = id;
+  ring[at + 1u] = flags;
+}
+fn run_element(index: u32) {
+  let at = index * SEQUENCE_WORDS;
+  let row = sequences[at + SEQUENCE_ROW];
+  let row_words = row * ROW_WORDS;
+  let live = sequences[at + SEQUENCE_CONTEXT_LEN] > 0u;
+  let count = sequences[at + SEQUENCE_SAMPLE_COUNT];
+  if (live) { rows[row_words + ROW_NUM_COMPUTED] += sequences[at + SEQUENCE_QUERY_LEN]; }
+  if (count == 0u) { return; }
+  if (!live) {
+    report(row, NONE, 0u);
+    return;
+  }
+  let last = sequences[at + SEQUENCE_SAMPLE_START] + count - 1u;
+  let id = sampled[last * 2u];
+  if (samples[last * SAMPLE_WORDS + SAMPLE_TARGET] == NONE) {
+    let known = rows[row_words + ROW_NUM_TOKENS];
+    if (known < params.max_tokens) { token_ids[row * params.max_tokens + known] = id; }
+    rows[row_words + ROW_NUM_TOKENS] = known + 1u;
+  }
+  report(row, id, sampled[last * 2u + 1u]);
+}
+`,
+  },
+  'apply_row_delta': {
+    uses: ["sizes"],
+    enables: [],
+    directives: [],
+    consts: {"WORKGROUP":64},
+    bindings: [{"index":0,"name":"delta","access":"read_write","type":"array<u32>"},{"index":1,"name":"rows","access":"read_write","type":"array<u32>"},{"index":2,"name":"block_tables","access":"read_write","type":"array<u32>"},{"index":3,"name":"token_ids","access":"read_write","type":"array<u32>"},{"index":4,"name":"batch","access":"read_write","type":"array<u32>"},{"index":5,"name":"biases","access":"read_write","type":"array<u32>"}],
+    fragments: {},
+    params: [],
+    source: `@group(0) @binding(0) var<storage, read_write> delta: array<u32>;
+@group(0) @binding(1) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(2) var<storage, read_write> block_tables: array<u32>;
+@group(0) @binding(3) var<storage, read_write> token_ids: array<u32>;
+@group(0) @binding(4) var<storage, read_write> batch: array<u32>;
+@group(0) @binding(5) var<storage, read_write> biases: array<u32>;
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let segment = workgroup.x + workgroup.y * workgroups.x;
+  if (segment >= delta[0]) { return; }
+  let record = DELTA_HEADER_WORDS + segment * DELTA_SEGMENT_WORDS;
+  let target_tensor = delta[record];
+  let destination = delta[record + 1u];
+  let source = delta[record + 2u];
+  let length = delta[record + 3u];
+  for (var i = lane; i < length; i += WORKGROUP) {
+    let word = delta[source + i];
+    switch (target_tensor) {
+      case TARGET_ROWS: { rows[destination + i] = word; }
+      case TARGET_BLOCK_TABLES: { block_tables[destination + i] = word; }
+      case TARGET_TOKEN_IDS: { token_ids[destination + i] = word; }
+      case TARGET_BATCH: { batch[destination + i] = word; }
+      default: { biases[destination + i] = word; }
+    }
+  }
+}
+`,
+  },
+  'argmax': {
+    uses: ["sizes","sampled_pair"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"logits","access":"read_write","type":"array<f32>"},{"index":1,"name":"samples","access":"read_write","type":"array<u32>"},{"index":2,"name":"sampled","access":"read_write","type":"array<u32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"vocabulary","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  vocabulary: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(2) var<storage, read_write> sampled: array<u32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn sample_count() -> u32 { return resolve_size(params.samples); }
+fn run_sample(sample: u32, lane: u32) {
+  if (workgroup_value(lane, samples[sample * SAMPLE_WORDS + SAMPLE_ROW]) == NONE) {
+    write_no_pair(sample, lane);
+    return;
+  }
+  var scan = Scan(Candidate(0u, NONE), true);
+  let start = sample * params.vocabulary;
+  for (var id = lane; id < params.vocabulary; id += LANES) {
+    let logit = logits[start + id];
+    scan_token(&scan, id, logit, logit);
+  }
+  write_pair(sample, lane, scan);
+}
+`,
+  },
+  'bias_logits': {
+    uses: ["sizes","vocabulary"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"logits","access":"read_write","type":"array<f32>"},{"index":1,"name":"samples","access":"read_write","type":"array<u32>"},{"index":2,"name":"rows","access":"read_write","type":"array<u32>"},{"index":3,"name":"biases","access":"read_write","type":"array<u32>"},{"index":4,"name":"out","access":"read_write","type":"array<f32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"vocabulary","type":"u32"},{"name":"words","type":"u32"},{"name":"in_place","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  vocabulary: u32,
+  words: u32,
+  in_place: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(2) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(3) var<storage, read_write> biases: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
+fn sample_count() -> u32 { return resolve_size(params.samples); }
+fn owns(lane: u32, id: u32) -> bool { return id < params.vocabulary && id % LANES == lane; }
+fn run_sample(sample: u32, lane: u32) {
+  let start = sample * params.vocabulary;
+  if (params.in_place == 0u) {
+    for (var id = lane; id < params.vocabulary; id += LANES) { out[start + id] = logits[start + id]; }
+  }
+  let record = sample * SAMPLE_WORDS;
+  let row = samples[record + SAMPLE_ROW];
+  if (row == NONE || samples[record + SAMPLE_TARGET] != NONE) { return; }
+  let stops = rows[row * ROW_WORDS + ROW_NUM_STOP_IDS];
+  let list = row * params.words;
+  for (var i = 0u; i < rows[row * ROW_WORDS + ROW_NUM_BIASES]; i++) {
+    let pair = list + stops + 2u * i;
+    if (owns(lane, biases[pair])) { out[start + biases[pair]] += bitcast<f32>(biases[pair + 1u]); }
+  }
+  if (samples[record + SAMPLE_POSITION] >= rows[row * ROW_WORDS + ROW_MIN_TOKENS_UNTIL]) { return; }
+  for (var i = 0u; i < stops; i++) {
+    if (owns(lane, biases[list + i])) { out[start + biases[list + i]] = MASKED_LOGIT; }
+  }
+}
+`,
+  },
+  'copy_blocks/gather': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"k_cache","access":"read_write","type":"array<u32>"},{"index":1,"name":"v_cache","access":"read_write","type":"array<u32>"},{"index":2,"name":"pairs","access":"read_write","type":"array<u32>"},{"index":3,"name":"scratch","access":"read_write","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"count","type":"u32"},{"name":"words","type":"u32"}],
+    source: `struct Params {
+  count: u32,
+  words: u32,
+}
+@group(0) @binding(0) var<storage, read_write> k_cache: array<u32>;
+@group(0) @binding(1) var<storage, read_write> v_cache: array<u32>;
+@group(0) @binding(2) var<storage, read_write> pairs: array<u32>;
+@group(0) @binding(3) var<storage, read_write> scratch: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.count) * params.words; }
+fn run_element(index: u32) {
+  let pair = index / params.words;
+  let word = index % params.words;
+  let source = pairs[2u * pair];
+  if (source == NONE || pairs[2u * pair + 1u] == NONE) { return; }
+  scratch[2u * pair * params.words + word] = k_cache[source * params.words + word];
+  scratch[(2u * pair + 1u) * params.words + word] = v_cache[source * params.words + word];
+}
+`,
+  },
+  'copy_blocks/scatter': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"k_cache","access":"read_write","type":"array<u32>"},{"index":1,"name":"v_cache","access":"read_write","type":"array<u32>"},{"index":2,"name":"pairs","access":"read_write","type":"array<u32>"},{"index":3,"name":"scratch","access":"read_write","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"count","type":"u32"},{"name":"words","type":"u32"}],
+    source: `struct Params {
+  count: u32,
+  words: u32,
+}
+@group(0) @binding(0) var<storage, read_write> k_cache: array<u32>;
+@group(0) @binding(1) var<storage, read_write> v_cache: array<u32>;
+@group(0) @binding(2) var<storage, read_write> pairs: array<u32>;
+@group(0) @binding(3) var<storage, read_write> scratch: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.count) * params.words; }
+fn run_element(index: u32) {
+  let pair = index / params.words;
+  let word = index % params.words;
+  let destination = pairs[2u * pair + 1u];
+  if (pairs[2u * pair] == NONE || destination == NONE) { return; }
+  k_cache[destination * params.words + word] = scratch[2u * pair * params.words + word];
+  v_cache[destination * params.words + word] = scratch[(2u * pair + 1u) * params.words + word];
+}
+`,
+  },
+  'device/move_blocks': {
+    uses: ["elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"cache","access":"read_write","type":"array<u32>"},{"index":1,"name":"blocks","access":"read","type":"array<u32>"},{"index":2,"name":"staging","access":"read_write","type":"array<u32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"count","type":"u32"},{"name":"block_words","type":"u32"},{"name":"stride","type":"u32"},{"name":"offset","type":"u32"},{"name":"to_staging","type":"u32"}],
+    source: `struct Params {
+  count: u32,
+  block_words: u32,
+  stride: u32,
+  offset: u32,
+  to_staging: u32,
+}
+@group(0) @binding(0) var<storage, read_write> cache: array<u32>;
+@group(0) @binding(1) var<storage, read> blocks: array<u32>;
+@group(0) @binding(2) var<storage, read_write> staging: array<u32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return params.count * params.block_words; }
+fn run_element(index: u32) {
+  let entry = index / params.block_words;
+  let word = index % params.block_words;
+  let in_cache = blocks[entry] * params.block_words + word;
+  let in_staging = entry * params.stride + params.offset + word;
+  if (params.to_staging != 0u) {
+    staging[in_staging] = cache[in_cache];
+  } else {
+    cache[in_cache] = staging[in_staging];
+  }
+}
+`,
+  },
+  'device/patch_word': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"words","access":"read_write","type":"array<u32>"},{"index":1,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"word","type":"u32"},{"name":"mask","type":"u32"},{"name":"value","type":"u32"}],
+    source: `struct Params {
+  word: u32,
+  mask: u32,
+  value: u32,
+}
+@group(0) @binding(0) var<storage, read_write> words: array<u32>;
+@group(0) @binding(1) var<uniform> params: Params;
+@compute @workgroup_size(1)
+fn main() {
+  words[params.word] = (words[params.word] & ~params.mask) | (params.value & params.mask);
+}
+`,
+  },
+  'embed': {
+    uses: ["sizes","elements","element"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"ids","access":"read_write","type":"array<u32>"},{"index":1,"name":"table","access":"read","type":"array<u32>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"rows","type":"u32"},{"name":"width","type":"u32"},{"name":"table_rows","type":"u32"},{"name":"shift","type":"i32"},{"name":"dtype","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  width: u32,
+  table_rows: u32,
+  shift: i32,
+  dtype: u32,
+}
+@group(0) @binding(0) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(1) var<storage, read> table: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.rows) * params.width; }
+fn run_element(index: u32) {
+  let row = ids[index / params.width] + u32(params.shift);
+  if (row >= params.table_rows) { return; }
+  let element = row * params.width + index % params.width;
+  out[index] = element_value(params.dtype, table[element_word(params.dtype, element)], element);
+}
+`,
+  },
+  'filter_logits': {
+    uses: ["sizes","vocabulary","float_bits","philox"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"logits","access":"read_write","type":"array<f32>"},{"index":1,"name":"samples","access":"read_write","type":"array<u32>"},{"index":2,"name":"rows","access":"read_write","type":"array<u32>"},{"index":3,"name":"thresholds","access":"read_write","type":"array<f32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"vocabulary","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  vocabulary: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(2) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(3) var<storage, read_write> thresholds: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+struct Filter {
+  start: u32,
+  temperature: f32,
+  min_p: f32,
+  largest: f32,
+  smallest_key: u32,
+  total: f32,
+}
+var<private> filter_state: Filter;
+var<workgroup> histogram: array<atomic<u32>, 256>;
+var<workgroup> selected_bin: u32;
+var<workgroup> still_needed: u32;
+const MASS_UNIT = 2147483648.0;
+const COUNTS = 0u;
+const MASSES = 1u;
+fn sample_count() -> u32 { return resolve_size(params.samples); }
+fn weight_of(logit: f32) -> f32 {
+  return exp(max((logit - filter_state.largest) / filter_state.temperature, -100.0));
+}
+fn survives(logit: f32) -> bool {
+  if (ordered_key(logit) < filter_state.smallest_key || logit <= MASKED_LOGIT) { return false; }
+  return weight_of(logit) >= filter_state.min_p;
+}
+fn amount(kind: u32, logit: f32) -> u32 {
+  if (kind == COUNTS) { return 1u; }
+  if (!survives(logit)) { return 0u; }
+  return u32(floor(weight_of(logit) / filter_state.total * MASS_UNIT));
+}
+fn select_key(lane: u32, kind: u32, needed: u32) -> u32 {
+  var prefix = 0u;
+  var rest = needed;
+  for (var pass_index = 0u; pass_index < 4u; pass_index++) {
+    let shift = 24u - 8u * pass_index;
+    for (var bin = lane; bin < 256u; bin += LANES) { atomicStore(&histogram[bin], 0u); }
+    workgroupBarrier();
+    for (var id = lane; id < params.vocabulary; id += LANES) {
+      let logit = logits[filter_state.start + id];
+      let key = ordered_key(logit);
+      if (((key >> shift) >> 8u) == prefix) {
+        let value = amount(kind, logit);
+        if (value > 0u) { atomicAdd(&histogram[(key >> shift) & 255u], value); }
+      }
+    }
+    workgroupBarrier();
+    if (lane == 0u) { pick_bin(rest); }
+    prefix = (prefix << 8u) | workgroupUniformLoad(&selected_bin);
+    rest = workgroupUniformLoad(&still_needed);
+  }
+  return prefix;
+}
+fn pick_bin(needed: u32) {
+  var rest = needed;
+  selected_bin = 0u;
+  for (var i = 0u; i < 256u; i++) {
+    let value = atomicLoad(&histogram[255u - i]);
+    if (value >= rest) {
+      selected_bin = 255u - i;
+      break;
+    }
+    rest -= value;
+  }
+  still_needed = rest;
+}
+fn share_of(share: f32, total: u32) -> u32 {
+  let fraction = u32(clamp(share, 0.0, 1.0) * 4294967296.0);
+  let product = multiply_high(fraction, total);
+  return max(1u, product + select(0u, 1u, fraction * total != 0u));
+}
+fn top_p_key(lane: u32, top_p: f32) -> u32 {
+  var weights = 0.0;
+  for (var id = lane; id < params.vocabulary; id += LANES) {
+    let logit = logits[filter_state.start + id];
+    if (survives(logit)) { weights += weight_of(logit); }
+  }
+  filter_state.total = workgroup_sum(lane, weights);
+  var masses = 0u;
+  for (var id = lane; id < params.vocabulary; id += LANES) {
+    masses += amount(MASSES, logits[filter_state.start + id]);
+  }
+  return select_key(lane, MASSES, share_of(top_p, workgroup_count(lane, masses)));
+}
+fn smallest_survivor(lane: u32) -> u32 {
+  var smallest = KEY_POSITIVE_INFINITY;
+  for (var id = lane; id < params.vocabulary; id += LANES) {
+    let logit = logits[filter_state.start + id];
+    if (survives(logit)) { smallest = min(smallest, ordered_key(logit)); }
+  }
+  return ~workgroup_max_key(lane, ~smallest);
+}
+fn threshold_of(lane: u32, row: u32) -> f32 {
+  let words = row * ROW_WORDS;
+  let top_k = workgroup_value(lane, rows[words + ROW_TOP_K]);
+  let limits_k = top_k > 0u && top_k < params.vocabulary;
+  let top_p = bitcast<f32>(workgroup_value(lane, rows[words + ROW_TOP_P]));
+  filter_state.min_p = bitcast<f32>(workgroup_value(lane, rows[words + ROW_MIN_P]));
+  filter_state.temperature = bitcast<f32>(workgroup_value(lane, rows[words + ROW_TEMPERATURE]));
+  let filters = limits_k || top_p < 1.0 || filter_state.min_p > 0.0;
+  if (workgroup_value(lane, u32(filters && filter_state.temperature != 0.0)) == 0u) { return NO_THRESHOLD; }
+  var largest = 0u;
+  for (var id = lane; id < params.vocabulary; id += LANES) {
+    largest = max(largest, largest_key(logits[filter_state.start + id]));
+  }
+  largest = workgroup_value(lane, workgroup_max_key(lane, largest));
+  if (largest >= KEY_POSITIVE_INFINITY) { return NO_THRESHOLD; }
+  filter_state.largest = float_of_key(largest);
+  if (largest <= ordered_key(MASKED_LOGIT)) { return filter_state.largest; }
+  filter_state.smallest_key = 0u;
+  if (limits_k) { filter_state.smallest_key = select_key(lane, COUNTS, top_k); }
+  if (workgroup_value(lane, u32(top_p < 1.0)) != 0u) { filter_state.smallest_key = top_p_key(lane, top_p); }
+  return float_of_key(smallest_survivor(lane));
+}
+fn largest_key(logit: f32) -> u32 {
+  if (is_finite(logit)) { return ordered_key(logit); }
+  return select(KEY_POSITIVE_INFINITY, KEY_NEGATIVE_INFINITY, bitcast<u32>(logit) == 0xff800000u);
+}
+fn run_sample(sample: u32, lane: u32) {
+  let row = samples[sample * SAMPLE_WORDS + SAMPLE_ROW];
+  let open = row != NONE && samples[sample * SAMPLE_WORDS + SAMPLE_TARGET] == NONE;
+  filter_state.start = sample * params.vocabulary;
+  var threshold = NO_THRESHOLD;
+  if (workgroup_value(lane, u32(open)) != 0u) { threshold = threshold_of(lane, workgroup_value(lane, row)); }
+  if (lane == 0u) { thresholds[sample] = threshold; }
+}
+`,
+  },
+  'gated_activation': {
+    uses: ["sizes","elements","activation"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"out","access":"read_write","type":"array<f32>"},{"index":2,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"rows","type":"u32"},{"name":"width","type":"u32"},{"name":"activation","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  width: u32,
+  activation: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.rows) * params.width; }
+fn run_element(index: u32) {
+  let gate = (index / params.width) * 2u * params.width + index % params.width;
+  out[index] = activate(params.activation, x[gate]) * x[gate + params.width];
+}
+`,
+  },
+  'gather_rows': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"samples","access":"read_write","type":"array<u32>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"width","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  width: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.samples) * params.width; }
+fn run_element(index: u32) {
+  let token = samples[(index / params.width) * SAMPLE_WORDS + SAMPLE_TOKEN];
+  out[index] = x[token * params.width + index % params.width];
+}
+`,
+  },
+  'kv_write': {
+    uses: ["sizes","elements","paged"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"slot_mapping","access":"read_write","type":"array<u32>"},{"index":2,"name":"k_cache","access":"read_write","type":"array<KvWord>"},{"index":3,"name":"v_cache","access":"read_write","type":"array<KvWord>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"kv":["kv_f32","kv_f16"]},
+    params: [{"name":"tokens","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"head_vectors","type":"u32"},{"name":"block_size","type":"u32"},{"name":"key_start","type":"u32"},{"name":"stride","type":"u32"}],
+    source: `struct Params {
+  tokens: u32,
+  kv_heads: u32,
+  head_vectors: u32,
+  block_size: u32,
+  key_start: u32,
+  stride: u32,
+}
+@group(0) @binding(0) var<storage, read_write> qkv: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> slot_mapping: array<u32>;
+@group(0) @binding(2) var<storage, read_write> k_cache: array<KvWord>;
+@group(0) @binding(3) var<storage, read_write> v_cache: array<KvWord>;
+@group(0) @binding(4) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.tokens) * params.kv_heads * params.head_vectors; }
+fn run_element(index: u32) {
+  let vector = index % params.head_vectors;
+  let head = (index / params.head_vectors) % params.kv_heads;
+  let token = index / (params.head_vectors * params.kv_heads);
+  let slot = slot_mapping[token];
+  if (slot == NONE) { return; }
+  let key = token * params.stride + params.key_start + head * params.head_vectors + vector;
+  let row = cache_row(slot / params.block_size, head, slot % params.block_size, params.kv_heads, params.block_size);
+  let at = row * params.head_vectors + vector;
+  k_cache[at] = pack_kv(qkv[key]);
+  v_cache[at] = pack_kv(qkv[key + params.kv_heads * params.head_vectors]);
+}
+`,
+  },
+  'layer_norm': {
+    uses: ["sizes","element"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"out","access":"read_write","type":"array<f32>"},{"index":2,"name":"weight","access":"read","type":"array<u32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"]},
+    params: [{"name":"rows","type":"u32"},{"name":"width","type":"u32"},{"name":"eps","type":"f32"},{"name":"weight_dtype","type":"u32"},{"name":"has_bias","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  width: u32,
+  eps: f32,
+  weight_dtype: u32,
+  has_bias: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<storage, read> weight: array<u32>;
+@group(0) @binding(3) var<storage, read> bias: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  if (group >= resolve_size(params.rows)) { return; }
+  let start = group * params.width;
+  var sum = 0.0;
+  for (var column = lane; column < params.width; column += LANES) { sum += x[start + column]; }
+  let mean = lane_sum(sum) / f32(params.width);
+  var squares = 0.0;
+  for (var column = lane; column < params.width; column += LANES) {
+    let centred = x[start + column] - mean;
+    squares += centred * centred;
+  }
+  let scale = 1.0 / sqrt(lane_sum(squares) / f32(params.width) + params.eps);
+  for (var column = lane; column < params.width; column += LANES) {
+    let at = element_word(params.weight_dtype, column);
+    var value = (x[start + column] - mean) * scale * element_value(params.weight_dtype, weight[at], column);
+    if (params.has_bias != 0u) { value += element_value(params.weight_dtype, bias[at], column); }
+    out[start + column] = value;
+  }
+}
+`,
+  },
+  'linear/any_depth': {
+    uses: ["sizes","linear_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"weight","access":"read","type":"array<u32>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"},{"name":"weight_dtype","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  width: u32,
+  out_column: u32,
+  bias_dtype: u32,
+  activation: u32,
+  residual_mode: u32,
+  weight_dtype: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn weight_at(column: u32, k: u32) -> f32 {
+  let index = min(column, params.columns - 1u) * params.depth + k;
+  return element_value(params.weight_dtype, weight[element_word(params.weight_dtype, index)], index);
+}
+fn run(group: u32, lane: u32) {
+  let tiles = (params.columns + 3u) / 4u;
+  let row = group / tiles;
+  if (row >= resolve_size(params.rows)) { return; }
+  let first = (group % tiles) * 4u;
+  var sums = vec4f();
+  for (var k = lane; k < params.depth; k += LANES) {
+    let column = vec4f(weight_at(first, k), weight_at(first + 1u, k), weight_at(first + 2u, k), weight_at(first + 3u, k));
+    sums += x[row * params.depth + k] * column;
+  }
+  sums = lane_sum4(sums);
+  if (lane == 0u) { store_columns(row, first, sums); }
+}
+`,
+  },
+  'linear/matvec': {
+    uses: ["sizes","linear_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  width: u32,
+  out_column: u32,
+  bias_dtype: u32,
+  activation: u32,
+  residual_mode: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 7u) / 8u;
+  let row = group / tiles;
+  if (row >= resolve_size(params.rows)) { return; }
+  let first = (group % tiles) * 8u;
+  let low = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let high = min(vec4u(first) + vec4u(4u, 5u, 6u, 7u), vec4u(params.columns - 1u)) * vectors;
+  var low_sums = vec4f();
+  var high_sums = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    let value = x[row * vectors + k];
+    low_sums += value * mat4x4f(
+      unpack_weight(weight[low.x + k]), unpack_weight(weight[low.y + k]),
+      unpack_weight(weight[low.z + k]), unpack_weight(weight[low.w + k]));
+    high_sums += value * mat4x4f(
+      unpack_weight(weight[high.x + k]), unpack_weight(weight[high.y + k]),
+      unpack_weight(weight[high.z + k]), unpack_weight(weight[high.w + k]));
+  }
+  low_sums = lane_sum4(low_sums);
+  high_sums = lane_sum4(high_sums);
+  if (lane == 0u) { store_columns(row, first, low_sums); }
+  if (lane == LANES / 2u && first + 4u < params.columns) { store_columns(row, first + 4u, high_sums); }
+}
+`,
+  },
+  'linear/tile': {
+    uses: ["sizes","linear_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  width: u32,
+  out_column: u32,
+  bias_dtype: u32,
+  activation: u32,
+  residual_mode: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let rows = resolve_size(params.rows);
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 3u) / 4u;
+  let row = (group / tiles) * 4u;
+  if (row >= rows) { return; }
+  let first = (group % tiles) * 4u;
+  let weights_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let rows_at = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
+  var sums0 = vec4f();
+  var sums1 = vec4f();
+  var sums2 = vec4f();
+  var sums3 = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    let tile = mat4x4f(
+      unpack_weight(weight[weights_at.x + k]), unpack_weight(weight[weights_at.y + k]),
+      unpack_weight(weight[weights_at.z + k]), unpack_weight(weight[weights_at.w + k]));
+    sums0 += x[rows_at.x + k] * tile;
+    sums1 += x[rows_at.y + k] * tile;
+    sums2 += x[rows_at.z + k] * tile;
+    sums3 += x[rows_at.w + k] * tile;
+  }
+  sums0 = lane_sum4(sums0);
+  sums1 = lane_sum4(sums1);
+  sums2 = lane_sum4(sums2);
+  sums3 = lane_sum4(sums3);
+  if (lane == 0u) { store_columns(row, first, sums0); }
+  if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
+  if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
+  if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
+}
+`,
+  },
+  'log_probs': {
+    uses: ["sizes","vocabulary","float_bits"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"logits","access":"read_write","type":"array<f32>"},{"index":1,"name":"samples","access":"read_write","type":"array<u32>"},{"index":2,"name":"sampled","access":"read_write","type":"array<u32>"},{"index":3,"name":"logprobs","access":"read_write","type":"array<f32>"},{"index":4,"name":"logprob_ids","access":"read_write","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"vocabulary","type":"u32"},{"name":"top_n","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  vocabulary: u32,
+  top_n: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(2) var<storage, read_write> sampled: array<u32>;
+@group(0) @binding(3) var<storage, read_write> logprobs: array<f32>;
+@group(0) @binding(4) var<storage, read_write> logprob_ids: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+fn sample_count() -> u32 { return resolve_size(params.samples); }
+fn best_after(lane: u32, start: u32, last: Candidate) -> Candidate {
+  var best = Candidate(0u, NONE);
+  for (var id = lane; id < params.vocabulary; id += LANES) {
+    let key = ordered_key(logits[start + id]);
+    if (key < last.key || (key == last.key && id > last.id)) { best = better(best, Candidate(key, id)); }
+  }
+  return workgroup_best(lane, best);
+}
+fn scan_row(lane: u32, start: u32, largest: f32, chosen: f32) -> vec2f {
+  var sum = 0.0;
+  var above = 0u;
+  for (var id = lane; id < params.vocabulary; id += LANES) {
+    let logit = logits[start + id];
+    sum += exp(max(logit - largest, -100.0));
+    above += select(0u, 1u, logit > chosen);
+  }
+  let total = workgroup_sum(lane, sum);
+  return vec2f(largest + log(total), f32(workgroup_count(lane, above)));
+}
+fn run_sample(sample: u32, lane: u32) {
+  let values = sample * (1u + params.top_n);
+  let ids = sample * (2u + params.top_n);
+  if (workgroup_value(lane, samples[sample * SAMPLE_WORDS + SAMPLE_ROW]) == NONE) {
+    for (var i = lane; i < 2u + params.top_n; i += LANES) {
+      if (i < 1u + params.top_n) { logprobs[values + i] = 0.0; }
+      logprob_ids[ids + i] = 0u;
+    }
+    return;
+  }
+  let start = sample * params.vocabulary;
+  let chosen_id = workgroup_value(lane, sampled[2u * sample]);
+  let chosen = logits[start + chosen_id];
+  var best = best_after(lane, start, Candidate(NONE, NONE));
+  let found = scan_row(lane, start, float_of_key(best.key), chosen);
+  if (lane == 0u) {
+    logprobs[values] = chosen - found.x;
+    logprob_ids[ids] = chosen_id;
+    logprob_ids[ids + 1u] = 1u + u32(found.y);
+  }
+  for (var place = 0u; place < params.top_n; place++) {
+    if (place > 0u) { best = best_after(lane, start, best); }
+    if (lane == 0u) {
+      logprobs[values + 1u + place] = float_of_key(best.key) - found.x;
+      logprob_ids[ids + 2u + place] = best.id;
+    }
+  }
+}
+`,
+  },
+  'paged_attention': {
+    uses: ["sizes","paged"],
+    enables: [],
+    directives: [],
+    consts: {"HEAD_VECTORS":16,"TILE_TOKENS":1,"TILE_HEADS":1,"POSITIONS":1},
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"k_cache","access":"read","type":"array<KvWord>"},{"index":2,"name":"v_cache","access":"read","type":"array<KvWord>"},{"index":3,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":4,"name":"block_tables","access":"read","type":"array<u32>"},{"index":5,"name":"out","access":"read_write","type":"array<vec4f>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"kv":["kv_f32","kv_f16","kv_native_f16"]},
+    params: [{"name":"first_sequence","type":"u32"},{"name":"end_sequence","type":"u32"},{"name":"sequences","type":"u32"},{"name":"query_tokens","type":"u32"},{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"block_size","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
+    source: `struct Params {
+  first_sequence: u32,
+  end_sequence: u32,
+  sequences: u32,
+  query_tokens: u32,
+  tokens: u32,
+  heads: u32,
+  kv_heads: u32,
+  block_size: u32,
+  max_blocks: u32,
+  scale: f32,
+  window: u32,
+  soft_cap: f32,
+}
+@group(0) @binding(0) var<storage, read_write> qkv: array<vec4f>;
+@group(0) @binding(1) var<storage, read> k_cache: array<KvWord>;
+@group(0) @binding(2) var<storage, read> v_cache: array<KvWord>;
+@group(0) @binding(3) var<storage, read_write> sequences: array<u32>;
+@group(0) @binding(4) var<storage, read> block_tables: array<u32>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(6) var<uniform> params: Params;
+const QUERIES = TILE_TOKENS * TILE_HEADS;
+const CHUNK = LANES * POSITIONS;
+const VECTORS = (HEAD_VECTORS + LANES - 1u) / LANES;
+const PUBLISHED = QUERIES * POSITIONS;
+const LOWEST = -3.0e38;
+struct Tile {
+  row: u32,
+  token: u32,
+  tokens: u32,
+  position: u32,
+  head: u32,
+  kv_head: u32,
+}
+var<private> running_max: array<f32, QUERIES>;
+var<private> running_sum: array<f32, QUERIES>;
+var<private> result: array<vec4f, QUERIES * VECTORS>;
+fn score_of(raw: f32) -> f32 {
+  let score = raw * params.scale;
+  if (params.soft_cap == 0.0) { return score; }
+  return params.soft_cap * tanh(clamp(score / params.soft_cap, -15.0, 15.0));
+}
+fn is_visible(query_position: u32, position: u32) -> bool {
+  return position <= query_position && (params.window == 0u || position + params.window > query_position);
+}
+fn cache_vector(tile: Tile, position: u32) -> u32 {
+  let block = block_tables[tile.row * params.max_blocks + position / params.block_size];
+  return cache_row(block, tile.kv_head, position % params.block_size, params.kv_heads, params.block_size) * HEAD_VECTORS;
+}
+fn query_vector(tile: Tile, query: u32) -> u32 {
+  let token = tile.token + min(query / TILE_HEADS, tile.tokens - 1u);
+  return (token * (params.heads + 2u * params.kv_heads) + tile.head + query % TILE_HEADS) * HEAD_VECTORS;
+}
+fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
+  var scores: array<f32, PUBLISHED>;
+  for (var i = 0u; i < POSITIONS; i++) {
+    let position = chunk + i * LANES + lane;
+    if (position >= end) { continue; }
+    let key = cache_vector(tile, position);
+    for (var d = 0u; d < HEAD_VECTORS; d++) {
+      let k = unpack_kv(k_cache[key + d]);
+      for (var query = 0u; query < QUERIES; query++) {
+        scores[query * POSITIONS + i] += dot(qkv[query_vector(tile, query) + d], k);
+      }
+    }
+  }
+  for (var query = 0u; query < QUERIES; query++) {
+    let query_position = tile.position + query / TILE_HEADS;
+    var largest = LOWEST;
+    for (var i = 0u; i < POSITIONS; i++) {
+      let slot = query * POSITIONS + i;
+      scores[slot] = score_of(scores[slot]);
+      if (is_visible(query_position, chunk + i * LANES + lane)) { largest = max(largest, scores[slot]); }
+    }
+    let new_max = max(running_max[query], lane_max(largest));
+    let rescale = exp(running_max[query] - new_max);
+    running_max[query] = new_max;
+    running_sum[query] *= rescale;
+    for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] *= rescale; }
+    for (var i = 0u; i < POSITIONS; i++) {
+      let slot = query * POSITIONS + i;
+      let visible = is_visible(query_position, chunk + i * LANES + lane);
+      let weight = select(0.0, exp(min(scores[slot] - new_max, 0.0)), visible);
+      running_sum[query] += weight;
+      lane_publish(slot, lane, weight);
+    }
+  }
+  lane_sync();
+}
+fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
+  for (var j = 0u; j < min(CHUNK, end - chunk); j++) {
+    let value = cache_vector(tile, chunk + j);
+    for (var query = 0u; query < QUERIES; query++) {
+      let weight = lane_read(query * POSITIONS + j / LANES, j % LANES);
+      for (var v = 0u; v < VECTORS; v++) {
+        let d = lane + v * LANES;
+        if (d < HEAD_VECTORS) { result[query * VECTORS + v] += weight * unpack_kv(v_cache[value + d]); }
+      }
+    }
+  }
+}
+fn attend(tile: Tile, lane: u32) {
+  for (var query = 0u; query < QUERIES; query++) {
+    running_max[query] = LOWEST;
+    running_sum[query] = 0.0;
+    for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] = vec4f(); }
+  }
+  let end = tile.position + tile.tokens;
+  var first = 0u;
+  if (params.window > 0u && tile.position + 1u > params.window) { first = tile.position + 1u - params.window; }
+  for (var chunk = first - first % CHUNK; chunk < end; chunk += CHUNK) {
+    weigh_chunk(tile, chunk, end, lane);
+    add_values(tile, chunk, end, lane);
+  }
+  for (var query = 0u; query < QUERIES; query++) {
+    let sum = lane_sum(running_sum[query]);
+    if (query / TILE_HEADS >= tile.tokens) { continue; }
+    for (var v = 0u; v < VECTORS; v++) {
+      let d = lane + v * LANES;
+      if (d < HEAD_VECTORS) { out[out_vector(tile, query) + d] = result[query * VECTORS + v] / sum; }
+    }
+  }
+}
+fn out_vector(tile: Tile, query: u32) -> u32 {
+  return ((tile.token + query / TILE_HEADS) * params.heads + tile.head + query % TILE_HEADS) * HEAD_VECTORS;
+}
+fn clear_rows(begin: u32, end: u32, head: u32, lane: u32) {
+  for (var token = begin; token < end; token++) {
+    let start = (token * params.heads + head) * HEAD_VECTORS;
+    for (var d = lane; d < TILE_HEADS * HEAD_VECTORS; d += LANES) { out[start + d] = vec4f(); }
+  }
+}
+fn covered_tokens() -> u32 {
+  for (var i = resolve_size(params.sequences); i > 0u; i--) {
+    let record = (i - 1u) * SEQUENCE_WORDS;
+    let length = sequences[record + SEQUENCE_QUERY_LEN];
+    if (length > 0u) { return sequences[record + SEQUENCE_QUERY_START] + length; }
+  }
+  return 0u;
+}
+fn run(group: u32, lane: u32) {
+  let tiles = (resolve_size(params.query_tokens) + TILE_TOKENS - 1u) / TILE_TOKENS;
+  let head_tiles = params.heads / TILE_HEADS;
+  let sequence = resolve_size(params.first_sequence) + group / (tiles * head_tiles);
+  if (sequence >= resolve_size(params.end_sequence)) { return; }
+  let head = ((group / tiles) % head_tiles) * TILE_HEADS;
+  let first = (group % tiles) * TILE_TOKENS;
+  let record = sequence * SEQUENCE_WORDS;
+  let query_start = lane_uniform(sequences[record + SEQUENCE_QUERY_START]);
+  let query_length = lane_uniform(sequences[record + SEQUENCE_QUERY_LEN]);
+  let context = lane_uniform(sequences[record + SEQUENCE_CONTEXT_LEN]);
+  if (sequence + 1u == resolve_size(params.sequences) && first == 0u) {
+    clear_rows(covered_tokens(), resolve_size(params.tokens), head, lane);
+  }
+  if (first >= query_length) { return; }
+  let tokens = min(TILE_TOKENS, query_length - first);
+  if (context == 0u) {
+    clear_rows(query_start + first, query_start + first + tokens, head, lane);
+    return;
+  }
+  let row = lane_uniform(sequences[record + SEQUENCE_ROW]);
+  let kv_head = head * params.kv_heads / params.heads;
+  attend(Tile(row, query_start + first, tokens, context - query_length + first, head, kv_head), lane);
+}
+`,
+  },
+  'penalties/apply': {
+    uses: ["sizes","elements","penalty_row"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"logits","access":"read_write","type":"array<f32>"},{"index":1,"name":"samples","access":"read_write","type":"array<u32>"},{"index":2,"name":"rows","access":"read_write","type":"array<u32>"},{"index":3,"name":"counts","access":"read_write","type":"array<u32>"},{"index":4,"name":"out","access":"read_write","type":"array<f32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"vocabulary","type":"u32"},{"name":"in_place","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  vocabulary: u32,
+  in_place: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(2) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(3) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.samples) * params.vocabulary; }
+fn run_element(index: u32) {
+  if (params.in_place == 0u) { out[index] = logits[index]; }
+  let sample = index / params.vocabulary;
+  if (!has_penalties(sample)) { return; }
+  let count = counts[index];
+  if (count == 0u) { return; }
+  counts[index] = 0u;
+  let words = samples[sample * SAMPLE_WORDS + SAMPLE_ROW] * ROW_WORDS;
+  let repetition = bitcast<f32>(rows[words + ROW_REPETITION_PENALTY]);
+  var logit = out[index];
+  if (logit <= MASKED_LOGIT) { return; }
+  logit = select(logit * repetition, logit / repetition, logit > 0.0);
+  let in_output = count & ~COUNT_IN_PROMPT;
+  logit -= bitcast<f32>(rows[words + ROW_FREQUENCY_PENALTY]) * f32(in_output);
+  if (in_output > 0u) { logit -= bitcast<f32>(rows[words + ROW_PRESENCE_PENALTY]); }
+  out[index] = logit;
+}
+`,
+  },
+  'penalties/count': {
+    uses: ["sizes","penalty_row"],
+    enables: [],
+    directives: [],
+    consts: {"WORKGROUP":64},
+    bindings: [{"index":0,"name":"samples","access":"read_write","type":"array<u32>"},{"index":1,"name":"rows","access":"read_write","type":"array<u32>"},{"index":2,"name":"token_ids","access":"read_write","type":"array<u32>"},{"index":3,"name":"counts","access":"read_write","type":"array<atomic<u32>>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"vocabulary","type":"u32"},{"name":"max_tokens","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  vocabulary: u32,
+  max_tokens: u32,
+}
+@group(0) @binding(0) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(1) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(2) var<storage, read_write> token_ids: array<u32>;
+@group(0) @binding(3) var<storage, read_write> counts: array<atomic<u32>>;
+@group(0) @binding(4) var<uniform> params: Params;
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let sample = workgroup.x + workgroup.y * workgroups.x;
+  if (sample >= resolve_size(params.samples) || !has_penalties(sample)) { return; }
+  let row = samples[sample * SAMPLE_WORDS + SAMPLE_ROW];
+  let prompt = rows[row * ROW_WORDS + ROW_PROMPT_TOKENS];
+  let end = min(samples[sample * SAMPLE_WORDS + SAMPLE_POSITION], params.max_tokens);
+  for (var i = lane; i < end; i += WORKGROUP) {
+    let id = token_ids[row * params.max_tokens + i];
+    if (id >= params.vocabulary) { continue; }
+    if (i < prompt) {
+      atomicOr(&counts[sample * params.vocabulary + id], COUNT_IN_PROMPT);
+    } else {
+      atomicAdd(&counts[sample * params.vocabulary + id], 1u);
+    }
+  }
+}
+`,
+  },
+  'prepare_inputs': {
+    uses: ["sizes"],
+    enables: [],
+    directives: [],
+    consts: {"WORKGROUP":64},
+    bindings: [{"index":0,"name":"batch","access":"read_write","type":"array<u32>"},{"index":1,"name":"rows","access":"read","type":"array<u32>"},{"index":2,"name":"token_ids","access":"read","type":"array<u32>"},{"index":3,"name":"block_tables","access":"read","type":"array<u32>"},{"index":4,"name":"input_ids","access":"read_write","type":"array<u32>"},{"index":5,"name":"positions","access":"read_write","type":"array<u32>"},{"index":6,"name":"slot_mapping","access":"read_write","type":"array<u32>"},{"index":7,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":8,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"tokens","type":"u32"},{"name":"sequences","type":"u32"},{"name":"max_tokens","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"block_size","type":"u32"}],
+    source: `struct Params {
+  tokens: u32,
+  sequences: u32,
+  max_tokens: u32,
+  max_blocks: u32,
+  block_size: u32,
+}
+@group(0) @binding(0) var<storage, read_write> batch: array<u32>;
+@group(0) @binding(1) var<storage, read> rows: array<u32>;
+@group(0) @binding(2) var<storage, read> token_ids: array<u32>;
+@group(0) @binding(3) var<storage, read> block_tables: array<u32>;
+@group(0) @binding(4) var<storage, read_write> input_ids: array<u32>;
+@group(0) @binding(5) var<storage, read_write> positions: array<u32>;
+@group(0) @binding(6) var<storage, read_write> slot_mapping: array<u32>;
+@group(0) @binding(7) var<storage, read_write> sequences: array<u32>;
+@group(0) @binding(8) var<uniform> params: Params;
+fn write_token(token: u32, id: u32, position: u32, slot: u32) {
+  input_ids[token] = id;
+  positions[token] = position;
+  slot_mapping[token] = slot;
+}
+fn slot_of(row: u32, position: u32) -> u32 {
+  let block = block_tables[row * params.max_blocks + position / params.block_size];
+  return block * params.block_size + position % params.block_size;
+}
+fn is_live(row_words: u32, end: u32, samples: u32) -> bool {
+  let known = rows[row_words + ROW_NUM_TOKENS];
+  let within = end <= min(known, rows[row_words + ROW_BLOCK_CREDIT]);
+  let beyond_limit = samples > 0u && end == known && known >= rows[row_words + ROW_TOKEN_LIMIT];
+  return within && !beyond_limit;
+}
+fn prepare_sequence(index: u32, lane: u32) {
+  let record = (1u + index) * BATCH_WORDS;
+  let row = batch[record + BATCH_ROW];
+  let query_start = batch[record + BATCH_QUERY_START];
+  let query_length = batch[record + BATCH_QUERY_LEN];
+  let sample_count = batch[record + BATCH_SAMPLE_COUNT];
+  let row_words = row * ROW_WORDS;
+  let first = rows[row_words + ROW_NUM_COMPUTED];
+  let live = is_live(row_words, first + query_length, sample_count);
+  if (lane == 0u) {
+    let at = index * SEQUENCE_WORDS;
+    sequences[at + SEQUENCE_ROW] = row;
+    sequences[at + SEQUENCE_QUERY_START] = query_start;
+    sequences[at + SEQUENCE_QUERY_LEN] = query_length;
+    sequences[at + SEQUENCE_CONTEXT_LEN] = select(0u, first + query_length, live);
+    sequences[at + SEQUENCE_SAMPLE_START] = batch[record + BATCH_SAMPLE_START];
+    sequences[at + SEQUENCE_SAMPLE_COUNT] = sample_count;
+    sequences[at + SEQUENCE_FIRST_POSITION] = first;
+    sequences[at + SEQUENCE_NUM_TOKENS] = rows[row_words + ROW_NUM_TOKENS];
+  }
+  for (var i = lane; i < query_length; i += WORKGROUP) {
+    if (live) {
+      write_token(query_start + i, token_ids[row * params.max_tokens + first + i], first + i, slot_of(row, first + i));
+    } else {
+      write_token(query_start + i, 0u, 0u, NONE);
+    }
+  }
+}
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = workgroup.x + workgroup.y * workgroups.x;
+  if (index == 0u && lane == 0u) { batch[HEADER_STEP_COUNTER] += 1u; }
+  if (index < resolve_size(params.sequences)) {
+    if (index < batch[HEADER_NUM_SEQUENCES]) {
+      prepare_sequence(index, lane);
+    } else if (lane < SEQUENCE_WORDS) {
+      sequences[index * SEQUENCE_WORDS + lane] = 0u;
+    }
+  }
+  let stride = workgroups.x * workgroups.y * WORKGROUP;
+  for (var token = batch[HEADER_NUM_TOKENS] + index * WORKGROUP + lane; token < resolve_size(params.tokens); token += stride) {
+    write_token(token, 0u, 0u, NONE);
+  }
+}
+`,
+  },
+  'prepare_samples': {
+    uses: ["sizes"],
+    enables: [],
+    directives: [],
+    consts: {"WORKGROUP":64},
+    bindings: [{"index":0,"name":"batch","access":"read_write","type":"array<u32>"},{"index":1,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":2,"name":"token_ids","access":"read","type":"array<u32>"},{"index":3,"name":"samples","access":"read_write","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"sequences","type":"u32"},{"name":"samples","type":"u32"},{"name":"max_tokens","type":"u32"}],
+    source: `struct Params {
+  sequences: u32,
+  samples: u32,
+  max_tokens: u32,
+}
+@group(0) @binding(0) var<storage, read_write> batch: array<u32>;
+@group(0) @binding(1) var<storage, read_write> sequences: array<u32>;
+@group(0) @binding(2) var<storage, read> token_ids: array<u32>;
+@group(0) @binding(3) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+fn write_sample(index: u32, token: u32, row: u32, position: u32, known: u32) {
+  let at = index * SAMPLE_WORDS;
+  samples[at + SAMPLE_TOKEN] = token;
+  samples[at + SAMPLE_ROW] = row;
+  samples[at + SAMPLE_POSITION] = position;
+  samples[at + SAMPLE_TARGET] = known;
+}
+fn prepare_sequence(index: u32, lane: u32) {
+  let at = index * SEQUENCE_WORDS;
+  let row = sequences[at + SEQUENCE_ROW];
+  let context = sequences[at + SEQUENCE_CONTEXT_LEN];
+  let count = sequences[at + SEQUENCE_SAMPLE_COUNT];
+  let query_end = sequences[at + SEQUENCE_QUERY_START] + sequences[at + SEQUENCE_QUERY_LEN];
+  for (var i = lane; i < count; i += WORKGROUP) {
+    let sample = sequences[at + SEQUENCE_SAMPLE_START] + i;
+    if (context == 0u) {
+      write_sample(sample, 0u, NONE, 0u, NONE);
+      continue;
+    }
+    let position = context - count + i + 1u;
+    var known = NONE;
+    if (position < sequences[at + SEQUENCE_NUM_TOKENS]) { known = token_ids[row * params.max_tokens + position]; }
+    write_sample(sample, query_end - count + i, row, position, known);
+  }
+}
+@compute @workgroup_size(WORKGROUP)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = workgroup.x + workgroup.y * workgroups.x;
+  if (index < resolve_size(params.sequences)) { prepare_sequence(index, lane); }
+  let stride = workgroups.x * workgroups.y * WORKGROUP;
+  let padding = batch[HEADER_NUM_SAMPLES] + index * WORKGROUP + lane;
+  for (var sample = padding; sample < resolve_size(params.samples); sample += stride) {
+    write_sample(sample, 0u, NONE, 0u, NONE);
+  }
+}
+`,
+  },
+  'rms_norm': {
+    uses: ["sizes","element"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"residual","access":"read_write","type":"array<f32>"},{"index":2,"name":"sum","access":"read_write","type":"array<f32>"},{"index":3,"name":"out","access":"read_write","type":"array<f32>"},{"index":4,"name":"weight","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"]},
+    params: [{"name":"rows","type":"u32"},{"name":"width","type":"u32"},{"name":"eps","type":"f32"},{"name":"residual_mode","type":"u32"},{"name":"weight_dtype","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  width: u32,
+  eps: f32,
+  residual_mode: u32,
+  weight_dtype: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(2) var<storage, read_write> sum: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read> weight: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+const PUBLISHED = 1u;
+const RESIDUAL_NONE = 0u;
+const RESIDUAL_READ = 1u;
+const RESIDUAL_IN_SUM = 2u;
+fn input_value(index: u32) -> f32 {
+  switch (params.residual_mode) {
+    case RESIDUAL_NONE: { return x[index]; }
+    case RESIDUAL_READ: { return x[index] + residual[index]; }
+    default: { return x[index] + sum[index]; }
+  }
+}
+fn run(group: u32, lane: u32) {
+  if (group >= resolve_size(params.rows)) { return; }
+  let start = group * params.width;
+  var squares = 0.0;
+  for (var column = lane; column < params.width; column += LANES) {
+    let value = input_value(start + column);
+    if (params.residual_mode != RESIDUAL_NONE) { sum[start + column] = value; }
+    squares += value * value;
+  }
+  let scale = 1.0 / sqrt(lane_sum(squares) / f32(params.width) + params.eps);
+  for (var column = lane; column < params.width; column += LANES) {
+    let value = read_back(start + column);
+    let word = weight[element_word(params.weight_dtype, column)];
+    out[start + column] = value * scale * element_value(params.weight_dtype, word, column);
+  }
+}
+fn read_back(index: u32) -> f32 {
+  if (params.residual_mode == RESIDUAL_NONE) { return x[index]; }
+  return sum[index];
+}
+`,
+  },
+  'rope': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<f32>"},{"index":1,"name":"positions","access":"read_write","type":"array<u32>"},{"index":2,"name":"table","access":"read","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"tokens","type":"u32"},{"name":"rotated_heads","type":"u32"},{"name":"head_dim","type":"u32"},{"name":"pairs","type":"u32"},{"name":"stride","type":"u32"},{"name":"interleaved","type":"u32"}],
+    source: `struct Params {
+  tokens: u32,
+  rotated_heads: u32,
+  head_dim: u32,
+  pairs: u32,
+  stride: u32,
+  interleaved: u32,
+}
+@group(0) @binding(0) var<storage, read_write> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read_write> positions: array<u32>;
+@group(0) @binding(2) var<storage, read> table: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.tokens) * params.rotated_heads * params.pairs; }
+fn run_element(index: u32) {
+  let pair = index % params.pairs;
+  let head = (index / params.pairs) % params.rotated_heads;
+  let token = index / (params.pairs * params.rotated_heads);
+  let base = token * params.stride + head * params.head_dim;
+  let first = base + select(pair, 2u * pair, params.interleaved != 0u);
+  let second = first + select(params.pairs, 1u, params.interleaved != 0u);
+  let angle = positions[token] * 2u * params.pairs + pair;
+  let cosine = table[angle];
+  let sine = table[angle + params.pairs];
+  let a = qkv[first];
+  let b = qkv[second];
+  qkv[first] = a * cosine - b * sine;
+  qkv[second] = b * cosine + a * sine;
+}
+`,
+  },
+  'sample': {
+    uses: ["sizes","sampled_pair","philox"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"logits","access":"read_write","type":"array<f32>"},{"index":1,"name":"thresholds","access":"read_write","type":"array<f32>"},{"index":2,"name":"samples","access":"read_write","type":"array<u32>"},{"index":3,"name":"rows","access":"read_write","type":"array<u32>"},{"index":4,"name":"sampled","access":"read_write","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"vocabulary","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  vocabulary: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> thresholds: array<f32>;
+@group(0) @binding(2) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(3) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(4) var<storage, read_write> sampled: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+fn sample_count() -> u32 { return resolve_size(params.samples); }
+fn run_sample(sample: u32, lane: u32) {
+  let row = workgroup_value(lane, samples[sample * SAMPLE_WORDS + SAMPLE_ROW]);
+  if (row == NONE) {
+    write_no_pair(sample, lane);
+    return;
+  }
+  let temperature = bitcast<f32>(rows[row * ROW_WORDS + ROW_TEMPERATURE]);
+  let start = sample * params.vocabulary;
+  var scan = Scan(Candidate(0u, NONE), true);
+  for (var first = lane * 4u; first < params.vocabulary; first += LANES * 4u) {
+    let end = min(4u, params.vocabulary - first);
+    if (temperature == 0.0) {
+      for (var i = 0u; i < end; i++) {
+        let logit = logits[start + first + i];
+        scan_token(&scan, first + i, logit, logit);
+      }
+    } else {
+      scan_noisy(&scan, sample, row, temperature, start, first, end);
+    }
+  }
+  write_pair(sample, lane, scan);
+}
+fn scan_noisy(
+  scan: ptr<function, Scan>,
+  sample: u32,
+  row: u32,
+  temperature: f32,
+  start: u32,
+  first: u32,
+  end: u32,
+) {
+  let threshold = thresholds[sample];
+  var words = vec4u();
+  var drawn = false;
+  for (var i = 0u; i < end; i++) {
+    let logit = logits[start + first + i];
+    (*scan).finite = (*scan).finite && is_finite(logit);
+    if (!is_finite(logit) || logit < threshold) { continue; }
+    if (!drawn) {
+      let position = samples[sample * SAMPLE_WORDS + SAMPLE_POSITION];
+      let key = vec2u(rows[row * ROW_WORDS + ROW_SEED_LOW], rows[row * ROW_WORDS + ROW_SEED_HIGH]);
+      words = philox(vec4u(first >> 2u, position, 0u, 0u), key);
+      drawn = true;
+    }
+    scan_token(scan, first + i, logit, logit / temperature + gumbel(words[i]));
+  }
+}
+`,
+  },
+  'zero_blocks': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"k_cache","access":"read_write","type":"array<u32>"},{"index":1,"name":"v_cache","access":"read_write","type":"array<u32>"},{"index":2,"name":"blocks","access":"read_write","type":"array<u32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"count","type":"u32"},{"name":"words","type":"u32"}],
+    source: `struct Params {
+  count: u32,
+  words: u32,
+}
+@group(0) @binding(0) var<storage, read_write> k_cache: array<u32>;
+@group(0) @binding(1) var<storage, read_write> v_cache: array<u32>;
+@group(0) @binding(2) var<storage, read_write> blocks: array<u32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.count) * params.words; }
+fn run_element(index: u32) {
+  let block = blocks[index / params.words];
+  if (block == NONE) { return; }
+  let at = block * params.words + index % params.words;
+  k_cache[at] = 0u;
+  v_cache[at] = 0u;
+}
+`,
+  },
+} as const;

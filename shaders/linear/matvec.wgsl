@@ -1,0 +1,58 @@
+// One row of a linear layer: out = activation(x weight^T + bias) + residual, for steps with a single row.
+//
+// binding   dtype, shape                            what
+// x         f32 [rows, depth]
+// weight    f32, f16 or bf16 [columns, depth]
+// out       f32 [rows, width]                       columns from out_column on
+// residual  f32 [rows, width]                       read in mode RESIDUAL_READ; any buffer otherwise
+// bias      the dtype of weight [columns]           any buffer when bias_dtype is NONE
+// params
+// grid: one group per row and 8 columns. depth is a multiple of 4.
+// Each lane adds groups of four along depth, LANES apart, then the lanes are added: the order depends on depth only, and is
+// that of linear/tile, so that a row does not depend on its batch.
+// uses: sizes, linear_output
+// fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
+// fragments: weights = weights_f32 | weights_f16 | weights_bf16
+struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  width: u32,
+  out_column: u32,
+  bias_dtype: u32,
+  activation: u32,
+  residual_mode: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+const PUBLISHED = 1u;
+
+fn run(group: u32, lane: u32) {
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 7u) / 8u;
+  let row = group / tiles;
+  if (row >= resolve_size(params.rows)) { return; }
+  let first = (group % tiles) * 8u;
+  let low = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let high = min(vec4u(first) + vec4u(4u, 5u, 6u, 7u), vec4u(params.columns - 1u)) * vectors;
+  var low_sums = vec4f();
+  var high_sums = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    let value = x[row * vectors + k];
+    low_sums += value * mat4x4f(
+      unpack_weight(weight[low.x + k]), unpack_weight(weight[low.y + k]),
+      unpack_weight(weight[low.z + k]), unpack_weight(weight[low.w + k]));
+    high_sums += value * mat4x4f(
+      unpack_weight(weight[high.x + k]), unpack_weight(weight[high.y + k]),
+      unpack_weight(weight[high.z + k]), unpack_weight(weight[high.w + k]));
+  }
+  low_sums = lane_sum4(low_sums);
+  high_sums = lane_sum4(high_sums);
+  if (lane == 0u) { store_columns(row, first, low_sums); }
+  if (lane == LANES / 2u && first + 4u < params.columns) { store_columns(row, first + 4u, high_sums); }
+}
