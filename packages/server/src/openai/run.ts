@@ -20,7 +20,7 @@ export interface TokenPrompt {
 
 /** One HTTP request as the engine gets it: one request per prompt, all with the same parameters. */
 export interface Generation {
-  readonly prompts: readonly PromptInput[];
+  readonly prompts: readonly TokenPrompt[];
   readonly params: SamplingParams;
   /** From the request; such prompts share cached blocks with prompts of the same salt only. */
   readonly cacheSalt: string | null;

@@ -1,0 +1,136 @@
+import type {
+  EngineStats,
+  ExecutorLimits,
+  GenerateOptions,
+  PromptInput,
+  RequestOutput,
+  SamplingParams,
+  Tokenizer,
+} from '@quire/core';
+import { InvalidRequestError } from '@quire/core';
+import type { ServingEngine } from '../../packages/server/src/app/context.ts';
+
+/** One token per character: its code unit. */
+export const characterTokenizer: Tokenizer = {
+  vocabSize: 65_536,
+  bosTokenId: null,
+  eosTokenId: null,
+  specialTokenIds: new Set(),
+  hasChatTemplate: true,
+  encode: (text, options) => {
+    if (options?.maxTokens !== undefined && text.length > options.maxTokens) {
+      throw new InvalidRequestError('The prompt is too long.', 'prompt', 'context_length_exceeded');
+    }
+    return Array.from(text, character => character.charCodeAt(0));
+  },
+  decode: ids => String.fromCharCode(...ids),
+  tokenBytes: id => new TextEncoder().encode(String.fromCharCode(id)),
+  tokenToId: token => token.charCodeAt(0),
+  renderChat: messages => messages.map(m => m.content).join('\n'),
+  encodeChat: (messages, options) => characterTokenizer.encode(messages.map(m => m.content).join('\n'), options ?? {}),
+  createDetokenizer: () => ({ push: id => String.fromCharCode(id), flush: () => '' }),
+};
+
+/** What one request does: each entry is a delta; an Error ends the stream. */
+export type Script = (request: FakeRequest) => AsyncIterable<string | Error>;
+
+export interface FakeRequest {
+  prompt: PromptInput;
+  params: SamplingParams;
+  signal: AbortSignal | undefined;
+}
+
+/** Behaves as AsyncLLM does towards the server: validation at once, outputs as deltas or at the end, `abort` when the signal says so. */
+export class FakeEngine implements ServingEngine {
+  closed = false;
+  running = 0;
+  readonly requests: FakeRequest[] = [];
+  readonly #script: Script;
+  readonly limits: ExecutorLimits = {
+    maxNumSeqs: 8,
+    maxModelLen: 4096,
+    maxNumBatchedTokens: 512,
+    maxSamples: 8,
+    blockSize: 16,
+    numBlocks: 64,
+    vocabSize: 65_536,
+    maxLogprobs: 20,
+    maxBiasWords: 64,
+    ringSlots: 4,
+  };
+
+  constructor(script: Script) {
+    this.#script = script;
+  }
+
+  generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput> {
+    const request = { prompt, params, signal: options.signal };
+    this.requests.push(request);
+    this.running++;
+    return this.#run(request, options.outputKind === 'delta');
+  }
+
+  async *#run(request: FakeRequest, deltas: boolean): AsyncIterable<RequestOutput> {
+    const { promptTokenIds } = request.prompt as { promptTokenIds: number[] };
+    let text = '';
+    try {
+      for await (const piece of this.#script(request)) {
+        if (request.signal?.aborted) {
+          yield output(promptTokenIds, '', 'abort');
+          return;
+        }
+        if (piece instanceof Error) throw piece;
+        text += piece;
+        if (deltas) yield output(promptTokenIds, piece, null);
+      }
+      yield output(promptTokenIds, deltas ? '' : text, request.signal?.aborted ? 'abort' : 'stop');
+    } finally {
+      this.running--;
+    }
+  }
+
+  stats(): EngineStats {
+    return {
+      numRequestsRunning: this.running,
+      numRequestsWaiting: 0,
+      kvCacheUsage: 0,
+      numPreemptions: 0,
+      prefixCacheQueries: 0,
+      prefixCacheHits: 0,
+      promptTokens: 0,
+      generationTokens: 0,
+      numSteps: 0,
+      lastProgress: performance.now(),
+      finished: { stop: 0, length: 0, abort: 0, error: 0 },
+    };
+  }
+}
+
+function output(promptTokenIds: number[], text: string, finishReason: 'stop' | 'abort' | null): RequestOutput {
+  const tokenIds = Array.from(text, character => character.charCodeAt(0));
+  return {
+    requestId: '0',
+    prompt: null,
+    promptTokenIds,
+    promptLogprobs: null,
+    outputs: [{ index: 0, text, tokenIds, cumulativeLogprob: null, logprobs: null, finishReason, stopReason: null }],
+    finished: finishReason !== null,
+    numCachedTokens: 0,
+    metrics: { arrival: 0, firstScheduled: null, firstToken: null, finished: null },
+    error: null,
+  };
+}
+
+/** Pieces with a pause between them; ends early when the request is aborted. */
+export async function* pieces(
+  request: FakeRequest,
+  count: number,
+  piece: string,
+  pauseMs: number,
+): AsyncIterable<string> {
+  for (let i = 0; i < count; i++) {
+    yield piece;
+    await new Promise(resolve => setTimeout(resolve, pauseMs));
+    if (request.signal?.aborted) return;
+  }
+}

@@ -1,0 +1,26 @@
+import { pino } from 'pino';
+import { type AppOptions, createApp } from '../../packages/server/src/app/create-app.ts';
+import { HttpServer, type HttpServerOptions } from '../../packages/server/src/app/http-server.ts';
+import { Metrics } from '../../packages/server/src/metrics/metrics.ts';
+import { characterTokenizer, FakeEngine, type Script } from './fake-engine.ts';
+
+export interface FakeServer {
+  engine: FakeEngine;
+  server: HttpServer;
+  port: number;
+  origin: string;
+}
+
+/** The whole HTTP side over an engine that follows a script. */
+export async function startFakeServer(
+  script: Script,
+  options: Partial<AppOptions & HttpServerOptions> = {},
+): Promise<FakeServer> {
+  const engine = new FakeEngine(script);
+  const metrics = new Metrics(engine, 'fake');
+  const log = pino({ level: 'silent' });
+  const app = createApp({ engine, tokenizer: characterTokenizer, metrics, log }, { modelNames: ['fake'], ...options });
+  const server = new HttpServer(app, { host: '127.0.0.1', port: 0, apiKeys: [], ...options });
+  const port = await server.listen();
+  return { engine, server, port, origin: `http://127.0.0.1:${port}` };
+}
