@@ -1,0 +1,52 @@
+// Reductions over a warp and over a block. Their order is fixed, so a row's result does not depend on other rows.
+#pragma once
+#include "gpu.h"
+
+namespace quire {
+
+__device__ __forceinline__ float warpSum(float x) {
+  for (int by = 16; by > 0; by /= 2) x += __shfl_xor_sync(kFullMask, x, by);
+  return x;
+}
+__device__ __forceinline__ float warpMax(float x) {
+  for (int by = 16; by > 0; by /= 2) x = fmaxf(x, __shfl_xor_sync(kFullMask, x, by));
+  return x;
+}
+
+// The sum over all threads of a block of whole warps, in every thread. `scratch` holds 32 floats of shared memory.
+__device__ __forceinline__ float blockSum(float x, float* scratch) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  x = warpSum(x);
+  __syncthreads();  // the last use of scratch is over
+  if (lane == 0) scratch[warp] = x;
+  __syncthreads();
+  return warpSum(lane < warps ? scratch[lane] : 0.0f);
+}
+
+// A value and where it stands; larger values win, and of equal ones the lower index.
+struct ValueIndex {
+  float value;
+  unsigned index;
+};
+__device__ __forceinline__ ValueIndex better(ValueIndex a, ValueIndex b) {
+  return b.value > a.value || (b.value == a.value && b.index < a.index) ? b : a;
+}
+__device__ __forceinline__ ValueIndex warpBest(ValueIndex x) {
+  for (int by = 16; by > 0; by /= 2) {
+    const ValueIndex other{__shfl_xor_sync(kFullMask, x.value, by), __shfl_xor_sync(kFullMask, x.index, by)};
+    x = better(x, other);
+  }
+  return x;
+}
+// `values` and `indices` hold 32 entries of shared memory each. The result is in every thread.
+__device__ __forceinline__ ValueIndex blockBest(ValueIndex x, float* values, unsigned* indices) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
+  x = warpBest(x);
+  __syncthreads();
+  if (lane == 0) values[warp] = x.value, indices[warp] = x.index;
+  __syncthreads();
+  const ValueIndex mine = lane < warps ? ValueIndex{values[lane], indices[lane]} : ValueIndex{-INFINITY, 0xffffffffu};
+  return warpBest(mine);
+}
+
+}  // namespace quire

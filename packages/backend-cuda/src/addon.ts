@@ -1,0 +1,137 @@
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** The two builds of the addon: on an NVIDIA GPU, and on the processor. */
+export type Flavour = 'cuda' | 'emu';
+
+/** [handle, byte offset, dtype index, rows, index of the size that gives the rows or -1, columns] */
+export type PlannedTensor = readonly [number, number, number, number, number, number];
+export interface PlannedOp {
+  readonly op: string;
+  readonly tensors: Readonly<Record<string, PlannedTensor>>;
+  readonly attributes: Readonly<Record<string, number>>;
+}
+export interface PlanDescription {
+  readonly name: string;
+  readonly maxSizes: Int32Array;
+  readonly ops: readonly PlannedOp[];
+}
+
+/** What a captured graph holds. */
+export interface GraphInfo {
+  readonly name: string;
+  readonly batch: number;
+  readonly kernels: number;
+  readonly copies: number;
+  readonly sets: number;
+}
+
+export interface NativeDevice {
+  info(): { name: string; smCount: number; major: number; minor: number; freeBytes: number; totalBytes: number };
+  createTensor(bytes: number): number;
+  freeTensor(handle: number): void;
+  write(handle: number, byteOffset: number, bytes: Uint8Array): void;
+  read(handle: number, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
+  compile(plan: PlanDescription): { id: number; workspaceBytes: number };
+  freePlan(id: number): void;
+  submit(words: Int32Array, times: number): void;
+  profile(id: number, sizes: Int32Array): Promise<number[]>;
+  synchronize(): Promise<void>;
+  opCounts(id: number): number[];
+  graphs(): Promise<GraphInfo[]>;
+  dispose(): Promise<void>;
+}
+
+/** What a kernel did on the emulated chip since the process began. */
+export type KernelCounters = Readonly<
+  Record<
+    | 'launches'
+    | 'blocks'
+    | 'threads'
+    | 'barriers'
+    | 'collectives'
+    | 'loadBytes'
+    | 'loadRequests'
+    | 'loadSectors'
+    | 'storeBytes'
+    | 'storeRequests'
+    | 'storeSectors'
+    | 'sharedRequests'
+    | 'bankConflicts',
+    number
+  >
+>;
+
+/** The emulated chip. `seed` chooses among shuffled orders. */
+export interface EmulatedChip {
+  smCount: number;
+  blocksPerSm: number;
+  order: 'forward' | 'reverse' | 'shuffled';
+  seed: number;
+}
+
+/** The exports of the native module, typed. This file is the only one that loads it. */
+export interface Addon {
+  readonly flavour: Flavour;
+  readonly Device: new (options: { ordinal: number; graphs: boolean }) => NativeDevice;
+  probe(): {
+    deviceCount: number;
+    driverVersion: number;
+    runtimeVersion: number;
+    errorCode: number;
+    errorName: string;
+  };
+  reset(): void;
+}
+export interface EmulatorAddon extends Addon {
+  setChip(chip: EmulatedChip): void;
+  counters(): Record<string, KernelCounters>;
+  injectError(code: number, afterCalls: number): void;
+}
+
+/** Where `npm run build:cuda` and `npm run build:cuda-emu` put the module, from the package's folder. */
+const files: Readonly<Record<Flavour, string>> = {
+  cuda: '../build/cuda/Release/quire_cuda.node',
+  emu: '../build/emu/Release/quire_cuda.node',
+};
+const buildCommands: Readonly<Record<Flavour, string>> = { cuda: 'npm run build:cuda', emu: 'npm run build:cuda-emu' };
+
+/** Why a flavour of the addon cannot be loaded; the message is one sentence. */
+export class AddonUnavailableError extends Error {
+  override readonly name = 'AddonUnavailableError';
+}
+
+/** @throws AddonUnavailableError when it was not built, or the system cannot load it. */
+export function loadAddon(flavour: Flavour): Addon {
+  const path = fileURLToPath(new URL(files[flavour], import.meta.url));
+  try {
+    return createRequire(import.meta.url)(path) as Addon;
+  } catch (cause) {
+    const error = cause as NodeJS.ErrnoException;
+    const why =
+      error.code === 'MODULE_NOT_FOUND'
+        ? `its addon is not built (run ${buildCommands[flavour]})`
+        : `its addon does not load (${error.message})`;
+    throw new AddonUnavailableError(`The ${flavour === 'emu' ? 'emulated CUDA' : 'CUDA'} device: ${why}.`, { cause });
+  }
+}
+
+const NO_DRIVER = 35;
+const NO_DEVICE = 100;
+
+/** Why CUDA cannot be used on this machine, in a sentence, or null when it can. */
+export function cudaProblem(addon: Addon): string | null {
+  const { deviceCount, driverVersion, runtimeVersion, errorCode, errorName } = addon.probe();
+  if (errorCode === NO_DRIVER && driverVersion === 0) {
+    return 'no NVIDIA driver is installed (libcuda.so.1 was not found).';
+  }
+  if (errorCode === NO_DRIVER) {
+    return `the NVIDIA driver supports CUDA ${version(driverVersion)}, and CUDA ${version(runtimeVersion)} is needed. Update the driver.`;
+  }
+  if (errorCode === NO_DEVICE || (errorCode === 0 && deviceCount === 0)) return 'the driver finds no CUDA device.';
+  return errorCode === 0 ? null : `the driver answers ${errorName} (${errorCode}).`;
+}
+
+function version(code: number): string {
+  return `${Math.floor(code / 1000)}.${Math.floor((code % 1000) / 10)}`;
+}

@@ -1,0 +1,50 @@
+import type { Activation, DType, Op, Program, ProgramTensor, StepSizes, TensorName } from '@quire/core/contract';
+import { opTensors, sizeNames } from '@quire/core/program';
+import type { PlanDescription, PlannedOp, PlannedTensor } from './addon.ts';
+
+/** Indices of the native enums, in kernels/kernels.h. */
+const dtypeIndex: Readonly<Record<DType, number>> = { f32: 0, f16: 1, bf16: 2, u32: 3 };
+const activationIndex: Readonly<Record<Activation, number>> = { none: 0, relu: 1, silu: 2, gelu: 3, geluTanh: 4 };
+
+/** The address of a tensor: its allocation's handle, and the byte offset in it. */
+export interface Location {
+  readonly handle: number;
+  readonly offset: number;
+}
+
+/** Sizes in the order of the native StepSizes. */
+export function sizeWords(sizes: StepSizes): Int32Array {
+  return Int32Array.from(sizeNames, name => sizes[name]);
+}
+
+/** Describes a Program to the addon: tensors by location, first dimensions by the size that gives them. */
+export function describePlan(program: Program, locate: (name: TensorName) => Location): PlanDescription {
+  const ops = program.ops.map(op => describeOp(op, program, locate));
+  return { name: program.name, maxSizes: sizeWords(program.maxSizes), ops };
+}
+
+function describeOp(op: Op, program: Program, locate: (name: TensorName) => Location): PlannedOp {
+  const tensors: Record<string, PlannedTensor> = {};
+  const fields = new Set<string>(['op']);
+  for (const { field, name } of opTensors(op)) {
+    tensors[field] = describeTensor(program.tensors[name]!, locate(name));
+    fields.add(field);
+  }
+  const attributes: Record<string, number> = {};
+  for (const [field, value] of Object.entries(op)) {
+    if (!fields.has(field)) attributes[field] = attributeNumber(value as number | boolean | Activation);
+  }
+  return { op: op.op, tensors, attributes };
+}
+
+function describeTensor({ dtype, shape }: ProgramTensor, { handle, offset }: Location): PlannedTensor {
+  const [rows = 1, ...rest] = shape;
+  const columns = rest.reduce<number>((product, dim) => product * (dim as number), 1);
+  if (typeof rows === 'number') return [handle, offset, dtypeIndex[dtype], rows, -1, columns];
+  return [handle, offset, dtypeIndex[dtype], 0, sizeNames.indexOf(rows), columns];
+}
+
+function attributeNumber(value: number | boolean | Activation): number {
+  if (typeof value === 'string') return activationIndex[value];
+  return Number(value);
+}

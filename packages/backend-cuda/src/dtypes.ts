@@ -1,0 +1,31 @@
+import type { DTypeTable } from '@quire/core/contract';
+
+const activations = ['f32', 'f16', 'bf16'] as const;
+const weights = ['f32', 'f16', 'bf16'] as const;
+const kv = ['f32', 'f16', 'bf16'] as const;
+
+/** What each op is offered with, in both flavours. */
+export const dtypes: DTypeTable = {
+  applyRowDelta: {},
+  prepareInputs: {},
+  prepareSamples: {},
+  advanceRows: {},
+  embed: { activations, weights },
+  rmsNorm: { activations, weights },
+  layerNorm: { activations, weights },
+  linear: { activations, weights },
+  rope: { activations },
+  kvWrite: { activations, kv },
+  pagedAttention: { activations, kv },
+  gatedActivation: { activations },
+  add: { activations },
+  gatherRows: { activations },
+  copyBlocks: { kv },
+  zeroBlocks: { kv },
+  penalties: {},
+  biasLogits: {},
+  filterLogits: {},
+  sample: {},
+  argmax: {},
+  logProbs: {},
+};
