@@ -24,6 +24,8 @@ export interface GroupSpec {
   /** One per written tensor. */
   checks: Readonly<Record<TensorName, OutputCheck>>;
   variants: readonly CaseVariant[];
+  /** Why outputs of all variants may be constant or unchanged. */
+  trivial?: string;
   /** Run the first variants once more with the outputs as temporaries between guards. They must be written in full. */
   guarded?: boolean;
 }
@@ -32,7 +34,9 @@ export function group(spec: GroupSpec): CaseGroup[] {
   const builder = new ProgramBuilder(spec.name, { ...noSizes, ...spec.maxSizes });
   spec.build(builder);
   const program = builder.build();
-  const plain = { name: spec.name, quick: spec.quick ?? false, program, checks: spec.checks, variants: spec.variants };
+  const { trivial } = spec;
+  const variants = trivial === undefined ? spec.variants : spec.variants.map(variant => ({ trivial, ...variant }));
+  const plain = { name: spec.name, quick: spec.quick ?? false, program, checks: spec.checks, variants };
   return spec.guarded ? [plain, guardedTwin(plain)] : [plain];
 }
 

@@ -25,6 +25,7 @@ function sums(width: number, tokens: number, counts: readonly number[], inPlace:
     name: `width=${width}${inPlace ? ' in place' : ''}`,
     quick,
     maxSizes: { tokens },
+    ...(width === 1 && { trivial: 'one column' }),
     build(builder) {
       for (const name of new Set(['a', 'b', out])) builder.external(name, 'f32', ['tokens', width]);
       builder.add({ op: 'add', a: 'a', b: 'b', out });

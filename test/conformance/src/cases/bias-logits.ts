@@ -67,6 +67,7 @@ function biased({ vocab, maxSamples, words, inPlace, quick, kinds }: Shape): Cas
         return {
           name: `${name} ${kind} samples=${count}`,
           sizes: { samples: count },
+          ...(kind === 'masked' && { trivial: 'what changes may be masked already' }),
           fill: (random: Random) => biasData(random, { count, vocab, maxRows, words, kind }, list),
         };
       }),

@@ -93,11 +93,10 @@ function check(vocab: number): OutputCheck {
   return {
     reason:
       'the same tokens survive, but for those whose probability (min-p) or cumulative mass (top-p) is within the error of ' +
-      'f32 exponentials of the limit: 1e-5, and 2^-31 per token for sums in fixed point; padding is not compared',
+      'f32 exponentials of the limit: 1e-5, and 2^-31 per token for sums in fixed point; masked tokens do not count',
     compare(args) {
       const result: Comparison = { worst: 0 };
       for (let sample = 0; sample < args.expected.length; sample++) {
-        if (args.inputs.samples![sample * SAMPLE_WORDS + Sample.row] === NONE) continue;
         const worst = disagreement(args, sample, vocab);
         result.worst = Math.max(result.worst, worst);
         if (worst <= 1) continue;
@@ -111,10 +110,12 @@ function check(vocab: number): OutputCheck {
 
 /** How far the tokens on which two thresholds disagree are from the limits, over the tolerance; infinite for NaN. */
 function disagreement({ inputs, expected, actual }: CheckArguments, sample: number, vocab: number): number {
+  if (expected[sample] === actual[sample]) return 0;
   const [low, high] = [Math.min(expected[sample]!, actual[sample]!), Math.max(expected[sample]!, actual[sample]!)];
-  if (Number.isNaN(low)) return Infinity;
+  const unfiltered = expected[sample] === Math.fround(NO_THRESHOLD);
+  if (unfiltered || Number.isNaN(low)) return Infinity;
   const logits = (inputs.logits as Float32Array).subarray(sample * vocab, (sample + 1) * vocab);
-  const disputed = [...new Set(logits)].filter(logit => logit >= low && logit < high);
+  const disputed = [...new Set(logits)].filter(logit => logit >= low && logit < high && logit > MASKED_LOGIT);
   if (disputed.length === 0) return 0;
   const distance = limitDistance(inputs, sample, logits);
   return Math.max(...disputed.map(logit => distance(logit) / massError(vocab)));

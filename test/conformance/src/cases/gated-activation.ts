@@ -29,6 +29,7 @@ function gates(
     name: `${activation} width=${width}`,
     quick,
     maxSizes: { tokens },
+    ...(width === 1 && { trivial: 'one column' }),
     build(builder) {
       builder.external('x', 'f32', ['tokens', 2 * width]);
       builder.external('out', 'f32', ['tokens', width]);

@@ -127,7 +127,7 @@ const longScenes: readonly Scene[] = [
 
 function attention(shape: Shape, list: readonly Scene[]): CaseGroup[] {
   const { heads, kvHeads, headDim, blockSize, kv, window = 0, softCap = 0, quick = false } = shape;
-  const { tokens = 48, sequences = 8, blocksPerSequence = Math.ceil(64 / blockSize) + 1 } = shape;
+  const { tokens = 48, sequences = 8, blocksPerSequence = Math.ceil(64 / blockSize) + 2 } = shape;
   const numBlocks = Math.min(1 + sequences * blocksPerSequence, 700);
   const width = (heads + 2 * kvHeads) * headDim;
   const attributes = { scale: 1 / Math.sqrt(headDim), window, softCap, heads, kvHeads, headDim, blockSize };

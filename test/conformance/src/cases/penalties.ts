@@ -73,7 +73,9 @@ function penalised({ vocab, maxSamples, maxModelLen, inPlace, quick, kinds }: Sh
           name: `${name} ${kind} samples=${count}`,
           sizes: { samples: count },
           fill: random => penaltyData(random, { count, vocab, maxRows, maxModelLen, kind }, settings[name]!),
-          ...(name === 'mixed' && { trivial: 'rows may have no penalty' }),
+          ...((name === 'mixed' || kind === 'masked') && {
+            trivial: 'rows may have no penalty, or mask all tokens seen',
+          }),
         };
       }),
     ),

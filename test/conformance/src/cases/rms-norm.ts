@@ -56,6 +56,7 @@ function norms({ width, weights, residual, tokens, counts, kinds, eps, quick }: 
     name: `width=${width} ${weights} ${residual}`,
     quick,
     maxSizes: { tokens },
+    ...(width === 1 && { trivial: 'one column' }),
     build(builder) {
       builder.external('x', 'f32', ['tokens', width]);
       builder.external('weight', weights, [width]);

@@ -1,0 +1,166 @@
+import type {
+  Bindings,
+  Device,
+  DeviceTensor,
+  Executable,
+  Op,
+  OpName,
+  Program,
+  StepSizes,
+  TensorName,
+  TypedArray,
+} from '@quire/core/contract';
+import { decodeFloats, elementCount, opTensors } from '@quire/core/program';
+import { rawArray } from './run-case.ts';
+
+/** A device with the model's tensors on it: weights, caches, row state and step inputs, all with the same contents. */
+export interface ModelDevice {
+  readonly name: string;
+  readonly device: Device;
+  readonly bindings: Bindings;
+}
+
+export interface CrosscheckModelOptions {
+  program: Program;
+  sizes: StepSizes;
+  /** The first is the oracle. */
+  devices: readonly [ModelDevice, ModelDevice];
+  /** Bounds of a tensor's error; by default those of f32, or of f16 where the program has a cache in f16. */
+  tolerance?: ModelTolerance;
+}
+
+export interface ModelTolerance {
+  /** Norm of the error over the norm of the expected tensor. */
+  relativeNorm: number;
+  /** Largest error over the root mean square of the expected tensor. */
+  relativeMaximum: number;
+}
+
+/** One tensor that an op wrote, compared at the end of the step. */
+export interface TensorDifference {
+  opIndex: number;
+  op: OpName;
+  tensor: TensorName;
+  relativeNorm: number;
+  relativeMaximum: number;
+  /** The larger of the two over its bound; integers that differ and NaN make it infinite. */
+  worst: number;
+}
+
+export interface ModelReport {
+  program: string;
+  tensors: TensorDifference[];
+  /** The first op and tensor out of tolerance. */
+  first: TensorDifference | undefined;
+}
+
+/** Measured between adapters on whole models: 1e-6 and 8e-6 in f32; one unit of f16 in some cache entries otherwise. */
+const f32Tolerance: ModelTolerance = { relativeNorm: 1e-5, relativeMaximum: 1e-4 };
+const f16Tolerance: ModelTolerance = { relativeNorm: 3e-3, relativeMaximum: 3e-2 };
+
+/**
+ * Runs one step of a model on two devices with every intermediate kept, and compares what each op wrote, in order. Tensors
+ * that are written in place are given a name per version, so that each op's result can be seen; caches and row state are
+ * compared as the step leaves them.
+ */
+export async function crosscheckModel(options: CrosscheckModelOptions): Promise<ModelReport> {
+  const program = withoutInPlaceWrites(options.program);
+  const runs: ModelRun[] = [];
+  try {
+    for (const { device, bindings } of options.devices) {
+      const executable = await device.compile(program, bindings, { keepAll: true });
+      runs.push({ device, bindings, executable });
+      device.submit([{ executable, sizes: options.sizes }]);
+      await device.synchronize();
+    }
+    const tolerance = options.tolerance ?? defaultTolerance(program);
+    const tensors: TensorDifference[] = [];
+    for (const { opIndex, op, tensor } of lastWrites(program)) {
+      const [expected, actual] = await Promise.all(runs.map(run => readTensor(run, program, options.sizes, tensor)));
+      tensors.push({ opIndex, op, tensor, ...difference(expected!, actual!, tolerance) });
+    }
+    return { program: program.name, tensors, first: tensors.find(({ worst }) => !(worst <= 1)) };
+  } finally {
+    for (const { executable } of runs) executable.dispose();
+  }
+}
+
+interface ModelRun {
+  device: Device;
+  bindings: Bindings;
+  executable: Executable;
+}
+
+/** Renames: a temporary that an op writes over becomes a new temporary from there on. */
+function withoutInPlaceWrites(program: Program): Program {
+  const tensors = { ...program.tensors };
+  const current = new Map<TensorName, TensorName>();
+  const ops = program.ops.map((op, index) => {
+    const fields: Record<string, unknown> = { ...op };
+    const operands = opTensors(op);
+    for (const { field, name } of operands) fields[field] = current.get(name) ?? name;
+    for (const { field, name, operand } of operands) {
+      const source = operands.find(other => other.field === operand.inPlaceOf);
+      const whole = source?.name === name && writesAll(op, program);
+      if (!whole || tensors[name]?.kind !== 'temporary') continue;
+      const version = `${name}@${index}`;
+      tensors[version] = tensors[name];
+      current.set(name, version);
+      fields[field] = version;
+    }
+    return fields as unknown as Op;
+  });
+  return { ...program, tensors, ops };
+}
+
+/** Whether an op with in-place operands writes every element of its output: a linear may write some columns only. */
+function writesAll(op: Op, program: Program): boolean {
+  if (op.op !== 'linear') return true;
+  return program.tensors[op.weight]!.shape[0] === program.tensors[op.out]!.shape[1];
+}
+
+/** Each written tensor once, at the last op that writes it, in order of the ops. */
+function lastWrites(program: Program): { opIndex: number; op: OpName; tensor: TensorName }[] {
+  const last = new Map<TensorName, { opIndex: number; op: OpName; tensor: TensorName }>();
+  program.ops.forEach((op, opIndex) => {
+    for (const { name, operand } of opTensors(op)) {
+      if (operand.access !== 'read') last.set(name, { opIndex, op: op.op, tensor: name });
+    }
+  });
+  return [...last.values()].sort((a, b) => a.opIndex - b.opIndex);
+}
+
+async function readTensor(run: ModelRun, program: Program, sizes: StepSizes, name: TensorName): Promise<TypedArray> {
+  const { dtype, shape } = program.tensors[name]!;
+  const tensor: DeviceTensor = run.bindings[name] ?? run.executable.tensor(name);
+  const raw = rawArray(dtype, elementCount(shape, sizes));
+  await run.device.read(tensor, 0, raw);
+  return dtype === 'u32' ? raw : decodeFloats(dtype, raw);
+}
+
+function difference(expected: TypedArray, actual: TypedArray, tolerance: ModelTolerance) {
+  if (expected instanceof Uint32Array) {
+    const equal = expected.every((word, i) => word === actual[i]);
+    return { relativeNorm: Number(!equal), relativeMaximum: Number(!equal), worst: equal ? 0 : Infinity };
+  }
+  let [squaredError, squares, largest] = [0, 0, 0];
+  for (let i = 0; i < expected.length; i++) {
+    const error = Math.abs(actual[i]! - expected[i]!);
+    squaredError += error * error;
+    squares += expected[i]! ** 2;
+    // Math.max passes NaN on.
+    largest = Math.max(largest, error);
+  }
+  if (squaredError === 0) return { relativeNorm: 0, relativeMaximum: 0, worst: 0 };
+  const relativeNorm = Math.sqrt(squaredError / squares);
+  const relativeMaximum = largest / Math.sqrt(squares / expected.length);
+  const worst = Math.max(relativeNorm / tolerance.relativeNorm, relativeMaximum / tolerance.relativeMaximum);
+  return { relativeNorm, relativeMaximum, worst: Number.isNaN(worst) ? Infinity : worst };
+}
+
+function defaultTolerance(program: Program): ModelTolerance {
+  const halfCache = program.ops.some(op =>
+    opTensors(op).some(({ name, operand }) => operand.role === 'kv' && program.tensors[name]!.dtype === 'f16'),
+  );
+  return halfCache ? f16Tolerance : f32Tolerance;
+}
