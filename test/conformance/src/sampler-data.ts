@@ -94,3 +94,12 @@ export function samples(specs: readonly SampleSpec[]): Uint32Array {
 export function rowFloat(rows: Uint32Array, row: number, field: keyof typeof Row): number {
   return new Float32Array(rows.buffer, rows.byteOffset + 4 * (row * ROW_WORDS + Row[field]), 1)[0]!;
 }
+
+/** What may be wrong with a logit. */
+export type Damage = 'NaN' | 'infinite' | 'minus infinite';
+const bad: Readonly<Record<Damage, number>> = { NaN: Number.NaN, infinite: Infinity, 'minus infinite': -Infinity };
+
+/** Puts a value that is not finite into every second row, from the first on. */
+export function damage(random: Random, logits: Float32Array, vocab: number, kind: Damage): void {
+  for (let start = 0; start < logits.length; start += 2 * vocab) logits[start + random.integer(0, vocab)] = bad[kind];
+}

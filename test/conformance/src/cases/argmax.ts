@@ -1,9 +1,9 @@
 import { NONE, SAMPLE_WORDS } from '@quire/core/contract';
 import { group } from '../define.ts';
 import type { Random } from '../random.ts';
-import { type LogitKind, logitRows, type SampleSpec, samples } from '../sampler-data.ts';
+import { damage, type LogitKind, logitRows, type SampleSpec, samples } from '../sampler-data.ts';
 import type { CaseGroup, CaseVariant } from '../types.ts';
-import { damage, sampledCheck } from './sample.ts';
+import { sampledCheck } from './sample.ts';
 
 type Edit = (random: Random, logits: Float32Array, vocab: number) => void;
 

@@ -1,7 +1,9 @@
-import { NONE, ROW_WORDS, Row, SAMPLE_WORDS, Sample } from '@quire/core/contract';
+import { MASKED_LOGIT, NO_THRESHOLD, NONE, ROW_WORDS, Row, SAMPLE_WORDS, Sample } from '@quire/core/contract';
 import { group } from '../define.ts';
 import type { Random } from '../random.ts';
 import {
+  type Damage,
+  damage,
   type LogitKind,
   logitKinds,
   logitRows,
@@ -24,6 +26,8 @@ const settings: Readonly<Record<string, (random: Random, vocab: number) => Sampl
   mixed: random =>
     random.pick<SamplerRow>([{}, { temperature: 1 }, { temperature: 0.3, topP: 0.8 }, { temperature: 1, topK: 7 }]),
 };
+
+const damages: readonly Damage[] = ['NaN', 'infinite'];
 
 export function filterLogitsCases(): CaseGroup[] {
   return [
@@ -49,18 +53,14 @@ function filters(vocab: number, maxSamples: number, kinds: readonly LogitKind[],
       builder.add({ op: 'filterLogits', logits: 'logits', samples: 'samples', rows: 'rows', thresholds: 'thresholds' });
     },
     checks: { thresholds: check(vocab) },
-    variants: Object.entries(settings).flatMap(([name, setting], n) =>
-      kinds.map((kind, k): CaseVariant => {
-        const count = 1 + ((n + k) % maxSamples);
-        return {
-          name: `${name} ${kind} samples=${count}`,
-          sizes: { samples: count },
-          trivial: 'samples may share a threshold',
-          fill: random => filterData(random, { count, vocab, maxRows, kind }, setting),
-          ...(vocab > 10_000 && name === 'all' && { quick: vocab < 100_000 }),
-        };
-      }),
-    ),
+    variants: [
+      ...Object.keys(settings).flatMap((name, n) =>
+        kinds.map((kind, k) => variant(name, { count: 1 + ((n + k) % maxSamples), vocab, maxRows, kind })),
+      ),
+      ...(vocab < 1000 ? damages : []).map(damaged =>
+        variant('all', { count: maxSamples, vocab, maxRows, kind: 'spread', damaged }),
+      ),
+    ],
     guarded: vocab < 1000,
   });
 }
@@ -70,11 +70,24 @@ interface DataShape {
   vocab: number;
   maxRows: number;
   kind: LogitKind;
+  damaged?: Damage;
+}
+
+function variant(name: string, shape: DataShape): CaseVariant {
+  const { count, vocab, kind, damaged } = shape;
+  return {
+    name: [name, kind, damaged, `samples=${count}`].filter(Boolean).join(' '),
+    sizes: { samples: count },
+    trivial: 'samples may share a threshold',
+    fill: random => filterData(random, shape, settings[name]!),
+    // Of the real vocabularies one case is quick.
+    ...(vocab > 10_000 && name === 'all' && { quick: vocab < 100_000 }),
+  };
 }
 
 function filterData(
   random: Random,
-  { count, vocab, maxRows, kind }: DataShape,
+  { count, vocab, maxRows, kind, damaged }: DataShape,
   setting: (random: Random, vocab: number) => SamplerRow,
 ): CaseInputs {
   const rows = Array.from({ length: maxRows }, () => setting(random, vocab));
@@ -83,7 +96,9 @@ function filterData(
     if (role === 'padding') return { row: NONE, position: 0 };
     return role === 'known' ? { row, position: 9, target: 3 } : { row, position: 20 };
   });
-  return { logits: logitRows(random, count, vocab, kind), samples: samples(specs), rows: samplerRows(rows) };
+  const logits = logitRows(random, count, vocab, kind);
+  if (damaged !== undefined) damage(random, logits, vocab, damaged);
+  return { logits, samples: samples(specs), rows: samplerRows(rows) };
 }
 
 /** Sums of exponentials, relative: exp is good to 3 + 2|x| units, and fixed point to 2^-31 per token. */

@@ -1,4 +1,4 @@
-import { SAMPLE_FINITE, SAMPLE_LIVE, SAMPLE_WORDS } from '@quire/core/contract';
+import { NONE, SAMPLE_FINITE, SAMPLE_LIVE, SAMPLE_WORDS } from '@quire/core/contract';
 import { exact, u, within } from '../checks.ts';
 import { group } from '../define.ts';
 import { type LogitKind, logitKinds, logitRows, samples } from '../sampler-data.ts';
@@ -56,14 +56,18 @@ function logProbs(
           name: `${kind} samples=${count}`,
           sizes: { samples: count },
           ...((kind === 'equal' || count === 1) && { trivial: 'one value' }),
-          fill: random => ({
-            logits: logitRows(random, count, vocab, kind),
-            samples: samples(Array.from({ length: count }, (_, i) => ({ row: i, position: k + 1 }))),
-            sampled: packRecords(count, 2, i => [
-              i === 0 ? random.pick([0, vocab - 1]) : random.integer(0, vocab),
-              SAMPLE_LIVE | SAMPLE_FINITE,
-            ]),
-          }),
+          fill(random) {
+            // Some rows are padding; never the first.
+            const rowOf = Array.from({ length: count }, (_, i) => (i > 0 && random.integer(0, 5) === 0 ? NONE : i));
+            const chosen = (i: number) => (i === 0 ? random.pick([0, vocab - 1]) : random.integer(0, vocab));
+            return {
+              logits: logitRows(random, count, vocab, kind),
+              samples: samples(rowOf.map(row => ({ row, position: row === NONE ? 0 : k + 1 }))),
+              sampled: packRecords(count, 2, i =>
+                rowOf[i] === NONE ? [NONE, 0] : [chosen(i), SAMPLE_LIVE | SAMPLE_FINITE],
+              ),
+            };
+          },
         }),
       ),
     ),

@@ -1,9 +1,11 @@
-import { NO_THRESHOLD, NONE, ROW_WORDS, Row, SAMPLE_LIVE, SAMPLE_WORDS, Sample } from '@quire/core/contract';
+import { NO_THRESHOLD, NONE, ROW_WORDS, Row, SAMPLE_WORDS, Sample } from '@quire/core/contract';
 import { u } from '../checks.ts';
 import { group } from '../define.ts';
 import { gumbel } from '../noise.ts';
 import type { Random } from '../random.ts';
 import {
+  type Damage,
+  damage,
   type LogitKind,
   logitKinds,
   logitRows,
@@ -15,7 +17,6 @@ import {
 } from '../sampler-data.ts';
 import type { CaseGroup, CaseInputs, CaseVariant, CheckArguments, OutputCheck } from '../types.ts';
 
-type Damage = 'NaN' | 'infinite' | 'minus infinite';
 interface Scene {
   name: string;
   temperature: (random: Random) => number;
@@ -125,13 +126,6 @@ function sampleData(random: Random, scene: Scene, { count, vocab, maxRows, kind 
 
 function thresholdOf(logits: Float32Array, keep: number): number {
   return keep === 0 ? NO_THRESHOLD : logits.slice().sort().reverse()[keep - 1]!;
-}
-
-const bad: Readonly<Record<Damage, number>> = { NaN: Number.NaN, infinite: Infinity, 'minus infinite': -Infinity };
-
-/** Puts a value that is not finite into every second row, from the first on. */
-export function damage(random: Random, logits: Float32Array, vocab: number, kind: Damage): void {
-  for (let start = 0; start < logits.length; start += 2 * vocab) logits[start + random.integer(0, vocab)] = bad[kind];
 }
 
 /** Pairs (id, flags): flags are exact, ids too unless two candidates were closer than f32 noise can tell. */
