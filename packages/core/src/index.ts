@@ -1,3 +1,4 @@
+/** The engine core: everything a Node or browser entry needs to load a model and to serve requests. */
 export { AsyncLLM, type GenerateOptions } from './engine/async-llm.ts';
 export { type EngineConfig, type EngineOptions, engineOptionNames, parseEngineConfig } from './engine/engine-config.ts';
 export type { EngineObserver, EngineStats, FinishedRequest, StepReport } from './engine/engine-stats.ts';
@@ -7,9 +8,14 @@ export type { PromptInput } from './engine/prompt.ts';
 export type { OutputKind } from './engine/request-output.ts';
 export type { RequestStream } from './engine/request-stream.ts';
 export * from './errors.ts';
+export { LLM, type LLMOptions, type LLMRuntime, type Progress, type RunOptions } from './llm/llm.ts';
+export { type LoadEngineOptions, type LoadedEngine, loadEngine } from './llm/load-engine.ts';
+export type * from './models/config.ts';
+export { parseGenerationConfig, parseModelConfig } from './models/parse-config.ts';
 export { nearestName, show, suggestion, toCamelCase, toSnakeCase } from './names.ts';
 export { samplingParamNames } from './sampling/checks.ts';
-export { MAX_N, resolveSamplingParams } from './sampling/resolve.ts';
+export { MAX_N, resolveSamplingParams, type SamplingLimits } from './sampling/resolve.ts';
 export type { ResolvedSamplingParams, SamplingParams } from './sampling/sampling-params.ts';
-export type { ChatMessage, ChatTemplateOptions, Detokenizer, EncodeOptions, Tokenizer } from './tokenizer/types.ts';
-export type * from './worker/types.ts';
+export * from './tokenizer/index.ts';
+export * from './weights/index.ts';
+export * from './worker/index.ts';

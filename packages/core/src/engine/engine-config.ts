@@ -21,6 +21,8 @@ export interface EngineOptions {
   maxNumBatchedTokens?: number;
   /** Dtype of the KV cache: auto, float32, float16. Default auto. */
   kvCacheDtype?: string;
+  /** Share of the device's memory that weights and cache may take, where the device tells its memory. Default 0.9. */
+  gpuMemoryUtilization?: number;
   /** Bytes of the KV cache, instead of a size derived from the device. */
   kvCacheMemoryBytes?: number | null;
   /** KV blocks, instead of a number derived from bytes. The null block is not counted. */
@@ -35,6 +37,8 @@ export interface EngineOptions {
   runAhead?: number;
   /** Most decode steps in one submit when nothing needs the host between them. Default 4. */
   numSchedulerSteps?: number;
+  /** auto, or dummy: seeded stand-ins instead of weights, to measure without a checkpoint. Default auto. */
+  loadFormat?: string;
   /** Names that the server answers to. Default: `model`. */
   servedModelName?: string | readonly string[];
 }
@@ -50,6 +54,7 @@ export interface EngineConfig {
   readonly maxNumSeqs: number;
   readonly maxNumBatchedTokens: number;
   readonly kvCacheDtype: 'auto' | 'f32' | 'f16';
+  readonly gpuMemoryUtilization: number;
   readonly kvCacheMemoryBytes: number | null;
   readonly numGpuBlocksOverride: number | null;
   readonly enablePrefixCaching: boolean;
@@ -57,6 +62,7 @@ export interface EngineConfig {
   readonly maxLogprobs: number;
   readonly runAhead: number;
   readonly numSchedulerSteps: number;
+  readonly loadFormat: 'auto' | 'dummy';
   readonly servedModelName: readonly string[];
 }
 
@@ -71,6 +77,7 @@ const DTYPES = {
   bf16: 'bf16',
   bfloat16: 'bf16',
 } as const;
+const LOAD_FORMATS = { auto: 'auto', dummy: 'dummy' } as const;
 const KV_DTYPES = {
   auto: 'auto',
   f32: 'f32',
@@ -99,6 +106,7 @@ const checks: Checks = {
   maxNumSeqs: { default: 256, check: integer(1, 65_536) },
   maxNumBatchedTokens: { default: 2048, check: integer(1, 2 ** 24) },
   kvCacheDtype: { default: 'auto', check: oneOf(KV_DTYPES) },
+  gpuMemoryUtilization: { default: 0.9, check: share },
   kvCacheMemoryBytes: { default: null, check: orNull(integer(1, 2 ** 50)) },
   numGpuBlocksOverride: { default: null, check: orNull(integer(1, 2 ** 30)) },
   enablePrefixCaching: { default: true, check: boolean },
@@ -106,6 +114,7 @@ const checks: Checks = {
   maxLogprobs: { default: 20, check: integer(-1, 2 ** 24) },
   runAhead: { default: 2, check: integer(1, 64) },
   numSchedulerSteps: { default: 4, check: integer(1, 64) },
+  loadFormat: { default: 'auto', check: oneOf(LOAD_FORMATS) },
 };
 
 /** Names of all engine options, in camelCase: for flags of a command line. */
@@ -154,6 +163,10 @@ function text(value: unknown, option: string): string {
 
 function boolean(value: unknown, option: string): boolean {
   return typeof value === 'boolean' ? value : refuse(option, 'true or false', value);
+}
+
+function share(value: unknown, option: string): number {
+  return typeof value === 'number' && value > 0 && value <= 1 ? value : refuse(option, 'a number in (0, 1]', value);
 }
 
 function integer(min: number, max: number): Check<number> {

@@ -1,0 +1,226 @@
+import type { Device } from '../contract/contract.ts';
+import type { AsyncLLM } from '../engine/async-llm.ts';
+import { type EngineConfig, type EngineOptions, parseEngineConfig } from '../engine/engine-config.ts';
+import type { RequestOutput } from '../engine/outputs.ts';
+import type { PromptInput } from '../engine/prompt.ts';
+import type { RequestStream } from '../engine/request-stream.ts';
+import { EngineClosedError, InvalidRequestError } from '../errors.ts';
+import type { SamplingParams } from '../sampling/sampling-params.ts';
+import type { ChatMessage, ChatTemplateOptions, Tokenizer } from '../tokenizer/types.ts';
+import type { ModelSource } from '../weights/types.ts';
+import { type LoadedEngine, loadEngine } from './load-engine.ts';
+
+/** How names become things on this platform. Node and browser entries bring their own. */
+export interface LLMRuntime {
+  openDevice(name: string): Promise<Device>;
+  openSource(location: string): Promise<ModelSource>;
+}
+
+export interface LLMOptions extends Omit<EngineOptions, 'model'> {
+  /** A location that the runtime can open, or an open source (which stays the caller's). */
+  model: string | ModelSource;
+  /** A name that the runtime knows (default `auto`), or an open device (which stays the caller's). */
+  device?: string | Device;
+}
+
+/** How far a call to `generate` or `chat` is. */
+export interface Progress {
+  finished: number;
+  total: number;
+  /** Tokens of finished requests. */
+  promptTokens: number;
+  generationTokens: number;
+  seconds: number;
+}
+
+export interface RunOptions {
+  /** Called after each request that finishes. */
+  onProgress?: (progress: Progress) => void;
+  /** Aborts the call: it rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Offline inference: prompts in, finished outputs out, batched continuously. The model is loaded by the first call (or `load`);
+ * options are checked by the constructor.
+ */
+export class LLM implements AsyncDisposable {
+  readonly config: EngineConfig;
+  readonly #model: string | ModelSource;
+  readonly #device: string | Device;
+  readonly #runtime: LLMRuntime;
+  readonly #opened: { dispose(): Promise<void> }[] = [];
+  #loading: Promise<LoadedEngine> | null = null;
+  #disposal: Promise<void> | null = null;
+
+  /** Throws ConfigError for an unknown option (naming the nearest) or a value out of range. */
+  constructor(options: LLMOptions, runtime: LLMRuntime) {
+    const { model, device = 'auto', ...engineOptions } = options;
+    this.#model = model;
+    this.#device = device;
+    this.#runtime = runtime;
+    this.config = parseEngineConfig({ ...engineOptions, model: typeof model === 'string' ? model : model.location });
+  }
+
+  /** Loads the model now rather than with the first call. A failed load can be tried again. */
+  load(): Promise<LoadedEngine> {
+    if (this.#disposal !== null) return Promise.reject(new EngineClosedError());
+    this.#loading ??= this.#load().catch(async error => {
+      await this.#closeOpened();
+      this.#loading = null;
+      throw error;
+    });
+    return this.#loading;
+  }
+
+  async tokenizer(): Promise<Tokenizer> {
+    return (await this.load()).tokenizer;
+  }
+
+  /**
+   * Completes each prompt; outputs are in the order of the prompts. One set of sampling parameters for all, or one each. Throws
+   * InvalidRequestError before anything runs when a prompt or parameter is wrong. An output with finishReason `error` carries
+   * the error of that request alone.
+   */
+  async generate(
+    prompts: PromptInput | readonly PromptInput[],
+    samplingParams: SamplingParams | readonly SamplingParams[] = {},
+    options: RunOptions = {},
+  ): Promise<RequestOutput[]> {
+    options.signal?.throwIfAborted();
+    const { asyncLLM } = await this.load();
+    return runAll(asyncLLM, listPrompts(prompts), samplingParams, options);
+  }
+
+  /** Answers one conversation, or each of several, through the model's chat template. */
+  async chat(
+    messages: readonly ChatMessage[] | readonly (readonly ChatMessage[])[],
+    samplingParams: SamplingParams | readonly SamplingParams[] = {},
+    options: RunOptions & ChatTemplateOptions = {},
+  ): Promise<RequestOutput[]> {
+    options.signal?.throwIfAborted();
+    const { asyncLLM, tokenizer } = await this.load();
+    const { onProgress: _, signal: __, ...template } = options;
+    const prompts = listConversations(messages).map(conversation => ({
+      prompt: tokenizer.renderChat(conversation, template),
+      promptTokenIds: tokenizer.encodeChat(conversation, template),
+    }));
+    return runAll(asyncLLM, prompts, samplingParams, options);
+  }
+
+  /** Ends what is running and frees everything on the device. */
+  dispose(): Promise<void> {
+    this.#disposal ??= this.#dispose();
+    return this.#disposal;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  async #load(): Promise<LoadedEngine> {
+    const source = await this.#openSource(this.#model);
+    const { tokenizer } = this.config;
+    const tokenizerSource = tokenizer === null ? source : await this.#openSource(tokenizer);
+    const device = await this.#openDevice();
+    return loadEngine({ source, tokenizerSource, device, config: this.config });
+  }
+
+  async #openSource(location: string | ModelSource): Promise<ModelSource> {
+    if (typeof location !== 'string') return location;
+    const source = await this.#runtime.openSource(location);
+    this.#opened.push({ dispose: () => source.close() });
+    return source;
+  }
+
+  async #openDevice(): Promise<Device> {
+    if (typeof this.#device !== 'string') return this.#device;
+    const device = await this.#runtime.openDevice(this.#device);
+    this.#opened.push(device);
+    return device;
+  }
+
+  async #dispose(): Promise<void> {
+    const loaded = await this.#loading?.catch(() => null);
+    await loaded?.asyncLLM.dispose();
+    await this.#closeOpened();
+  }
+
+  /** Last opened, first closed. */
+  async #closeOpened(): Promise<void> {
+    for (const opened of this.#opened.splice(0).reverse()) await opened.dispose();
+  }
+}
+
+async function runAll(
+  asyncLLM: AsyncLLM,
+  prompts: readonly PromptInput[],
+  samplingParams: SamplingParams | readonly SamplingParams[],
+  { onProgress, signal }: RunOptions,
+): Promise<RequestOutput[]> {
+  const start = performance.now();
+  const progress: Progress = { finished: 0, total: prompts.length, promptTokens: 0, generationTokens: 0, seconds: 0 };
+  const streams = addAll(asyncLLM, prompts, paramsOf(samplingParams, prompts.length), signal);
+  const outputs = streams.map(async stream => {
+    const output = await lastOutput(stream);
+    progress.finished++;
+    progress.promptTokens += output.promptTokenIds.length;
+    for (const { tokenIds } of output.outputs) progress.generationTokens += tokenIds.length;
+    progress.seconds = (performance.now() - start) / 1000;
+    onProgress?.({ ...progress });
+    return output;
+  });
+  const settled = await Promise.allSettled(outputs);
+  signal?.throwIfAborted();
+  return settled.map(result => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+}
+
+/** Queues all prompts or none. */
+function addAll(
+  asyncLLM: AsyncLLM,
+  prompts: readonly PromptInput[],
+  params: readonly SamplingParams[],
+  signal: AbortSignal | undefined,
+): RequestStream[] {
+  const streams: RequestStream[] = [];
+  try {
+    for (const [i, prompt] of prompts.entries()) {
+      streams.push(asyncLLM.generate(prompt, params[i], { outputKind: 'final', ...(signal ? { signal } : {}) }));
+    }
+  } catch (error) {
+    for (const stream of streams) stream.abort();
+    throw error;
+  }
+  return streams;
+}
+
+async function lastOutput(stream: RequestStream): Promise<RequestOutput> {
+  for await (const output of stream) return output;
+  throw new EngineClosedError('The engine ended a request without an output.');
+}
+
+function paramsOf(params: SamplingParams | readonly SamplingParams[], count: number): readonly SamplingParams[] {
+  if (!Array.isArray(params)) return Array.from({ length: count }, () => params as SamplingParams);
+  if (params.length === count) return params;
+  throw new InvalidRequestError(
+    `There are ${count} prompts but ${params.length} sets of sampling parameters. Give one for all, or one each.`,
+    'sampling_params',
+  );
+}
+
+/** A list of numbers is one prompt of token ids. */
+function listPrompts(prompts: PromptInput | readonly PromptInput[]): readonly PromptInput[] {
+  const isList = Array.isArray(prompts) && !(prompts.length > 0 && prompts.every(entry => typeof entry === 'number'));
+  return isList ? (prompts as readonly PromptInput[]) : [prompts as PromptInput];
+}
+
+function listConversations(
+  messages: readonly ChatMessage[] | readonly (readonly ChatMessage[])[],
+): readonly (readonly ChatMessage[])[] {
+  return Array.isArray(messages[0])
+    ? (messages as readonly (readonly ChatMessage[])[])
+    : [messages as readonly ChatMessage[]];
+}

@@ -1,0 +1,66 @@
+import type { Device } from '../contract/contract.ts';
+import { AsyncLLM } from '../engine/async-llm.ts';
+import type { EngineConfig } from '../engine/engine-config.ts';
+import type { EngineObserver } from '../engine/engine-stats.ts';
+import type { GenerationConfig, ModelConfig } from '../models/config.ts';
+import { parseGenerationConfig, parseModelConfig } from '../models/parse-config.ts';
+import { loadTokenizer } from '../tokenizer/index.ts';
+import type { Tokenizer } from '../tokenizer/types.ts';
+import { openCheckpoint } from '../weights/index.ts';
+import type { ModelSource } from '../weights/types.ts';
+import { createModelRunner, type ModelRunner } from '../worker/index.ts';
+
+export interface LoadEngineOptions {
+  source: ModelSource;
+  /** Stays the caller's: disposing the engine frees what it holds on the device, not the device. */
+  device: Device;
+  config: EngineConfig;
+  /** Where the tokenizer's files are when they are not beside the model's. */
+  tokenizerSource?: ModelSource;
+  observer?: EngineObserver;
+  /** Takes sentences on fields of the model folder that are ignored on purpose. */
+  onNotice?: (notice: string) => void;
+}
+
+export interface LoadedEngine {
+  readonly asyncLLM: AsyncLLM;
+  readonly tokenizer: Tokenizer;
+  readonly modelConfig: ModelConfig;
+  readonly generationConfig: GenerationConfig;
+  /** For what the engine itself does not need: size of the cache, op counts, profiles. */
+  readonly runner: ModelRunner;
+}
+
+/**
+ * Opens a model folder, loads the model onto a device, and starts an engine over it. Throws ModelFormatError for a folder that
+ * is broken or not supported, ConfigError for options that do not fit, DeviceError when the device fails.
+ */
+export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngine> {
+  const { source, device, config } = options;
+  const modelConfig = await parseModelConfig(source, options.onNotice);
+  const generationConfig = await parseGenerationConfig(source, modelConfig.vocabSize);
+  const tokenizer = await loadTokenizer(options.tokenizerSource ?? source);
+  const checkpoint = config.loadFormat === 'dummy' ? null : await openCheckpoint(source);
+  const runner = await createModelRunner({ device, modelConfig, engineConfig: config, checkpoint });
+  try {
+    const asyncLLM = new AsyncLLM({
+      executor: runner,
+      config,
+      tokenizer,
+      generationConfig,
+      eosTokenIds: eosTokenIds(modelConfig, generationConfig, tokenizer),
+      ...(options.observer ? { observer: options.observer } : {}),
+    });
+    return { asyncLLM, tokenizer, modelConfig, generationConfig, runner };
+  } catch (error) {
+    await runner.dispose();
+    throw error;
+  }
+}
+
+/** generation_config.json overrides config.json; the tokenizer's own EOS always counts. */
+function eosTokenIds(model: ModelConfig, generation: GenerationConfig, tokenizer: Tokenizer): number[] {
+  const ids = new Set(generation.eosTokenIds ?? model.eosTokenIds);
+  if (tokenizer.eosTokenId !== null) ids.add(tokenizer.eosTokenId);
+  return [...ids].filter(id => id < model.vocabSize);
+}
