@@ -8,7 +8,7 @@ import { checkInvariants } from './invariants.ts';
 const VOCAB = 32;
 const MAX_MODEL_LEN = 48;
 // npm run test:engine:long
-const isLong = process.env.MODE === 'long';
+const isLong = process.env.QUIRE_LONG_TESTS === '1';
 
 interface Setup {
   blockSize: number;
