@@ -1,0 +1,76 @@
+import { cpSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { configCases } from './cases/config.ts';
+import { fileCases, permissionCases } from './cases/files.ts';
+import { indexCases } from './cases/index-json.ts';
+import { pickleCases } from './cases/pickle.ts';
+import { safetensorsCases } from './cases/safetensors.ts';
+import { tokenizerCases } from './cases/tokenizer.ts';
+import { type BadFolder, makeFolder } from './harness/bad-folder.ts';
+import type { Verdict } from './harness/protocol.ts';
+import { WatchedLoader } from './harness/watched-loader.ts';
+
+const MAX_MILLISECONDS = 1000;
+const MAX_EXTRA_BYTES = 64 * 2 ** 20;
+const ATTEMPTS = 3;
+
+const cases = [...safetensorsCases, ...indexCases, ...pickleCases, ...configCases, ...fileCases, ...permissionCases, ...tokenizerCases];
+
+let root: string;
+let outside: string;
+let loader: WatchedLoader;
+
+beforeAll(async () => {
+  root = realpathSync(mkdtempSync(join(tmpdir(), 'quire-bad-')));
+  outside = join(root, 'outside');
+  // A good model lies beside the bad ones: what leaves a folder would find something to read.
+  cpSync('models/tiny-llama', outside, { recursive: true });
+  loader = await WatchedLoader.create();
+  for (const model of ['tiny-llama', 'tiny-opt']) {
+    const verdict = await loader.load({ folder: resolve('models', model), source: 'folder' });
+    if (verdict.error !== null) throw new Error(`${model} does not load: ${verdict.message}`);
+  }
+});
+afterAll(() => {
+  loader?.close();
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** Loads a folder anew when only the clock is against it: other work of this machine may hold it up. */
+async function load(folder: string): Promise<Verdict> {
+  let verdict = await loader.load({ folder, source: 'folder' });
+  for (let attempt = 1; attempt < ATTEMPTS && verdict.milliseconds > MAX_MILLISECONDS; attempt++) verdict = await loader.load({ folder, source: 'folder' });
+  return verdict;
+}
+
+function expectVerdict(verdict: Verdict, bad: BadFolder): void {
+  expect({ error: verdict.error, code: verdict.code }, verdict.message).toEqual({ error: 'ModelFormatError', code: bad.code });
+  expect(verdict.message.length, 'length of the message').toBeLessThan(1000);
+  if (bad.message) expect(verdict.message).toMatch(bad.message);
+}
+
+/** Paths that were opened and do not lie in the folder. */
+function strayPaths(opened: readonly string[], folder: string): string[] {
+  return opened.filter(path => relative(folder, path).startsWith('..') || path.includes(outside));
+}
+
+describe('a bad model folder', () => {
+  it('is bad in one of many ways, each with its own name', () => {
+    expect(cases.length).toBeGreaterThanOrEqual(120);
+    expect(new Set(cases.map(({ name }) => name)).size).toBe(cases.length);
+  });
+
+  it.each(cases.map(bad => [bad.name, bad] as const))('%s', async (_, bad) => {
+    const folder = join(root, 'model');
+    makeFolder(bad, folder, outside);
+    const verdict = await load(folder);
+    expectVerdict(verdict, bad);
+    expect(verdict.milliseconds, 'milliseconds').toBeLessThan(MAX_MILLISECONDS);
+    expect(verdict.extraBytes, 'extra memory').toBeLessThan(MAX_EXTRA_BYTES);
+    expect(strayPaths(verdict.opened, folder)).toEqual([]);
+    // The browser reads from memory or over HTTP: it must come to the same verdict.
+    if (bad.arrange === undefined) expectVerdict(await loader.load({ folder, source: 'memory' }), bad);
+  });
+});

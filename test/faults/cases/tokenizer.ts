@@ -1,0 +1,2 @@
+import type { BadFolder } from '../harness/bad-folder.ts';
+export const tokenizerCases: BadFolder[] = [];

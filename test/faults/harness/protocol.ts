@@ -1,0 +1,17 @@
+/** Asks the child to load a folder, from disk or from memory. */
+export interface Request {
+  folder: string;
+  source: 'folder' | 'memory';
+}
+
+/** What came of it. `error` is null when the folder was accepted. */
+export interface Verdict {
+  error: string | null;
+  code: string | null;
+  message: string;
+  milliseconds: number;
+  /** Peak resident memory above that before the load. */
+  extraBytes: number;
+  /** Paths opened during the load. */
+  opened: string[];
+}
