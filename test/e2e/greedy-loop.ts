@@ -41,7 +41,7 @@ export async function runGreedy(
   executor: ModelExecutor,
   requests: readonly GreedyRequest[],
   stopIds: readonly number[],
-): Promise<GreedyOutput[]> {
+): Promise<{ outputs: GreedyOutput[]; steps: number }> {
   const { blockSize } = executor.limits;
   let nextBlock = 1;
   const all = requests.map((request, row): Running => {
@@ -51,10 +51,12 @@ export async function runGreedy(
   });
   const waiting = [...all];
   let running: Running[] = [];
+  let steps = 0;
   while (waiting.length > 0 || running.length > 0) {
     const started = waiting.shift();
     const batch = started === undefined ? running : [...running, started];
     const result = await executor.submit(greedyStep(batch, started, blockSize));
+    steps++;
     batch.forEach((request, index) => {
       collect(request, index, result, request === started);
     });
@@ -62,7 +64,7 @@ export async function runGreedy(
       return output.tokenIds.length < maxTokens && !stopIds.includes(output.tokenIds.at(-1)!);
     });
   }
-  return all.map(({ output }) => output);
+  return { outputs: all.map(({ output }) => output), steps };
 }
 
 function greedyStep(batch: readonly Running[], started: Running | undefined, blockSize: number): SchedulerOutput {
