@@ -54,9 +54,9 @@ export function hasAmbiguousRepeat(source: string): boolean {
   const open: Group[] = [{ varies: false, isAtomic: false }];
   let closed: Group | null = null;
   for (let i = 0; i < source.length; i++) {
-    const repeat = closed === null ? null : repeatAt(source, i);
-    if (closed !== null && repeat?.isUnbounded === true && closed.varies && !closed.isAtomic) return true;
-    if (closed !== null && closed.varies && !closed.isAtomic) open.at(-1)!.varies = true;
+    const multiplies = closed?.varies === true && !closed.isAtomic;
+    if (multiplies && repeatAt(source, i)?.isUnbounded === true) return true;
+    if (multiplies) open.at(-1)!.varies = true;
     closed = null;
     const char = source[i];
     if (char === '\\') i++;

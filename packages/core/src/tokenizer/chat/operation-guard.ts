@@ -22,43 +22,40 @@ export class OperationGuard {
   }
 
   check(operation: string, operand: RuntimeValue, args: CallArguments): void {
+    this.#budget.checkTransient(this.#transientLength(operation, operand, args));
+  }
+
+  /** The most text that an operation can make of its operands, 0 for those that are linear. */
+  #transientLength(operation: string, operand: RuntimeValue, { positional, named }: CallArguments): number {
     switch (operation) {
       case 'replace':
-        return this.#checkReplace(operand, args);
+        return replaceLength(textLength(operand), textLength(positional[0]), textLength(positional[1]));
       case 'join':
-        return this.#checkJoin(operand, textLength(args.positional[0] ?? args.named.get('separator')));
+        return this.#joinLength(operand, textLength(positional[0] ?? named.get('separator')));
       case 'indent':
-        return this.#checkIndent(operand, numberOf(args.positional[0] ?? args.named.get('width')));
+        return (textLength(operand) + 1) * (numberOf(positional[0] ?? named.get('width')) + 1);
       case 'tojson':
-        return this.#checkJson(
-          operand,
-          numberOf(args.named.get('indent')),
-          separatorLength(args.named.get('separators')),
-        );
+        return this.#jsonLength(operand, numberOf(named.get('indent')), separatorLength(named.get('separators')));
+      default:
+        return 0;
     }
   }
 
-  #checkReplace(operand: RuntimeValue, args: CallArguments): void {
-    const length = textLength(operand);
-    const pattern = textLength(args.positional[0]);
-    const places = pattern === 0 ? length + 1 : Math.floor(length / pattern);
-    this.#budget.checkTransient(length + places * textLength(args.positional[1]));
-  }
-
-  #checkJoin(operand: RuntimeValue, separator: number): void {
+  #joinLength(operand: RuntimeValue, separator: number): number {
     const count = isArray(operand) ? operand.value.length : textLength(operand);
-    this.#budget.checkTransient(this.#meter.measure(operand).characters + count * separator);
+    return this.#meter.measure(operand).characters + count * separator;
   }
 
-  #checkIndent(operand: RuntimeValue, width: number): void {
-    this.#budget.checkTransient((textLength(operand) + 1) * (width + 1));
-  }
-
-  #checkJson(operand: RuntimeValue, indent: number, separators: number): void {
+  #jsonLength(operand: RuntimeValue, indent: number, separators: number): number {
     const { values, characters, depth } = this.#meter.measure(operand);
     // An escaped character takes at most six.
-    this.#budget.checkTransient(6 * characters + values * ((depth + 1) * indent + separators));
+    return 6 * characters + values * ((depth + 1) * indent + separators);
   }
+}
+
+function replaceLength(length: number, pattern: number, replacement: number): number {
+  const places = pattern === 0 ? length + 1 : Math.floor(length / pattern);
+  return length + places * replacement;
 }
 
 function textLength(value: RuntimeValue | undefined): number {
