@@ -1,10 +1,10 @@
 import { NONE } from '../../contract/contract.ts';
-import { type Kernel, Scratch } from './lib/kernel.ts';
+import { type Kernel, scratch64 } from './lib/kernel.ts';
 import type { Floats } from './lib/views.ts';
 
 /** cache[to] = cache[from] for each pair without NONE, as if all were read before any is written. */
 export const copyBlocks: Kernel<'copyBlocks'> = (_, { kCache, vCache, pairs }) => {
-  const scratch = new Scratch();
+  const scratch = scratch64();
 
   function copy(cache: Floats, count: number, blocks: number): void {
     const copies = scratch.take(count * cache.width);

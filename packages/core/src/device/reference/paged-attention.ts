@@ -1,5 +1,6 @@
 import { SEQUENCE_WORDS, Sequence } from '../../contract/contract.ts';
-import { type Kernel, Scratch } from './lib/kernel.ts';
+import { type Kernel, type Scratch, scratch32, scratch64 } from './lib/kernel.ts';
+import { dotProducts, weightedSum } from './lib/rows.ts';
 import type { Floats } from './lib/views.ts';
 
 /**
@@ -9,61 +10,43 @@ import type { Floats } from './lib/views.ts';
 export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
   const { qkv, kCache, vCache, sequences, blockTables, out } = tensors;
   const { heads, kvHeads, headDim, blockSize } = op;
-  const [keyScratch, valueScratch, scoreScratch] = [new Scratch(), new Scratch(), new Scratch()];
+  const [keyScratch, valueScratch, scoreScratch] = [scratch32(), scratch32(), scratch64()];
   const [query, result] = [new Float64Array(headDim), new Float64Array(headDim)];
   const zeros = new Float64Array(out.width);
-
+  /** Elements of one block of one head. */
+  const pageSize = blockSize * headDim;
   let cacheBlocks = 0;
 
   /** The blocks of a row's context that hold positions first .. end, one after the other. */
   function gather(
     cache: Floats,
-    scratch: Scratch,
+    scratch: Scratch<Float32Array>,
     row: number,
     kvHead: number,
     first: number,
     end: number,
-  ): Float64Array {
+  ): Float32Array {
     const firstBlock = Math.floor(first / blockSize);
     const blocks = Math.ceil(end / blockSize) - firstBlock;
-    const gathered = scratch.take(blocks * blockSize * headDim);
+    const gathered = scratch.take(blocks * pageSize);
     for (let i = 0; i < blocks; i++) {
       const block = blockTables.data[row * blockTables.width + firstBlock + i]!;
-      if (block >= cacheBlocks)
+      if (block >= cacheBlocks) {
         throw new RangeError(`row ${row} has block ${block}, the cache has ${cacheBlocks} blocks`);
+      }
       const slots = Math.min(blockSize, end - (firstBlock + i) * blockSize);
-      cache.load((block * kvHeads + kvHead) * blockSize * headDim, slots * headDim, gathered, i * blockSize * headDim);
+      cache.loadF32((block * kvHeads + kvHead) * pageSize, slots * headDim, gathered, i * pageSize);
     }
     return gathered;
   }
 
-  function attendHead(
-    token: number,
-    head: number,
-    keys: Float64Array,
-    values: Float64Array,
-    from: number,
-    to: number,
-  ): void {
+  function attendHead(token: number, head: number, keys: Float32Array, values: Float32Array, from: number, to: number) {
+    const visible = to - from;
+    const weights = scoreScratch.take(visible);
     qkv.load(token * qkv.width + head * headDim, headDim, query);
-    const weights = scoreScratch.take(to);
-    let max = -Infinity;
-    for (let p = from; p < to; p++) {
-      let score = 0;
-      for (let d = 0; d < headDim; d++) score += query[d]! * keys[p * headDim + d]!;
-      score *= op.scale;
-      if (op.softCap > 0) score = op.softCap * Math.tanh(score / op.softCap);
-      weights[p] = score;
-      if (score > max) max = score;
-    }
-    let sum = 0;
-    result.fill(0);
-    for (let p = from; p < to; p++) {
-      const weight = Math.exp(weights[p]! - max);
-      sum += weight;
-      for (let d = 0; d < headDim; d++) result[d]! += weight * values[p * headDim + d]!;
-    }
-    for (let d = 0; d < headDim; d++) result[d]! /= sum;
+    dotProducts(keys, from, visible, query, 0, headDim, weights);
+    softmax(weights, visible, op.scale, op.softCap);
+    weightedSum(values, from, visible, weights, headDim, result);
     out.store(token * out.width + head * headDim, headDim, result);
   }
 
@@ -99,3 +82,19 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
     }
   };
 };
+
+/** scores[i] becomes exp(s_i - max) / sum, with s the scaled and capped score, for i < count. */
+function softmax(scores: Float64Array, count: number, scale: number, softCap: number): void {
+  let max = -Infinity;
+  for (let i = 0; i < count; i++) {
+    const score = scores[i]! * scale;
+    scores[i] = softCap > 0 ? softCap * Math.tanh(score / softCap) : score;
+    if (scores[i]! > max) max = scores[i]!;
+  }
+  let sum = 0;
+  for (let i = 0; i < count; i++) {
+    scores[i] = Math.exp(scores[i]! - max);
+    sum += scores[i]!;
+  }
+  for (let i = 0; i < count; i++) scores[i]! /= sum;
+}

@@ -18,13 +18,22 @@ export type KernelTensors<K extends OpName> = {
 export type Kernel<K extends OpName> = (op: OpOf<K>, tensors: KernelTensors<K>) => RunOp;
 export type RunOp = (sizes: StepSizes) => void;
 
-/** An f64 array that is kept and only grows. */
-export class Scratch {
-  #array = new Float64Array(0);
+/** An array that is kept between steps and only grows. */
+export class Scratch<A extends Float64Array | Float32Array = Float64Array> {
+  readonly #make: (length: number) => A;
+  #array: A;
+
+  constructor(make: (length: number) => A) {
+    this.#make = make;
+    this.#array = make(0);
+  }
 
   /** At least `length` elements; what they hold is whatever the last use left. */
-  take(length: number): Float64Array {
-    if (this.#array.length < length) this.#array = new Float64Array(Math.max(length, this.#array.length * 2));
+  take(length: number): A {
+    if (this.#array.length < length) this.#array = this.#make(Math.max(length, this.#array.length * 2));
     return this.#array;
   }
 }
+
+export const scratch64 = () => new Scratch(length => new Float64Array(length));
+export const scratch32 = () => new Scratch(length => new Float32Array(length));

@@ -28,12 +28,13 @@ export interface Words extends View {
 
 /** A floating-point tensor of an op. Offsets are in elements. */
 export interface Floats extends View {
-  readonly dtype: DType;
   /** into[at + i] = the value of element start + i. */
   load(start: number, count: number, into: Float64Array, at?: number): void;
+  /** The same into f32, which holds every dtype exactly. */
+  loadF32(start: number, count: number, into: Float32Array, at: number): void;
   /** Element start + i = from[at + i], rounded once to the tensor's dtype. */
   store(start: number, count: number, from: Float64Array, at?: number): void;
-  /** All values in f32, which holds every dtype exactly. 16-bit tensors are decoded once per version: for weights. */
+  /** All values in f32. 16-bit tensors are decoded once per version: for weights. */
   values(): Float32Array;
 }
 
@@ -43,16 +44,19 @@ export function words(view: View, storage: Storage): Words {
 
 export function floats(view: View, storage: Storage): Floats {
   const access = { f32: f32Access, f16: f16Access, bf16: bf16Access }[storage.dtype as 'f32' | 'f16' | 'bf16'];
-  return { ...view, dtype: storage.dtype, ...access(storage) };
+  return { ...view, ...access(storage) };
 }
 
-type Access = Pick<Floats, 'load' | 'store' | 'values'>;
+type Access = Pick<Floats, 'load' | 'loadF32' | 'store' | 'values'>;
 
 function f32Access(storage: Storage): Access {
   const raw = storage.raw as Float32Array;
   return {
     load(start, count, into, at = 0) {
       for (let i = 0; i < count; i++) into[at + i] = raw[start + i]!;
+    },
+    loadF32(start, count, into, at) {
+      into.set(raw.subarray(start, start + count), at);
     },
     store(start, count, from, at = 0) {
       for (let i = 0; i < count; i++) raw[start + i] = from[at + i]!;
@@ -64,45 +68,47 @@ function f32Access(storage: Storage): Access {
 function f16Access(storage: Storage): Access {
   const raw = storage.raw as Uint16Array;
   const table = halfTable();
-  return {
+  const access: Access = {
     load(start, count, into, at = 0) {
+      for (let i = 0; i < count; i++) into[at + i] = table[raw[start + i]!]!;
+    },
+    loadF32(start, count, into, at) {
       for (let i = 0; i < count; i++) into[at + i] = table[raw[start + i]!]!;
     },
     store(start, count, from, at = 0) {
       for (let i = 0; i < count; i++) raw[start + i] = floatToHalf(from[at + i]!);
     },
-    values: () =>
-      decodedOnce(storage, values => {
-        for (let i = 0; i < raw.length; i++) values[i] = table[raw[i]!]!;
-      }),
+    values: () => decodedOnce(storage, access),
   };
+  return access;
 }
 
 function bf16Access(storage: Storage): Access {
   const raw = storage.raw as Uint16Array;
   const bits = new Uint32Array(1);
   const value = new Float32Array(bits.buffer);
-  return {
+  const access: Access = {
     load(start, count, into, at = 0) {
       for (let i = 0; i < count; i++) {
         bits[0] = raw[start + i]! << 16;
         into[at + i] = value[0]!;
       }
     },
+    loadF32(start, count, into, at) {
+      const intoBits = new Uint32Array(into.buffer, into.byteOffset, into.length);
+      for (let i = 0; i < count; i++) intoBits[at + i] = raw[start + i]! << 16;
+    },
     store(start, count, from, at = 0) {
       for (let i = 0; i < count; i++) raw[start + i] = floatToBfloat16(from[at + i]!);
     },
-    values: () =>
-      decodedOnce(storage, values => {
-        const valueBits = new Uint32Array(values.buffer);
-        for (let i = 0; i < raw.length; i++) valueBits[i] = raw[i]! << 16;
-      }),
+    values: () => decodedOnce(storage, access),
   };
+  return access;
 }
 
-function decodedOnce(storage: Storage, decode: (values: Float32Array) => void): Float32Array {
+function decodedOnce(storage: Storage, access: Access): Float32Array {
   const values = storage.decodedValues();
-  if (storage.decodedVersion !== storage.version) decode(values);
+  if (storage.decodedVersion !== storage.version) access.loadF32(0, values.length, values, 0);
   storage.decodedVersion = storage.version;
   return values;
 }
