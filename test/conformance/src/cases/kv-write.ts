@@ -22,7 +22,7 @@ export function kvWriteCases(): CaseGroup[] {
     [3, 3, 80, 16],
     [8, 1, 96, 8],
     [7, 1, 128, 32],
-    [6, 2, 6, 4],
+    [6, 2, 12, 4],
   ];
   return geometries.flatMap(([heads, kvHeads, headDim, blockSize], i) =>
     (['f32', 'f16'] as const).flatMap(kv =>
