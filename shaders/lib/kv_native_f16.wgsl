@@ -1,4 +1,4 @@
-// KV cache stored as f16 and read as such: the same bytes as kv_f16. For reading only: pack_kv of kv_f16 rounds the same everywhere.
+// KV cache stored as f16 and read as such: the same bytes as kv_f16.
 // enables: f16
 alias KvWord = vec4<f16>;
 fn unpack_kv(word: KvWord) -> vec4f { return vec4f(word); }

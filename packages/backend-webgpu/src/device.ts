@@ -127,7 +127,9 @@ export class WebGpuDevice implements Device {
     for (const { executable, sizes } of own) {
       checkSizes(executable.program, sizes);
       const fault = executable.fault();
-      if (fault !== undefined) return this.#faults.fail(fault);
+      if (fault === undefined) continue;
+      this.#faults.fail(fault);
+      return;
     }
     this.#reads.flush();
     this.#steps.submit(own, times);

@@ -120,7 +120,7 @@ export function vocabularyConsts(tuning: Tuning): Readonly<Record<string, number
 }
 
 export type WeightsName = 'weights_f32' | 'weights_f16' | 'weights_bf16';
-export type KvName = 'kv_f32' | 'kv_f16';
+export type KvName = 'kv_f32' | 'kv_f16' | 'kv_native_f16';
 
 /** headDim in vectors of four. */
 export function headVectors(headDim: number): number {

@@ -115,14 +115,13 @@ fn unpack_bf16(word: u32) -> vec2f {
 `,
   },
   'kv_f16': {
-    uses: ["half"],
+    uses: [],
     enables: [],
     directives: [],
     consts: {},
     bindings: [],
     source: `alias KvWord = vec2u;
 fn unpack_kv(word: KvWord) -> vec4f { return vec4f(unpack2x16float(word.x), unpack2x16float(word.y)); }
-fn pack_kv(value: vec4f) -> KvWord { return vec2u(pack_halves(value.x, value.y), pack_halves(value.z, value.w)); }
 `,
   },
   'kv_f32': {
@@ -133,7 +132,6 @@ fn pack_kv(value: vec4f) -> KvWord { return vec2u(pack_halves(value.x, value.y),
     bindings: [],
     source: `alias KvWord = vec4f;
 fn unpack_kv(word: KvWord) -> vec4f { return word; }
-fn pack_kv(value: vec4f) -> KvWord { return value; }
 `,
   },
   'kv_native_f16': {
@@ -1000,38 +998,44 @@ fn run_element(index: u32) {
 `,
   },
   'kv_write': {
-    uses: ["sizes","elements","paged"],
+    uses: ["sizes","elements","paged","half"],
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"slot_mapping","access":"read_write","type":"array<u32>"},{"index":2,"name":"k_cache","access":"read_write","type":"array<KvWord>"},{"index":3,"name":"v_cache","access":"read_write","type":"array<KvWord>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"kv":["kv_f32","kv_f16"]},
-    params: [{"name":"tokens","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"head_vectors","type":"u32"},{"name":"block_size","type":"u32"},{"name":"key_start","type":"u32"},{"name":"stride","type":"u32"}],
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<f32>"},{"index":1,"name":"slot_mapping","access":"read_write","type":"array<u32>"},{"index":2,"name":"k_cache","access":"read_write","type":"array<u32>"},{"index":3,"name":"v_cache","access":"read_write","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"tokens","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"head_words","type":"u32"},{"name":"word_elements","type":"u32"},{"name":"block_size","type":"u32"},{"name":"key_start","type":"u32"},{"name":"stride","type":"u32"}],
     source: `struct Params {
   tokens: u32,
   kv_heads: u32,
-  head_vectors: u32,
+  head_words: u32,
+  word_elements: u32,
   block_size: u32,
   key_start: u32,
   stride: u32,
 }
-@group(0) @binding(0) var<storage, read_write> qkv: array<vec4f>;
+@group(0) @binding(0) var<storage, read_write> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read_write> slot_mapping: array<u32>;
-@group(0) @binding(2) var<storage, read_write> k_cache: array<KvWord>;
-@group(0) @binding(3) var<storage, read_write> v_cache: array<KvWord>;
+@group(0) @binding(2) var<storage, read_write> k_cache: array<u32>;
+@group(0) @binding(3) var<storage, read_write> v_cache: array<u32>;
 @group(0) @binding(4) var<uniform> params: Params;
-fn element_count() -> u32 { return resolve_size(params.tokens) * params.kv_heads * params.head_vectors; }
+fn element_count() -> u32 { return resolve_size(params.tokens) * params.kv_heads * params.head_words; }
+fn cache_word(source: u32) -> u32 {
+  if (params.word_elements == 1u) { return bitcast<u32>(qkv[source]); }
+  return pack_halves(qkv[source], qkv[source + 1u]);
+}
 fn run_element(index: u32) {
-  let vector = index % params.head_vectors;
-  let head = (index / params.head_vectors) % params.kv_heads;
-  let token = index / (params.head_vectors * params.kv_heads);
+  let word = index % params.head_words;
+  let head = (index / params.head_words) % params.kv_heads;
+  let token = index / (params.head_words * params.kv_heads);
   let slot = slot_mapping[token];
   if (slot == NONE) { return; }
-  let key = token * params.stride + params.key_start + head * params.head_vectors + vector;
+  let head_dim = params.head_words * params.word_elements;
+  let key = token * params.stride + params.key_start + head * head_dim + word * params.word_elements;
   let row = cache_row(slot / params.block_size, head, slot % params.block_size, params.kv_heads, params.block_size);
-  let at = row * params.head_vectors + vector;
-  k_cache[at] = pack_kv(qkv[key]);
-  v_cache[at] = pack_kv(qkv[key + params.kv_heads * params.head_vectors]);
+  let at = row * params.head_words + word;
+  k_cache[at] = cache_word(key);
+  v_cache[at] = cache_word(key + params.kv_heads * head_dim);
 }
 `,
   },

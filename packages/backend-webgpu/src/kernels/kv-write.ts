@@ -1,19 +1,25 @@
-import { dimCode, dispatch, elementGrid, headVectors, type Kernel, type KvName } from '../kernel.ts';
+import { DeviceError } from '@quire/core/contract';
+import { dimCode, dispatch, elementGrid, fixed, type Kernel } from '../kernel.ts';
 
 export const kvWrite: Kernel<'kvWrite'> = (op, context) => {
   const qkv = context.tensor(op.qkv);
   const kCache = context.tensor(op.kCache);
-  const vectors = headVectors(op.headDim);
+  const wordElements = kCache.dtype === 'f16' ? 2 : 1;
+  if (op.headDim % wordElements !== 0) {
+    throw new DeviceError(`headDim: found ${op.headDim}, expected an even number for a cache in f16.`);
+  }
+  const headWords = op.headDim / wordElements;
   return [
     dispatch('kv_write', {
-      fragments: { kv: `kv_${kCache.dtype}` as KvName },
+      fragments: {},
       params: {
         tokens: dimCode(qkv.shape[0]!),
         kv_heads: op.kvHeads,
-        head_vectors: vectors,
+        head_words: headWords,
+        word_elements: wordElements,
         block_size: op.blockSize,
-        key_start: op.heads * vectors,
-        stride: (op.heads + 2 * op.kvHeads) * vectors,
+        key_start: op.heads * op.headDim,
+        stride: fixed(qkv, 1),
       },
       bindings: {
         qkv,
@@ -21,7 +27,7 @@ export const kvWrite: Kernel<'kvWrite'> = (op, context) => {
         k_cache: kCache,
         v_cache: context.tensor(op.vCache),
       },
-      workgroups: elementGrid(qkv.shape[0]!, op.kvHeads * vectors),
+      workgroups: elementGrid(qkv.shape[0]!, op.kvHeads * headWords),
     }),
   ];
 };
