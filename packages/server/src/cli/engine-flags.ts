@@ -57,6 +57,11 @@ export const engineFlags = {
     value: 'N',
     help: 'Most decode steps in one submit to the device. Default 4.',
   },
+  'load-format': {
+    type: 'string',
+    value: 'FORMAT',
+    help: 'auto, or dummy: seeded stand-ins instead of weights, to measure without a checkpoint. Default auto.',
+  },
 } as const satisfies FlagSpecs;
 
 /** The engine options among the flags of a command. */

@@ -1,0 +1,125 @@
+import {
+  type EngineObserver,
+  type EngineOptions,
+  type LoadedEngine,
+  loadEngine,
+  type ModelSource,
+  parseEngineConfig,
+} from '@quire/core';
+import type { Device } from '@quire/core/contract';
+import type { Logger } from 'pino';
+import { openFolderSource } from '../node/folder-source.ts';
+import { openDevice } from '../node/open-device.ts';
+import { BootTimeline } from './boot.ts';
+import { type AppOptions, createApp } from './create-app.ts';
+
+export interface ServerOptions extends EngineOptions, Omit<AppOptions, 'modelNames'> {
+  /** Folder of the model. */
+  model: string;
+  /** Default `auto`. */
+  device?: string;
+  /** Default 127.0.0.1: this machine alone. */
+  host?: string;
+  /** 0 takes a free port. Default 8000. */
+  port?: number;
+  /** Accepted keys. None: every request is let in. */
+  apiKeys?: readonly string[];
+  /** Default: silent. */
+  log?: Logger;
+}
+
+export interface RunningServer {
+  readonly host: string;
+  readonly port: number;
+  readonly modelNames: readonly string[];
+  readonly device: Device['info'];
+  readonly engine: LoadedEngine;
+  /** How long each stage of the start took. */
+  readonly bootTimeline: string;
+  /** Lets requests in progress finish for `graceMs` (default 30 s), ends the others with an error, and frees everything. */
+  close(graceMs?: number): Promise<void>;
+}
+
+/**
+ * Loads a model and serves it over HTTP. Rejects with ConfigError for wrong options, ModelFormatError for a broken model, and
+ * an error of the system when the address is taken.
+ */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const { device: deviceName = 'auto', host = '127.0.0.1', port = 8000, apiKeys = [], log, ...rest } = options;
+  const { strict, maxNumQueuedReqs, maxBodyBytes, maxBufferedBytes, slowClientMs, ...engineOptions } = rest;
+  const config = parseEngineConfig(engineOptions);
+  const timeline = new BootTimeline();
+  const cleanup = new Cleanup();
+  try {
+    // Modules of the HTTP side load while the device opens.
+    const parts = loadHttpParts();
+    const [device, source, tokenizerSource] = await Promise.all([
+      timeline.stage('device', () => openDevice(deviceName)).then(opened => cleanup.with(opened, d => d.dispose())),
+      openSource(config.model, cleanup),
+      config.tokenizer === null ? null : openSource(config.tokenizer, cleanup),
+    ]);
+    const observer: { target?: EngineObserver } = {};
+    const engine = await timeline.stage('model', () => load(config, device, source, tokenizerSource, observer));
+    const { asyncLLM, tokenizer } = cleanup.with(engine, e => e.asyncLLM.dispose());
+    const { pino, Metrics, HttpServer } = await parts;
+    const modelNames = config.servedModelName;
+    const metrics = new Metrics(asyncLLM, modelNames[0]!);
+    observer.target = metrics;
+    const app = createApp(
+      { engine: asyncLLM, tokenizer, metrics, log: log ?? pino({ level: 'silent' }) },
+      { modelNames, strict, maxNumQueuedReqs, maxBodyBytes, maxBufferedBytes, slowClientMs },
+    );
+    const server = new HttpServer(app, { host, port, apiKeys });
+    const boundPort = await server.listen();
+    const close = async (graceMs = 30_000) => {
+      await server.close(graceMs);
+      await cleanup.run();
+    };
+    return { host, port: boundPort, modelNames, device: device.info, engine, bootTimeline: timeline.describe(), close };
+  } catch (error) {
+    await cleanup.run();
+    throw error;
+  }
+}
+
+async function loadHttpParts() {
+  const [{ pino }, { Metrics }, { HttpServer }] = await Promise.all([
+    import('pino'),
+    import('../metrics/metrics.ts'),
+    import('./http-server.ts'),
+  ]);
+  return { pino, Metrics, HttpServer };
+}
+
+async function openSource(folder: string, cleanup: Cleanup): Promise<ModelSource> {
+  return cleanup.with(await openFolderSource(folder), source => source.close());
+}
+
+function load(
+  config: ReturnType<typeof parseEngineConfig>,
+  device: Device,
+  source: ModelSource,
+  tokenizerSource: ModelSource | null,
+  observer: { target?: EngineObserver },
+): Promise<LoadedEngine> {
+  const forward: EngineObserver = {
+    onStep: report => observer.target?.onStep?.(report),
+    onRequestFinished: request => observer.target?.onRequestFinished?.(request),
+  };
+  const tokenizer = tokenizerSource === null ? {} : { tokenizerSource };
+  return loadEngine({ source, device, config, observer: forward, ...tokenizer });
+}
+
+/** Closes what was opened, last first. */
+class Cleanup {
+  readonly #steps: (() => Promise<void>)[] = [];
+
+  with<T>(resource: T, close: (resource: T) => Promise<void>): T {
+    this.#steps.push(() => close(resource));
+    return resource;
+  }
+
+  async run(): Promise<void> {
+    for (const step of this.#steps.splice(0).reverse()) await step();
+  }
+}

@@ -1,0 +1,78 @@
+import { type BenchReport, type BenchRow, benchReport } from '../../bench/report.ts';
+import { LLM } from '../../node/llm.ts';
+import { openDevice } from '../../node/open-device.ts';
+import type { Command } from '../command.ts';
+import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
+import { type FlagValues, helpFlag, parseFlags, UsageError } from '../flags.ts';
+import { formatTable } from '../help.ts';
+
+const benchFlags = {
+  model: { type: 'string', value: 'FOLDER', help: 'Of bench offline: the model. Default models/tiny-llama.' },
+  json: { type: 'boolean', help: 'Print one JSON object.' },
+} as const;
+const flags = { ...benchFlags, ...deviceFlag, ...engineFlags, ...helpFlag } as const;
+type Flags = FlagValues<typeof flags>;
+
+export const bench: Command = {
+  usage: ['bench ops [--device DEVICE] [--json]', 'bench offline [--model FOLDER] [--device DEVICE] [--json]'],
+  about:
+    'Measures the operations of a device, or offline inference of a model: tokens per second alone and 16 at once.',
+  groups: [
+    { title: 'Flags', flags: { ...benchFlags, ...deviceFlag } },
+    { title: 'Engine, of bench offline', flags: engineFlags },
+  ],
+  async run(argv, io) {
+    const { flags: given, positionals } = parseFlags(argv, flags, io.env);
+    const [what, ...rest] = positionals;
+    if (rest.length > 0 || (what !== 'ops' && what !== 'offline')) {
+      throw new UsageError(
+        `bench takes "ops" or "offline", got ${positionals.length === 0 ? 'nothing' : positionals.join(' ')}.`,
+      );
+    }
+    const report = what === 'ops' ? await ops(given) : await offline(given);
+    io.out(given.json ? `${JSON.stringify(report)}\n` : asText(report));
+    return 0;
+  },
+};
+
+async function ops(given: Flags): Promise<BenchReport> {
+  const { benchOps } = await import('../../bench/ops.ts');
+  const device = await openDevice(given.device);
+  try {
+    return await benchReport(describeDevice(device.info), await benchOps(device));
+  } finally {
+    await device.dispose();
+  }
+}
+
+async function offline(given: Flags): Promise<BenchReport> {
+  const { benchOffline } = await import('../../bench/offline.ts');
+  const device = await openDevice(given.device);
+  try {
+    const llm = new LLM({ model: given.model ?? 'models/tiny-llama', ...engineOptions(given), device });
+    try {
+      const { asyncLLM } = await llm.load();
+      return await benchReport(describeDevice(device.info), await benchOffline(asyncLLM));
+    } finally {
+      await llm.dispose();
+    }
+  } finally {
+    await device.dispose();
+  }
+}
+
+function describeDevice({ kind, name }: { kind: string; name: string }): string {
+  return `${kind} (${name})`;
+}
+
+function asText({ machine, device, rows }: BenchReport): string {
+  const share = (row: BenchRow) => (row.share === null ? '' : `${(row.share * 100).toFixed(1)} %`);
+  const cells = rows.map(row => [
+    row.name,
+    String(row.value),
+    row.unit,
+    row.limit === null ? '' : String(row.limit),
+    share(row),
+  ]);
+  return `${machine}\n${device}\n\n${formatTable(['name', 'value', 'unit', 'limit', 'share'], cells)}`;
+}

@@ -1,0 +1,124 @@
+import { pino } from 'pino';
+import { type RunningServer, startServer } from '../../app/start-server.ts';
+import type { Command, CommandIo } from '../command.ts';
+import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
+import { helpFlag, parseFlags, UsageError } from '../flags.ts';
+
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'];
+
+const serverFlags = {
+  host: {
+    type: 'string',
+    value: 'HOST',
+    help: 'Address to listen on. Default 127.0.0.1: this machine alone. 0.0.0.0 opens it to the network.',
+    env: 'QUIRE_HOST',
+  },
+  port: {
+    type: 'integer',
+    value: 'N',
+    help: 'Port to listen on; 0 takes a free one. Default 8000.',
+    env: 'QUIRE_PORT',
+  },
+  'served-model-name': {
+    type: 'names',
+    value: 'NAME,NAME',
+    help: 'Names that the model answers to; the first is shown. Default: MODEL as given.',
+  },
+  'api-key': {
+    type: 'list',
+    value: 'KEY',
+    help: 'Key that clients must send. May be given several times.',
+    env: 'QUIRE_API_KEY',
+  },
+  strict: {
+    type: 'boolean',
+    help: 'Refuse request fields that would be ignored, instead of listing them in x-quire-ignored-fields.',
+  },
+  'max-num-queued-reqs': {
+    type: 'integer',
+    value: 'N',
+    help: 'Requests that may wait before others are refused with 429. Default 256.',
+  },
+  'shutdown-timeout': {
+    type: 'number',
+    value: 'S',
+    help: 'Seconds that requests in progress have to finish after SIGTERM or SIGINT. Default 30.',
+  },
+  'log-level': {
+    type: 'string',
+    value: 'LEVEL',
+    help: `${LOG_LEVELS.join(', ')}. Logs are JSON lines on standard error, without prompts. Default info.`,
+    env: 'QUIRE_LOG_LEVEL',
+  },
+} as const;
+const flags = { ...serverFlags, ...deviceFlag, ...engineFlags, ...helpFlag } as const;
+
+export const serve: Command = {
+  usage: ['serve MODEL [flags]'],
+  about: 'Serves the model in the folder MODEL over an OpenAI-compatible HTTP API.',
+  groups: [
+    { title: 'Server', flags: serverFlags },
+    { title: 'Engine', flags: { ...deviceFlag, ...engineFlags } },
+  ],
+  async run(argv, io) {
+    const { flags: given, positionals } = parseFlags(argv, flags, io.env);
+    const [model] = positionals;
+    if (model === undefined || positionals.length > 1) {
+      throw new UsageError(`serve takes one MODEL folder, got ${positionals.length}: quire serve models/tiny-llama`);
+    }
+    const level = given['log-level'] ?? 'info';
+    if (!LOG_LEVELS.includes(level))
+      throw new UsageError(`--log-level must be one of ${LOG_LEVELS.join(', ')}, got "${level}".`);
+    const names = given['served-model-name'];
+    const server = await startServer({
+      model,
+      ...engineOptions(given),
+      ...(names === undefined ? {} : { servedModelName: names }),
+      ...(given.device === undefined ? {} : { device: given.device }),
+      ...(given.host === undefined ? {} : { host: given.host }),
+      ...(given.port === undefined ? {} : { port: given.port }),
+      apiKeys: given['api-key'] ?? [],
+      strict: given.strict,
+      maxNumQueuedReqs: given['max-num-queued-reqs'],
+      log: pino({ level }, pino.destination(2)),
+    });
+    io.out(startMessage(server));
+    return untilSignal(server, (given['shutdown-timeout'] ?? 30) * 1000, io);
+  },
+};
+
+function startMessage({ device, engine, host, port, modelNames, bootTimeline }: RunningServer): string {
+  const { tokens, fullLengthRequests } = engine.runner.kvCache;
+  const { maxModelLen } = engine.asyncLLM.limits;
+  const shown = host.includes(':') ? `[${host}]` : host;
+  return [
+    `Device: ${device.kind} (${device.name})`,
+    `GPU KV cache size: ${group(tokens)} tokens`,
+    `Maximum concurrency for ${group(maxModelLen)} tokens per request: ${fullLengthRequests.toFixed(2)}x`,
+    `Started in: ${bootTimeline}`,
+    `Serving ${modelNames.join(', ')} on http://${shown}:${port}`,
+    '',
+  ].join('\n');
+}
+
+function group(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+/** The first SIGTERM or SIGINT drains and ends with 0; a second one ends at once, with 128 plus its number. */
+function untilSignal(server: RunningServer, graceMs: number, io: CommandIo): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let draining = false;
+    const numbers = { SIGINT: 2, SIGTERM: 15 } as const;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (draining) process.exit(128 + numbers[signal]);
+        draining = true;
+        io.out(
+          `${signal}: finishing requests in progress, at most ${graceMs / 1000} s. A second signal ends at once.\n`,
+        );
+        server.close(graceMs).then(() => resolve(0), reject);
+      });
+    }
+  });
+}
