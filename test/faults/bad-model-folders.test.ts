@@ -38,7 +38,7 @@ afterAll(() => {
   rmSync(root, { recursive: true, force: true });
 });
 
-/** Loads a folder anew when only the clock is against it: other work of this machine may hold it up. */
+/** Loads a folder anew when only its time is against it: what else runs on the machine slows it down. */
 async function load(folder: string): Promise<Verdict> {
   let verdict = await loader.load({ folder, source: 'folder' });
   for (let attempt = 1; attempt < ATTEMPTS && verdict.milliseconds > MAX_MILLISECONDS; attempt++) verdict = await loader.load({ folder, source: 'folder' });

@@ -57,7 +57,10 @@ export const indexCases: BadFolder[] = [
   bad('199,000 entries that no shard holds', 'IX_UNLISTED', path => {
     writeFileSync(path, `{"weight_map":{${Array.from({ length: 199_000 }, (_, i) => `"model.layers.${i}.weight":"a.safetensors"`).join(',')}}}`);
   }),
-  bad('a shard that is a link out of the folder', 'FS_LINK', map({ a: 'a.safetensors' }), toA((folder, outside) => symlinkSync(join(outside, 'a.safetensors'), join(folder, 'a.safetensors')))),
+  bad('a shard that is a link out of the folder', 'FS_LINK', map({ a: 'a.safetensors' }), toA((folder, outside) => {
+    writeFileSync(join(outside, 'a.safetensors'), a);
+    symlinkSync(join(outside, 'a.safetensors'), join(folder, 'a.safetensors'));
+  })),
   bad('a shard that is a relative link to a twin of the folder', 'FS_LINK', map({ a: 'a.safetensors' }), toA(folder => {
     mkdirSync(`${folder}_evil`, { recursive: true });
     writeFileSync(join(`${folder}_evil`, 'a.safetensors'), a);

@@ -9,6 +9,7 @@ export interface Verdict {
   error: string | null;
   code: string | null;
   message: string;
+  /** Of processor time, since the clock also counts what else this machine does. */
   milliseconds: number;
   /** Peak resident memory above that before the load. */
   extraBytes: number;

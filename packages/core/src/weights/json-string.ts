@@ -5,6 +5,9 @@ const ESCAPE = 1;
 const HEX = 2;
 const NEED_LOW_SURROGATE = 3;
 
+const MAX_WORD = 16;
+const WORD_SLOTS = 64;
+
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const escapes: Readonly<Record<number, number>> = {
@@ -37,6 +40,7 @@ export class JsonStringReader {
   #need = 0;
   #low = 0x80;
   #high = 0xbf;
+  readonly #words: (string | undefined)[] = new Array(WORD_SLOTS).fill(undefined);
   /** The string, once `scan` has met its closing quote. Empty when it was not kept. */
   value = '';
   done = false;
@@ -91,11 +95,24 @@ export class JsonStringReader {
     this.done = true;
     if (!this.#keep) return;
     if (this.#length === 0 && end - start <= this.#cap) {
-      this.value = this.#decoder.decode(bytes.subarray(start, end));
+      this.value = this.#decode(bytes, start, end);
       return;
     }
     this.#append(bytes, start, end, base);
-    this.value = this.#decoder.decode(this.#scratch.subarray(0, this.#length));
+    this.value = this.#decode(this.#scratch, 0, this.#length);
+  }
+
+  /** Headers repeat a few short words a hundred thousand times: they are decoded once. */
+  #decode(bytes: Uint8Array, start: number, end: number): string {
+    if (end - start > MAX_WORD) return this.#decoder.decode(bytes.subarray(start, end));
+    let hash = end - start;
+    for (let i = start; i < end; i++) hash = (hash * 31 + bytes[i]!) & 0xffff;
+    const slot = hash & (WORD_SLOTS - 1);
+    const known = this.#words[slot];
+    if (known !== undefined && isAsciiOf(known, bytes, start, end)) return known;
+    const word = this.#decoder.decode(bytes.subarray(start, end));
+    this.#words[slot] = word;
+    return word;
   }
 
   #append(bytes: Uint8Array, start: number, end: number, base: number): void {
@@ -194,6 +211,16 @@ export class JsonStringReader {
     }
     this.#length = n;
   }
+}
+
+/** Whether the bytes are the text, which must be ASCII to match. */
+function isAsciiOf(text: string, bytes: Uint8Array, start: number, end: number): boolean {
+  if (text.length !== end - start) return false;
+  for (let i = 0; i < text.length; i++) {
+    const c = bytes[start + i]!;
+    if (c >= 0x80 || text.charCodeAt(i) !== c) return false;
+  }
+  return true;
 }
 
 function hexDigit(c: number): number {

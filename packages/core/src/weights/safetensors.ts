@@ -15,6 +15,7 @@ const headerLimits: JsonLimits = {
   maxStringBytes: 256,
 };
 const MAX_ENTRY_VALUES = 64;
+const MAX_METADATA_KEYS = 10_000;
 const codes: JsonCodes = { syntax: 'ST_JSON', utf8: 'ST_UTF8', duplicate: 'ST_DUP', limit: 'ST_LIMIT' };
 
 const dtypes: ReadonlyMap<JsonValue | undefined, CheckpointDType> = new Map([
@@ -84,6 +85,7 @@ class HeaderReader implements JsonHandler {
   #name = '';
   #inMetadata = false;
   #entryValues = 0;
+  #metadataKeys = 0;
 
   constructor(file: string, dataStart: number, fileSize: number) {
     this.#file = file;
@@ -121,9 +123,10 @@ class HeaderReader implements JsonHandler {
     this.#tree.endArray();
     this.#afterValue();
   }
-  key(name: string): void {
+  key(name: string, offset: number): void {
     if (this.#depth > 1) {
       if (!this.#inMetadata) this.#tree.key(name);
+      else if (++this.#metadataKeys > MAX_METADATA_KEYS) throw this.#tooMuchMetadata(offset);
       return;
     }
     this.#name = name;
@@ -276,6 +279,13 @@ class HeaderReader implements JsonHandler {
       offset: 8 + offset,
       found,
       expected: 'an object of strings',
+    });
+  }
+  #tooMuchMetadata(offset: number): ModelFormatError {
+    return new ModelFormatError('ST_LIMIT', '__metadata__ is larger than any real model needs', {
+      file: this.#file,
+      offset: 8 + offset,
+      expected: `at most ${MAX_METADATA_KEYS} keys`,
     });
   }
   #notAnObject(offset: number): ModelFormatError {
