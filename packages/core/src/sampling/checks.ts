@@ -97,8 +97,10 @@ export function checkStop(value: unknown): readonly string[] {
 export function checkStopTokenIds(value: unknown, vocabSize: number): ReadonlySet<number> {
   if (value === null) return new Set();
   if (!Array.isArray(value)) return fail('stopTokenIds', `must be a list of token ids, got ${show(value)}`);
-  const bad = value.find(id => !isTokenId(id, vocabSize));
-  if (bad !== undefined) fail('stopTokenIds', `must contain only token ids in [0, ${vocabSize}), got ${show(bad)}`);
+  for (const id of value) {
+    if (isTokenId(id, vocabSize)) continue;
+    fail('stopTokenIds', `must contain only token ids in [0, ${vocabSize}), got ${show(id)}`);
+  }
   return new Set(value as number[]);
 }
 
