@@ -13,10 +13,16 @@ export function createEnvironment(variables: ReadonlyMap<string, unknown>, marks
   const constants = { true: true, True: true, false: false, False: false, none: null, None: null };
   for (const [name, value] of Object.entries(constants)) environment.set(name, value);
   environment.set('range', range);
-  environment.set('strftime_now', (format: unknown) => strftime(new Date(), marks.strip(String(format))));
+  environment.set('strftime_now', (format: unknown) => formatNow(String(format), marks));
   environment.set('raise_exception', (message: unknown) => raise(marks.strip(String(message))));
   for (const [name, value] of variables) environment.set(name, value);
   return environment;
+}
+
+/** What a request wrote into the format stays marked. */
+function formatNow(format: string, marks: Marks): string {
+  const text = strftime(new Date(), marks.strip(format));
+  return marks.has(format) ? marks.markResult(text) : text;
 }
 
 function raise(message: string): never {
