@@ -28,6 +28,7 @@ export function argmaxCases(): CaseGroup[] {
     ...largest(4097, 4, ['spread', 'ties'], all, false),
     ...largest(50_272, 2, ['spread', 'ties'], all.slice(0, 6), false),
     ...largest(151_936, 2, ['spread'], all.slice(3, 6), true),
+    // The sampler's kernels share their grid: this one shows that it goes beyond 65,535 workgroups.
     ...largest(4, 70_000, ['ties'], ['plain'], false),
   ];
 }
