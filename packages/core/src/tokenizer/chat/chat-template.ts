@@ -35,6 +35,8 @@ function parseTemplate(source: string): Statement {
     return parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
   } catch (error) {
     if (error instanceof RangeError) throw new TemplateSyntaxError('it is nested too deep');
+    // The parser reads past the end of a template that stops in the middle of a block.
+    if (error instanceof TypeError) throw new TemplateSyntaxError('a block or an expression in it is not closed');
     throw new TemplateSyntaxError(error instanceof Error ? error.message : String(error));
   }
 }
