@@ -1,4 +1,5 @@
-import { cpSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -46,7 +47,7 @@ async function load(folder: string): Promise<Verdict> {
 }
 
 function expectVerdict(verdict: Verdict, bad: BadFolder): void {
-  expect({ error: verdict.error, code: verdict.code }, verdict.message).toEqual({ error: 'ModelFormatError', code: bad.code });
+  expect({ error: verdict.error, code: verdict.code }, verdict.message).toEqual({ error: bad.error ?? 'ModelFormatError', code: bad.code });
   expect(verdict.message.length, 'length of the message').toBeLessThan(1000);
   if (bad.message) expect(verdict.message).toMatch(bad.message);
 }
@@ -72,5 +73,34 @@ describe('a bad model folder', () => {
     expect(strayPaths(verdict.opened, folder)).toEqual([]);
     // The browser reads from memory or over HTTP: it must come to the same verdict.
     if (bad.arrange === undefined) expectVerdict(await loader.load({ folder, source: 'memory' }), bad);
+  });
+});
+
+describe('the kernel', () => {
+  const hasStrace = spawnSync('strace', ['-V']).status === 0;
+
+  // The test above sees what the loader opens through Node; this one sees what the process opens at all.
+  it.runIf(hasStrace)('is never asked to open a file outside the folder', { timeout: 120_000 }, async () => {
+    const log = join(root, 'strace.log');
+    const traced = await WatchedLoader.create(['strace', '-f', '-qq', '-e', 'trace=open,openat,openat2', '-o', log]);
+    const folder = join(root, 'model');
+    try {
+      // Loads what is read and compiled on first use.
+      makeFolder({ name: 'good', code: '' }, folder, outside);
+      await traced.load({ folder, source: 'folder' });
+      const start = statSync(log).size;
+      const risky = cases.filter(({ arrange, name }) => arrange !== undefined || name.startsWith('index: the file'));
+      for (const bad of risky) {
+        makeFolder(bad, folder, outside);
+        await traced.load({ folder, source: 'folder' });
+      }
+      const lines = readFileSync(log, 'utf8').slice(start).split('\n');
+      const opened = lines.map(line => /open(?:at2?)?\((?:[^"]*)"([^"]*)"/.exec(line)?.[1]).filter(path => path !== undefined);
+      expect(opened.filter(path => path.startsWith(folder)).length).toBeGreaterThan(20);
+      const allowed = (path: string) => path === folder || path.startsWith(`${folder}/`) || path.startsWith('/proc/self/');
+      expect(opened.filter(path => !allowed(path))).toEqual([]);
+    } finally {
+      traced.close();
+    }
   });
 });

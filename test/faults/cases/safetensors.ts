@@ -150,15 +150,15 @@ export const safetensorsCases: BadFolder[] = [
     put('{"w":{"shape":[');
     for (let i = 0; i < 95; i++) put('0,'.repeat(MIB / 2));
   })),
-  bad('200,001 tensors', 'ST_LIMIT', pieces(20_000_000, put => {
+  bad('100,001 tensors', 'ST_LIMIT', pieces(20_000_000, put => {
     put('{');
-    for (let i = 0; i < 201; i++) {
+    for (let i = 0; i < 101; i++) {
       put(Array.from({ length: 1000 }, (_, k) => `"t${i * 1000 + k}":{"dtype":"F32","shape":[0,1],"data_offsets":[0,0]},`).join(''));
     }
   })),
-  bad('150,000 tensors and a fault in the last', 'ST_JSON', pieces(20_000_000, put => {
+  bad('90,000 tensors and a fault in the last', 'ST_JSON', pieces(20_000_000, put => {
     put('{');
-    for (let i = 0; i < 150; i++) {
+    for (let i = 0; i < 90; i++) {
       put(Array.from({ length: 1000 }, (_, k) => `"model.layers.${i * 1000 + k}.weight":{"dtype":"F32","shape":[0,1],"data_offsets":[0,0]},`).join(''));
     }
   })),

@@ -8,8 +8,10 @@ export type Content = string | Uint8Array | object | null | ((path: string) => v
 export interface BadFolder {
   /** Unique, and telling: `safetensors: overlapping tensors`. */
   name: string;
-  /** The code of the ModelFormatError that it must give. */
+  /** The code of the error that it must give. */
   code: string;
+  /** The class of the error. Default ModelFormatError. */
+  error?: string;
   /** A bundled model, whose files are those of the folder where `files` does not say otherwise. Default tiny-llama. */
   base?: 'tiny-llama' | 'tiny-opt';
   files?: Readonly<Record<string, Content>>;

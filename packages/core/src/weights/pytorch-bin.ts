@@ -1,6 +1,6 @@
 import { type ModelFormatDetails, ModelFormatError } from '../errors.ts';
 import { quote } from './json-scan.ts';
-import { MAX_NAME_BYTES, MAX_RANK, NameBudget } from './limits.ts';
+import { MAX_FILE_TENSORS, MAX_NAME_BYTES, MAX_RANK, NameBudget } from './limits.ts';
 import { describeMagic } from './magic.ts';
 import { readPickle } from './pickle.ts';
 import { PickleDict, type PickleStorage, PickleTensor, showValue } from './pickle-values.ts';
@@ -95,7 +95,7 @@ function listTensors(state: unknown, file: string): Map<string, PickleTensor> {
       expected: 'a dictionary of tensors',
       advice: convert,
     });
-  const budget = new NameBudget(file, 'PK_LIMIT');
+  const budget = new NameBudget(file, 'PK_LIMIT', MAX_FILE_TENSORS);
   const tensors = new Map<string, PickleTensor>();
   for (const [name, value] of state.items) {
     budget.add(name);

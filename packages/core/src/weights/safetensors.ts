@@ -2,15 +2,15 @@ import { type ModelFormatDetails, ModelFormatError } from '../errors.ts';
 import { type JsonCodes, scanJsonFile } from './json-file.ts';
 import { type JsonHandler, type JsonLimits, quote } from './json-scan.ts';
 import { JsonTreeBuilder, type JsonValue, showJson } from './json-tree.ts';
-import { MAX_NAME_BYTES, MAX_RANK, MAX_TENSORS, NameBudget } from './limits.ts';
+import { MAX_NAME_BYTES, MAX_RANK, MAX_FILE_TENSORS, NameBudget } from './limits.ts';
 import { describeMagic } from './magic.ts';
 import { type CheckpointDType, type CheckpointTensor, checkpointDTypeBytes, type ModelSource } from './types.ts';
 
 /** The format's own limit. */
 const MAX_HEADER_BYTES = 100_000_000;
 const headerLimits: JsonLimits = {
-  maxKeys: 5 * MAX_TENSORS,
-  maxValues: 20 * MAX_TENSORS,
+  maxKeys: 5 * MAX_FILE_TENSORS,
+  maxValues: 20 * MAX_FILE_TENSORS,
   maxKeyBytes: MAX_NAME_BYTES,
   maxStringBytes: 256,
 };
@@ -35,7 +35,7 @@ const dtypes: ReadonlyMap<JsonValue | undefined, CheckpointDType> = new Map([
  * Reads the header of one safetensors file: an 8-byte little-endian length, that many bytes of JSON, then the tensors' bytes. The
  * header is trusted in nothing: every range must lie in the file, be as long as dtype and shape say, and the ranges together must
  * cover the data without hole or overlap. What the reference reader accepts is accepted, but for: dtypes that no supported model
- * uses, ranks above 8, names above 1,024 bytes, more than 200,000 tensors.
+ * uses, ranks above 8, names above 1,024 bytes, more than 100,000 tensors.
  * @throws ModelFormatError with a code ST_*.
  */
 export async function readSafetensors(
@@ -91,7 +91,7 @@ class HeaderReader implements JsonHandler {
     this.#file = file;
     this.#dataStart = dataStart;
     this.#fileSize = fileSize;
-    this.#budget = new NameBudget(file, 'ST_LIMIT');
+    this.#budget = new NameBudget(file, 'ST_LIMIT', MAX_FILE_TENSORS);
   }
 
   get keepStrings(): boolean {

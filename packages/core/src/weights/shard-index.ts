@@ -57,7 +57,7 @@ class IndexReader implements JsonHandler {
 
   constructor(file: string) {
     this.#file = file;
-    this.#budget = new NameBudget(file, 'IX_LIMIT');
+    this.#budget = new NameBudget(file, 'IX_LIMIT', MAX_TENSORS);
   }
 
   finish(): ShardIndex {
