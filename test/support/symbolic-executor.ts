@@ -27,8 +27,6 @@ interface DeviceRow {
 
 export interface SymbolicOptions {
   limits: ExecutorLimits;
-  /** The token whose keys and values are NaN. */
-  nanToken?: number;
   /** Called for every block that a step writes to, before it does. */
   onWrite?: (block: number) => void;
   /** Delays each result; results stay in order. */
@@ -58,7 +56,6 @@ export class SymbolicExecutor implements ModelExecutor {
   readonly layer1: Uint32Array;
   readonly layer2: Uint32Array;
   readonly #rows: (DeviceRow | null)[];
-  readonly #nanToken: number;
   readonly #options: SymbolicOptions;
   /** Steps, repeats counted. */
   steps = 0;
@@ -77,7 +74,6 @@ export class SymbolicExecutor implements ModelExecutor {
     this.layer1 = new Uint32Array(limits.numBlocks * limits.blockSize).fill(POISON);
     this.layer2 = new Uint32Array(limits.numBlocks * limits.blockSize).fill(POISON);
     this.#rows = Array.from({ length: limits.maxNumSeqs }, () => null);
-    this.#nanToken = options.nanToken ?? -1;
   }
 
   submit(step: SchedulerOutput): Promise<StepResult> {
@@ -231,7 +227,7 @@ export class SymbolicExecutor implements ModelExecutor {
         assert(!written.has(slot), 'two tokens of a step write to one slot');
         written.add(slot);
         this.#options.onWrite?.(Math.floor(slot / this.limits.blockSize));
-        this.layer1[slot] = slotHash(row.tokens[position]!, position, this.#nanToken);
+        this.layer1[slot] = slotHash(row.tokens[position]!, position);
         this.tokensComputed++;
       }
     }

@@ -13,11 +13,13 @@ export interface SymbolicSampling {
   logitBias: readonly (readonly [number, number])[];
 }
 
+/** The token whose key and value are NaN. It comes only from prompts. */
+export const NAN_TOKEN = 30;
 /** A key/value that spreads to whatever reads it, as NaN does. */
 export const NAN_MARKER = 0xffff_fffe;
 
-export function slotHash(token: number, position: number, nanToken: number): number {
-  if (token === nanToken) return NAN_MARKER;
+export function slotHash(token: number, position: number): number {
+  if (token === NAN_TOKEN) return NAN_MARKER;
   return clean(mix(mix(0x9747b28c, token + 1), position));
 }
 
@@ -35,7 +37,8 @@ export function nextToken(state: number, length: number, sampling: SymbolicSampl
   if (forced !== undefined) return forced[0];
   const noise = sampling.temperature === 0 ? 0 : Number(BigInt.asUintN(32, sampling.seed ^ (sampling.seed >> 32n)));
   let token = mix(state, mix(noise, length)) % vocabSize;
-  while (length < sampling.minTokensUntil && sampling.stopTokenIds.includes(token)) token = (token + 1) % vocabSize;
+  const isMasked = () => length < sampling.minTokensUntil && sampling.stopTokenIds.includes(token);
+  while (token === NAN_TOKEN || isMasked()) token = (token + 1) % vocabSize;
   return token;
 }
 
@@ -45,21 +48,21 @@ export function fakeLogprob(state: number, index: number): number {
 }
 
 /** The fold over layer 2 after each token of a sequence. */
-export function oracleStates(tokens: readonly number[], nanToken: number): number[] {
+export function oracleStates(tokens: readonly number[]): number[] {
   let first = FOLD_START;
   let second = FOLD_START;
   return tokens.map((token, position) => {
-    first = fold(first, slotHash(token, position, nanToken));
+    first = fold(first, slotHash(token, position));
     second = fold(second, first);
     return second;
   });
 }
 
 /** Values of layer 2 as they should lie in the slots of a sequence. */
-export function oracleSlots(tokens: readonly number[], nanToken: number): number[] {
+export function oracleSlots(tokens: readonly number[]): number[] {
   let first = FOLD_START;
   return tokens.map((token, position) => {
-    first = fold(first, slotHash(token, position, nanToken));
+    first = fold(first, slotHash(token, position));
     return first;
   });
 }

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import type { LLMEngine, SamplingParams } from '@quire/core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { drain, expectedOutput, NAN_TOKEN, type TestEngineOptions, testEngine } from './helpers.ts';
+import { NAN_TOKEN } from '../../support/symbolic-model.ts';
+import { drain, expectedOutput, type TestEngineOptions, testEngine } from './helpers.ts';
 import { checkInvariants } from './invariants.ts';
 
 const VOCAB = 32;

@@ -6,10 +6,9 @@ import {
   type SamplingParams,
 } from '@quire/core';
 import { SymbolicExecutor, type SymbolicOptions, symbolicLimits } from '../../support/symbolic-executor.ts';
-import { nextToken, oracleStates } from '../../support/symbolic-model.ts';
+import { NAN_TOKEN, nextToken, oracleStates } from '../../support/symbolic-model.ts';
 
 export const EOS = 31;
-export const NAN_TOKEN = 30;
 
 export interface TestEngineOptions {
   limits?: Partial<typeof symbolicLimits>;
@@ -21,7 +20,7 @@ export interface TestEngineOptions {
 
 export function engineOptions(options: TestEngineOptions = {}) {
   const limits = { ...symbolicLimits, ...options.limits };
-  const executor = new SymbolicExecutor({ nanToken: NAN_TOKEN, ...options.executor, limits });
+  const executor = new SymbolicExecutor({ ...options.executor, limits });
   return {
     executor,
     config: { ...parseEngineConfig({}), ...options.config },
@@ -79,7 +78,7 @@ export function expectedOutput(
     return { tokenIds: tokens.slice(prompt.length), finishReason, stopReason };
   };
   while (true) {
-    const state = oracleStates(tokens, NAN_TOKEN).at(-1)!;
+    const state = oracleStates(tokens).at(-1)!;
     if (tokens.includes(NAN_TOKEN)) return done('error');
     const token = nextToken(state, tokens.length, sampling, limits.vocabSize);
     tokens.push(token);

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import type { LLMEngine } from '@quire/core';
 import type { SymbolicExecutor } from '../../support/symbolic-executor.ts';
 import { oracleSlots } from '../../support/symbolic-model.ts';
-import { NAN_TOKEN } from './helpers.ts';
 
 type Scheduler = LLMEngine['scheduler'];
 type Request = Scheduler['running'][number];
@@ -65,7 +64,7 @@ function checkTables({ blocks, running }: Scheduler, executor: SymbolicExecutor)
 function checkContent({ tokens, numTokens, numComputed }: Request, executor: SymbolicExecutor, ids: number[]): void {
   const { blockSize } = executor.limits;
   const known = Math.min(numTokens, numComputed);
-  const slots = oracleSlots([...tokens.subarray(0, known)], NAN_TOKEN);
+  const slots = oracleSlots([...tokens.subarray(0, known)]);
   for (let position = 0; position < known; position++) {
     const slot = ids[Math.floor(position / blockSize)]! * blockSize + (position % blockSize);
     assert.equal(executor.layer2[slot], slots[position], `K4: cache content at position ${position}`);

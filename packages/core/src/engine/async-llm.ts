@@ -97,7 +97,6 @@ export class AsyncLLM implements AsyncDisposable {
     } catch {
       // Told to the streams.
     } finally {
-      turns.close();
       this.#loop = null;
     }
   }

@@ -249,8 +249,8 @@ export class LLMEngine {
     try {
       const end = updateSequence(sequence, batch, i, result, this.#eos, this.limits.vocabSize);
       if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
-      if (end === null) this.scheduler.registerKnown(request);
-      else this.#end(sequence, end.reason, end.stopReason);
+      this.scheduler.registerKnown(request);
+      if (end !== null) this.#end(sequence, end.reason, end.stopReason);
     } catch (cause) {
       this.#endWithError(sequence, cause);
     }

@@ -3,28 +3,28 @@ const TURN_MILLISECONDS = 5;
 
 /**
  * Lets the event loop run between steps. Results that arrive as resolved promises alone would keep timers, sockets and input
- * waiting for as long as there is work. A message is the cheapest macrotask that Node and browsers share.
+ * waiting for as long as there is work.
  */
 export class Turns {
-  readonly #channel = new MessageChannel();
   #last = performance.now();
-  #resume: (() => void) | null = null;
-
-  constructor() {
-    this.#channel.port1.onmessage = () => this.#resume?.();
-  }
 
   async giveWay(): Promise<void> {
     if (performance.now() - this.#last < TURN_MILLISECONDS) return;
-    await new Promise<void>(resolve => {
-      this.#resume = resolve;
-      this.#channel.port2.postMessage(null);
-    });
+    await nextTurn();
     this.#last = performance.now();
   }
+}
 
-  close(): void {
-    this.#channel.port1.close();
-    this.#channel.port2.close();
-  }
+/**
+ * Node's setImmediate where there is one: messages from a port to itself would hold Node's event loop. Elsewhere a message,
+ * since browsers hold back nested timers.
+ */
+function nextTurn(): Promise<void> {
+  const { setImmediate } = globalThis as { setImmediate?: (callback: () => void) => void };
+  if (setImmediate !== undefined) return new Promise(resolve => setImmediate(resolve));
+  const { port1, port2 } = new MessageChannel();
+  return new Promise<void>(resolve => {
+    port1.onmessage = () => resolve();
+    port2.postMessage(null);
+  }).finally(() => port1.close());
 }
