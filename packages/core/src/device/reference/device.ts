@@ -19,7 +19,7 @@ import { dtypes } from './dtypes.ts';
 import { ReferenceExecutable } from './executable.ts';
 import { HostTier } from './host-tier.ts';
 import { TaskQueue } from './queue.ts';
-import { type Ledger, ReferenceTensor } from './tensor.ts';
+import { type Ledger, ReferenceTensor, specBytes } from './tensor.ts';
 
 export interface ReferenceDeviceOptions {
   /** Bytes; 2 GiB by default. Tests force it small. */
@@ -74,7 +74,7 @@ export class ReferenceDevice implements Device {
 
   createTensor(spec: TensorSpec): DeviceTensor {
     this.#checkPresent();
-    this.#checkSize(`tensor ${spec.name}`, tensorBytes({ ...spec, kind: 'external' }, noSizes));
+    this.#checkSize(`tensor ${spec.name}`, specBytes(spec));
     const tensor: ReferenceTensor = this.#outOfMemory(
       `tensor ${spec.name}`,
       () => new ReferenceTensor(spec, this.#ledger, undefined, () => this.#caches.delete(tensor)),
@@ -288,16 +288,6 @@ export class ReferenceDevice implements Device {
     }
   }
 }
-
-const noSizes: StepSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
 
 function uploadError(tensor: ReferenceTensor, found: string): DeviceError {
   return new DeviceError(`upload of tensor ${tensor.spec.name}: found ${found}, expected ${tensor.bytes}.`);

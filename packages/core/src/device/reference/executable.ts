@@ -132,9 +132,10 @@ export class ReferenceExecutable implements Executable {
     return kernel(op, tensors as Parameters<typeof kernel>[1]);
   }
 
+  /** `| 0` keeps sizes integers for V8 too: one that it holds as a double makes every loop over it a loop over doubles. */
   #view(name: TensorName): View {
     const [lead, ...inner] = this.program.tensors[name]!.shape;
-    const width = elementCount(inner, this.program.maxSizes);
-    return { width, rows: sizes => (typeof lead === 'number' ? lead : sizes[lead!]) };
+    const width = elementCount(inner, this.program.maxSizes) | 0;
+    return { width, rows: sizes => (typeof lead === 'number' ? lead : sizes[lead!]) | 0 };
   }
 }

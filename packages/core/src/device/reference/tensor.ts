@@ -34,14 +34,18 @@ export class ReferenceTensor implements DeviceTensor, Storage {
     place?: { buffer: ArrayBuffer; offset: number },
     onDispose?: () => void,
   ) {
-    const elements = spec.shape.reduce((count, dim) => count * dim, 1);
     this.spec = spec;
-    this.bytes = elements * dtypeBytes[spec.dtype];
+    this.bytes = specBytes(spec);
     this.#ledger = ledger;
     this.#ownBytes = place === undefined ? this.bytes : 0;
     this.#onDispose = onDispose;
     ledger.allocate(this.#ownBytes);
-    this.raw = rawView(spec.dtype, place?.buffer ?? new ArrayBuffer(this.bytes), place?.offset ?? 0, elements);
+    this.raw = rawView(
+      spec.dtype,
+      place?.buffer ?? new ArrayBuffer(this.bytes),
+      place?.offset ?? 0,
+      this.bytes / dtypeBytes[spec.dtype],
+    );
   }
 
   get dtype(): DType {
@@ -98,6 +102,10 @@ export class ReferenceTensor implements DeviceTensor, Storage {
     this.#ledger.free(this.#ownBytes + (this.#decoded?.byteLength ?? 0));
     this.#onDispose?.();
   }
+}
+
+export function specBytes(spec: TensorSpec): number {
+  return spec.shape.reduce((bytes, dim) => bytes * dim, dtypeBytes[spec.dtype]);
 }
 
 function rawView(dtype: DType, buffer: ArrayBuffer, offset: number, elements: number): RawArray {
