@@ -125,6 +125,19 @@ describe('ModelRunner', () => {
     }
   });
 
+  it('samples the same tokens in any row, batch and chunking', async () => {
+    const sampling = { temperature: 1.5, seed: 0xabcdef0123n, topK: 40, minP: 0.01 };
+    const batched = await decode(await open(), sampling, [4, 4]);
+    const runner = await open();
+    const row = 5;
+    const grants = [{ row, start: 0, blocks: blocksFrom(61, 10) }];
+    const newRows = [newRow(row, prompts[2]!, 40, sampling)];
+    await runner.submit(stepOf([{ row, queryLen: 3, sampleCount: 0 }], { newRows, grants }));
+    const tokens = [...(await runner.submit(stepOf([{ row, queryLen: 2, sampleCount: 1 }]))).tokenIds];
+    for (const times of [1, 7]) tokens.push(...(await runner.submit(decodeStep([row], times))).tokenIds);
+    expect(tokens).toEqual(batched[2]);
+  });
+
   it('uploads nothing in steady decode, and at most one delta a step otherwise', async () => {
     const runner = await open();
     counts = { writes: 0, submits: 0 };
@@ -273,6 +286,34 @@ describe('ModelRunner', () => {
     expect(device.allocatedBytes()).toBe(0);
     const stretched = llamaConfig({ rope: { theta: 1e4, rotaryDim: 8, scaling: { type: 'linear', factor: 2 } } });
     expect((await open({ maxModelLen: 128 }, stretched)).limits.maxModelLen).toBe(128);
+  });
+
+  it('sizes the cache from the memory that weights and temporaries leave', async () => {
+    const inner = device;
+    const loaded = 100_000;
+    const memory = { total: 1_000_000, free: 1_000_000 - loaded };
+    device = new Proxy(inner, {
+      get: (target, key) => {
+        const value = key === 'info' ? { ...inner.info, memory } : Reflect.get(target, key);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    // A block takes 2 layers * 2 * 2 KV heads * 4 slots * 8 * 4 bytes.
+    const blockBytes = 1024;
+    const changes = { numGpuBlocksOverride: null, maxNumBatchedTokens: 32 };
+    const most = await open({ ...changes, gpuMemoryUtilization: 1 });
+    const less = await open({ ...changes, gpuMemoryUtilization: 0.8 });
+    expect(most.kvCache.numBlocks - less.kvCache.numBlocks).toBeCloseTo(200_000 / blockBytes, -0.5);
+    const weights = 2 * (96 * 32 + 5 * 32 + 2 * (64 * 32 + 32 * 32 + 96 * 32 + 32 * 48));
+    await less.dispose();
+    runners.pop();
+    const working = inner.allocatedBytes() - weights - most.kvCache.bytes;
+    expect(most.kvCache.bytes).toBeGreaterThan(900_000 - 1.5 * working);
+    expect(most.kvCache.bytes).toBeLessThanOrEqual(900_000 - 0.75 * working);
+    await expect(open({ ...changes, gpuMemoryUtilization: 0.1 })).rejects.toThrow(
+      /the memory left on .* of 0 bytes pays for 0/,
+    );
+    device = inner;
   });
 
   it('runs OPT', async () => {

@@ -78,7 +78,7 @@ export class DebugRunner {
   constructor(model: DeviceModel, programs: ProgramSet) {
     this.#model = model;
     this.#programs = programs;
-    const { rowState, blockSize, deltaLimits } = model;
+    const { rowState, blockSize, deltaLimits } = model.plan;
     this.#writer = new RowWriter(rowState, blockSize, deltaLimits, delta => {
       model.device.write(model.tensor('delta'), delta.pack());
       const sizes = { ...noSizes, deltaSegments: delta.segments };
@@ -94,14 +94,14 @@ export class DebugRunner {
   /** Logits f32 [tokenIds.length, vocabSize] of every position: row i predicts the token after tokenIds[i]. */
   async forwardLogits(tokenIds: readonly number[] | Uint32Array): Promise<Float32Array> {
     const ids = Uint32Array.from(tokenIds);
-    const { maxModelLen } = this.#model.rowState;
+    const { maxModelLen } = this.#model.plan.rowState;
     if (ids.length > maxModelLen) {
       throw new InvalidRequestError(
         `${ids.length} tokens are more than the ${maxModelLen} that this runner was opened for.`,
       );
     }
     const { vocabSize } = this.#model.config;
-    const chunk = this.#model.maxSizes.samples;
+    const chunk = this.#model.plan.maxSizes.samples;
     const logits = new Float32Array(ids.length * vocabSize);
     for (let start = 0; start < ids.length; start += chunk) {
       const length = Math.min(chunk, ids.length - start);
@@ -118,14 +118,15 @@ export class DebugRunner {
   }
 
   #submit(tokenIds: Uint32Array, start: number, length: number): void {
-    this.#writer.write(chunkStep(tokenIds, start, length, this.#model.blockSize));
+    const { blockSize } = this.#model.plan;
+    this.#writer.write(chunkStep(tokenIds, start, length, blockSize));
     this.#writer.advance(1);
     const sizes = {
       tokens: length,
       sequences: 1,
       decodeSequences: 0,
       samples: length,
-      blocksPerSequence: Math.ceil(tokenIds.length / this.#model.blockSize),
+      blocksPerSequence: Math.ceil(tokenIds.length / blockSize),
       maxQueryTokens: length,
       deltaSegments: 0,
     };

@@ -61,15 +61,15 @@ export class ModelRunner implements ModelExecutor {
     this.#device = model.device;
     this.#programs = programs;
     this.limits = executorLimits(model);
-    const { rowState } = model;
-    this.#planner = new StepPlanner(rowState.maxRows, model.maxLogprobs);
-    this.#writer = new RowWriter(rowState, model.blockSize, model.deltaLimits, delta => this.#applyDelta(delta));
+    const { rowState, blockSize, deltaLimits, maxLogprobs } = model.plan;
+    this.#planner = new StepPlanner(rowState.maxRows, maxLogprobs);
+    this.#writer = new RowWriter(rowState, blockSize, deltaLimits, delta => this.#applyDelta(delta));
     this.#reader = new ResultReader(this.#device, model.tensor('ring'), rowState);
   }
 
   /** Tokens and full-length requests that the KV cache holds: for the start-up message. */
   get kvCache(): KvCacheSize {
-    return this.#model.kvCache;
+    return this.#model.plan.kvCache;
   }
 
   /** Programs compiled so far, by name: `model`, `applyRowDelta`, `sampling.greedy` ... For op counts and profiles. */
@@ -182,7 +182,8 @@ function copyStep(step: SchedulerOutput): SchedulerOutput {
   };
 }
 
-function executorLimits({ rowState, maxSizes, kvCache, config, blockSize, maxLogprobs }: DeviceModel): ExecutorLimits {
+function executorLimits({ config, plan }: DeviceModel): ExecutorLimits {
+  const { rowState, maxSizes, kvCache, blockSize, maxLogprobs } = plan;
   return {
     maxNumSeqs: rowState.maxRows,
     maxModelLen: rowState.maxModelLen,

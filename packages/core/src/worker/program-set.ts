@@ -47,25 +47,26 @@ export class ProgramSet {
 
   /** The model and row deltas, without a sampler. */
   async compileModel(options?: CompileOptions): Promise<void> {
-    const { program, rowState, config, deltaLimits } = this.#model;
+    const { program, rowState, deltaLimits } = this.#model.plan;
     await this.#compile('model', () => program, options);
     await this.#compile('applyRowDelta', () => {
       this.#tensor('delta', [deltaLimits.words]);
-      return buildDeltaProgram(deltaLimits, rowState, config.vocabSize);
+      return buildDeltaProgram(deltaLimits, rowState, this.#model.config.vocabSize);
     });
   }
 
   async compileSampling(sampling: SamplingClass): Promise<void> {
-    const { maxSizes, rowState, config } = this.#model;
+    const { maxSizes, rowState } = this.#model.plan;
+    const { vocabSize } = this.#model.config;
     await this.#compile(samplingProgram(sampling), () => {
       if (sampling.topN !== null) this.#createLogprobTensors(sampling.topN);
-      return buildSamplingProgram(sampling, { maxSizes, rowState, vocabSize: config.vocabSize });
+      return buildSamplingProgram(sampling, { maxSizes, rowState, vocabSize });
     });
   }
 
   async compileBlocks(name: BlockProgram): Promise<void> {
-    const { config, kvCache, kvDtype, blockSize } = this.#model;
-    const geometry = { config, kvDtype, numBlocks: kvCache.numBlocks, blockSize };
+    const { kvCache, kvDtype, blockSize } = this.#model.plan;
+    const geometry = { config: this.#model.config, kvDtype, numBlocks: kvCache.numBlocks, blockSize };
     await this.#compile(name, () => {
       if (name === 'copyBlocks') {
         this.#tensor('blockPairs', [BLOCK_BATCH, 2]);

@@ -1,0 +1,70 @@
+import type { Device, DeviceInfo } from '@quire/core/contract';
+import { openReferenceDevice } from '@quire/core/reference';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { kvCacheDType, stepBudgets, type WorkerConfig } from '../../../packages/core/src/worker/worker-config.ts';
+import { llamaConfig } from '../models/configs.ts';
+
+const config: WorkerConfig = {
+  dtype: 'auto',
+  seed: 0n,
+  maxModelLen: null,
+  blockSize: 16,
+  maxNumSeqs: 256,
+  maxNumBatchedTokens: 2048,
+  kvCacheDtype: 'auto',
+  kvCacheMemoryBytes: null,
+  numGpuBlocksOverride: null,
+  maxLogprobs: 20,
+  runAhead: 2,
+  numSchedulerSteps: 4,
+};
+let info: DeviceInfo;
+beforeAll(async () => {
+  info = (await openReferenceDevice()).info;
+});
+const withInfo = (changes: Partial<DeviceInfo>) => ({ info: { ...info, ...changes } }) as Device;
+
+describe('kvCacheDType', () => {
+  it('is f32 on software devices and for f32 checkpoints, else f16', () => {
+    const gpu = withInfo({ capabilities: { ...info.capabilities, software: false } });
+    expect(kvCacheDType(config, llamaConfig(), withInfo({}))).toBe('f32');
+    expect(kvCacheDType(config, llamaConfig({ dtype: 'bf16' }), gpu)).toBe('f16');
+    expect(kvCacheDType(config, llamaConfig({ dtype: 'f32' }), gpu)).toBe('f32');
+    expect(kvCacheDType({ ...config, kvCacheDtype: 'f16' }, llamaConfig(), withInfo({}))).toBe('f16');
+  });
+
+  it('refuses what the device does not offer for every op of the cache', () => {
+    const dtypes = { ...info.dtypes, pagedAttention: { activations: ['f32'], kv: ['f32'] } } as const;
+    const narrow = withInfo({ dtypes, name: 'Small GPU', capabilities: { ...info.capabilities, software: false } });
+    expect(kvCacheDType(config, llamaConfig(), narrow)).toBe('f32');
+    expect(() => kvCacheDType({ ...config, kvCacheDtype: 'f16' }, llamaConfig(), narrow)).toThrow(
+      'kvCacheDtype f16 is not offered by Small GPU. It offers f32.',
+    );
+  });
+});
+
+describe('stepBudgets', () => {
+  const budgets = (changes: Partial<WorkerConfig>, maxTensorBytes = 2 ** 27) =>
+    stepBudgets({ ...config, ...changes }, llamaConfig(), withInfo({ limits: { maxTensorBytes } }), 64);
+
+  it('keeps what fits, with a ring for the steps in flight and their repeats', () => {
+    expect(budgets({})).toEqual({
+      maxLogprobs: 20,
+      maxNumBatchedTokens: 2048,
+      maxNumSeqs: 256,
+      maxSamples: 256,
+      ringSlots: 16,
+    });
+    expect(budgets({ runAhead: 7, numSchedulerSteps: 8 }).ringSlots).toBe(64);
+    expect(budgets({ maxLogprobs: -1 }).maxLogprobs).toBe(96);
+  });
+
+  it('never has more sequences than tokens, or tokens than all requests can have', () => {
+    expect(budgets({ maxNumBatchedTokens: 8 })).toMatchObject({ maxNumSeqs: 8, maxSamples: 8 });
+    expect(budgets({ maxNumSeqs: 2 })).toMatchObject({ maxNumBatchedTokens: 128, maxSamples: 64 });
+  });
+
+  it('refuses a device that cannot bind one row of everything', () => {
+    expect(() => budgets({}, 4095)).toThrow(/at most 4095 bytes at once, too few .* a request's state \(4096 bytes\)/);
+  });
+});
