@@ -220,7 +220,8 @@ void Device::submit(const Napi::CallbackInfo& info) {
     if (found == plans_.end()) throw Napi::Error::New(info.Env(), "no executable has id " + std::to_string(words[i]) + ": it was disposed of");
     const StepSizes sizes = readSizes(words.Data() + i + 1);
     const bool decode = sizes.sequences > 0 && sizes.decodeSequences == sizes.sequences && sizes.tokens == sizes.sequences && sizes.samples == sizes.sequences;
-    const bool graphable = useGraphs_ && decode && found->second->graphable;
+    const bool padded = found->second->fillsPadding || (!segments.empty() && segments.back().graphable);
+    const bool graphable = useGraphs_ && decode && padded && found->second->graphable;
     if (segments.empty() || segments.back().graphable != graphable) segments.push_back({{}, graphable});
     segments.back().steps.push_back({found->second, graphable ? bucketOf(sizes, found->second->maxSizes) : sizes});
   }

@@ -174,6 +174,7 @@ size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, in
     Built built = found->second(OpReader(op, addressOf), context);
     workspace = std::max(workspace, built.workspaceBytes);
     if (name == "applyRowDelta" || name == "copyBlocks" || name == "zeroBlocks") plan.graphable = false;
+    if (name == "prepareInputs") plan.fillsPadding = true;
     plan.ops.push_back({name, std::move(built.launch)});
   }
   plan.runs.assign(plan.ops.size(), 0);

@@ -32,6 +32,8 @@ struct Plan {
   StepSizes maxSizes;
   // Every op depends on sizes only: the plan may be captured.
   bool graphable = true;
+  // It fills what follows up to the sizes of its step: only behind such a plan may a batch be padded up to a bucket.
+  bool fillsPadding = false;
   Workspace workspace;
   std::vector<uint64_t> runs;  // of each op, since compile
 };

@@ -148,7 +148,7 @@ const char* cudaGetErrorName(cudaError_t e) {
 const char* cudaGetErrorString(cudaError_t e) { return e == cudaErrorLaunchFailure && !fault.empty() ? fault.c_str() : cudaGetErrorName(e); }
 cudaError_t cudaGetLastError() {
   const cudaError_t e = last;
-  last = sticky;
+  last = sticky.load();
   return e;
 }
 cudaError_t cudaPeekAtLastError() { return last; }
