@@ -44,6 +44,8 @@ export class BlockTable {
 
   /** A copy of the entries from `start` on. */
   from(start: number): number[] {
-    return Array.from(this.#blocks.subarray(start, this.#length));
+    const blocks: number[] = [];
+    for (let i = start; i < this.#length; i++) blocks.push(this.#blocks[i]!);
+    return blocks;
   }
 }

@@ -89,7 +89,8 @@ export class PrefixCache {
     if (this.has(block)) throw new Error(`PrefixCache: block ${block} is cached already.`);
     const bucket = this.#hash(prefix, tokens, start, this.#blockSize) & this.#mask;
     const twin = this.#findIn(bucket, prefix, tokens, start);
-    this.#tokens.set(tokens.subarray(start, start + this.#blockSize), block * this.#blockSize);
+    const base = block * this.#blockSize;
+    for (let i = 0; i < this.#blockSize; i++) this.#tokens[base + i] = tokens[start + i]!;
     this.#parent[block] = prefix;
     this.#prefix[block] = twin === NO_BLOCK ? ++this.#lastPrefix : this.#prefix[twin]!;
     this.#bucket[block] = bucket;

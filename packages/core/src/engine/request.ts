@@ -46,6 +46,7 @@ export class Request {
   row = NO_ROW;
   /** Tokens found in the prefix cache when it first ran; -1 before. */
   numCachedTokens = -1;
+  readonly #scoresPrompt: boolean;
   /** Prompt positions whose log-probabilities arrived, from position 1 on. */
   numPromptLogprobs = 0;
   /** Neighbours in the waiting queue. */
@@ -59,6 +60,7 @@ export class Request {
     this.numPromptTokens = promptTokenIds.length;
     this.numTokens = promptTokenIds.length;
     this.tokenLimit = this.numPromptTokens + params.maxTokens;
+    this.#scoresPrompt = params.promptLogprobs !== null;
     this.sampling = rowSampling(init);
     this.table = new BlockTable(init.salt);
     this.owner = init.owner;
@@ -82,7 +84,7 @@ export class Request {
   /** Whether a step that starts at numComputed must return log-probabilities of prompt tokens. */
   get wantsPromptLogprobs(): boolean {
     return (
-      this.params.promptLogprobs !== null &&
+      this.#scoresPrompt &&
       this.numPromptLogprobs < this.numPromptTokens - 1 &&
       this.numComputed < this.numPromptTokens - 1
     );

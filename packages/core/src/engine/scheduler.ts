@@ -192,13 +192,21 @@ export class Scheduler {
     this.#sampleBudget -= sampleCount;
     request.numComputed += queryLen;
     request.numPlaceholders += appends;
-    this.registerKnown(request);
+    // A decode step computes one token, which is registered with what it samples.
+    if (queryLen > 1) this.registerKnown(request);
   }
 
   /** Repeats the step on the device when every sequence decodes and nobody would be kept waiting. */
   #repeat(batch: StepBatch, stepsInFlight: number): void {
     const onlyDecodes = batch.numDecodeSequences === batch.numSequences;
-    if (!onlyDecodes || batch.needsHost || batch.newRows.length > 0 || this.waiting.length > 0) return;
+    if (
+      this.#maxRepeats === 1 ||
+      !onlyDecodes ||
+      batch.needsHost ||
+      batch.newRows.length > 0 ||
+      this.waiting.length > 0
+    )
+      return;
     let longest = 0;
     for (let i = 0; i < batch.numSequences; i++) longest = Math.max(longest, this.#repeatsLeft(batch.request(i)));
     let times = Math.min(this.#maxRepeats, this.#limits.ringSlots - stepsInFlight, longest);

@@ -3,7 +3,7 @@ import { NO_ROW, type Request } from './request.ts';
 
 /** Columns of one step, one entry per sequence. */
 class Columns {
-  readonly requests: Request[] = [];
+  readonly requests: (Request | null)[];
   readonly rows: Int32Array;
   readonly queryLens: Int32Array;
   readonly sampleCounts: Int32Array;
@@ -18,6 +18,7 @@ class Columns {
   length = 0;
 
   constructor(capacity: number) {
+    this.requests = new Array<Request | null>(capacity).fill(null);
     this.rows = new Int32Array(capacity);
     this.queryLens = new Int32Array(capacity);
     this.sampleCounts = new Int32Array(capacity);
@@ -98,7 +99,7 @@ export class StepBatch implements SchedulerOutput {
   clear(): void {
     this.numSequences = 0;
     this.#columns.length = 0;
-    this.#columns.requests.length = 0;
+    this.#columns.requests.fill(null);
     if (this.newRows.length > 0) this.newRows = [];
     if (this.grants.length > 0) this.grants = [];
     this.numDecodeSequences = 0;
@@ -163,7 +164,7 @@ export class StepBatch implements SchedulerOutput {
         if (decodes === (pass === 0)) to.copyFrom(from, i);
       }
     }
-    from.requests.length = 0;
+    from.requests.fill(null);
     this.#columns = to;
     this.#scratch = from;
   }
