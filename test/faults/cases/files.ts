@@ -11,7 +11,12 @@ const other = (name: string, message: RegExp): BadFolder => ({
 });
 
 function replaced(name: string, code: string, file: string, put: (path: string, outside: string) => void): BadFolder {
-  return { name: `files: ${name}`, code, files: { [file]: null }, arrange: (folder, outside) => put(join(folder, file), outside) };
+  return {
+    name: `files: ${name}`,
+    code,
+    files: { [file]: null },
+    arrange: (folder, outside) => put(join(folder, file), outside),
+  };
 }
 
 export const fileCases: BadFolder[] = [
@@ -25,28 +30,60 @@ export const fileCases: BadFolder[] = [
   other('consolidated.00.pth', /PyTorch/),
   other('MODEL.GGUF', /GGUF/),
   { name: 'files: no weights', code: 'NO_WEIGHTS', files: { 'model.safetensors': null }, message: /config\.json/ },
-  { name: 'files: weights of another name', code: 'NO_WEIGHTS', files: { 'model.safetensors': null, 'model.fp16.safetensors': 'bytes' }, message: /model\.fp16\.safetensors/ },
-  { name: 'files: an empty folder', code: 'CF_MISSING', arrange: folder => (rmSync(folder, { recursive: true }), mkdirSync(folder)) },
+  {
+    name: 'files: weights of another name',
+    code: 'NO_WEIGHTS',
+    files: { 'model.safetensors': null, 'model.fp16.safetensors': 'bytes' },
+    message: /model\.fp16\.safetensors/,
+  },
+  {
+    name: 'files: an empty folder',
+    code: 'CF_MISSING',
+    arrange: folder => (rmSync(folder, { recursive: true }), mkdirSync(folder)),
+  },
   { name: 'files: no folder', code: 'FS_FOLDER', arrange: folder => rmSync(folder, { recursive: true }) },
-  { name: 'files: a file for a folder', code: 'FS_FOLDER', arrange: folder => (rmSync(folder, { recursive: true }), writeFileSync(folder, 'x')) },
-  { name: 'files: a loop of links for a folder', code: 'FS_FOLDER', arrange: folder => (rmSync(folder, { recursive: true }), symlinkSync(folder, folder)) },
-  { name: 'files: a FIFO for a folder', code: 'FS_FOLDER', arrange: folder => (rmSync(folder, { recursive: true }), execFileSync('mkfifo', [folder])) },
-  replaced('config.json a link out', 'FS_LINK', 'config.json', (path, outside) => symlinkSync(join(outside, 'config.json'), path)),
+  {
+    name: 'files: a file for a folder',
+    code: 'FS_FOLDER',
+    arrange: folder => (rmSync(folder, { recursive: true }), writeFileSync(folder, 'x')),
+  },
+  {
+    name: 'files: a loop of links for a folder',
+    code: 'FS_FOLDER',
+    arrange: folder => (rmSync(folder, { recursive: true }), symlinkSync(folder, folder)),
+  },
+  {
+    name: 'files: a FIFO for a folder',
+    code: 'FS_FOLDER',
+    arrange: folder => (rmSync(folder, { recursive: true }), execFileSync('mkfifo', [folder])),
+  },
+  replaced('config.json a link out', 'FS_LINK', 'config.json', (path, outside) =>
+    symlinkSync(join(outside, 'config.json'), path),
+  ),
   replaced('config.json a directory', 'FS_NOT_REGULAR', 'config.json', path => mkdirSync(path)),
   replaced('config.json a FIFO', 'FS_NOT_REGULAR', 'config.json', path => execFileSync('mkfifo', [path])),
-  replaced('generation_config.json a link to /dev/zero', 'FS_LINK', 'generation_config.json', path => symlinkSync('/dev/zero', path)),
-  replaced('model.safetensors a link out', 'FS_LINK', 'model.safetensors', (path, outside) => symlinkSync(join(outside, 'model.safetensors'), path)),
+  replaced('generation_config.json a link to /dev/zero', 'FS_LINK', 'generation_config.json', path =>
+    symlinkSync('/dev/zero', path),
+  ),
+  replaced('model.safetensors a link out', 'FS_LINK', 'model.safetensors', (path, outside) =>
+    symlinkSync(join(outside, 'model.safetensors'), path),
+  ),
   replaced('model.safetensors a directory', 'FS_NOT_REGULAR', 'model.safetensors', path => mkdirSync(path)),
   replaced('model.safetensors a FIFO', 'FS_NOT_REGULAR', 'model.safetensors', path => execFileSync('mkfifo', [path])),
-  replaced('tokenizer.json a link out', 'FS_LINK', 'tokenizer.json', (path, outside) => symlinkSync(join(outside, 'tokenizer.json'), path)),
+  replaced('tokenizer.json a link out', 'FS_LINK', 'tokenizer.json', (path, outside) =>
+    symlinkSync(join(outside, 'tokenizer.json'), path),
+  ),
   replaced('tokenizer.json a FIFO', 'FS_NOT_REGULAR', 'tokenizer.json', path => execFileSync('mkfifo', [path])),
   replaced('tokenizer_config.json a directory', 'FS_NOT_REGULAR', 'tokenizer_config.json', path => mkdirSync(path)),
-  replaced('an index that is a link to nothing', 'IO_ERROR', 'model.safetensors.index.json', path => symlinkSync('gone', path)),
+  replaced('an index that is a link to nothing', 'IO_ERROR', 'model.safetensors.index.json', path =>
+    symlinkSync('gone', path),
+  ),
   {
     name: 'files: a cache snapshot whose link leads to another model',
     code: 'FS_LINK',
     arrange: folder => {
       // The folder becomes a link to a snapshot, as the cache lays it out.
+      rmSync(`${folder}-cache`, { recursive: true, force: true });
       const model = `${folder}-cache/models--org--name`;
       mkdirSync(join(model, 'snapshots'), { recursive: true });
       mkdirSync(`${folder}-cache/models--org--other/blobs`, { recursive: true });
@@ -61,4 +98,13 @@ export const fileCases: BadFolder[] = [
 
 /** Only where file permissions mean something to the present user. */
 export const permissionCases: BadFolder[] =
-  process.getuid?.() === 0 ? [] : [{ name: 'files: weights that may not be read', code: 'IO_ERROR', files: { 'model.safetensors': 'x' }, arrange: folder => chmodSync(join(folder, 'model.safetensors'), 0) }];
+  process.getuid?.() === 0
+    ? []
+    : [
+        {
+          name: 'files: weights that may not be read',
+          code: 'IO_ERROR',
+          files: { 'model.safetensors': 'x' },
+          arrange: folder => chmodSync(join(folder, 'model.safetensors'), 0),
+        },
+      ];

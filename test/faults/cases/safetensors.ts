@@ -6,7 +6,12 @@ import { concat, entry, safetensors, u64 } from '../writers/safetensors.ts';
 const MIB = 2 ** 20;
 
 function bad(name: string, code: string, content: Content, message?: RegExp): BadFolder {
-  return { name: `safetensors: ${name}`, code, files: { 'model.safetensors': content }, ...(message ? { message } : {}) };
+  return {
+    name: `safetensors: ${name}`,
+    code,
+    files: { 'model.safetensors': content },
+    ...(message ? { message } : {}),
+  };
 }
 
 /** Writes a file of many pieces without holding it in memory. */
@@ -27,7 +32,8 @@ const raw = (json: string, data = 8) => safetensors(json, data);
 const f32 = (begin: number, end: number) => entry([(end - begin) / 4], [begin, end]);
 const numberIn = (shape: string) => raw(`{"w":{"dtype":"F32","shape":[${shape}],"data_offsets":[0,8]}}`);
 const offsets = (text: string) => raw(`{"w":{"dtype":"F32","shape":[2],"data_offsets":${text}}}`);
-const text = (bytes: readonly number[]) => safetensors(concat('{"', bytes, '":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'), 8);
+const text = (bytes: readonly number[]) =>
+  safetensors(concat('{"', bytes, '":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'), 8);
 const valid = '{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}';
 
 export const safetensorsCases: BadFolder[] = [
@@ -47,7 +53,12 @@ export const safetensorsCases: BadFolder[] = [
     truncateSync(path, 100_000_000);
   }),
   bad('a zip archive by its content', 'ST_HEADER_LEN', torchArchive(new Uint8Array(0)), /zip archive/),
-  bad('a Git LFS pointer', 'ST_HEADER_LEN', 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n', /git lfs pull/),
+  bad(
+    'a Git LFS pointer',
+    'ST_HEADER_LEN',
+    'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n',
+    /git lfs pull/,
+  ),
   bad('an HTML page', 'ST_HEADER_LEN', '<!DOCTYPE html><html><body>404</body></html>', /HTML/),
   bad('data one byte short', 'ST_TRUNC', raw(valid, 7)),
   bad('data missing', 'ST_TRUNC', raw(valid, 0)),
@@ -100,8 +111,8 @@ export const safetensorsCases: BadFolder[] = [
     bad(`dtype ${JSON.stringify(dtype)}`, 'ST_DTYPE', one({ dtype }), /expected one of F64, F32/i),
   ),
 
-  ...['-2', '1.5', '2.0', '1e2', '"2"', 'null', '[2]', '9007199254740993', '18446744073709551615', '-0', 'true'].map(size =>
-    bad(`a dimension ${size}`, 'ST_SHAPE', numberIn(size)),
+  ...['-2', '1.5', '2.0', '1e2', '"2"', 'null', '[2]', '9007199254740993', '18446744073709551615', '-0', 'true'].map(
+    size => bad(`a dimension ${size}`, 'ST_SHAPE', numberIn(size)),
   ),
   bad('a dimension 2^31 without the data', 'ST_OFFS', numberIn('2147483648')),
   bad('a dimension of 60 digits', 'ST_SHAPE', numberIn('9'.repeat(60))),
@@ -132,38 +143,82 @@ export const safetensorsCases: BadFolder[] = [
   bad('__metadata__ with null', 'ST_META', raw('{"__metadata__":{"a":null}}', 0)),
   bad('__metadata__ a string', 'ST_META', raw('{"__metadata__":"a"}', 0)),
   bad('__metadata__ an array', 'ST_META', raw('{"__metadata__":[]}', 0)),
-  bad('__metadata__ with 100,000 keys', 'ST_LIMIT', safetensors({ __metadata__: Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [i, ''])) })),
+  bad(
+    '__metadata__ with 100,000 keys',
+    'ST_LIMIT',
+    safetensors({ __metadata__: Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [i, ''])) }),
+  ),
   bad('a name of 1 MB', 'ST_LIMIT', safetensors({ ['n'.repeat(MIB)]: entry([2], [0, 8]) }, 8)),
 
-  bad('a header of 100 MB of spaces', 'ST_JSON', pieces(100_000_000, put => {
-    for (let i = 0; i < 95; i++) put(' '.repeat(MIB));
-  })),
-  bad('a header of 100 MB in one metadata string', 'ST_JSON', pieces(100_000_000, put => {
-    put('{"__metadata__":{"a":"');
-    for (let i = 0; i < 95; i++) put('é'.repeat(MIB / 2));
-  })),
-  bad('a header of 35 MB in small keys', 'ST_LIMIT', pieces(35_000_000, put => {
-    put('{"__metadata__":{');
-    for (let i = 0; i < 3500; i++) put(Array.from({ length: 1000 }, (_, k) => `"${(i * 1000 + k).toString(36)}":"",`).join(''));
-  })),
-  bad('a header of 100 MB in numbers', 'ST_ENTRY', pieces(100_000_000, put => {
-    put('{"w":{"shape":[');
-    for (let i = 0; i < 95; i++) put('0,'.repeat(MIB / 2));
-  })),
-  bad('100,001 tensors', 'ST_LIMIT', pieces(20_000_000, put => {
-    put('{');
-    for (let i = 0; i < 101; i++) {
-      put(Array.from({ length: 1000 }, (_, k) => `"t${i * 1000 + k}":{"dtype":"F32","shape":[0,1],"data_offsets":[0,0]},`).join(''));
-    }
-  })),
-  bad('90,000 tensors and a fault in the last', 'ST_JSON', pieces(20_000_000, put => {
-    put('{');
-    for (let i = 0; i < 90; i++) {
-      put(Array.from({ length: 1000 }, (_, k) => `"model.layers.${i * 1000 + k}.weight":{"dtype":"F32","shape":[0,1],"data_offsets":[0,0]},`).join(''));
-    }
-  })),
-  bad('names of 60 MB together', 'ST_LIMIT', pieces(60_000_000, put => {
-    put('{');
-    for (let i = 0; i < 60_000; i++) put(`"${'n'.repeat(900)}${i}":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},`);
-  })),
+  bad(
+    'a header of 100 MB of spaces',
+    'ST_JSON',
+    pieces(100_000_000, put => {
+      for (let i = 0; i < 95; i++) put(' '.repeat(MIB));
+    }),
+  ),
+  bad(
+    'a header of 100 MB in one metadata string',
+    'ST_JSON',
+    pieces(100_000_000, put => {
+      put('{"__metadata__":{"a":"');
+      for (let i = 0; i < 95; i++) put('é'.repeat(MIB / 2));
+    }),
+  ),
+  bad(
+    'a header of 35 MB in small keys',
+    'ST_LIMIT',
+    pieces(35_000_000, put => {
+      put('{"__metadata__":{');
+      for (let i = 0; i < 3500; i++)
+        put(Array.from({ length: 1000 }, (_, k) => `"${(i * 1000 + k).toString(36)}":"",`).join(''));
+    }),
+  ),
+  bad(
+    'a header of 100 MB in numbers',
+    'ST_ENTRY',
+    pieces(100_000_000, put => {
+      put('{"w":{"shape":[');
+      for (let i = 0; i < 95; i++) put('0,'.repeat(MIB / 2));
+    }),
+  ),
+  bad(
+    '100,001 tensors',
+    'ST_LIMIT',
+    pieces(20_000_000, put => {
+      put('{');
+      for (let i = 0; i < 101; i++) {
+        put(
+          Array.from(
+            { length: 1000 },
+            (_, k) => `"t${i * 1000 + k}":{"dtype":"F32","shape":[0,1],"data_offsets":[0,0]},`,
+          ).join(''),
+        );
+      }
+    }),
+  ),
+  bad(
+    '90,000 tensors and a fault in the last',
+    'ST_JSON',
+    pieces(20_000_000, put => {
+      put('{');
+      for (let i = 0; i < 90; i++) {
+        put(
+          Array.from(
+            { length: 1000 },
+            (_, k) => `"model.layers.${i * 1000 + k}.weight":{"dtype":"F32","shape":[0,1],"data_offsets":[0,0]},`,
+          ).join(''),
+        );
+      }
+    }),
+  ),
+  bad(
+    'names of 60 MB together',
+    'ST_LIMIT',
+    pieces(60_000_000, put => {
+      put('{');
+      for (let i = 0; i < 60_000; i++)
+        put(`"${'n'.repeat(900)}${i}":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},`);
+    }),
+  ),
 ];

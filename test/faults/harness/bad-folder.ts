@@ -54,4 +54,3 @@ function write(path: string, content: Content): void {
 export function changed(model: 'tiny-llama' | 'tiny-opt', file: string, members: object): object {
   return { ...JSON.parse(readFileSync(resolve('models', model, file), 'utf8')), ...members };
 }
-

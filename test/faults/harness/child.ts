@@ -37,7 +37,9 @@ function resetPeak(): number {
 
 async function inMemory(folder: string): Promise<ModelSource> {
   const names = await fs.readdir(folder);
-  const files = await Promise.all(names.map(async name => [name, new Uint8Array(await fs.readFile(join(folder, name)))] as const));
+  const files = await Promise.all(
+    names.map(async name => [name, new Uint8Array(await fs.readFile(join(folder, name)))] as const),
+  );
   return new MemorySource(new Map(files), folder);
 }
 
@@ -62,6 +64,11 @@ process.on('message', async (request: Request) => {
   const outcome = await load(request);
   const { user, system } = process.cpuUsage(start);
   const milliseconds = (user + system) / 1000;
-  process.send!({ ...outcome, milliseconds, extraBytes: residentBytes().peak - before, opened: [...opened] } satisfies Verdict);
+  process.send!({
+    ...outcome,
+    milliseconds,
+    extraBytes: residentBytes().peak - before,
+    opened: [...opened],
+  } satisfies Verdict);
 });
 process.send!('ready');

@@ -28,7 +28,13 @@ export class WatchedLoader {
       logLevel: 'silent',
       resolve: { conditions },
       ssr: { noExternal: true, resolve: { conditions } },
-      build: { ssr: resolve('test/faults/harness/child.ts'), outDir, target: 'node20', minify: false, rolldownOptions: { output: { entryFileNames: 'child.mjs' } } },
+      build: {
+        ssr: resolve('test/faults/harness/child.ts'),
+        outDir,
+        target: 'node20',
+        minify: false,
+        rolldownOptions: { output: { entryFileNames: 'child.mjs' } },
+      },
     });
     return new WatchedLoader(outDir, launcher);
   }

@@ -2,7 +2,7 @@ import { type ModelFormatDetails, ModelFormatError } from '../errors.ts';
 import { type JsonCodes, scanJsonFile } from './json-file.ts';
 import { type JsonHandler, type JsonLimits, quote } from './json-scan.ts';
 import { JsonTreeBuilder, type JsonValue, showJson } from './json-tree.ts';
-import { MAX_NAME_BYTES, MAX_RANK, MAX_FILE_TENSORS, NameBudget } from './limits.ts';
+import { MAX_FILE_TENSORS, MAX_NAME_BYTES, MAX_RANK, NameBudget } from './limits.ts';
 import { describeMagic } from './magic.ts';
 import { type CheckpointDType, type CheckpointTensor, checkpointDTypeBytes, type ModelSource } from './types.ts';
 
