@@ -1,4 +1,4 @@
-import { type Device, NONE, SAMPLE_FINITE, SAMPLE_LIVE } from '@quire/core/contract';
+import { type Device, DeviceError, NONE, SAMPLE_FINITE, SAMPLE_LIVE } from '@quire/core/contract';
 import { openReferenceDevice } from '@quire/core/reference';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigError } from '../../../packages/core/src/errors.ts';
@@ -286,6 +286,25 @@ describe('ModelRunner', () => {
     expect(device.allocatedBytes()).toBe(0);
     const stretched = llamaConfig({ rope: { theta: 1e4, rotaryDim: 8, scaling: { type: 'linear', factor: 2 } } });
     expect((await open({ maxModelLen: 128 }, stretched)).limits.maxModelLen).toBe(128);
+  });
+
+  it('keeps nothing allocated when a program cannot be compiled or a tensor cannot be made', async () => {
+    const inner = device;
+    for (const broken of ['sampling.random', 'vCache.1']) {
+      device = new Proxy(inner, {
+        get: (target, key) => {
+          const value = Reflect.get(target, key);
+          if (typeof value !== 'function') return value;
+          return (...args: [{ name: string }]) => {
+            if (args[0]?.name === broken) throw new DeviceError(`${broken} failed`);
+            return value.apply(target, args);
+          };
+        },
+      });
+      await expect(open()).rejects.toThrow(`${broken} failed`);
+      expect(inner.allocatedBytes()).toBe(0);
+    }
+    device = inner;
   });
 
   it('sizes the cache from the memory that weights and temporaries leave', async () => {

@@ -41,18 +41,18 @@ export class ProgramSet {
 
   /** Everything that most requests need. */
   async compileCommon(): Promise<void> {
-    await this.compileModel();
-    for (const sampling of commonClasses) await this.compileSampling(sampling);
+    await together([this.compileModel(), ...commonClasses.map(sampling => this.compileSampling(sampling))]);
   }
 
   /** The model and row deltas, without a sampler. */
   async compileModel(options?: CompileOptions): Promise<void> {
     const { program, rowState, deltaLimits } = this.#model.plan;
-    await this.#compile('model', () => program, options);
-    await this.#compile('applyRowDelta', () => {
+    const model = this.#compile('model', () => program, options);
+    const delta = this.#compile('applyRowDelta', () => {
       this.#tensor('delta', [deltaLimits.words]);
       return buildDeltaProgram(deltaLimits, rowState, this.#model.config.vocabSize);
     });
+    await together([model, delta]);
   }
 
   async compileSampling(sampling: SamplingClass): Promise<void> {
@@ -97,4 +97,10 @@ export class ProgramSet {
     const program = build();
     this.#executables.set(name, await this.#model.device.compile(program, this.#model.bindings(program), options));
   }
+}
+
+/** Waits for all, also when one fails: what the others made must be known before anything is disposed. */
+async function together(compilations: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(compilations);
+  await Promise.all(compilations);
 }
