@@ -11,7 +11,7 @@ export interface AppOptions {
   strict?: boolean | undefined;
   /** Sequences that may wait before requests are refused with 429. Default 256. */
   maxNumQueuedReqs?: number | undefined;
-  /** Default 16 MiB. */
+  /** Default 8 MiB. */
   maxBodyBytes?: number | undefined;
   /** Bytes of a stream that may wait for a slow client before its chunks are merged. Default 64 KiB. */
   maxBufferedBytes?: number | undefined;
@@ -29,7 +29,7 @@ export function createApp(
     modelNames: options.modelNames,
     created: Math.floor(Date.now() / 1000),
     strict: options.strict ?? false,
-    maxBodyBytes: options.maxBodyBytes ?? 16 * 2 ** 20,
+    maxBodyBytes: options.maxBodyBytes ?? 8 * 2 ** 20,
     streamLimits: {
       maxBufferedBytes: options.maxBufferedBytes ?? 64 * 2 ** 10,
       slowClientMs: options.slowClientMs ?? 30_000,

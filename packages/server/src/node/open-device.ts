@@ -18,7 +18,7 @@ export interface DeviceStatus {
   reason: string | null;
 }
 
-const NOT_BUILT = 'the CUDA backend is not part of this version';
+const NOT_BUILT = 'The CUDA backend is not part of this version: use webgpu or reference.';
 
 /**
  * Opens a device of this machine.
@@ -30,11 +30,12 @@ export async function openDevice(kind: string = 'auto'): Promise<Device> {
   if (kind === 'auto') return (await openGpu()) ?? openReference();
   if (kind === 'reference') return openReference();
   if (kind === 'webgpu') return openWebGpu();
+  if (isCuda(kind)) throw new ConfigError(`The device "${kind}" cannot be opened. ${NOT_BUILT}`, 'device');
   const known = ['auto', ...deviceKinds];
-  const reason = known.includes(kind)
-    ? `${NOT_BUILT}.`
-    : `it must be one of ${known.join(', ')}.${suggestion(kind, known)}`;
-  throw new ConfigError(`The device "${kind}" cannot be opened: ${reason}`, 'device');
+  throw new ConfigError(
+    `device must be one of ${known.join(', ')}, got "${kind}".${suggestion(kind, known)}`,
+    'device',
+  );
 }
 
 /** Every kind of device with its state on this machine. Opens and closes those that can be opened. */
@@ -44,7 +45,12 @@ export async function probeDevices(): Promise<DeviceStatus[]> {
   return statuses;
 }
 
+function isCuda(kind: string): boolean {
+  return kind === 'cuda' || kind === 'cuda-emu';
+}
+
 async function probe(kind: DeviceKind): Promise<DeviceStatus> {
+  if (isCuda(kind)) return { kind, usable: false, name: null, software: kind === 'cuda-emu', reason: NOT_BUILT };
   try {
     const device = await openDevice(kind);
     const { name, capabilities } = device.info;

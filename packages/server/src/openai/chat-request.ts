@@ -1,20 +1,21 @@
 import type { ChatMessage } from '@quire/core';
 import * as z from 'zod/mini';
 import { invalidField } from '../http/errors.ts';
-import { cacheSalt, flag, integer, notSupported, type RequestSchema, text } from './fields.ts';
+import { cacheSalt, fieldError, flag, integer, notSupported, type RequestSchema, show, text } from './fields.ts';
 import { emptyList, emptyObject, is, never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
 
-const contentPart = z.looseObject({ type: z.string(), text: z.optional(z.string()) });
+/** One message; its content is checked by contentText. */
 const message = z.looseObject({
   role: z.enum(['system', 'developer', 'user', 'assistant', 'tool', 'function']),
-  content: z.nullish(z.union([z.string(), z.array(contentPart)])),
+  content: z.unknown(),
   name: text,
 });
 
 const shape = {
   model: text,
-  messages: z.array(message).check(z.minLength(1)),
+  /** Each is checked by toChatMessages, which stops at the first fault: a schema would list millions. */
+  messages: z.array(z.unknown()).check(z.minLength(1)),
   max_tokens: integer(1),
   max_completion_tokens: integer(1),
   logprobs: flag,
@@ -55,30 +56,36 @@ export type ChatRequest = z.output<typeof chatSchema.fields>;
 
 /** Messages as plain text. Throws HttpError 400 for roles and content that this server does not do. */
 export function toChatMessages(request: ChatRequest): ChatMessage[] {
-  return request.messages.map((m, i) => {
-    const at = `messages[${i}]`;
-    if (m.role === 'tool' || m.role === 'function') throw notSupported(`${at}.role`, m.role);
-    for (const field of ['tool_calls', 'function_call', 'audio']) checkAbsent(`${at}.${field}`, m[field]);
-    const content = contentText(m.content, `${at}.content`);
-    return typeof m.name === 'string' ? { role: m.role, content, name: m.name } : { role: m.role, content };
-  });
+  return request.messages.map((given, i) => toChatMessage(given, `messages[${i}]`));
+}
+
+function toChatMessage(given: unknown, param: string): ChatMessage {
+  const result = message.safeParse(given);
+  if (!result.success) throw fieldError(result.error, given, param);
+  const { role, content, name, ...others } = result.data;
+  if (role === 'tool' || role === 'function') throw notSupported(`${param}.role`, role);
+  for (const field of ['tool_calls', 'function_call', 'audio']) checkAbsent(`${param}.${field}`, others[field]);
+  const text = contentText(content, `${param}.content`);
+  return typeof name === 'string' ? { role, content: text, name } : { role, content: text };
 }
 
 function checkAbsent(param: string, value: unknown): void {
   if (value !== undefined && value !== null && !emptyList(value, {})) throw notSupported(param, value);
 }
 
-type Content = ChatRequest['messages'][number]['content'];
-
-function contentText(content: Content, param: string): string {
+function contentText(content: unknown, param: string): string {
   if (typeof content === 'string') return content;
-  if (content === null || content === undefined)
-    throw invalidField(param, `${param} must be a string or a list of text parts.`);
-  return content.map((part, i) => partText(part, `${param}[${i}]`)).join('\n');
+  if (Array.isArray(content)) return content.map((part, i) => partText(part, `${param}[${i}]`)).join('\n');
+  throw invalidField(
+    param,
+    `${param} must be a string or a list of text parts; found ${show(content)}.`,
+    'invalid_value',
+  );
 }
 
-function partText(part: { type: string; text?: string | undefined }, param: string): string {
-  if (part.type !== 'text') throw notSupported(`${param}.type`, part.type);
-  if (part.text === undefined) throw invalidField(`${param}.text`, `${param}.text must be a string; found nothing.`);
-  return part.text;
+function partText(part: unknown, param: string): string {
+  const { type, text } = (part ?? {}) as { type?: unknown; text?: unknown };
+  if (type !== 'text') throw notSupported(`${param}.type`, type);
+  if (typeof text === 'string') return text;
+  throw invalidField(`${param}.text`, `${param}.text must be a string; found ${show(text)}.`, 'invalid_value');
 }

@@ -7,7 +7,7 @@ import type { RequestContext } from '../http/router.ts';
 import { type ChatRequest, chatSchema, toChatMessages } from './chat-request.ts';
 import { ChatResponse } from './chat-response.ts';
 import { parseRequest } from './fields.ts';
-import { announceIgnored, checkContext, choicesPerPrompt, collect, streamEvents } from './run.ts';
+import { announceIgnored, checkContext, choicesPerPrompt, collect, streamEvents, tokenise } from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { streamChoice } from './stream-options.ts';
 
@@ -75,5 +75,5 @@ function encodeChat(app: AppContext, messages: readonly ChatMessage[], options: 
   if (!tokenizer.hasChatTemplate) {
     throw invalidField('messages', 'This model has no chat template: use /v1/completions.', 'no_chat_template');
   }
-  return tokenizer.encodeChat(messages, { ...options, maxTokens: app.engine.limits.maxModelLen - 1 });
+  return tokenise(app, 'messages', maxTokens => tokenizer.encodeChat(messages, { ...options, maxTokens }));
 }

@@ -1,21 +1,16 @@
 import * as z from 'zod/mini';
-import { cacheSalt, flag, integer, type RequestSchema, text, tokenIds } from './fields.ts';
+import { invalidField } from '../http/errors.ts';
+import { cacheSalt, flag, integer, type RequestSchema, show, text } from './fields.ts';
 import { never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
 
 /** Prompts of one request: each takes a place in the queue. */
 export const MAX_PROMPTS = 256;
 
-const prompts = z.union([
-  z.string(),
-  tokenIds,
-  z.array(z.string()).check(z.maxLength(MAX_PROMPTS)),
-  z.array(tokenIds).check(z.maxLength(MAX_PROMPTS)),
-]);
-
 const shape = {
   model: text,
-  prompt: prompts,
+  /** Checked by listPrompts, which stops at the first fault: a schema would list millions. */
+  prompt: z.unknown(),
   max_tokens: integer(1),
   echo: flag,
   logprobs: integer(0),
@@ -39,10 +34,18 @@ export const completionSchema: RequestSchema<typeof shape> = {
 };
 export type CompletionRequest = z.output<typeof completionSchema.fields>;
 
-/** The prompts, one by one, as text or as token ids. */
-export function listPrompts(prompt: CompletionRequest['prompt']): (string | number[])[] {
+/** The prompts, one by one, as text or as token ids, which the engine checks. Throws HttpError 400. */
+export function listPrompts(prompt: unknown): (string | number[])[] {
   if (typeof prompt === 'string') return [prompt];
-  return typeof prompt[0] === 'number' || prompt.length === 0
-    ? [prompt as number[]]
-    : (prompt as (string | number[])[]);
+  if (!Array.isArray(prompt)) throw notPrompts(prompt);
+  if (prompt.length === 0 || typeof prompt[0] === 'number') return [prompt as number[]];
+  const isText = prompt.every(entry => typeof entry === 'string');
+  if (!isText && !prompt.every(entry => Array.isArray(entry))) throw notPrompts(prompt);
+  if (prompt.length > MAX_PROMPTS) throw notPrompts(prompt);
+  return prompt as string[] | number[][];
+}
+
+function notPrompts(found: unknown): Error {
+  const expected = `a string, a list of token ids, or a list of at most ${MAX_PROMPTS} of either`;
+  return invalidField('prompt', `prompt must be ${expected}; found ${show(found)}.`, 'invalid_value');
 }

@@ -5,7 +5,15 @@ import type { RequestContext } from '../http/router.ts';
 import { type CompletionRequest, completionSchema, listPrompts } from './completion-request.ts';
 import { CompletionResponse } from './completion-response.ts';
 import { parseRequest } from './fields.ts';
-import { announceIgnored, checkContext, choicesPerPrompt, collect, streamEvents, type TokenPrompt } from './run.ts';
+import {
+  announceIgnored,
+  checkContext,
+  choicesPerPrompt,
+  collect,
+  streamEvents,
+  type TokenPrompt,
+  tokenise,
+} from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { streamChoice } from './stream-options.ts';
 
@@ -45,8 +53,8 @@ export async function handleCompletion(app: AppContext, context: RequestContext)
 function readPrompt(app: AppContext, prompt: string | number[], request: CompletionRequest): TokenPrompt {
   if (typeof prompt !== 'string') return { prompt: null, promptTokenIds: prompt };
   const addSpecialTokens = request.add_special_tokens ?? true;
-  const maxTokens = app.engine.limits.maxModelLen - 1;
-  return { prompt, promptTokenIds: app.tokenizer.encode(prompt, { addSpecialTokens, maxTokens }) };
+  const encode = (maxTokens: number) => app.tokenizer.encode(prompt, { addSpecialTokens, maxTokens });
+  return { prompt, promptTokenIds: tokenise(app, 'prompt', encode) };
 }
 
 /** An echoed prompt comes with log-probabilities of its own when they are asked for. */

@@ -7,7 +7,6 @@ export const flag = z.nullish(z.boolean());
 export const text = z.nullish(z.string());
 export const integer = (min: number) => z.nullish(z.int().check(z.gte(min)));
 export const cacheSalt = z.nullish(z.string().check(z.minLength(1), z.maxLength(256)));
-export const tokenIds = z.array(z.int().check(z.gte(0)));
 
 /** A known field that we do not do: the values that ask for nothing, besides null. */
 export type NeutralValues = (value: unknown, body: Readonly<Record<string, unknown>>) => boolean;
@@ -42,7 +41,7 @@ export function parseRequest<Shape extends z.core.$ZodLooseShape>(
   }
   if (strict && given[0] !== undefined) throw unknownField(given[0], known);
   const result = schema.fields.safeParse(body);
-  if (!result.success) throw fieldError(result.error.issues[0]!, body);
+  if (!result.success) throw fieldError(result.error, body);
   return { request: result.data, ignored: given };
 }
 
@@ -55,26 +54,13 @@ function unknownField(name: string, known: readonly string[]): Error {
   return invalidField(name, message, 'unknown_field');
 }
 
-function fieldError(issue: z.core.$ZodIssue, body: unknown): Error {
-  if (issue.code === 'invalid_union') return unionError(issue, body);
-  const param = showPath(issue.path);
+/** The first fault. `within` is the path of `value` in the body. */
+export function fieldError({ issues }: z.core.$ZodError, value: unknown, within = ''): Error {
+  const issue = issues[0]!;
+  const param = within + showPath(issue.path, within === '' ? '' : '.');
   return invalidField(
     param,
-    `${param} must be ${expectation(issue)}; found ${show(valueAt(body, issue.path))}.`,
-    'invalid_value',
-  );
-}
-
-/** Of a union, the alternative that got deepest into the value tells best what is wrong. */
-function unionError(issue: z.core.$ZodIssueInvalidUnion, body: unknown): Error {
-  const firsts = issue.errors.flatMap(errors => errors.slice(0, 1));
-  const deepest = firsts.reduce((a, b) => (b.path.length > a.path.length ? b : a), firsts[0]!);
-  if (deepest.path.length > 0) return fieldError({ ...deepest, path: [...issue.path, ...deepest.path] }, body);
-  const param = showPath(issue.path);
-  const expected = [...new Set(firsts.map(expectation))].join(' or ');
-  return invalidField(
-    param,
-    `${param} must be ${expected}; found ${show(valueAt(body, issue.path))}.`,
+    `${param} must be ${expectation(issue)}; found ${show(valueAt(value, issue.path))}.`,
     'invalid_value',
   );
 }
@@ -109,8 +95,8 @@ function units(origin: string): string {
   return origin === 'array' ? ' entries long' : '';
 }
 
-function showPath(path: readonly PropertyKey[]): string {
-  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`)).join('');
+function showPath(path: readonly PropertyKey[], first: string): string {
+  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : first}${String(key)}`)).join('');
 }
 
 function valueAt(body: unknown, path: readonly PropertyKey[]): unknown {
@@ -120,7 +106,7 @@ function valueAt(body: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 /** A value in a message: short, and of an object its type, which is what is wrong with most. */
-function show(value: unknown): string {
+export function show(value: unknown): string {
   if (value === undefined) return 'nothing';
   const type = typeof value === 'object' && value !== null ? (value as { type?: unknown }).type : undefined;
   return typeof type === 'string' ? `an object of type ${showValue(type)}` : showValue(value);

@@ -1,6 +1,7 @@
 import {
   EngineClosedError,
   EngineError,
+  InvalidRequestError,
   MAX_N,
   type OutputKind,
   type RequestOutput,
@@ -10,6 +11,9 @@ import type { AppContext } from '../app/context.ts';
 import { invalidField, toHttpError } from '../http/errors.ts';
 import { EventStream } from '../http/event-stream.ts';
 import type { RequestContext } from '../http/router.ts';
+
+/** The tokenizer's code for a prompt above its limit. */
+const PROMPT_TOO_LONG = 'prompt_too_long';
 
 /** One prompt, tokenised. */
 export interface TokenPrompt {
@@ -39,6 +43,21 @@ export interface StreamFormat {
 /** Completions per prompt. A malformed n counts as one here: the engine refuses it. */
 export function choicesPerPrompt(n: unknown): number {
   return Number.isSafeInteger(n) && (n as number) >= 1 && (n as number) <= MAX_N ? (n as number) : 1;
+}
+
+/**
+ * Runs the tokenizer with the most tokens that a prompt may have. It stops there: a prompt that is far too long costs little.
+ * Throws HttpError 400 (context_length_exceeded) that names `param`.
+ */
+export function tokenise(app: AppContext, param: string, encode: (maxTokens: number) => number[]): number[] {
+  const { maxModelLen } = app.engine.limits;
+  try {
+    return encode(maxModelLen - 1);
+  } catch (error) {
+    if (!(error instanceof InvalidRequestError) || error.code !== PROMPT_TOO_LONG) throw error;
+    const message = `This model's context is ${maxModelLen} tokens, one of them for output; the prompt has at least ${maxModelLen}. Shorten it.`;
+    throw invalidField(param, message, 'context_length_exceeded');
+  }
 }
 
 /** Throws HttpError 400 when the prompt and the tokens asked for exceed the context. `param` names the field that asked. */

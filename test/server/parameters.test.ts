@@ -1,0 +1,272 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTinyServer, type TinyServer } from './tiny-server.ts';
+
+let tiny: TinyServer;
+beforeAll(async () => {
+  tiny = await startTinyServer();
+});
+afterAll(() => tiny.server.close(0));
+
+const CHAT = '/v1/chat/completions';
+const COMPLETIONS = '/v1/completions';
+const required = { [CHAT]: { messages: [{ role: 'user', content: 'Hi' }] }, [COMPLETIONS]: { prompt: 'Hi' } } as const;
+type Path = keyof typeof required;
+
+function send(path: Path, fields: object | string): Promise<Response> {
+  const body = typeof fields === 'string' ? fields : JSON.stringify({ max_tokens: 1, ...required[path], ...fields });
+  return fetch(tiny.origin + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+}
+
+/** Values that no field of this type takes. */
+const notNumber = ['1', true, [], {}];
+const notInteger = [...notNumber, 1.5];
+const notText = [1, true, {}];
+const notFlag = ['true', 1, [], {}];
+const call = { type: 'function', function: { name: 'f', parameters: {} } };
+
+/** Fields of both routes with values that must be refused. */
+const shared: Record<string, readonly unknown[]> = {
+  n: [...notInteger, 0, -1, 129, 1e9],
+  temperature: [...notNumber, -0.1, 2.1],
+  top_p: [...notNumber, 0, -1, 1.01],
+  presence_penalty: [...notNumber, -2.01, 2.01],
+  frequency_penalty: [...notNumber, -2.01, 2.01],
+  seed: [...notInteger, 2 ** 60],
+  stop: [1, true, {}, '', [''], [1], ['a', '']],
+  logit_bias: ['a', 1, [1], { a: 1 }, { 1024: 1 }, { '-1': 1 }, { 5: 'x' }],
+  top_k: [...notInteger, -2],
+  min_p: [...notNumber, -0.01, 1.01],
+  repetition_penalty: [...notNumber, 0, -1],
+  stop_token_ids: [1, 'a', {}, [1024], [-1], [1.5], ['1'], [2 ** 31]],
+  ignore_eos: notFlag,
+  min_tokens: [...notInteger, -1, 2],
+  include_stop_str_in_output: notFlag,
+  skip_special_tokens: notFlag,
+  prompt_logprobs: [...notInteger, -2, 21],
+  return_token_ids: notFlag,
+  max_tokens: [...notInteger, 0, -1, 513, 1e9],
+  model: notText,
+  stream: notFlag,
+  stream_options: [true, 'a', [], { include_usage: true }],
+  cache_salt: [...notText, ''],
+  use_beam_search: [true, 1],
+  length_penalty: [2, '1'],
+  allowed_token_ids: [[1], []],
+  bad_words: [['a'], 'a'],
+  logprob_token_ids: [[1]],
+  truncate_prompt_tokens: [5, -1],
+  spaces_between_special_tokens: [false],
+  structured_outputs: [{ json: {} }],
+  guided_json: [{}],
+  guided_regex: ['a+'],
+  guided_choice: [['a']],
+  guided_grammar: ['a'],
+  response_format: [{ type: 'json_object' }, { type: 'json_schema', json_schema: {} }, 'text', {}],
+  return_tokens_as_token_ids: [true],
+  return_prompt_text: [true],
+  kv_transfer_params: [{}],
+  vllm_xargs: [{ a: 1 }, 1],
+  repetition_detection: [{}],
+  thinking_token_budget: [5],
+  store: [true],
+};
+const refused: Record<Path, Record<string, readonly unknown[]>> = {
+  [CHAT]: {
+    ...shared,
+    messages: ['a', {}, [], null],
+    max_completion_tokens: [...notInteger, 0, -1, 1e9],
+    logprobs: notFlag,
+    top_logprobs: [...notInteger, -1, 21, 5],
+    add_generation_prompt: notFlag,
+    continue_final_message: [...notFlag, true],
+    tools: [[call], 'a', {}],
+    tool_choice: ['required', call],
+    functions: [[{}]],
+    function_call: [{ name: 'f' }],
+    audio: [{ voice: 'a' }],
+    modalities: [['text', 'audio'], 'text'],
+    prediction: [{ type: 'content' }],
+    web_search_options: [{}],
+    reasoning_effort: ['low', 'high'],
+    verbosity: ['low'],
+    documents: [[{}]],
+    chat_template: ['{{ 1 }}'],
+    chat_template_kwargs: [{ a: 1 }],
+    mm_processor_kwargs: [{}],
+    media_io_kwargs: [{}],
+    echo: [true],
+    add_special_tokens: [true],
+  },
+  [COMPLETIONS]: {
+    ...shared,
+    prompt: [
+      1,
+      true,
+      {},
+      null,
+      '',
+      [],
+      [[]],
+      [''],
+      ['a', 1],
+      [1, 'a'],
+      [1.5],
+      [-1],
+      [1024],
+      [[1], [2 ** 31]],
+      Array(257).fill('a'),
+      [[[1]]],
+    ],
+    logprobs: [...notInteger, -2, 21],
+    echo: notFlag,
+    add_special_tokens: notFlag,
+    suffix: ['x', 1],
+    best_of: [2, '1'],
+    prompt_embeds: ['AAAA'],
+    continue_final_message: [true],
+  },
+};
+const cases = (Object.keys(refused) as Path[]).flatMap(path =>
+  Object.entries(refused[path]).flatMap(([field, values]) => values.map(value => ({ path, field, value }))),
+);
+
+/** Fields inside messages, by the param that the answer names. */
+const badMessages: Record<string, unknown> = {
+  'messages[0]': 'a',
+  'messages[0].role': { role: 'wizard', content: 'a' },
+  'messages[0].content': { role: 'user', content: 5 },
+  'messages[0].content[0].type': { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:' } }] },
+  'messages[0].content[0].text': { role: 'user', content: [{ type: 'text' }] },
+  'messages[0].tool_calls': { role: 'assistant', content: 'a', tool_calls: [{}] },
+  'messages[0].name': { role: 'user', content: 'a', name: 1 },
+};
+
+async function expectRefusal(response: Response, param: string) {
+  const { error } = (await response.json()) as {
+    error: { message: string; type: string; param: string; code: unknown };
+  };
+  expect([response.status, error.param, error.type]).toEqual([400, param, 'invalid_request_error']);
+  expect(error.message).toContain(param.split(/[.[]/)[0]!);
+  expect(error.message.length).toBeGreaterThan(param.length + 5);
+}
+
+describe('wrong fields', () => {
+  it(`are 400 and name the field (${cases.length} cases), while a stream runs beside them unharmed`, async () => {
+    const story = { temperature: 0, max_tokens: 400, ignore_eos: true, stream: true };
+    const deltas = async () => {
+      const text = await (await send(COMPLETIONS, { ...story, prompt: 'Once upon a time' })).text();
+      return Array.from(text.matchAll(/"text":("(?:[^"\\]|\\.)*")/g), match => JSON.parse(match[1]!) as string).join(
+        '',
+      );
+    };
+    const alone = await deltas();
+    expect(alone.length).toBeGreaterThan(500);
+    let streaming = true;
+    let beside = 0;
+    const stream = deltas().finally(() => {
+      streaming = false;
+    });
+    for (const { path, field, value } of cases) {
+      if (streaming) beside++;
+      await expectRefusal(await send(path, { [field]: value }), field).catch((cause: unknown) => {
+        throw new Error(`${path} ${field}: ${JSON.stringify(value)?.slice(0, 80)}`, { cause });
+      });
+    }
+    expect(await stream).toBe(alone);
+    expect(beside).toBeGreaterThan(10);
+  });
+
+  it.each(Object.entries(badMessages))('%s', async (param, message) => {
+    await expectRefusal(await send(CHAT, { messages: [message] }), param);
+  });
+
+  it.each(['temperature', 'top_p', 'max_tokens', 'n', 'seed'])('%s beyond the numbers of JSON', async field => {
+    await expectRefusal(await send(COMPLETIONS, `{"prompt":"a","${field}":1e999}`), field);
+  });
+
+  it('prompt_logprobs with a stream', async () => {
+    for (const path of [CHAT, COMPLETIONS] as const) {
+      await expectRefusal(await send(path, { prompt_logprobs: 1, stream: true }), 'prompt_logprobs');
+    }
+  });
+
+  it('greedy sampling of several choices', async () => {
+    await expectRefusal(await send(CHAT, { n: 2, temperature: 0 }), 'n');
+  });
+});
+
+it('a million faults cost no more than reading the body', async () => {
+  const many = (value: string) => `[${Array(1_000_000).fill(value).join(',')}]`;
+  const bodies: [Path, string][] = [
+    [COMPLETIONS, `{"prompt":${many('"a"')}}`],
+    [COMPLETIONS, `{"prompt":${many('[]')}}`],
+    [COMPLETIONS, `{"prompt":${many('-1')}}`],
+    [COMPLETIONS, `{"prompt":"a","stop":${many('1')}}`],
+    [CHAT, `{"messages":${many('1')}}`],
+    [CHAT, `{"messages":[{"role":"user","content":${many('{}')}}]}`],
+  ];
+  for (const [path, body] of bodies) {
+    const reading = performance.now();
+    JSON.parse(body);
+    const sending = performance.now();
+    expect((await send(path, body)).status).toBe(400);
+    // Generous: transport and a machine under load; a schema that lists every fault takes ten times as long and a gigabyte.
+    expect(performance.now() - sending).toBeLessThan(1000 + 8 * (sending - reading));
+  }
+});
+
+describe('fields without effect', () => {
+  const neutral: Record<Path, object> = {
+    [CHAT]: {
+      user: 'me',
+      metadata: { a: 1 },
+      service_tier: 'auto',
+      store: false,
+      tools: [],
+      tool_choice: 'none',
+      response_format: { type: 'text' },
+      modalities: ['text'],
+      parallel_tool_calls: true,
+      unheard_of: 1,
+    },
+    [COMPLETIONS]: { user: 'me', suffix: '', best_of: 1, use_beam_search: false, unheard_of: [[1]] },
+  };
+
+  it.each([CHAT, COMPLETIONS] as const)('are listed in a header (%s)', async path => {
+    const response = await send(path, neutral[path]);
+    expect(response.status).toBe(200);
+    expect(response.headers.get('x-quire-ignored-fields')?.split(', ')).toEqual(Object.keys(neutral[path]));
+  });
+
+  it('are not listed when null', async () => {
+    const nulls = Object.fromEntries(Object.keys(shared).map(name => [name, null]));
+    const response = await send(COMPLETIONS, { ...nulls, max_tokens: 1, unheard_of: null });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('x-quire-ignored-fields')).toBeNull();
+  });
+
+  it('cannot forge headers with their names', async () => {
+    const response = await send(COMPLETIONS, { 'a\r\nset-cookie: x': 1, __proto__x: 1 });
+    expect(response.headers.get('x-quire-ignored-fields')).toBe('a??set-cookie??x, __proto__x');
+    expect(response.headers.get('set-cookie')).toBeNull();
+  });
+
+  it('are errors with --strict, which name the field that was meant', async () => {
+    const strict = await startTinyServer({ strict: true });
+    try {
+      const post = (fields: object) =>
+        fetch(`${strict.origin}${COMPLETIONS}`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ prompt: 'a', max_tokens: 1, ...fields }),
+        });
+      const response = await post({ temprature: 0 });
+      await expectRefusal(response.clone(), 'temprature');
+      expect(await response.text()).toContain('Did you mean');
+      await expectRefusal(await post({ user: 'me' }), 'user');
+      expect((await post({ top_p: 0.5 })).status).toBe(200);
+    } finally {
+      await strict.server.close(0);
+    }
+  });
+});
