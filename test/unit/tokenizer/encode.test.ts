@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { InvalidRequestError } from '../../../packages/core/src/errors.ts';
 import type { Tokenizer } from '../../../packages/core/src/tokenizer/index.ts';
-import { loadBundled, modelFiles } from './sources.ts';
+import { cpuClock, loadBundled, modelFiles } from './sources.ts';
 
 const replaceLone = (text: string): string => text.replace(/\p{Surrogate}/gu, '\ufffd');
 
@@ -121,9 +121,9 @@ describe.each(['tiny-llama', 'tiny-opt'] as const)('encoding with %s', name => {
 
   it('refuses a text that cannot fit before it reads it', () => {
     const text = 'word '.repeat(20_000_000);
-    const start = performance.now();
+    const elapsed = cpuClock();
     expect(() => tokenizer.encode(text, { maxTokens: 512 })).toThrow(/more than 512 tokens/);
-    expect(performance.now() - start).toBeLessThan(50);
+    expect(elapsed()).toBeLessThan(50);
   });
 });
 
@@ -153,11 +153,11 @@ describe('long input', () => {
     ['English', repeat('Once upon a time, there was a hungry dog named Max. ')],
   ])('takes about a second for a megabyte of %s', async (_, text) => {
     const tokenizer = await loadBundled('tiny-llama');
-    const start = performance.now();
+    const elapsed = cpuClock();
     const ids = tokenizer.encode(text);
-    const elapsed = performance.now() - start;
+    const took = elapsed();
     expect(tokenizer.decode(ids)).toBe(text);
     // On a busy machine with two cores; quadratic merging takes minutes.
-    expect(elapsed).toBeLessThan(3000);
+    expect(took).toBeLessThan(3000);
   });
 });

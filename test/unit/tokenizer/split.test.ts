@@ -7,6 +7,7 @@ import {
   fixedPatterns,
 } from '../../../packages/core/src/tokenizer/pre-tokenizer.ts';
 import { splitBehaviors, splitText } from '../../../packages/core/src/tokenizer/split.ts';
+import { cpuClock } from './sources.ts';
 
 const llama3 =
   "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
@@ -131,9 +132,9 @@ describe('pre-tokenisers', () => {
   ])('splits a megabyte of any kind in a moment with the pattern of %s', (_, pattern) => {
     for (const unit of ['a', ' ', '\n', ' \n', '7', '!', '漢', 'a ', "'", '\u0301', '👩‍👩‍👧']) {
       const text = unit.repeat(1_000_000 / unit.length);
-      const start = performance.now();
+      const elapsed = cpuClock();
       expect(splitText(text, pattern, 'Isolated').join('')).toBe(text);
-      expect(performance.now() - start).toBeLessThan(3000);
+      expect(elapsed()).toBeLessThan(3000);
     }
   });
 });

@@ -6,7 +6,10 @@ import { WordCache } from './word-cache.ts';
 /** A BPE as its file describes it, checked: every piece of a merge, and their concatenation, is in the vocabulary. */
 export interface BpeModel {
   readonly vocab: ReadonlyMap<string, number>;
-  readonly merges: readonly (readonly [left: string, right: string])[];
+  /** By id, with holes where ids have none. */
+  readonly tokens: readonly (string | undefined)[];
+  /** Three ids per merge, by rank: left, right, and what they make. */
+  readonly merges: Int32Array;
   readonly unkToken: string | null;
   /** Unknown characters in a row become one unknown token. */
   readonly fuseUnk: boolean;
@@ -125,11 +128,11 @@ export function byteFallbackToken(byte: number): string {
   return `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
 }
 
-function makeMergeTable(model: BpeModel, barredIds: ReadonlySet<number>): MergeTable {
-  const table = new MergeTable(model.merges.length);
-  model.merges.forEach(([left, right], rank) => {
-    const merged = model.vocab.get(left + right.slice(model.continuingSubwordPrefix.length))!;
-    if (!barredIds.has(merged)) table.set(model.vocab.get(left)!, model.vocab.get(right)!, rank, merged);
-  });
+function makeMergeTable({ merges }: BpeModel, barredIds: ReadonlySet<number>): MergeTable {
+  const table = new MergeTable(merges.length / 3);
+  for (let i = 0; i < merges.length; i += 3) {
+    const merged = merges[i + 2]!;
+    if (!barredIds.has(merged)) table.set(merges[i]!, merges[i + 1]!, i / 3, merged);
+  }
   return table;
 }

@@ -1,6 +1,7 @@
 import { ModelFormatError } from '../errors.ts';
 import { showJson } from '../weights/json-tree.ts';
 import type { AddedToken } from './added-tokens.ts';
+import type { BpeModel } from './bpe.ts';
 import { checkId } from './check-model.ts';
 import { JsonFields } from './json-fields.ts';
 import type { SpecialTokens } from './tokenizer-spec.ts';
@@ -11,21 +12,24 @@ const MAX_ADDED_TOKENS = 100_000;
 
 /** Collects added tokens from the files of a folder, and refuses those that contradict each other or the vocabulary. */
 export class AddedTokenSet {
-  readonly #vocab: ReadonlyMap<string, number>;
+  readonly #model: BpeModel;
   readonly #contentOf = new Map<number, string>();
   readonly #byContent = new Map<string, AddedToken>();
 
-  constructor(vocab: ReadonlyMap<string, number>) {
-    this.#vocab = vocab;
-    for (const [token, id] of vocab) this.#contentOf.set(id, token);
+  constructor(model: BpeModel) {
+    this.#model = model;
   }
 
   get tokens(): AddedToken[] {
     return [...this.#byContent.values()];
   }
 
+  hasId(id: number): boolean {
+    return this.#contentOf.has(id) || this.#model.tokens[id] !== undefined;
+  }
+
   idOf(content: string): number | undefined {
-    return this.#byContent.get(content)?.id ?? this.#vocab.get(content);
+    return this.#byContent.get(content)?.id ?? this.#model.vocab.get(content);
   }
 
   /** `added_tokens` of tokenizer.json. */
@@ -83,11 +87,11 @@ export class AddedTokenSet {
   }
 
   #add(token: AddedToken, fields: JsonFields): void {
-    const owner = this.#contentOf.get(token.id);
+    const owner = this.#contentOf.get(token.id) ?? this.#model.tokens[token.id];
     if (owner !== undefined && owner !== token.content) {
       throw clash(fields, `id ${token.id} for both ${showJson(owner)} and ${showJson(token.content)}`);
     }
-    const id = this.#vocab.get(token.content);
+    const id = this.#model.vocab.get(token.content);
     if (id !== undefined && id !== token.id)
       throw clash(fields, `${showJson(token.content)} with ids ${id} and ${token.id}`);
     if (this.#byContent.size === MAX_ADDED_TOKENS) {

@@ -17,10 +17,11 @@ export function readModel(root: JsonFields): BpeModel {
     const details = { file: root.file, field: 'model.type', found: showJson(type), expected: 'BPE' };
     throw new ModelFormatError('TOKENIZER_UNSUPPORTED_MODEL', 'Quire runs byte-pair encodings only', details);
   }
-  const vocab = readVocab(fields.object('vocab'));
+  const { vocab, tokens } = readVocab(fields.object('vocab'));
   const prefix = fields.stringOr('continuing_subword_prefix', '');
   const model: BpeModel = {
     vocab,
+    tokens,
     merges: readMerges(fields, vocab, prefix),
     unkToken: fields.stringOr('unk_token', null),
     fuseUnk: fields.booleanOr('fuse_unk', false),
@@ -34,28 +35,32 @@ export function readModel(root: JsonFields): BpeModel {
 }
 
 /** Reads an object of token -> id. */
-export function readVocab(fields: JsonFields): Map<string, number> {
+export function readVocab(fields: JsonFields): Pick<BpeModel, 'vocab' | 'tokens'> {
   const vocab = new Map<string, number>();
-  const owners: string[] = [];
+  let size = 0;
   for (const [token, value] of fields.entries()) {
     const id = checkId(value, fields, token);
-    const owner = owners[id];
-    if (owner !== undefined) {
-      const found = `id ${id} for both ${showJson(owner)} and ${showJson(token)}`;
-      throw new ModelFormatError('TOKENIZER_DUPLICATE_ID', 'two tokens have one id', {
-        file: fields.file,
-        field: fields.path,
-        found,
-      });
-    }
-    owners[id] = token;
     vocab.set(token, id);
+    size = Math.max(size, id + 1);
   }
-  if (vocab.size > 0) return vocab;
-  throw new ModelFormatError('TOKENIZER_BAD_FIELD', 'the vocabulary is empty', {
-    file: fields.file,
-    field: fields.path,
-  });
+  if (vocab.size === 0) {
+    throw new ModelFormatError('TOKENIZER_BAD_FIELD', 'the vocabulary is empty', {
+      file: fields.file,
+      field: fields.path,
+    });
+  }
+  const tokens = new Array<string | undefined>(size);
+  for (const [token, id] of vocab) {
+    if (tokens[id] !== undefined) throw duplicateId(fields, id, tokens[id], token);
+    tokens[id] = token;
+  }
+  return { vocab, tokens };
+}
+
+function duplicateId(fields: JsonFields, id: number, owner: string, token: string): ModelFormatError {
+  const found = `id ${id} for both ${showJson(owner)} and ${showJson(token)}`;
+  const details = { file: fields.file, field: fields.path, found, expected: 'one token per id' };
+  return new ModelFormatError('TOKENIZER_DUPLICATE_ID', 'two tokens have one id', details);
 }
 
 /** A token id in a file: an integer written as one, from 0 to 2^22 - 1. */
@@ -71,18 +76,19 @@ export function checkId(value: JsonValue | undefined, fields: JsonFields, name: 
   });
 }
 
-function readMerges(fields: JsonFields, vocab: ReadonlyMap<string, number>, prefix: string): Merge[] {
+function readMerges(fields: JsonFields, vocab: ReadonlyMap<string, number>, prefix: string): Int32Array {
   const raw = fields.array('merges');
   const form = typeof raw[0];
-  return raw.map((value, i) => {
-    const field = `${fields.pathOf('merges')}[${i}]`;
-    if (typeof value !== form)
-      throw mergeError(fields.file, field, showJson(value), 'all merges in one form, strings or pairs');
+  const ids: number[] = [];
+  raw.forEach((value, i) => {
+    const fail = (found: string, expected: string): ModelFormatError =>
+      mergeError(fields.file, `${fields.pathOf('merges')}[${i}]`, found, expected);
+    if (typeof value !== form) throw fail(showJson(value), 'all merges in one form, strings or pairs');
     const merge = typeof value === 'string' ? splitMerge(value) : asPair(value);
-    if (merge === null) throw mergeError(fields.file, field, showJson(value), 'two pieces');
-    checkMerge(merge, vocab, prefix, fields.file, field);
-    return merge;
+    if (merge === null) throw fail(showJson(value), 'two pieces');
+    addMerge(ids, merge, vocab, prefix, fail);
   });
+  return Int32Array.from(ids);
 }
 
 /** A merge written as two pieces with a space between them, or null. */
@@ -97,18 +103,20 @@ function asPair(value: JsonValue): Merge | null {
   return typeof left === 'string' && typeof right === 'string' ? [left, right] : null;
 }
 
-/** Throws TOKENIZER_BAD_MERGE unless both pieces and what they make are in the vocabulary. */
-export function checkMerge(
+/** Appends the ids of a merge: left, right, and what they make. All three must be in the vocabulary. */
+export function addMerge(
+  ids: number[],
   merge: Merge,
   vocab: ReadonlyMap<string, number>,
   prefix: string,
-  file: string,
-  field: string,
+  fail: (found: string, expected: string) => ModelFormatError,
 ): void {
   const [left, right] = merge;
-  const missing = [left, right, left + right.slice(prefix.length)].find(piece => !vocab.has(piece));
-  if (missing !== undefined)
-    throw mergeError(file, field, `the piece ${showJson(missing)}`, 'pieces of the vocabulary');
+  for (const piece of [left, right, left + right.slice(prefix.length)]) {
+    const id = vocab.get(piece);
+    if (id === undefined) throw fail(`the piece ${showJson(piece)}`, 'pieces of the vocabulary');
+    ids.push(id);
+  }
 }
 
 export function mergeError(file: string, field: string, found: string, expected: string): ModelFormatError {

@@ -2,7 +2,7 @@ import { ModelFormatError } from '../errors.ts';
 import { showJson } from '../weights/json-tree.ts';
 import type { BpeModel } from './bpe.ts';
 import { fromByteAlphabet } from './byte-alphabet.ts';
-import { checkByteAlphabet, checkMerge, mergeError, readVocab, splitMerge } from './check-model.ts';
+import { addMerge, checkByteAlphabet, mergeError, readVocab, splitMerge } from './check-model.ts';
 import type { TokenizerFiles } from './files.ts';
 import type { JsonFields } from './json-fields.ts';
 import type { Normalizer } from './normalizer.ts';
@@ -21,9 +21,10 @@ export async function readLegacySpec(
   config: JsonFields,
 ): Promise<Omit<TokenizerSpec, 'addedTokens' | 'affixes'>> {
   const { normalizer, preTokenizers } = splittingOf(config);
-  const vocab = readVocab(await files.readVocabulary('vocab.json'));
+  const { vocab, tokens } = readVocab(await files.readVocabulary('vocab.json'));
   const model: BpeModel = {
     vocab,
+    tokens,
     merges: readMergesText(await files.readText('merges.txt'), vocab),
     unkToken: null,
     fuseUnk: false,
@@ -71,16 +72,16 @@ function splittingOf(config: JsonFields): { normalizer: Normalizer | null; preTo
   );
 }
 
-function readMergesText(text: string, vocab: ReadonlyMap<string, number>): (readonly [string, string])[] {
-  const merges: (readonly [string, string])[] = [];
+function readMergesText(text: string, vocab: ReadonlyMap<string, number>): Int32Array {
+  const ids: number[] = [];
   text.split('\n').forEach((raw, i) => {
     const line = raw.endsWith('\r') ? raw.slice(0, -1) : raw;
     if (line === '' || (i === 0 && line.startsWith('#version'))) return;
-    const field = `line ${i + 1}`;
+    const fail = (found: string, expected: string): ModelFormatError =>
+      mergeError('merges.txt', `line ${i + 1}`, found, expected);
     const merge = splitMerge(line);
-    if (merge === null) throw mergeError('merges.txt', field, showJson(line), 'two pieces with a space between them');
-    checkMerge(merge, vocab, '', 'merges.txt', field);
-    merges.push(merge);
+    if (merge === null) throw fail(showJson(line), 'two pieces with a space between them');
+    addMerge(ids, merge, vocab, '', fail);
   });
-  return merges;
+  return Int32Array.from(ids);
 }

@@ -57,9 +57,23 @@ export class PromptEncoder {
 
   /** Stops early beyond the budget; the caller throws. */
   #encodeWords(text: string, isFirst: boolean, ids: number[], budget: number): void {
-    for (const word of this.#preTokenizer.split(text, isFirst)) {
+    for (const word of this.#words(text, isFirst)) {
       for (const id of this.#bpe.encode(word)) ids.push(id);
       if (ids.length > budget) return;
+    }
+  }
+
+  /** Regular expressions of the engine run out of stack on words of some million characters. */
+  #words(text: string, isFirst: boolean): string[] {
+    try {
+      return this.#preTokenizer.split(text, isFirst);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new InvalidRequestError(
+        `The prompt (${text.length} characters) is too long to be split into words.`,
+        'prompt',
+        'prompt_too_long',
+      );
     }
   }
 }

@@ -38,12 +38,11 @@ async function readTokenizerJson(
   const decoder = readDecoder(root);
   const normalizer = readNormalizer(root);
   if (preTokenizers.at(-1)?.type === 'ByteLevel') checkByteAlphabet(model, root.file);
-  const added = new AddedTokenSet(model.vocab);
+  const added = new AddedTokenSet(model);
   added.addList(root);
   added.addDecoder(config);
   added.markSpecial(special, config.file);
-  const ids = new Set([...model.vocab.values(), ...added.tokens.map(token => token.id)]);
-  const affixes = readAffixes(root, id => ids.has(id));
+  const affixes = readAffixes(root, id => added.hasId(id));
   return {
     model,
     preTokenizers,
@@ -56,7 +55,7 @@ async function readTokenizerJson(
 
 async function readLegacy(files: TokenizerFiles, config: JsonFields, special: SpecialTokens): Promise<TokenizerSpec> {
   const parts = await readLegacySpec(files, config);
-  const added = new AddedTokenSet(parts.model.vocab);
+  const added = new AddedTokenSet(parts.model);
   added.addDecoder(config);
   added.addFile(await files.readConfig('added_tokens.json'));
   added.markSpecial(special, config.file);

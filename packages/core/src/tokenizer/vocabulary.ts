@@ -1,4 +1,5 @@
 import { type AddedToken, AddedTokenMatcher } from './added-tokens.ts';
+import type { BpeModel } from './bpe.ts';
 import { utf8Bytes } from './byte-alphabet.ts';
 import type { TokenizerSpec } from './tokenizer-spec.ts';
 
@@ -9,27 +10,26 @@ export class Vocabulary {
   readonly specialIds: ReadonlySet<number>;
   /** Bytes of the longest token. */
   readonly maxTokenBytes: number;
-  readonly #tokens: (string | undefined)[];
-  readonly #idOf: Map<string, number>;
+  readonly #model: BpeModel;
+  readonly #addedIds: ReadonlyMap<string, number>;
+  readonly #addedTokens: ReadonlyMap<number, string>;
 
   constructor(spec: TokenizerSpec) {
-    this.#idOf = new Map(spec.model.vocab);
-    for (const token of spec.addedTokens) this.#idOf.set(token.content, token.id);
-    let size = 0;
-    for (const id of this.#idOf.values()) size = Math.max(size, id + 1);
-    this.size = size;
-    this.#tokens = new Array(size);
-    for (const [token, id] of this.#idOf) this.#tokens[id] = token;
-    this.specialIds = new Set(spec.addedTokens.filter(token => token.special).map(token => token.id));
-    this.maxTokenBytes = longestToken(this.#tokens);
+    const { model, addedTokens } = spec;
+    this.#model = model;
+    this.#addedIds = new Map(addedTokens.map(token => [token.content, token.id]));
+    this.#addedTokens = new Map(addedTokens.map(token => [token.id, token.content]));
+    this.size = addedTokens.reduce((size, token) => Math.max(size, token.id + 1), model.tokens.length);
+    this.specialIds = new Set(addedTokens.filter(token => token.special).map(token => token.id));
+    this.maxTokenBytes = Math.max(longestToken(model.tokens), longestToken([...this.#addedIds.keys()]));
   }
 
   token(id: number): string | undefined {
-    return this.#tokens[id];
+    return this.#addedTokens.get(id) ?? this.#model.tokens[id];
   }
 
   id(token: string): number | undefined {
-    return this.#idOf.get(token);
+    return this.#addedIds.get(token) ?? this.#model.vocab.get(token);
   }
 }
 

@@ -24,7 +24,12 @@ export class WordCache {
 
   set(word: string, ids: readonly number[]): void {
     if (word.length > MAX_WORD_LENGTH) return;
-    this.#entries.set(word, ids);
+    this.#entries.set(detached(word), ids);
     if (this.#entries.size > this.#capacity) this.#entries.delete(this.#entries.keys().next().value!);
   }
+}
+
+/** A copy that does not keep the text alive of which the word is a slice. JavaScript engines share slices of strings. */
+function detached(word: string): string {
+  return ` ${word}`.slice(1);
 }

@@ -72,7 +72,11 @@ export class ChatRenderer {
       ['documents', null],
     ]);
     const environment = createEnvironment(variables, marks);
-    const interpreter = new GuardedInterpreter(environment, new TemplateBudget(length), new Provenance(marks));
+    const interpreter = new GuardedInterpreter(
+      environment,
+      new TemplateBudget(length, messages.length),
+      new Provenance(marks),
+    );
     return marks.resolve(String(interpreter.run(template.program).value));
   }
 }

@@ -11,6 +11,7 @@ import {
   isMapping,
   isNamespace,
   isString,
+  lookUp,
   makeFunction,
   makeString,
   type RuntimeValue,
@@ -26,6 +27,7 @@ type Call = Node<'CallExpression', { callee: Named; args: readonly Statement[] }
 type Filter = Node<'Identifier', { value: string }> | Call;
 type KeywordArgument = Node<'KeywordArgumentExpression', { key: Named; value: Statement }>;
 type CareNode =
+  | Node<'Identifier', { value: string }>
   | Node<'For', { iterable: Statement }>
   | Node<'BinaryExpression', { operator: { value: string }; left: Statement; right: Statement }>
   | Node<'TestExpression', { operand: Statement }>
@@ -50,7 +52,7 @@ const transparentFilters: ReadonlySet<string> = new Set([
 /** Operators for which marks stay in place, or that do not look at their operands. */
 const transparentOperators: ReadonlySet<string> = new Set(['+', '~', 'and', 'or']);
 /** Steps that the library takes per turn of a loop whatever the body does. */
-const STEPS_PER_TURN = 4;
+const STEPS_PER_TURN = 8;
 
 /** The library's interpreter under a budget, which also follows which text comes from the request (see Marks). */
 export class GuardedInterpreter extends InterpreterConstructor {
@@ -84,6 +86,8 @@ export class GuardedInterpreter extends InterpreterConstructor {
   #evaluateNode(statement: Statement, environment: Environment): RuntimeValue {
     const node = statement as CareNode;
     switch (node.type) {
+      case 'Identifier':
+        return lookUp(node.value, environment);
       case 'For':
         return this.#evaluateFor(node, environment);
       case 'BinaryExpression':
@@ -108,7 +112,9 @@ export class GuardedInterpreter extends InterpreterConstructor {
 
   /** The value of a node without marks, as a node. */
   #plain(statement: Statement, environment: Environment, level: StripLevel): ValueNode {
-    return new ValueNode(this.#provenance.strip(this.evaluate(statement, environment), level).value);
+    const value = this.evaluate(statement, environment);
+    if (isString(value)) this.#budget.stepOver(value.value.length);
+    return new ValueNode(this.#provenance.strip(value, level).value);
   }
 
   #evaluateFor(node: NodeOf<'For'>, environment: Environment): RuntimeValue {
@@ -140,6 +146,7 @@ export class GuardedInterpreter extends InterpreterConstructor {
 
   #evaluateMember(node: NodeOf<'MemberExpression'>, environment: Environment): RuntimeValue {
     const marked = this.evaluate(node.object, environment);
+    if (isString(marked)) this.#budget.stepOver(2 * marked.value.length);
     const { value: object, wasMarked } = this.#provenance.strip(marked, 'string');
     const isKey = node.computed && node.property.type !== 'SliceExpression';
     const property = isKey ? this.#plain(node.property, environment, 'string') : node.property;
@@ -178,6 +185,7 @@ export class GuardedInterpreter extends InterpreterConstructor {
 
   #evaluateFilter(operand: RuntimeValue, filter: Filter, environment: Environment): RuntimeValue {
     const name = isCall(filter) ? filter.callee.value : filter.value;
+    if (isString(operand)) this.#budget.stepOver(2 * operand.value.length);
     if (name === 'trim' && isString(operand) && !isCall(filter)) {
       return makeString(this.#provenance.marks.trim(operand.value, true, true));
     }

@@ -13,6 +13,8 @@ export interface RuntimeValue {
 
 /** A scope. `set` takes plain JavaScript values and functions, and returns what they become. */
 export interface Environment {
+  readonly parent?: Environment;
+  readonly variables: ReadonlyMap<string, RuntimeValue>;
   set(name: string, value: unknown): RuntimeValue;
 }
 
@@ -70,6 +72,17 @@ function toRuntime(value: unknown): RuntimeValue {
 // The library tests values with instanceof and does not export their classes.
 const StringConstructor = toRuntime('').constructor as new (value: string) => StringValue;
 const FunctionConstructor = toRuntime(() => null).constructor as new (value: Callable) => FunctionValue;
+
+export const undefinedValue: RuntimeValue = toRuntime(undefined);
+
+/** The value of a name in the innermost scope that has it. (The library throws and catches an error for every unknown name.) */
+export function lookUp(name: string, environment: Environment): RuntimeValue {
+  for (let scope: Environment | undefined = environment; scope !== undefined; scope = scope.parent) {
+    const value = scope.variables.get(name);
+    if (value !== undefined) return value;
+  }
+  return undefinedValue;
+}
 
 export function makeString(value: string): StringValue {
   return new StringConstructor(value);
