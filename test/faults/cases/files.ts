@@ -19,6 +19,14 @@ function replaced(name: string, code: string, file: string, put: (path: string, 
   };
 }
 
+/** Puts something else in the place of the folder. */
+function instead(put: (path: string) => void): (folder: string) => void {
+  return folder => {
+    rmSync(folder, { recursive: true });
+    put(folder);
+  };
+}
+
 export const fileCases: BadFolder[] = [
   other('model.gguf', /GGUF/),
   other('tf_model.h5', /HDF5/),
@@ -39,23 +47,23 @@ export const fileCases: BadFolder[] = [
   {
     name: 'files: an empty folder',
     code: 'CF_MISSING',
-    arrange: folder => (rmSync(folder, { recursive: true }), mkdirSync(folder)),
+    arrange: instead(folder => mkdirSync(folder)),
   },
   { name: 'files: no folder', code: 'FS_FOLDER', arrange: folder => rmSync(folder, { recursive: true }) },
   {
     name: 'files: a file for a folder',
     code: 'FS_FOLDER',
-    arrange: folder => (rmSync(folder, { recursive: true }), writeFileSync(folder, 'x')),
+    arrange: instead(folder => writeFileSync(folder, 'x')),
   },
   {
     name: 'files: a loop of links for a folder',
     code: 'FS_FOLDER',
-    arrange: folder => (rmSync(folder, { recursive: true }), symlinkSync(folder, folder)),
+    arrange: instead(folder => symlinkSync(folder, folder)),
   },
   {
     name: 'files: a FIFO for a folder',
     code: 'FS_FOLDER',
-    arrange: folder => (rmSync(folder, { recursive: true }), execFileSync('mkfifo', [folder])),
+    arrange: instead(folder => execFileSync('mkfifo', [folder])),
   },
   replaced('config.json a link out', 'FS_LINK', 'config.json', (path, outside) =>
     symlinkSync(join(outside, 'config.json'), path),
