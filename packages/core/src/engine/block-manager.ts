@@ -85,8 +85,10 @@ export class BlockManager {
   lookup(tokens: Uint32Array, maxTokens: number, salt: string): CacheHit {
     const hit = this.#hit;
     hit.blocks.length = 0;
-    if (this.#cache === null) return hit;
-    hit.prefix = this.#cache.rootOf(salt);
+    hit.prefix = ROOT_PREFIX;
+    const root = this.#cache?.knownRootOf(salt) ?? null;
+    if (this.#cache === null || root === null) return hit;
+    hit.prefix = root;
     for (let start = 0; start + this.blockSize <= maxTokens; start += this.blockSize) {
       const block = this.#cache.find(hit.prefix, tokens, start);
       if (block === 0) break;
@@ -111,7 +113,7 @@ export class BlockManager {
       table.push(block);
     }
     table.numCached = hit.blocks.length;
-    table.prefix = this.#cache === null ? ROOT_PREFIX : hit.prefix;
+    table.prefix = hit.prefix;
     this.#extend(table, numTokens);
     return true;
   }
@@ -239,6 +241,7 @@ export class BlockManager {
   }
 
   #releaseSalt(table: BlockTable): void {
-    if (table.salt !== '' && this.#cache !== null) this.#cache.releaseRoot(this.#cache.rootOf(table.salt));
+    const root = this.#cache?.knownRootOf(table.salt) ?? null;
+    if (root !== null) this.#cache?.releaseRoot(root);
   }
 }

@@ -28,7 +28,7 @@ export class SequenceOutput {
     this.logprobs = params.logprobs === null ? null : [];
     this.cumulativeLogprob = params.logprobs === null ? null : 0;
     this.#text =
-      params.detokenize && tokenizer !== null ? new TextStream(tokenizer, init.promptTokenIds, params) : null;
+      params.detokenize && tokenizer !== null ? new TextStream(tokenizer, group.prompt.tokenIds, params) : null;
   }
 
   /** Text that can no longer change. */

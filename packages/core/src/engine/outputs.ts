@@ -27,9 +27,10 @@ export interface CompletionOutput {
 export interface RequestOutput {
   requestId: string;
   prompt: string | null;
-  promptTokenIds: number[];
+  /** Shared by all outputs of the request. */
+  promptTokenIds: readonly number[];
   /** null for the first prompt token. */
-  promptLogprobs: (PositionLogprobs | null)[] | null;
+  promptLogprobs: readonly (PositionLogprobs | null)[] | null;
   outputs: CompletionOutput[];
   finished: boolean;
   numCachedTokens: number;

@@ -70,6 +70,11 @@ export class PrefixCache {
     return root;
   }
 
+  /** The same without making it known: null when no block follows the salt. */
+  knownRootOf(salt: string): number | null {
+    return salt === '' ? ROOT_PREFIX : (this.#saltPrefixes.get(salt) ?? null);
+  }
+
   /** Forgets a salt that no cached block follows, so that salts do not pile up. */
   releaseRoot(root: number): void {
     const use = this.#saltUses.get(root);

@@ -13,17 +13,22 @@ export type PromptInput =
 
 export interface Prompt {
   readonly text: string | null;
-  readonly tokenIds: ArrayLike<number>;
+  readonly tokenIds: readonly number[];
 }
 
 /** Throws InvalidRequestError when the prompt is malformed, empty, too long, or has ids outside the vocabulary. */
 export function resolvePrompt(input: PromptInput, tokenizer: Tokenizer | null, limits: SamplingLimits): Prompt {
-  const prompt = read(input, tokenizer, limits.maxModelLen);
-  checkPrompt(prompt.tokenIds, limits);
-  return prompt;
+  const { text, tokenIds } = read(input, tokenizer, limits.maxModelLen);
+  checkPrompt(tokenIds, limits);
+  return { text, tokenIds: Array.from(tokenIds) };
 }
 
-function read(input: PromptInput, tokenizer: Tokenizer | null, maxModelLen: number): Prompt {
+interface RawPrompt {
+  text: string | null;
+  tokenIds: ArrayLike<number>;
+}
+
+function read(input: PromptInput, tokenizer: Tokenizer | null, maxModelLen: number): RawPrompt {
   if (typeof input === 'string') return { text: input, tokenIds: encode(input, tokenizer, maxModelLen) };
   if (isIds(input)) return { text: null, tokenIds: input };
   if (typeof input === 'object' && input !== null) {

@@ -33,7 +33,7 @@ export class OutputCursor {
     return {
       requestId: group.id,
       prompt: group.prompt.text,
-      promptTokenIds: Array.from(group.prompt.tokenIds),
+      promptTokenIds: group.prompt.tokenIds,
       promptLogprobs: this.#promptLogprobs(),
       outputs: this.#kind === 'delta' ? this.#deltas() : group.sequences.map(sequence => completion(sequence, 0, 0)),
       finished: group.isFinished,
@@ -43,14 +43,15 @@ export class OutputCursor {
     };
   }
 
-  /** Deltas carry them once, when they are complete. */
+  /** Deltas carry them once, when they are complete. Complete ones are shared, not copied. */
   #promptLogprobs(): RequestOutput['promptLogprobs'] {
     const { promptLogprobs, prompt } = this.#group;
     if (promptLogprobs === null) return null;
-    if (this.#kind !== 'delta') return [...promptLogprobs];
-    if (this.#promptLogprobsSent || promptLogprobs.length < prompt.tokenIds.length) return null;
+    const isComplete = promptLogprobs.length === prompt.tokenIds.length;
+    if (this.#kind !== 'delta') return isComplete ? promptLogprobs : [...promptLogprobs];
+    if (this.#promptLogprobsSent || !isComplete) return null;
     this.#promptLogprobsSent = true;
-    return [...promptLogprobs];
+    return promptLogprobs;
   }
 
   #deltas(): CompletionOutput[] {

@@ -13,10 +13,10 @@ export class TextStream {
   #text = '';
   #isStopped = false;
 
-  constructor(tokenizer: Tokenizer, promptTokenIds: ArrayLike<number>, params: ResolvedSamplingParams) {
+  constructor(tokenizer: Tokenizer, promptTokenIds: readonly number[], params: ResolvedSamplingParams) {
     this.#detokenizer = tokenizer.createDetokenizer({
       skipSpecialTokens: params.skipSpecialTokens,
-      promptTokenIds: Array.from(promptTokenIds),
+      promptTokenIds,
     });
     this.#minTokens = params.minTokens;
     this.#matcher =
