@@ -1,4 +1,4 @@
-import type { Device, Executable } from '../contract/contract.ts';
+import type { Bindings, Device, Executable, StepSizes } from '../contract/contract.ts';
 import { InvalidRequestError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
 import type { Checkpoint } from '../weights/types.ts';
@@ -91,6 +91,16 @@ export class DebugRunner {
     return this.#programs.get('model');
   }
 
+  /** What the model's program is bound to: to run a variant of the program on the same tensors. */
+  get bindings(): Bindings {
+    return this.#model.bindings(this.executable.program);
+  }
+
+  /** Writes the state of one step over all of `tokenIds` (at most a chunk), computes nothing, and returns the step's sizes. */
+  prepareStep(tokenIds: readonly number[]): StepSizes {
+    return this.#prepare(Uint32Array.from(tokenIds), 0, tokenIds.length);
+  }
+
   /** Logits f32 [tokenIds.length, vocabSize] of every position: row i predicts the token after tokenIds[i]. */
   async forwardLogits(tokenIds: readonly number[] | Uint32Array): Promise<Float32Array> {
     const ids = Uint32Array.from(tokenIds);
@@ -118,10 +128,16 @@ export class DebugRunner {
   }
 
   #submit(tokenIds: Uint32Array, start: number, length: number): void {
+    const sizes = this.#prepare(tokenIds, start, length);
+    this.#model.device.submit([{ executable: this.executable, sizes }]);
+  }
+
+  /** Writes the row state and the batch of one step over tokens [start, start + length). */
+  #prepare(tokenIds: Uint32Array, start: number, length: number): StepSizes {
     const { blockSize } = this.#model.plan;
     this.#writer.write(chunkStep(tokenIds, start, length, blockSize));
     this.#writer.advance(1);
-    const sizes = {
+    return {
       tokens: length,
       sequences: 1,
       decodeSequences: 0,
@@ -130,7 +146,6 @@ export class DebugRunner {
       maxQueryTokens: length,
       deltaSegments: 0,
     };
-    this.#model.device.submit([{ executable: this.executable, sizes }]);
   }
 }
 
