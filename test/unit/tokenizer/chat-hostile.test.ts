@@ -118,7 +118,8 @@ describe('a template without end', () => {
     expect(result).toBeInstanceOf(InvalidRequestError);
     expect(result).toMatchObject({ code: 'chat_template_failed', param: 'messages' });
     expect((result as Error).message).toMatch(/: (it (takes|makes|nests|counts)|one of its operations) /);
-    // The budget is 250 ms; one more operation may have been under way, on a busy machine.
+    // The budget is about 250 ms.
+    expect(took).toBeLessThan(1000);
   });
 
   it.each(broken)('or that makes no sense is refused: %s', (_, template) => {
