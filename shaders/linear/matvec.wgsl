@@ -9,7 +9,7 @@
 // params
 // grid: one group per row and 8 columns. depth is a multiple of 4.
 // Each lane adds groups of four along depth, LANES apart, then the lanes are added: the order depends on depth only, and is
-// that of linear/tile, so that a row does not depend on its batch.
+// that of linear/tile_4 and linear/tile_8, so that a row does not depend on its batch.
 // uses: sizes, linear_output
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 // fragments: weights = weights_f32 | weights_f16 | weights_bf16

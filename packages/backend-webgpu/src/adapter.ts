@@ -20,6 +20,9 @@ const USED_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
 /** Larger tensors than this are split by core in any case. */
 const LARGEST_TENSOR = 2 ** 30;
 const WORKGROUP_LANES = 32;
+/** Lanes that share a vocabulary: on processors as many as run at once, since each barrier costs more than it shares out. */
+const SOFTWARE_LANES = 8;
+const GPU_LANES = 256;
 /** Largest subgroup that is a workgroup of its own. */
 const MAX_SUBGROUP = 128;
 
@@ -65,7 +68,7 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
     lanes: `lanes_${kind}` satisfies LanesName,
     laneCount: laneCounts[kind],
     nativeHalf: device.features.has('shader-f16'),
-    vocabularyLanes: software ? 64 : 256,
+    vocabularyLanes: software ? (size ?? SOFTWARE_LANES) : GPU_LANES,
   };
 }
 

@@ -1177,7 +1177,7 @@ fn run(group: u32, lane: u32) {
 }
 `,
   },
-  'linear/tile': {
+  'linear/tile_4': {
     uses: ["sizes","linear_output"],
     enables: [],
     directives: [],
@@ -1232,6 +1232,81 @@ fn run(group: u32, lane: u32) {
   if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
   if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
   if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
+}
+`,
+  },
+  'linear/tile_8': {
+    uses: ["sizes","linear_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  width: u32,
+  out_column: u32,
+  bias_dtype: u32,
+  activation: u32,
+  residual_mode: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let rows = resolve_size(params.rows);
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 3u) / 4u;
+  let row = (group / tiles) * 8u;
+  if (row >= rows) { return; }
+  let first = (group % tiles) * 4u;
+  let weights_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let low = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
+  let high = min(vec4u(row) + vec4u(4u, 5u, 6u, 7u), vec4u(rows - 1u)) * vectors;
+  var sums0 = vec4f();
+  var sums1 = vec4f();
+  var sums2 = vec4f();
+  var sums3 = vec4f();
+  var sums4 = vec4f();
+  var sums5 = vec4f();
+  var sums6 = vec4f();
+  var sums7 = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    let tile = mat4x4f(
+      unpack_weight(weight[weights_at.x + k]), unpack_weight(weight[weights_at.y + k]),
+      unpack_weight(weight[weights_at.z + k]), unpack_weight(weight[weights_at.w + k]));
+    sums0 += x[low.x + k] * tile;
+    sums1 += x[low.y + k] * tile;
+    sums2 += x[low.z + k] * tile;
+    sums3 += x[low.w + k] * tile;
+    sums4 += x[high.x + k] * tile;
+    sums5 += x[high.y + k] * tile;
+    sums6 += x[high.z + k] * tile;
+    sums7 += x[high.w + k] * tile;
+  }
+  sums0 = lane_sum4(sums0);
+  sums1 = lane_sum4(sums1);
+  sums2 = lane_sum4(sums2);
+  sums3 = lane_sum4(sums3);
+  sums4 = lane_sum4(sums4);
+  sums5 = lane_sum4(sums5);
+  sums6 = lane_sum4(sums6);
+  sums7 = lane_sum4(sums7);
+  if (lane == 0u) { store_columns(row, first, sums0); }
+  if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
+  if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
+  if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
+  if (lane == 4u % LANES && row + 4u < rows) { store_columns(row + 4u, first, sums4); }
+  if (lane == 5u % LANES && row + 5u < rows) { store_columns(row + 5u, first, sums5); }
+  if (lane == 6u % LANES && row + 6u < rows) { store_columns(row + 6u, first, sums6); }
+  if (lane == 7u % LANES && row + 7u < rows) { store_columns(row + 7u, first, sums7); }
 }
 `,
   },

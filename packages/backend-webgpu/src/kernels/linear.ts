@@ -1,7 +1,6 @@
 import { NONE, type OpOf } from '@quire/core/contract';
 import {
   activationCode,
-  type Dispatch,
   dimCode,
   dispatch,
   dtypeCode,
@@ -19,9 +18,15 @@ const RESIDUAL_READ = 1;
 const RESIDUAL_IN_OUT = 2;
 
 /**
- * A step with one row takes linear/matvec, every other one linear/tile. Both add along depth in the same order, so that a row
- * comes out the same in every batch.
+ * The kernel that takes a step depends on its number of rows. All of them add along depth in the same order, so that a row comes
+ * out the same in every batch.
  */
+const shapes = [
+  { shader: 'linear/matvec', fewest: 1, up: 1, tileRows: 1, tileColumns: 8 },
+  { shader: 'linear/tile_4', fewest: 2, up: 4, tileRows: 4, tileColumns: 4 },
+  { shader: 'linear/tile_8', fewest: 5, up: Infinity, tileRows: 8, tileColumns: 4 },
+] as const;
+
 export const linear: Kernel<'linear'> = (op, context) => {
   const { tuning } = context;
   const x = context.tensor(op.x);
@@ -39,13 +44,14 @@ export const linear: Kernel<'linear'> = (op, context) => {
   }
   const weights = `weights_${context.tensor(op.weight).dtype}` as WeightsName;
   const spec = { fragments: { ...fragments, weights }, consts, params, bindings };
-  const dispatches: Dispatch[] = [];
-  const matvec = grid(count => (count === 1 ? Math.ceil(columns / 8) : 0));
-  const tile = grid(count => (count === 1 ? 0 : Math.ceil(count / 4) * Math.ceil(columns / 4)));
-  if (rows === 1 || typeof rows !== 'number')
-    dispatches.push(dispatch('linear/matvec', { ...spec, workgroups: matvec }));
-  if (rows !== 1) dispatches.push(dispatch('linear/tile', { ...spec, workgroups: tile }));
-  return dispatches;
+  const [least, most] = typeof rows === 'number' ? [rows, rows] : [0, sizeOf(rows, context.maxSizes)];
+  return shapes
+    .filter(({ fewest, up }) => fewest <= most && least <= up)
+    .map(({ shader, fewest, up, tileRows, tileColumns }) => {
+      const tiles = (count: number) => Math.ceil(count / tileRows) * Math.ceil(columns / tileColumns);
+      const workgroups = grid(count => (count < fewest || count > up ? 0 : tiles(count)));
+      return dispatch(shader, { ...spec, workgroups });
+    });
 };
 
 function operands(op: OpOf<'linear'>, context: KernelContext) {

@@ -1,4 +1,4 @@
-// Many rows of a linear layer: out = activation(x weight^T + bias) + residual, in register tiles of 4 rows and 4 columns.
+// Many rows of a linear layer: out = activation(x weight^T + bias) + residual, in register tiles of 8 rows and 4 columns.
 //
 // binding   dtype, shape                            what
 // x         f32 [rows, depth]
@@ -7,9 +7,9 @@
 // residual  f32 [rows, width]                       read in mode RESIDUAL_READ; any buffer otherwise
 // bias      the dtype of weight [columns]           any buffer when bias_dtype is NONE
 // params
-// grid: one group per 4 rows and 4 columns. depth is a multiple of 4.
+// grid: one group per 8 rows and 4 columns. depth is a multiple of 4.
 // Each lane adds groups of four along depth, LANES apart, then the lanes are added: the order depends on depth only, and is
-// that of linear/matvec, so that a row does not depend on its batch.
+// that of linear/matvec and linear/tile_4, so that a row does not depend on its batch.
 // uses: sizes, linear_output
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 // fragments: weights = weights_f32 | weights_f16 | weights_bf16
@@ -36,31 +36,48 @@ fn run(group: u32, lane: u32) {
   let rows = resolve_size(params.rows);
   let vectors = params.depth / 4u;
   let tiles = (params.columns + 3u) / 4u;
-  let row = (group / tiles) * 4u;
+  let row = (group / tiles) * 8u;
   if (row >= rows) { return; }
   let first = (group % tiles) * 4u;
   // Rows and columns beyond the last repeat it, and are not stored.
   let weights_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
-  let rows_at = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
+  let low = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
+  let high = min(vec4u(row) + vec4u(4u, 5u, 6u, 7u), vec4u(rows - 1u)) * vectors;
   var sums0 = vec4f();
   var sums1 = vec4f();
   var sums2 = vec4f();
   var sums3 = vec4f();
+  var sums4 = vec4f();
+  var sums5 = vec4f();
+  var sums6 = vec4f();
+  var sums7 = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let tile = mat4x4f(
       unpack_weight(weight[weights_at.x + k]), unpack_weight(weight[weights_at.y + k]),
       unpack_weight(weight[weights_at.z + k]), unpack_weight(weight[weights_at.w + k]));
-    sums0 += x[rows_at.x + k] * tile;
-    sums1 += x[rows_at.y + k] * tile;
-    sums2 += x[rows_at.z + k] * tile;
-    sums3 += x[rows_at.w + k] * tile;
+    sums0 += x[low.x + k] * tile;
+    sums1 += x[low.y + k] * tile;
+    sums2 += x[low.z + k] * tile;
+    sums3 += x[low.w + k] * tile;
+    sums4 += x[high.x + k] * tile;
+    sums5 += x[high.y + k] * tile;
+    sums6 += x[high.z + k] * tile;
+    sums7 += x[high.w + k] * tile;
   }
   sums0 = lane_sum4(sums0);
   sums1 = lane_sum4(sums1);
   sums2 = lane_sum4(sums2);
   sums3 = lane_sum4(sums3);
+  sums4 = lane_sum4(sums4);
+  sums5 = lane_sum4(sums5);
+  sums6 = lane_sum4(sums6);
+  sums7 = lane_sum4(sums7);
   if (lane == 0u) { store_columns(row, first, sums0); }
   if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
   if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
   if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
+  if (lane == 4u % LANES && row + 4u < rows) { store_columns(row + 4u, first, sums4); }
+  if (lane == 5u % LANES && row + 5u < rows) { store_columns(row + 5u, first, sums5); }
+  if (lane == 6u % LANES && row + 6u < rows) { store_columns(row + 6u, first, sums6); }
+  if (lane == 7u % LANES && row + 7u < rows) { store_columns(row + 7u, first, sums7); }
 }

@@ -1,0 +1,66 @@
+// A few rows of a linear layer: out = activation(x weight^T + bias) + residual, in register tiles of 4 rows and 4 columns.
+//
+// binding   dtype, shape                            what
+// x         f32 [rows, depth]
+// weight    f32, f16 or bf16 [columns, depth]
+// out       f32 [rows, width]                       columns from out_column on
+// residual  f32 [rows, width]                       read in mode RESIDUAL_READ; any buffer otherwise
+// bias      the dtype of weight [columns]           any buffer when bias_dtype is NONE
+// params
+// grid: one group per 4 rows and 4 columns. depth is a multiple of 4.
+// Each lane adds groups of four along depth, LANES apart, then the lanes are added: the order depends on depth only, and is
+// that of linear/matvec and linear/tile_8, so that a row does not depend on its batch.
+// uses: sizes, linear_output
+// fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
+// fragments: weights = weights_f32 | weights_f16 | weights_bf16
+struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  width: u32,
+  out_column: u32,
+  bias_dtype: u32,
+  activation: u32,
+  residual_mode: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+const PUBLISHED = 1u;
+
+fn run(group: u32, lane: u32) {
+  let rows = resolve_size(params.rows);
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 3u) / 4u;
+  let row = (group / tiles) * 4u;
+  if (row >= rows) { return; }
+  let first = (group % tiles) * 4u;
+  // Rows and columns beyond the last repeat it, and are not stored.
+  let weights_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let rows_at = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
+  var sums0 = vec4f();
+  var sums1 = vec4f();
+  var sums2 = vec4f();
+  var sums3 = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    let tile = mat4x4f(
+      unpack_weight(weight[weights_at.x + k]), unpack_weight(weight[weights_at.y + k]),
+      unpack_weight(weight[weights_at.z + k]), unpack_weight(weight[weights_at.w + k]));
+    sums0 += x[rows_at.x + k] * tile;
+    sums1 += x[rows_at.y + k] * tile;
+    sums2 += x[rows_at.z + k] * tile;
+    sums3 += x[rows_at.w + k] * tile;
+  }
+  sums0 = lane_sum4(sums0);
+  sums1 = lane_sum4(sums1);
+  sums2 = lane_sum4(sums2);
+  sums3 = lane_sum4(sums3);
+  if (lane == 0u) { store_columns(row, first, sums0); }
+  if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
+  if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
+  if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
+}
