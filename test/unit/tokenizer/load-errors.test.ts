@@ -219,7 +219,8 @@ const cases: readonly (readonly [name: string, files: Files, code: string, menti
 ];
 
 describe('a tokenizer that is wrong', () => {
-  it.each(cases)('is refused: %s', async (_, files, code, mentions = '') => {
+  const rows = cases.map(([name, files, code, mentions = '']) => ({ name, files, code, mentions }));
+  it.each(rows)('is refused: $name', async ({ files, code, mentions }) => {
     const error = await failure(files);
     expect(error.message).toContain(mentions);
     expect(error.code).toBe(code);
@@ -320,6 +321,13 @@ describe('a tokenizer that is only unusual', () => {
     expect(tokenizer.encode('!', { parseSpecialTokens: false }).every(id => !tokenizer.specialTokenIds.has(id))).toBe(
       true,
     );
+  });
+
+  it('may have a normaliser that makes special spellings out of plain text', async () => {
+    const tokenizer = await load(json({ normalizer: { type: 'NFKC' } }));
+    expect(tokenizer.encode('<s>')).toEqual([0]);
+    expect(tokenizer.decode(tokenizer.encode('\uff1cs\uff1e', { parseSpecialTokens: false }))).toBe('<s>');
+    expect(tokenizer.encode('\uff1cs\uff1e').every(id => !tokenizer.specialTokenIds.has(id))).toBe(true);
   });
 
   it('puts around a prompt what the post-processor says', async () => {
