@@ -26,6 +26,9 @@ export async function openModel(folder: string): Promise<OpenModel> {
 
 export interface GoldenCase {
   readonly name: string;
+  readonly prompt: string;
+  readonly text: string;
+  readonly finishReason: string;
   readonly promptTokenIds: readonly number[];
   readonly maxTokens: number;
   readonly tokenIds: readonly number[];
