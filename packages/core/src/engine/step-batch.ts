@@ -90,10 +90,9 @@ export class StepBatch implements SchedulerOutput {
     return this.#columns.appends[i]!;
   }
 
-  /** Whether the request still owns what this step computed for it. */
+  /** Whether the request still owns what this step computed for it: it has not ended or been preempted since. */
   isCurrent(i: number): boolean {
-    const request = this.request(i);
-    return request.status === 'running' && request.generation === this.#columns.generations[i];
+    return this.request(i).generation === this.#columns.generations[i];
   }
 
   clear(): void {
