@@ -32,7 +32,10 @@ export interface NewRow {
   logprobs: number | null;
 }
 
-/** Blocks granted to a row, appended to its table at `start`. For a new row, all its blocks with start 0. */
+/**
+ * Blocks written to a row's table from `start` on: its end now. For a new row, all its blocks with start 0; after a copy on
+ * write, `start` lies inside the table. At most one per row and step.
+ */
 export interface BlockGrant {
   row: number;
   start: number;
@@ -58,7 +61,7 @@ export interface SchedulerOutput {
   times: number;
   /** KV blocks to copy before the step, as (from, to) pairs. */
   copies: readonly (readonly [number, number])[];
-  /** KV blocks to clear before the step. */
+  /** KV blocks to clear before the step, and before its copies. */
   zeroBlocks: readonly number[];
 }
 
