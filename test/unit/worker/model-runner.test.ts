@@ -173,6 +173,21 @@ describe('ModelRunner', () => {
     }
   });
 
+  it('does not let a step overtake one that waits for its sampling class', async () => {
+    const plain = await decode(await open(), {}, [1]);
+    const runner = await open();
+    const first = prefill();
+    const waits = runner.submit({ ...first, newRows: first.newRows.map(row => ({ ...row, logprobs: 0 })) });
+    const newRows = [newRow(3, prompts[0]!, 40)];
+    const ready = runner.submit(prefillStep(newRows, [{ row: 3, start: 0, blocks: blocksFrom(1, 10) }]));
+    expect(runner.executables.has('sampling.greedy+logprobs0')).toBe(false);
+    const order: string[] = [];
+    void waits.then(() => order.push('waits'));
+    await ready.then(() => order.push('ready'));
+    expect(order).toEqual(['waits', 'ready']);
+    expect((await ready).tokenIds[0]).toBe(plain[0]![0]);
+  });
+
   it('gives NONE for a chunk of a prompt, and scores prompts in slices', async () => {
     const runner = await open();
     const whole = await decode(runner, {}, []);

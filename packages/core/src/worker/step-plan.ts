@@ -22,7 +22,7 @@ export class StepPlanner {
   readonly #maxLogprobs: number;
   readonly #flags: Uint8Array;
   readonly #logprobs: Int32Array;
-  /** Tokens of the row known when it was taken, and tokens computed if no step was spent: sampling starts where they meet. */
+  /** Tokens of the row known when it was taken, and tokens computed since, repeats not counted: sampling starts where they meet. */
   readonly #knownTokens: Int32Array;
   readonly #numComputed: Int32Array;
   readonly #grantedBlocks: Int32Array;
@@ -68,7 +68,7 @@ export class StepPlanner {
       const row = step.rows[i]!;
       const computed = this.#numComputed[row]! + step.queryLens[i]!;
       if (step.sampleCounts[i]! > 0 && computed >= this.#knownTokens[row]!) samplesToken[i] = 1;
-      this.#numComputed[row] = computed + (step.times - 1) * step.queryLens[i]!;
+      this.#numComputed[row] = computed;
     }
     return samplesToken;
   }
