@@ -1,19 +1,18 @@
-import { type ModelSource, openCheckpoint } from '@quire/core/weights';
-import { parseGenerationConfig, parseModelConfig } from '../../../packages/core/src/models/parse-config.ts';
-import { mapWeights } from '../../../packages/core/src/models/weight-map.ts';
-import { loadTokenizer } from '../../../packages/core/src/tokenizer/load-tokenizer.ts';
+import { loadEngine, type ModelSource, parseEngineConfig } from '@quire/core';
+import { openReferenceDevice } from '@quire/core/reference';
 
-/** Everything that the engine reads of a model folder, in its order, and one use of its chat template. */
+/** Starts an engine on a model folder, as the server does, and uses its chat template once. */
 export async function loadFolder(source: ModelSource): Promise<void> {
-  const config = await parseModelConfig(source);
-  await parseGenerationConfig(source, config.vocabSize);
-  const checkpoint = await openCheckpoint(source);
-  const map = mapWeights(config, checkpoint);
-  const tokenizer = await loadTokenizer(source);
-  if (tokenizer.hasChatTemplate) tokenizer.encodeChat([{ role: 'user', content: 'Hello!' }]);
-  for (const tensor of map.values()) {
-    let bytes = 0;
-    for await (const chunk of checkpoint.stream(tensor)) bytes += chunk.length;
-    if (bytes !== tensor.end - tensor.start) throw new Error(`${tensor.name}: streamed ${bytes} bytes`);
+  const device = await openReferenceDevice();
+  try {
+    const config = parseEngineConfig({ maxModelLen: 64, maxNumSeqs: 2, maxNumBatchedTokens: 64, numGpuBlocksOverride: 8 });
+    const { asyncLLM, tokenizer } = await loadEngine({ source, device, config });
+    try {
+      if (tokenizer.hasChatTemplate) tokenizer.encodeChat([{ role: 'user', content: 'Hello!' }]);
+    } finally {
+      await asyncLLM.dispose();
+    }
+  } finally {
+    await device.dispose();
   }
 }
