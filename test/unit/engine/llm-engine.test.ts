@@ -370,6 +370,23 @@ describe('abort', () => {
 });
 
 describe('steps', () => {
+  test('prompts share the budget of a step; without chunked prefill none is cut', async () => {
+    const promptTokens = async (enableChunkedPrefill: boolean) => {
+      const steps: number[] = [];
+      const observer = { onStep: (report: StepReport) => steps.push(report.numPromptTokens) };
+      const { engine } = testEngine({
+        limits: { maxNumBatchedTokens: 64 },
+        config: { enableChunkedPrefill },
+        observer,
+      });
+      for (let i = 0; i < 2; i++) engine.add(prompt(40, i), { ...greedy, maxTokens: 3 });
+      await drain(engine);
+      return steps.filter(tokens => tokens > 0);
+    };
+    expect(await promptTokens(true)).toEqual([64, 16]);
+    expect(await promptTokens(false)).toEqual([40, 40]);
+  });
+
   test('a decode batch repeats on the device only while nobody waits or looks', async () => {
     const plain = testEngine();
     plain.engine.add(prompt(5), { ...greedy, maxTokens: 30 });
