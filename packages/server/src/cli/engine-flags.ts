@@ -25,6 +25,11 @@ export const engineFlags = {
     value: 'N',
     help: 'Bytes of the KV cache, instead of a size derived from the device.',
   },
+  'gpu-memory-utilization': {
+    type: 'number',
+    value: 'SHARE',
+    help: "Share of the device's memory for weights and KV cache, where the device tells its memory. Default 0.9.",
+  },
   'num-gpu-blocks-override': {
     type: 'integer',
     value: 'N',

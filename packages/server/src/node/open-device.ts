@@ -20,15 +20,20 @@ export interface DeviceStatus {
 
 const NOT_BUILT = 'The CUDA backend is not part of this version: use webgpu or reference.';
 
+export interface OpenDeviceOptions {
+  /** Of the reference device: the largest tensor that an op may bind. Default: no bound. */
+  maxTensorBytes?: number;
+}
+
 /**
  * Opens a device of this machine.
  *
  * auto: CUDA, then a GPU through WebGPU, then the fastest device in software, which is the reference device.
  * @throws ConfigError for an unknown kind, and for one that cannot be used here, with the reason.
  */
-export async function openDevice(kind: string = 'auto'): Promise<Device> {
+export async function openDevice(kind: string = 'auto', options: OpenDeviceOptions = {}): Promise<Device> {
   if (kind === 'auto') return (await openGpu()) ?? openReference();
-  if (kind === 'reference') return openReference();
+  if (kind === 'reference') return openReference(options);
   if (kind === 'webgpu') return openWebGpu();
   if (isCuda(kind)) throw new ConfigError(`The device "${kind}" cannot be opened. ${NOT_BUILT}`, 'device');
   const known = ['auto', ...deviceKinds];
@@ -62,9 +67,9 @@ async function probe(kind: DeviceKind): Promise<DeviceStatus> {
   }
 }
 
-async function openReference(): Promise<Device> {
+async function openReference(options: OpenDeviceOptions = {}): Promise<Device> {
   const { openReferenceDevice } = await import('@quire/core/reference');
-  return openReferenceDevice();
+  return openReferenceDevice(options);
 }
 
 /** A GPU through WebGPU, or null where there is none. */

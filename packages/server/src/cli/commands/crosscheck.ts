@@ -1,4 +1,4 @@
-import { ConfigError, suggestion } from '@quire/core';
+import { suggestion } from '@quire/core';
 import type { Device, OpName } from '@quire/core/contract';
 import { opNames } from '@quire/core/program';
 import { openDevice } from '../../node/open-device.ts';
@@ -9,9 +9,9 @@ const flags = {
   devices: {
     type: 'names',
     value: 'A,B',
-    help: 'Devices to compare; reference is the oracle. Default reference,webgpu.',
+    help: 'Devices to compare; reference is the oracle of all. Default reference,webgpu.',
   },
-  op: { type: 'names', value: 'OP', help: 'Only these operations.' },
+  op: { type: 'names', value: 'OP,OP', help: 'Only these operations.' },
   case: { type: 'integer', value: 'N', help: 'Only this case of the operation.' },
   prompt: { type: 'string', value: 'TEXT', help: 'With a MODEL: the prompt to run.' },
   json: { type: 'boolean', help: 'Print one JSON object.' },
@@ -22,52 +22,48 @@ type Flags = FlagValues<typeof flags>;
 export const crosscheck: Command = {
   usage: [
     'crosscheck [--devices reference,webgpu] [--op OP] [--case N] [--json]',
-    'crosscheck MODEL [--devices reference,webgpu] [--prompt TEXT]',
+    'crosscheck MODEL [--devices reference,webgpu] [--prompt TEXT] [--json]',
   ],
   about:
     'Runs every operation on every device and compares with the reference device, within the tolerance of each case. With a MODEL, runs a prompt and names the first operation and tensor out of tolerance. Exit code 1 when anything failed.',
   groups: [{ title: 'Flags', flags }],
   async run(argv, io) {
     const { flags: given, positionals } = parseFlags(argv, flags, io.env);
-    if (positionals.length > 1) throw new UsageError(`crosscheck takes one MODEL, got ${positionals.length}.`);
-    const names = (given.devices ?? ['reference', 'webgpu']).filter(name => name !== 'reference');
-    if (names.length === 0)
+    const [model, ...rest] = positionals;
+    if (rest.length > 0) throw new UsageError(`crosscheck takes one MODEL, got ${positionals.length}.`);
+    const kinds = (given.devices ?? ['reference', 'webgpu']).filter(kind => kind !== 'reference');
+    if (kinds.length === 0) {
       throw new UsageError('--devices must name a device besides reference: nothing is compared with itself.');
-    const opened: Device[] = [];
-    const open = async (kind: string) => {
-      const device = await openDevice(kind);
-      opened.push(device);
-      return { name: kind, device };
-    };
+    }
+    const devices: { name: string; device: Device }[] = [];
     try {
-      const oracle = await open('reference');
-      const devices = await Promise.all(names.map(open));
-      const [model] = positionals;
-      if (model !== undefined) return await checkModel(model, [oracle, ...devices], given, io);
-      return await checkOps(devices, oracle.device, given, io);
+      for (const kind of kinds) devices.push({ name: kind, device: await openDevice(kind) });
+      return model === undefined ? await checkOps(devices, given, io) : await checkModel(model, devices, given, io);
     } finally {
-      for (const device of opened) await device.dispose();
+      for (const { device } of devices) await device.dispose();
     }
   },
 };
 
-interface NamedDevice {
-  name: string;
-  device: Device;
-}
+type NamedDevices = readonly { name: string; device: Device }[];
 
-async function checkOps(devices: NamedDevice[], oracle: Device, given: Flags, io: CommandIo): Promise<number> {
+async function checkOps(devices: NamedDevices, given: Flags, io: CommandIo): Promise<number> {
   const { formatTable, runCrosscheck } = await import('@quire/conformance');
   const ops = given.op?.map(toOpName);
-  const report = await runCrosscheck({
-    devices,
-    oracle,
-    ...(ops === undefined ? {} : { ops }),
-    ...(given.case === undefined ? {} : { cases: [given.case] }),
-  });
-  if (report.cases === 0) throw new ConfigError('No case was selected: check --op and --case.');
-  io.out(given.json ? `${JSON.stringify(report)}\n` : `${formatTable(report)}\n`);
-  return report.failed > 0 ? 1 : 0;
+  const oracle = await openDevice('reference');
+  try {
+    const report = await runCrosscheck({
+      devices,
+      oracle,
+      ...(ops === undefined ? {} : { ops }),
+      ...(given.case === undefined ? {} : { cases: [given.case] }),
+    });
+    if (report.ops.length === 0) throw new UsageError('No case was selected: check --op and --case.');
+    io.out(given.json ? `${JSON.stringify(report)}\n` : `${formatTable(report)}\n`);
+    return report.failed > 0 ? 1 : 0;
+  } finally {
+    await oracle.dispose();
+  }
 }
 
 function toOpName(name: string): OpName {
@@ -76,6 +72,25 @@ function toOpName(name: string): OpName {
   return op;
 }
 
-async function checkModel(model: string, devices: NamedDevice[], given: Flags, io: CommandIo): Promise<number> {
-  throw new UsageError(`not yet ${model} ${devices.length} ${given.json} ${io.env.X}`);
+async function checkModel(model: string, devices: NamedDevices, given: Flags, io: CommandIo): Promise<number> {
+  if (given.op !== undefined || given.case !== undefined) {
+    throw new UsageError('--op and --case choose cases of operations; they do not go with a MODEL.');
+  }
+  const { crosscheckModelFolder } = await import('../../node/crosscheck-model.ts');
+  const prompt = given.prompt ?? 'Once upon a time, there was a hungry dog named Max.';
+  const reports = [];
+  for (const { name, device } of devices) {
+    reports.push({ device: name, ...(await crosscheckModelFolder(model, { name, device }, prompt)) });
+  }
+  if (given.json) io.out(`${JSON.stringify({ model, devices: reports })}\n`);
+  else for (const report of reports) io.out(describe(report));
+  return reports.some(({ first }) => first !== null) ? 1 : 0;
+}
+
+type ModelReport = Awaited<ReturnType<typeof import('../../node/crosscheck-model.ts').crosscheckModelFolder>>;
+
+function describe({ device, tensors, worst, first }: ModelReport & { device: string }): string {
+  const head = `${device}: ${tensors} tensors compared with reference, worst error ${worst.toFixed(3)} of its tolerance`;
+  if (first === null) return `${head}\n`;
+  return `${head}\n  first out of tolerance: op ${first.opIndex} (${first.op}), tensor ${first.tensor}\n`;
 }
