@@ -86,6 +86,18 @@ describe('stop strings', () => {
   });
 });
 
+test('what the detokenizer still holds comes at the end, but not after a stop string', async () => {
+  const holding = {
+    ...tokenizer,
+    createDetokenizer: () => ({ ...tokenizer.createDetokenizer(), flush: () => '\ufffd' }),
+  };
+  const engine = new LLMEngine({ ...engineOptions(), tokenizer: holding });
+  const stop = whole.slice(5, 8);
+  const groups = [greedy, { ...greedy, stop }].map(params => engine.add('once', params));
+  await drain(engine);
+  expect(groups.map(group => group.sequences[0]!.text)).toEqual([`${whole}\ufffd`, whole.slice(0, 5)]);
+});
+
 describe('stop tokens', () => {
   test('are left out of the text unless it is asked for', async () => {
     const id = tokens[6]!;
