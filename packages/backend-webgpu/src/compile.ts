@@ -136,7 +136,7 @@ class Binder {
   constructor(host: CompileHost, parts: Omit<ExecutableParts, 'ops'> & Extras) {
     this.#host = host;
     this.#parts = parts;
-    this.#tensors = ownBindings(parts.bindings);
+    this.#tensors = ownBindings(parts.bindings, host.memory);
   }
 
   bind({ op, dispatches }: PlannedOp, index: number, pipelines: readonly Pipeline[]): BoundOp {

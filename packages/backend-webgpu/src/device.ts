@@ -39,7 +39,6 @@ export class WebGpuDevice implements Device {
   readonly #steps: StepEncoder;
   readonly #compileHost: CompileHost;
   readonly #hostTier: HostTier;
-  readonly #variants = new Set<string>();
 
   constructor(gpu: GPUDevice, info: DeviceInfo, tuning: Tuning, pacer: Pacer) {
     this.#gpu = gpu;
@@ -74,7 +73,7 @@ export class WebGpuDevice implements Device {
       );
     }
     const buffer = this.#memory.allocate(spec.name, bytes, TENSOR_USAGE);
-    const tensor: WebGpuTensor = new WebGpuTensor(spec, buffer, 0, () => {
+    const tensor: WebGpuTensor = new WebGpuTensor(this.#memory, spec, buffer, 0, () => {
       this.#reads.flush();
       this.#hostTier.remove(tensor);
       this.#memory.free(buffer);
@@ -85,7 +84,7 @@ export class WebGpuDevice implements Device {
 
   write(tensor: DeviceTensor, data: TypedArray, offset = 0): void {
     if (this.#faults.end !== undefined) return;
-    const target = ownTensor(tensor);
+    const target = ownTensor(tensor, this.#memory);
     const range = elementRange(target, offset, data);
     this.#reads.flush();
     this.#writer.write(target, range.start, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
@@ -94,13 +93,13 @@ export class WebGpuDevice implements Device {
   upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>): Promise<void> {
     return this.#faults.guard(async () => {
       this.#reads.flush();
-      await this.#writer.upload(ownTensor(tensor), chunks, () => this.#assertOpen());
+      await this.#writer.upload(ownTensor(tensor, this.#memory), chunks, () => this.#assertOpen());
     });
   }
 
   read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void> {
     return this.#faults.guard(() => {
-      const source = ownTensor(tensor);
+      const source = ownTensor(tensor, this.#memory);
       const { start } = elementRange(source, offset, into);
       const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
       return this.#reads.read(source.buffer, source.byteOffset + start, bytes).then(() => this.#faults.throwFailure());
@@ -112,18 +111,19 @@ export class WebGpuDevice implements Device {
       validateProgram(program);
       checkBindings(program, bindings);
       assertOffered(this.info, program);
+      const { pipelines } = this.#compileHost;
       const parts = await compileProgram(this.#compileHost, program, bindings, options);
       return new WebGpuExecutable(parts, {
         memory: this.#memory,
         profile: (executable, sizes) => this.#profile(executable, sizes),
-        dispatched: variant => this.#variants.add(variant),
+        dispatched: variant => pipelines.dispatched.add(variant),
       });
     });
   }
 
   submit(steps: readonly SubmitStep[], times = 1): void {
     if (this.#faults.end !== undefined || steps.length === 0 || times < 1) return;
-    const own = ownSteps(steps);
+    const own = ownSteps(steps, this.#memory);
     for (const { executable, sizes } of own) {
       checkSizes(executable.program, sizes);
       const fault = executable.fault();
@@ -156,7 +156,7 @@ export class WebGpuDevice implements Device {
 
   /** Names of the shader variants that have run on this device, so that a suite can tell which have not. */
   dispatchedVariants(): string[] {
-    return [...this.#variants].sort();
+    return [...this.#compileHost.pipelines.dispatched].sort();
   }
 
   async dispose(): Promise<void> {

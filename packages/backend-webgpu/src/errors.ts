@@ -13,7 +13,7 @@ export function opInMessage(message: string): OpName | undefined {
 }
 
 export function asDeviceError(error: unknown, what: string, op?: OpName): DeviceError {
-  if (error instanceof DeviceError) return error;
+  if (error instanceof DeviceError && (op === undefined || error.op !== undefined)) return error;
   const message = error instanceof Error || isGpuError(error) ? error.message : String(error);
   return new DeviceError(`${what}: ${message}`, op ?? opInMessage(message), { cause: error });
 }

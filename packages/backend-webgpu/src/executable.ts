@@ -60,6 +60,10 @@ export class WebGpuExecutable implements Executable {
     this.#counts = new Uint32Array(parts.ops.length);
   }
 
+  belongsTo(memory: DeviceMemory): boolean {
+    return this.#host.memory === memory;
+  }
+
   tensor(name: TensorName): DeviceTensor {
     const known = this.#tensors.get(name);
     if (known !== undefined) return known;
@@ -71,7 +75,7 @@ export class WebGpuExecutable implements Executable {
       throw new DeviceError(`program ${program.name}: temporaries stay readable only when compiled with keepAll.`);
     const { dtype, shape } = program.tensors[name]!;
     const spec = { name, dtype, shape: resolveShape(shape, program.maxSizes), usage: 'state' as const };
-    const tensor = new WebGpuTensor(spec, arenas[place.arena]!, place.offset, () => {});
+    const tensor = new WebGpuTensor(this.#host.memory, spec, arenas[place.arena]!, place.offset, () => {});
     this.#tensors.set(name, tensor);
     return tensor;
   }
@@ -124,7 +128,7 @@ export class WebGpuExecutable implements Executable {
   }
 }
 
-/** The tensors of `bindings` as this backend's own. */
-export function ownBindings(bindings: Bindings): Record<TensorName, WebGpuTensor> {
-  return Object.fromEntries(Object.entries(bindings).map(([name, tensor]) => [name, ownTensor(tensor)]));
+/** The tensors of `bindings` as those of the device with this memory. */
+export function ownBindings(bindings: Bindings, memory: DeviceMemory): Record<TensorName, WebGpuTensor> {
+  return Object.fromEntries(Object.entries(bindings).map(([name, tensor]) => [name, ownTensor(tensor, memory)]));
 }

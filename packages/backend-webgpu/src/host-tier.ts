@@ -109,6 +109,7 @@ export class HostTier {
     this.#device.queue.writeBuffer(ids, 0, blocks);
     const pass = encoder.beginComputePass();
     pass.setPipeline(pipeline.pipeline);
+    this.#pipelines.dispatched.add(pipeline.name);
     for (const { cache, bytes, offset } of pieces) {
       const params = packParams(shaderInfo(MOVE.shader).params, {
         count: blocks.length,

@@ -58,14 +58,20 @@ export class WebGpuTensor implements DeviceTensor {
   readonly buffer: GPUBuffer;
   /** Where it starts in the buffer: 0, except for temporaries of a program compiled with keepAll. */
   readonly byteOffset: number;
+  readonly #owner: DeviceMemory;
   #dispose: (() => void) | undefined;
 
-  constructor(spec: TensorSpec, buffer: GPUBuffer, byteOffset: number, dispose: () => void) {
+  constructor(owner: DeviceMemory, spec: TensorSpec, buffer: GPUBuffer, byteOffset: number, dispose: () => void) {
+    this.#owner = owner;
     this.spec = spec;
     this.bytes = specBytes(spec);
     this.buffer = buffer;
     this.byteOffset = byteOffset;
     this.#dispose = dispose;
+  }
+
+  belongsTo(memory: DeviceMemory): boolean {
+    return this.#owner === memory;
   }
 
   get disposed(): boolean {
@@ -82,10 +88,13 @@ export function specBytes(spec: TensorSpec): number {
   return spec.shape.reduce((product, dim) => product * dim, 1) * dtypeBytes[spec.dtype];
 }
 
-/** The tensor as this backend's own, alive. */
-export function ownTensor(tensor: DeviceTensor): WebGpuTensor {
-  if (!(tensor instanceof WebGpuTensor)) throw new DeviceError(`tensor ${tensor.spec.name} belongs to another device.`);
-  if (tensor.disposed) throw new DeviceError(`tensor ${tensor.spec.name} was disposed of before this use.`);
+/** The tensor as one of the device with this memory, alive. Throws DeviceError otherwise. */
+export function ownTensor(tensor: DeviceTensor, memory: DeviceMemory): WebGpuTensor {
+  const { name } = tensor.spec;
+  if (!(tensor instanceof WebGpuTensor && tensor.belongsTo(memory))) {
+    throw new DeviceError(`tensor ${name}: found one of another device, expected one of this device.`);
+  }
+  if (tensor.disposed) throw new DeviceError(`tensor ${name} was disposed of before this use.`);
   return tensor;
 }
 

@@ -48,5 +48,5 @@ async function dawnFor(adapter: string | undefined): Promise<GPU> {
 }
 
 function isNullBackend(info: GPUAdapterInfo): boolean {
-  return /^null\b/i.test(info.description) || /^null\b/i.test(info.device);
+  return info.device === 'null-backend';
 }

@@ -12,8 +12,10 @@ const bufferTypes = { read: 'read-only-storage', read_write: 'storage', uniform:
 
 /** Pipelines by variant and constants, each made once per device. Layouts come from the binding tables, not from the text. */
 export class PipelineCache {
-  /** Group 1 of every pipeline: the sizes of the step, at a dynamic offset. */
+  /** Group 1 of the kernels that use them: the sizes of the step, at a dynamic offset. */
   readonly sizesLayout: GPUBindGroupLayout;
+  /** Names of the variants that were dispatched. */
+  readonly dispatched = new Set<string>();
   readonly #device: GPUDevice;
   readonly #layouts = new Map<ShaderName, GPUBindGroupLayout>();
   readonly #pipelines = new Map<string, Promise<Pipeline>>();
@@ -43,7 +45,7 @@ export class PipelineCache {
     const name = variantName(variant);
     const module = this.#device.createShaderModule({ label: name, code: composeShader(variant) });
     const layout = this.#layout(variant.shader);
-    const pipelineLayout = this.#device.createPipelineLayout({ label: name, bindGroupLayouts: [layout] });
+    const pipelineLayout = this.#pipelineLayout(variant.shader);
     const compute = { module, entryPoint: 'main' };
     return {
       name,
@@ -60,7 +62,7 @@ export class PipelineCache {
     const module = device.createShaderModule({ label: name, code });
     const refused = device.popErrorScope();
     const layout = this.#layout(variant.shader);
-    const pipelineLayout = device.createPipelineLayout({ label: name, bindGroupLayouts: [layout, this.sizesLayout] });
+    const pipelineLayout = this.#pipelineLayout(variant.shader);
     try {
       const compute = { module, entryPoint: 'main' };
       const pipeline = await device.createComputePipelineAsync({ label: name, layout: pipelineLayout, compute });
@@ -70,6 +72,12 @@ export class PipelineCache {
       const details = (await compileErrors(module, code)) || (await refused)?.message || messageOf(cause);
       throw new DeviceError(`shader ${name} does not compile: ${details}`, op, { cause });
     }
+  }
+
+  #pipelineLayout(shader: ShaderName): GPUPipelineLayout {
+    const layout = this.#layout(shader);
+    const bindGroupLayouts = shaderInfo(shader).uses.includes('sizes') ? [layout, this.sizesLayout] : [layout];
+    return this.#device.createPipelineLayout({ label: shader, bindGroupLayouts });
   }
 
   #layout(shader: ShaderName): GPUBindGroupLayout {

@@ -1,7 +1,7 @@
-import type { StepSizes, SubmitStep } from '@quire/core/contract';
+import { DeviceError, type StepSizes, type SubmitStep } from '@quire/core/contract';
 import { sizeNames } from '@quire/core/program';
 import { BINDING_ALIGNMENT } from './compile.ts';
-import type { WebGpuExecutable } from './executable.ts';
+import { WebGpuExecutable } from './executable.ts';
 import { type DeviceMemory, UNIFORM_USAGE } from './memory.ts';
 
 export interface OwnStep {
@@ -85,7 +85,11 @@ function sameWords(a: Uint32Array, b: Uint32Array, length: number): boolean {
   return true;
 }
 
-/** The steps of a contract submit as this backend's own. */
-export function ownSteps(steps: readonly SubmitStep[]): OwnStep[] {
-  return steps.map(({ executable, sizes }) => ({ executable: executable as WebGpuExecutable, sizes }));
+/** The steps of a contract submit as those of the device with this memory. */
+export function ownSteps(steps: readonly SubmitStep[], memory: DeviceMemory): OwnStep[] {
+  return steps.map(({ executable, sizes }) => {
+    if (executable instanceof WebGpuExecutable && executable.belongsTo(memory)) return { executable, sizes };
+    const { name } = executable.program;
+    throw new DeviceError(`program ${name}: found one compiled by another device, expected one of this device.`);
+  });
 }

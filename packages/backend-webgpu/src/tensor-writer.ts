@@ -97,6 +97,7 @@ export class TensorWriter {
     pass.dispatchWorkgroups(1);
     pass.end();
     this.#device.queue.submit([encoder.finish()]);
+    this.#pipelines.dispatched.add(this.#patch.name);
     this.#memory.free(uniform);
   }
 }
