@@ -18,8 +18,11 @@ interface Expected {
 
 describe.each(requiredDevices())('model variants on %s', name => {
   let device: Device;
+  let small: Device;
   beforeAll(async () => {
     device = await openTestDevice(name);
+    // Room for 9 tokens of activations, 3 blocks of cache, and a part of each embedding table.
+    small = await (name === 'webgpu' ? openTestWebGpu : openTestReference)({ maxTensorBytes: 4096 });
   });
 
   it.each(variants)('%s gives the logits of the oracle', async variant => {
@@ -31,12 +34,8 @@ describe.each(requiredDevices())('model variants on %s', name => {
   });
 
   it.each(variants)('%s gives them with weights and tables in row parts', async variant => {
-    const open = name === 'webgpu' ? openTestWebGpu : openTestReference;
-    // Room for 9 tokens of activations, 3 blocks of cache, and a part of each embedding table.
-    const small = await open({ maxTensorBytes: 4096 });
     const options = { maxTokens: 12, maxNumBatchedTokens: 9, blockSize: 4 };
     expect(await logitsError(small, variant, options)).toBeLessThan(1e-5);
-    await small.dispose();
   });
 });
 
