@@ -1,13 +1,11 @@
 import { type ModelFormatDetails, ModelFormatError } from '../errors.ts';
 import { quote } from './json-scan.ts';
+import { rebuild, signatures, storageOf } from './pickle-torch.ts';
 import {
   allowedGlobals,
   PickleDict,
   PickleFloat,
-  type PickleFunction,
   PickleList,
-  PickleStorage,
-  PickleTensor,
   PickleTuple,
   type PickleValue,
   resolveGlobal,
@@ -18,7 +16,6 @@ const MAX_STACK = 100_000;
 const MAX_OBJECTS = 400_000;
 const MAX_MARKS = 1000;
 const MAX_STRING_BYTES = 4096;
-const MAX_RANK = 64;
 
 /** Opcodes that torch.save writes (protocol 2), by their byte. Any other byte is refused. */
 const opcodes: Readonly<Record<number, keyof Opcodes>> = {
@@ -255,16 +252,14 @@ class PickleMachine {
   /** ('storage', type, key, device, elements): the device does not matter here. */
   binPersId(): void {
     const id = this.#pop();
-    const items = id instanceof PickleTuple ? id.items : [];
-    const [tag, type, key, , length] = items;
-    const isType = typeof type === 'object' && type !== null && 'kind' in type && type.kind === 'storage';
-    if (items.length !== 5 || tag !== 'storage' || !isType || typeof key !== 'string' || !isSize(length)) {
+    const storage = storageOf(id);
+    if (storage === null) {
       throw this.#bad('PK_PICKLE', 'a storage is described wrongly', {
         found: showValue(id),
         expected: "('storage', type, key, device, elements)",
       });
     }
-    this.#push(this.#created(new PickleStorage(key, type.dtype, length)));
+    this.#push(this.#created(storage));
   }
 
   reduce(): void {
@@ -282,7 +277,14 @@ class PickleMachine {
         advice: suspicious,
       });
     }
-    this.#push(this.#created(this.#rebuild(callee.name, args.items)));
+    const value = rebuild(callee.name, args.items);
+    if (value === null) {
+      throw this.#bad('PK_PICKLE', 'a function has wrong arguments', {
+        found: `(${args.items.slice(0, 8).map(showValue).join(', ')})`,
+        expected: signatures[callee.name],
+      });
+    }
+    this.#push(this.#created(value));
   }
 
   /** Attributes of an OrderedDict (`_metadata`) are of no use here. */
@@ -294,28 +296,6 @@ class PickleMachine {
       found: `${showValue(target)} with ${showValue(state)}`,
       expected: 'an OrderedDict',
     });
-  }
-
-  #rebuild(name: PickleFunction, args: readonly PickleValue[]): PickleValue {
-    if (name === 'OrderedDict') {
-      if (args.length === 0) return new PickleDict();
-      throw this.#badArguments('OrderedDict()', args);
-    }
-    if (name === '_rebuild_parameter') {
-      const [tensor] = args;
-      if (args.length === 3 && tensor instanceof PickleTensor) return tensor;
-      throw this.#badArguments('_rebuild_parameter(tensor, requires_grad, hooks)', args);
-    }
-    const [storage, offset, shape, strides] = args;
-    const ok =
-      (args.length === 6 || args.length === 7) &&
-      storage instanceof PickleStorage &&
-      isSize(offset) &&
-      isSizes(shape) &&
-      isSizes(strides) &&
-      shape.items.length === strides.items.length;
-    if (!ok) throw this.#badArguments('_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)', args);
-    return new PickleTensor(storage, offset, shape.items as number[], strides.items as number[]);
   }
 
   // ------------------------------------------------------------------------------------------------------------- parts
@@ -403,12 +383,6 @@ class PickleMachine {
       throw this.#bad('PK_PICKLE', 'a string is not UTF-8', {});
     }
   }
-  #badArguments(expected: string, args: readonly PickleValue[]): ModelFormatError {
-    return this.#bad('PK_PICKLE', 'a function has wrong arguments', {
-      found: `(${args.slice(0, 8).map(showValue).join(', ')})`,
-      expected,
-    });
-  }
   #bad(code: string, summary: string, details: Omit<ModelFormatDetails, 'file' | 'offset'>): ModelFormatError {
     return new ModelFormatError(code, summary, { file: this.#file, offset: this.#opStart, ...details });
   }
@@ -418,11 +392,3 @@ const resave =
   "Load the checkpoint in PyTorch and save its state_dict with torch.save's defaults, best as safetensors.";
 const suspicious =
   'Nothing was run. If the file comes from a source that you trust, load it in PyTorch and save its state_dict as safetensors.';
-
-function isSize(value: PickleValue | undefined): value is number {
-  return typeof value === 'number' && value >= 0;
-}
-
-function isSizes(value: PickleValue | undefined): value is PickleTuple {
-  return value instanceof PickleTuple && value.items.length <= MAX_RANK && value.items.every(isSize);
-}

@@ -1,10 +1,11 @@
-import { type ModelFormatDetails, ModelFormatError } from '../errors.ts';
+import { ModelFormatError } from '../errors.ts';
 import { type JsonCodes, scanJsonFile } from './json-file.ts';
 import { type JsonHandler, type JsonLimits, quote } from './json-scan.ts';
-import { JsonTreeBuilder, type JsonValue, showJson } from './json-tree.ts';
-import { MAX_FILE_TENSORS, MAX_NAME_BYTES, MAX_RANK, NameBudget } from './limits.ts';
+import { JsonTreeBuilder } from './json-tree.ts';
+import { MAX_FILE_TENSORS, MAX_NAME_BYTES, NameBudget } from './limits.ts';
 import { describeMagic } from './magic.ts';
-import { type CheckpointDType, type CheckpointTensor, checkpointDTypeBytes, type ModelSource } from './types.ts';
+import { SafetensorsEntries } from './safetensors-entry.ts';
+import type { CheckpointTensor, ModelSource } from './types.ts';
 
 /** The format's own limit. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -17,19 +18,6 @@ const headerLimits: JsonLimits = {
 const MAX_ENTRY_VALUES = 64;
 const MAX_METADATA_KEYS = 10_000;
 const codes: JsonCodes = { syntax: 'ST_JSON', utf8: 'ST_UTF8', duplicate: 'ST_DUP', limit: 'ST_LIMIT' };
-
-const dtypes: ReadonlyMap<JsonValue | undefined, CheckpointDType> = new Map([
-  ['F64', 'f64'],
-  ['F32', 'f32'],
-  ['F16', 'f16'],
-  ['BF16', 'bf16'],
-  ['I64', 'i64'],
-  ['I32', 'i32'],
-  ['I8', 'i8'],
-  ['U32', 'u32'],
-  ['U8', 'u8'],
-  ['BOOL', 'bool'],
-]);
 
 /**
  * Reads the header of one safetensors file: an 8-byte little-endian length, that many bytes of JSON, then the tensors' bytes. The
@@ -77,8 +65,7 @@ async function readHeaderLength(source: ModelSource, file: string, fileSize: num
 class HeaderReader implements JsonHandler {
   readonly tensors: CheckpointTensor[] = [];
   readonly #file: string;
-  readonly #dataStart: number;
-  readonly #fileSize: number;
+  readonly #entries: SafetensorsEntries;
   readonly #budget: NameBudget;
   readonly #tree = new JsonTreeBuilder();
   #depth = 0;
@@ -89,8 +76,7 @@ class HeaderReader implements JsonHandler {
 
   constructor(file: string, dataStart: number, fileSize: number) {
     this.#file = file;
-    this.#dataStart = dataStart;
-    this.#fileSize = fileSize;
+    this.#entries = new SafetensorsEntries(file, dataStart, fileSize);
     this.#budget = new NameBudget(file, 'ST_LIMIT', MAX_FILE_TENSORS);
   }
 
@@ -162,7 +148,9 @@ class HeaderReader implements JsonHandler {
   /** Fields that we do not know are accepted, as the reference does, as long as the entry stays small. */
   #countValue(offset: number): void {
     if (this.#inMetadata || ++this.#entryValues <= MAX_ENTRY_VALUES) return;
-    throw this.#bad('ST_ENTRY', 'the entry is too large', {
+    throw new ModelFormatError('ST_ENTRY', 'the entry is too large', {
+      file: this.#file,
+      tensor: quote(this.#name),
       offset: 8 + offset,
       expected: 'dtype, shape and data_offsets',
     });
@@ -170,109 +158,11 @@ class HeaderReader implements JsonHandler {
 
   #afterValue(): void {
     if (this.#depth > 1) return;
-    if (!this.#inMetadata) this.tensors.push(this.#entry(this.#tree.take()));
+    if (!this.#inMetadata) this.tensors.push(this.#entries.read(this.#name, this.#tree.take()));
     this.#inMetadata = false;
     this.#entryValues = 0;
   }
 
-  #entry(value: JsonValue): CheckpointTensor {
-    const name = this.#name;
-    if (!(value instanceof Map)) {
-      throw this.#bad('ST_ENTRY', 'the entry is not an object', {
-        found: showJson(value),
-        expected: 'an object with dtype, shape and data_offsets',
-      });
-    }
-    const dtype = this.#dtype(value.get('dtype'));
-    const shape = this.#shape(value.get('shape'));
-    const [begin, end] = this.#offsets(value.get('data_offsets'));
-    const bytes = this.#byteLength(shape, dtype);
-    if (end - begin !== bytes) {
-      throw this.#bad('ST_OFFS', 'the byte range does not fit dtype and shape', {
-        found: `${end - begin} bytes`,
-        expected: `${bytes} bytes for ${dtype} [${shape}]`,
-      });
-    }
-    const room = this.#fileSize - this.#dataStart;
-    if (end > room) {
-      throw this.#bad('ST_TRUNC', 'the tensor ends after the end of the file', {
-        found: `data_offsets up to ${end}`,
-        expected: `at most ${room}`,
-        advice: 'The file is cut off: download it again.',
-      });
-    }
-    return { name, dtype, shape, file: this.#file, start: this.#dataStart + begin, end: this.#dataStart + end };
-  }
-
-  #dtype(value: JsonValue | undefined): CheckpointDType {
-    const dtype = dtypes.get(value);
-    if (dtype !== undefined) return dtype;
-    const code = typeof value === 'string' ? 'ST_DTYPE' : 'ST_ENTRY';
-    throw this.#bad(code, 'this dtype is not supported', {
-      field: 'dtype',
-      found: showJson(value),
-      expected: `one of ${[...dtypes.keys()].join(', ')}`,
-    });
-  }
-
-  #shape(value: JsonValue | undefined): number[] {
-    if (!Array.isArray(value))
-      throw this.#bad('ST_ENTRY', 'the shape is missing or no array', {
-        field: 'shape',
-        found: showJson(value),
-        expected: 'an array of sizes',
-      });
-    if (value.length > MAX_RANK)
-      throw this.#bad('ST_SHAPE', 'the tensor has too many dimensions', {
-        field: 'shape',
-        found: `${value.length}`,
-        expected: `at most ${MAX_RANK}`,
-      });
-    return value.map(size => {
-      if (isSize(size)) return size;
-      throw this.#bad('ST_SHAPE', 'a dimension is not a size', {
-        field: 'shape',
-        found: showJson(size),
-        expected: 'an integer from 0 to 2^53 - 1',
-      });
-    });
-  }
-
-  #offsets(value: JsonValue | undefined): [number, number] {
-    if (!Array.isArray(value)) {
-      throw this.#bad('ST_ENTRY', 'the byte range is missing or no array', {
-        field: 'data_offsets',
-        found: showJson(value),
-        expected: 'an array of two offsets',
-      });
-    }
-    const [begin, end] = value;
-    if (value.length === 2 && isSize(begin) && isSize(end) && begin <= end) return [begin, end];
-    throw this.#bad('ST_OFFS', 'this is not a byte range', {
-      field: 'data_offsets',
-      found: `[${value.slice(0, 3).map(showJson).join(', ')}${value.length > 3 ? ', ...' : ''}]`,
-      expected: '[begin, end] with 0 <= begin <= end',
-    });
-  }
-
-  #byteLength(shape: readonly number[], dtype: CheckpointDType): number {
-    let bytes = checkpointDTypeBytes[dtype];
-    for (const size of shape) {
-      bytes *= size;
-      if (bytes > Number.MAX_SAFE_INTEGER) {
-        throw this.#bad('ST_SHAPE', 'the tensor is larger than any file', {
-          field: 'shape',
-          found: `[${shape}]`,
-          expected: 'at most 2^53 - 1 bytes',
-        });
-      }
-    }
-    return bytes;
-  }
-
-  #bad(code: string, summary: string, details: Omit<ModelFormatDetails, 'file' | 'tensor'>): ModelFormatError {
-    return new ModelFormatError(code, summary, { file: this.#file, tensor: quote(this.#name), ...details });
-  }
   #badMetadata(found: string, offset: number): ModelFormatError {
     return new ModelFormatError('ST_META', '__metadata__ holds something other than strings', {
       file: this.#file,
@@ -295,10 +185,6 @@ class HeaderReader implements JsonHandler {
       expected: 'an object in braces',
     });
   }
-}
-
-function isSize(value: JsonValue | undefined): value is number {
-  return typeof value === 'number' && value >= 0 && !Object.is(value, -0);
 }
 
 /** The ranges, in file order, must follow one another from the first byte of data to the last. */
