@@ -63,7 +63,7 @@ describe('the launch configuration', () => {
     const map = new SourceMap(JSON.parse(readFileSync(`${compiled}.map`, 'utf8')));
     const generated = generatedLine(map, line);
 
-    const { child, address } = await startPaused([example], root);
+    const { child, address, ended } = await startPaused([example], root);
     children.push(child);
     const inspector = await InspectorClient.connect(address);
     const scripts = new Map<string, Record<string, unknown>>();
@@ -73,10 +73,10 @@ describe('the launch configuration', () => {
     await inspector.call('Debugger.setBreakpointByUrl', { url, lineNumber: generated });
     const started = inspector.once('Debugger.paused');
     await inspector.call('Runtime.runIfWaitingForDebugger');
-    await started;
+    await Promise.race([started, ended]);
     const hit = inspector.once('Debugger.paused');
     await inspector.call('Debugger.resume');
-    const { callFrames, hitBreakpoints } = (await hit) as {
+    const { callFrames, hitBreakpoints } = (await Promise.race([hit, ended])) as {
       hitBreakpoints: string[];
       callFrames: { functionName: string; location: { scriptId: string; lineNumber: number; columnNumber: number } }[];
     };

@@ -5,22 +5,31 @@ import type { Socket } from 'node:net';
 
 type Params = Record<string, unknown>;
 
-/** Starts `node --inspect-brk` on a free port. Resolves with the process and the address of its inspector. */
-export async function startPaused(
-  args: readonly string[],
-  cwd: string,
-): Promise<{ child: ChildProcess; address: string }> {
-  const child = spawn(process.execPath, ['--inspect-brk=127.0.0.1:0', ...args], {
-    cwd,
-    stdio: ['ignore', 'pipe', 'pipe'],
+export interface PausedProcess {
+  child: ChildProcess;
+  /** Of its inspector. */
+  address: string;
+  /** Rejects when the process ends, with what it wrote to standard error. */
+  ended: Promise<never>;
+}
+
+/** Starts `node --inspect-brk` on a free port. */
+export function startPaused(args: readonly string[], cwd: string): Promise<PausedProcess> {
+  const inspect = '--inspect-brk=127.0.0.1:0';
+  const child = spawn(process.execPath, [inspect, ...args], { cwd, stdio: ['ignore', 'ignore', 'pipe'] });
+  let errors = '';
+  const ended = new Promise<never>((_, reject) => {
+    child.once('exit', code => reject(new Error(`the process ended with ${code}: ${errors}`)));
   });
-  let text = '';
-  for await (const chunk of child.stderr!) {
-    text += String(chunk);
-    const match = /ws:\/\/\S+/.exec(text);
-    if (match) return { child, address: match[0] };
-  }
-  throw new Error(`no inspector: ${text}`);
+  ended.catch(() => undefined);
+  const address = new Promise<string>(resolve => {
+    child.stderr!.on('data', chunk => {
+      errors += String(chunk);
+      const match = /ws:\/\/\S+/.exec(errors);
+      if (match) resolve(match[0]);
+    });
+  });
+  return Promise.race([address, ended]).then(found => ({ child, address: found, ended }));
 }
 
 /** A client of Node's inspector: the protocol that an editor's debugger speaks. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { ConfigError } from '@quire/core';
 import { ApiKeys } from '../http/auth.ts';
 import { HttpError, toHttpError } from '../http/errors.ts';
 import { checkHost, isLoopback } from '../http/host-check.ts';
@@ -40,13 +41,14 @@ export class HttpServer {
     this.#server = createServer(TIMEOUTS, (req, res) => void this.#serve(req, res));
   }
 
-  /** Resolves with the port. Rejects when the address cannot be bound. */
+  /** Resolves with the port. Rejects with ConfigError when the address cannot be bound. */
   listen(): Promise<number> {
     const { host, port } = this.#options;
     return new Promise((resolve, reject) => {
-      this.#server.once('error', reject);
+      const refused = (error: NodeJS.ErrnoException) => reject(cannotListen(error, host, port));
+      this.#server.once('error', refused);
       this.#server.listen(port, host, () => {
-        this.#server.off('error', reject);
+        this.#server.off('error', refused);
         this.#server.on('error', error => this.#app.log.error({ err: error }, 'server error'));
         const address = this.#server.address();
         resolve(typeof address === 'object' && address !== null ? address.port : port);
@@ -122,6 +124,15 @@ const STALL_MS = 60_000;
 
 function engineLives({ engine }: AppContext): boolean {
   return !engine.closed && performance.now() - engine.stats().lastProgress < STALL_MS;
+}
+
+function cannotListen({ code, message }: NodeJS.ErrnoException, host: string, port: number): ConfigError {
+  const advice: Record<string, string> = {
+    EADDRINUSE: 'the port is taken. Choose another, or 0 for any free one',
+    EACCES: 'this user may not bind the port. Choose one above 1023',
+    EADDRNOTAVAIL: 'the address is not one of this machine',
+  };
+  return new ConfigError(`Cannot listen on ${host} port ${port}: ${advice[code ?? ''] ?? message}.`, 'port');
 }
 
 function shuttingDown(): HttpError {

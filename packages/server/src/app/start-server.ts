@@ -41,8 +41,8 @@ export interface RunningServer {
 }
 
 /**
- * Loads a model and serves it over HTTP. Rejects with ConfigError for wrong options, ModelFormatError for a broken model, and
- * an error of the system when the address is taken.
+ * Loads a model and serves it over HTTP. Rejects with ConfigError for wrong options or an address that cannot be bound, and
+ * with ModelFormatError for a broken model.
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { device: deviceName = 'auto', host = '127.0.0.1', port = 8000, apiKeys = [], log, ...rest } = options;
