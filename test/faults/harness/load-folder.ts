@@ -5,7 +5,12 @@ import { openReferenceDevice } from '@quire/core/reference';
 export async function loadFolder(source: ModelSource): Promise<void> {
   const device = await openReferenceDevice();
   try {
-    const config = parseEngineConfig({ maxModelLen: 64, maxNumSeqs: 2, maxNumBatchedTokens: 64, numGpuBlocksOverride: 8 });
+    const config = parseEngineConfig({
+      maxModelLen: 64,
+      maxNumSeqs: 2,
+      maxNumBatchedTokens: 64,
+      numGpuBlocksOverride: 8,
+    });
     const { asyncLLM, tokenizer } = await loadEngine({ source, device, config });
     try {
       if (tokenizer.hasChatTemplate) tokenizer.encodeChat([{ role: 'user', content: 'Hello!' }]);
