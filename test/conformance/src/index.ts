@@ -17,4 +17,5 @@ export {
   type TensorDifference,
 } from './crosscheck-model.ts';
 export { formatTable } from './format-table.ts';
+export { type CaseOutcome, CaseRunner, poison } from './run-case.ts';
 export type { CaseInputs, CheckArguments, Comparison, ConformanceCase, OutputCheck } from './types.ts';

@@ -1,0 +1,44 @@
+/** What each op means, written for reading: in f64, element by element, with nothing of the reference device's kernels. */
+
+import type { ConformanceCase } from '@quire/conformance';
+import type { Op, OpName, OpOf } from '@quire/core/contract';
+import { gumbel } from '../src/noise.ts';
+import { pagedAttention } from './paged-attention.ts';
+import * as rowState from './row-state.ts';
+import { argmax, biasLogits, filterLogits, logProbs, penalties, sampleFormula } from './sampler.ts';
+import * as tensorOps from './tensor-ops.ts';
+import { Tensors } from './tensors.ts';
+
+type Formulas = { readonly [K in OpName]: (op: OpOf<K>, tensors: Tensors) => void };
+
+const formulas: Formulas = {
+  applyRowDelta: rowState.applyRowDelta,
+  prepareInputs: rowState.prepareInputs,
+  prepareSamples: rowState.prepareSamples,
+  advanceRows: rowState.advanceRows,
+  embed: tensorOps.embed,
+  rmsNorm: tensorOps.rmsNorm,
+  layerNorm: tensorOps.layerNorm,
+  linear: tensorOps.linear,
+  rope: tensorOps.rope,
+  kvWrite: tensorOps.kvWrite,
+  pagedAttention,
+  gatedActivation: tensorOps.gatedActivation,
+  add: tensorOps.add,
+  gatherRows: tensorOps.gatherRows,
+  copyBlocks: tensorOps.copyBlocks,
+  zeroBlocks: tensorOps.zeroBlocks,
+  penalties,
+  biasLogits,
+  filterLogits,
+  sample: sampleFormula((seed, position, id) => gumbel(seed, position, id).value),
+  argmax,
+  logProbs,
+};
+
+/** Runs a case by the formulas. */
+export function evaluate(testCase: ConformanceCase): Tensors {
+  const tensors = new Tensors(testCase);
+  for (const op of testCase.program.ops) (formulas[op.op] as (op: Op, tensors: Tensors) => void)(op, tensors);
+  return tensors;
+}

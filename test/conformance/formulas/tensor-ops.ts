@@ -1,0 +1,153 @@
+import { type Activation, NONE, type OpOf } from '@quire/core/contract';
+import { range, sum, type Tensors } from './tensors.ts';
+
+/** erf by Simpson's rule on its integral. */
+function erf(x: number): number {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  const steps = 400;
+  const h = x / steps;
+  const f = (i: number) => Math.exp(-((i * h) ** 2));
+  const inner = sum(range(steps - 1).map(i => f(i + 1) * (i % 2 === 0 ? 4 : 2)));
+  return ((2 / Math.sqrt(Math.PI)) * h * (f(0) + inner + f(steps))) / 3;
+}
+
+const logistic = (x: number) => 1 / (1 + Math.exp(-x));
+export const activations: Readonly<Record<Activation, (x: number) => number>> = {
+  none: x => x,
+  relu: x => (x + Math.abs(x)) / 2,
+  silu: x => x * logistic(x),
+  gelu: x => 0.5 * x * (1 + erf(x * Math.SQRT1_2)),
+  // tanh(y) = 2 logistic(2 y) - 1
+  geluTanh: x => x * logistic(2 * Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)),
+};
+
+export function embed(op: OpOf<'embed'>, t: Tensors): void {
+  const [rows, width] = t.shape(op.table) as [number, number];
+  for (const token of range(t.sizes.tokens)) {
+    const row = t.at(op.ids, token) + op.offset;
+    if (row < op.firstRow || row >= op.firstRow + rows) continue;
+    for (const column of range(width)) t.set(op.out, t.at(op.table, row - op.firstRow, column), token, column);
+  }
+}
+
+export function rmsNorm(op: OpOf<'rmsNorm'>, t: Tensors): void {
+  const [rows, width] = t.shape(op.x) as [number, number];
+  for (const row of range(rows)) {
+    const values = range(width).map(column => {
+      const value = t.at(op.x, row, column);
+      return op.residual === undefined ? value : Math.fround(value + t.at(op.residual, row, column));
+    });
+    const rms = Math.sqrt(sum(values.map(value => value ** 2)) / width + op.eps);
+    values.forEach((value, column) => {
+      if (op.sum !== undefined) t.set(op.sum, value, row, column);
+      t.set(op.out, (value / rms) * t.at(op.weight, column), row, column);
+    });
+  }
+}
+
+export function layerNorm(op: OpOf<'layerNorm'>, t: Tensors): void {
+  const [rows, width] = t.shape(op.x) as [number, number];
+  for (const row of range(rows)) {
+    const values = range(width).map(column => t.at(op.x, row, column));
+    const mean = sum(values) / width;
+    const variance = sum(values.map(value => (value - mean) ** 2)) / width;
+    values.forEach((value, column) => {
+      const normal = (value - mean) / Math.sqrt(variance + op.eps);
+      t.set(
+        op.out,
+        normal * t.at(op.weight, column) + (op.bias === undefined ? 0 : t.at(op.bias, column)),
+        row,
+        column,
+      );
+    });
+  }
+}
+
+export function linear(op: OpOf<'linear'>, t: Tensors): void {
+  const [n, k] = t.shape(op.weight) as [number, number];
+  for (const row of range(t.shape(op.out)[0]!)) {
+    for (const column of range(n)) {
+      const dot = sum(range(k).map(i => t.at(op.x, row, i) * t.at(op.weight, column, i)));
+      const shifted = dot + (op.bias === undefined ? 0 : t.at(op.bias, column));
+      const target = op.outColumn + column;
+      const added = op.residual === undefined ? 0 : t.at(op.residual, row, target);
+      t.set(op.out, activations[op.activation](shifted) + added, row, target);
+    }
+  }
+}
+
+/** Rotation as a product of complex numbers. */
+export function rope(op: OpOf<'rope'>, t: Tensors): void {
+  const half = op.rotaryDim / 2;
+  for (const token of range(t.sizes.tokens)) {
+    const position = t.at(op.positions, token);
+    for (const head of range(op.heads + op.kvHeads)) {
+      for (const i of range(half)) {
+        const first = head * op.headDim + (op.interleaved ? 2 * i : i);
+        const second = head * op.headDim + (op.interleaved ? 2 * i + 1 : i + half);
+        const [re, im] = [t.at(op.qkv, token, first), t.at(op.qkv, token, second)];
+        const [cosine, sine] = [t.at(op.table, position, i), t.at(op.table, position, half + i)];
+        t.set(op.qkv, re * cosine - im * sine, token, first);
+        t.set(op.qkv, re * sine + im * cosine, token, second);
+      }
+    }
+  }
+}
+
+export function gatedActivation(op: OpOf<'gatedActivation'>, t: Tensors): void {
+  const [rows, width] = t.shape(op.out) as [number, number];
+  for (const row of range(rows)) {
+    for (const column of range(width)) {
+      t.set(op.out, activations[op.activation](t.at(op.x, row, column)) * t.at(op.x, row, width + column), row, column);
+    }
+  }
+}
+
+export function add(op: OpOf<'add'>, t: Tensors): void {
+  const [a, b, out] = [t.values(op.a), t.values(op.b), t.values(op.out)];
+  for (const i of range(out.length)) out[i] = a[i]! + b[i]!;
+}
+
+export function gatherRows(op: OpOf<'gatherRows'>, t: Tensors): void {
+  const [count, width] = t.shape(op.out) as [number, number];
+  for (const i of range(count)) {
+    for (const column of range(width)) t.set(op.out, t.at(op.x, t.at(op.samples, i, 0), column), i, column);
+  }
+}
+
+/** Caches are [block][head][slot][dim]; a slot number counts block by block. */
+export function kvWrite(op: OpOf<'kvWrite'>, t: Tensors): void {
+  for (const token of range(t.sizes.tokens)) {
+    const slot = t.at(op.slotMapping, token);
+    if (slot === NONE) continue;
+    for (const head of range(op.kvHeads)) {
+      for (const d of range(op.headDim)) {
+        const place = [Math.floor(slot / op.blockSize), head, slot % op.blockSize, d];
+        t.set(op.kCache, t.at(op.qkv, token, (op.heads + head) * op.headDim + d), ...place);
+        t.set(op.vCache, t.at(op.qkv, token, (op.heads + op.kvHeads + head) * op.headDim + d), ...place);
+      }
+    }
+  }
+}
+
+export function copyBlocks(op: OpOf<'copyBlocks'>, t: Tensors): void {
+  for (const cache of [op.kCache, op.vCache]) {
+    const before = [...t.values(cache)];
+    const block = before.length / t.shape(cache)[0]!;
+    for (const pair of range(t.shape(op.pairs)[0]!)) {
+      const [from, to] = [t.at(op.pairs, pair, 0), t.at(op.pairs, pair, 1)];
+      if (from === NONE || to === NONE) continue;
+      for (const i of range(block)) t.values(cache)[to * block + i] = before[from * block + i];
+    }
+  }
+}
+
+export function zeroBlocks(op: OpOf<'zeroBlocks'>, t: Tensors): void {
+  for (const cache of [op.kCache, op.vCache]) {
+    const block = t.values(cache).length / t.shape(cache)[0]!;
+    for (const entry of range(t.shape(op.blocks)[0]!)) {
+      const target = t.at(op.blocks, entry);
+      if (target !== NONE) for (const i of range(block)) t.values(cache)[target * block + i] = 0;
+    }
+  }
+}

@@ -1,0 +1,63 @@
+import type { ConformanceCase } from '@quire/conformance';
+import type { Program, StepSizes, TensorName } from '@quire/core/contract';
+import { bfloat16ToFloat, halfToFloat, resolveShape } from '@quire/core/program';
+
+/** Values of a tensor in f64; undefined where nothing has been written. */
+export type Values = (number | undefined)[];
+
+/** The tensors of a case as plain arrays, at the sizes of the step. */
+export class Tensors {
+  readonly sizes: StepSizes;
+  readonly #program: Program;
+  readonly #values = new Map<TensorName, Values>();
+
+  constructor(testCase: ConformanceCase) {
+    this.#program = testCase.program;
+    this.sizes = testCase.sizes;
+    const inputs = testCase.inputs();
+    for (const [name, { dtype }] of Object.entries(this.#program.tensors)) {
+      const length = this.shape(name).reduce((product, dim) => product * dim, 1);
+      const decode = dtype === 'f16' ? halfToFloat : dtype === 'bf16' ? bfloat16ToFloat : (value: number) => value;
+      this.#values.set(
+        name,
+        Array.from({ length }, (_, i) => (inputs[name] === undefined ? undefined : decode(inputs[name][i]!))),
+      );
+    }
+  }
+
+  shape(name: TensorName): number[] {
+    return resolveShape(this.#program.tensors[name]!.shape, this.sizes);
+  }
+
+  /** All values, to be read and written. */
+  values(name: TensorName): Values {
+    return this.#values.get(name)!;
+  }
+
+  /** One element by its coordinates. */
+  at(name: TensorName, ...coordinates: number[]): number {
+    return this.values(name)[this.#offset(name, coordinates)] ?? Number.NaN;
+  }
+
+  set(name: TensorName, value: number, ...coordinates: number[]): void {
+    this.values(name)[this.#offset(name, coordinates)] = value;
+  }
+
+  /** The f32 that a word's bits stand for. */
+  float(name: TensorName, ...coordinates: number[]): number {
+    return new Float32Array(Uint32Array.of(this.at(name, ...coordinates)).buffer)[0]!;
+  }
+
+  #offset(name: TensorName, coordinates: readonly number[]): number {
+    const shape = this.shape(name);
+    return coordinates.reduce((offset, coordinate, axis) => offset * shape[axis]! + coordinate, 0);
+  }
+}
+
+export function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+export function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
