@@ -240,7 +240,7 @@ test(
     await fc.assert(
       fc.asyncProperty(
         setups,
-        fc.array(commands, { minLength: 10, maxLength: isLong ? 400 : 60 }),
+        fc.array(commands, { minLength: 10, maxLength: isLong ? 400 : 60, size: 'max' }),
         async (setup, list) => {
           const harness = new Harness(setup);
           for (const command of list) await harness.run(command);
