@@ -1,13 +1,13 @@
 import { type ChildProcess, execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { SourceMap } from 'node:module';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { build, root } from './build.ts';
 import { InspectorClient, startPaused } from './inspector-client.ts';
 
 const run = promisify(execFile);
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const example = 'examples/dist/offline_inference.js';
 const prompts = [
   'Hello, my name is',
@@ -17,7 +17,7 @@ const prompts = [
 ];
 
 // The example runs as its reader runs it: compiled.
-beforeAll(() => run(process.execPath, ['node_modules/typescript/bin/tsc', '-b', 'examples'], { cwd: root }), 120_000);
+beforeAll(build, 120_000);
 
 it('the classic example prints each prompt with its text', async () => {
   const { stdout } = await run(process.execPath, [example], { cwd: root });

@@ -1,4 +1,4 @@
-import { ConfigError, QuireError, suggestion } from '@quire/core';
+import { ConfigError, QuireError, suggestion, toSnakeCase } from '@quire/core';
 import { version } from '../version.ts';
 import type { Command, CommandIo } from './command.ts';
 import { UsageError } from './flags.ts';
@@ -82,9 +82,9 @@ function report(error: unknown, command: string, io: CommandIo): number {
   return 1;
 }
 
-/** Core names options in camelCase, the command line in kebab-case. */
+/** Core names options in camelCase, the command line in kebab-case. A name that is a plain word is replaced at the start only. */
 function withFlagName({ option, message }: ConfigError): string {
   if (option === null || !/^[a-zA-Z]+$/.test(option)) return message;
-  const flag = `--${option.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)}`;
-  return message.replace(new RegExp(`\\b${option}\\b`, 'g'), flag);
+  const flag = `--${toSnakeCase(option).replaceAll('_', '-')}`;
+  return message.replace(/[A-Z]/.test(option) ? new RegExp(`\\b${option}\\b`, 'g') : new RegExp(`^${option}\\b`), flag);
 }
