@@ -68,7 +68,7 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
     lanes: `lanes_${kind}` satisfies LanesName,
     laneCount: laneCounts[kind],
     nativeHalf: device.features.has('shader-f16'),
-    vocabularyLanes: software ? (size ?? SOFTWARE_LANES) : GPU_LANES,
+    vocabularyLanes: kind === 'one' ? (size ?? SOFTWARE_LANES) : GPU_LANES,
   };
 }
 

@@ -1338,13 +1338,18 @@ fn best_after(lane: u32, start: u32, last: Candidate) -> Candidate {
   }
   return workgroup_best(lane, best);
 }
+const RUN = 64u * LANES;
 fn scan_row(lane: u32, start: u32, largest: f32, chosen: f32) -> vec2f {
   var sum = 0.0;
   var above = 0u;
-  for (var id = lane; id < params.vocabulary; id += LANES) {
-    let logit = logits[start + id];
-    sum += exp(max(logit - largest, -100.0));
-    above += select(0u, 1u, logit > chosen);
+  for (var first = 0u; first < params.vocabulary; first += RUN) {
+    var part = 0.0;
+    for (var id = first + lane; id < min(first + RUN, params.vocabulary); id += LANES) {
+      let logit = logits[start + id];
+      part += exp(max(logit - largest, -100.0));
+      above += select(0u, 1u, logit > chosen);
+    }
+    sum += part;
   }
   let total = workgroup_sum(lane, sum);
   return vec2f(largest + log(total), f32(workgroup_count(lane, above)));

@@ -3,8 +3,7 @@ import type { WebGpuDevice, WebGpuOptions } from '@quire/backend-webgpu';
 import { type DType, SEQUENCE_WORDS, Sequence } from '@quire/core/contract';
 import { encodeFloats, ProgramBuilder } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
-import { openTestWebGpu } from '../../support/devices.ts';
-import { floatTensor, noise, noSizes } from './fixtures.ts';
+import { floatTensor, noise, noSizes, openWebGpu } from './fixtures.ts';
 
 const MAX_ROWS = 11;
 const lanes = ['one', 'subgroup', 'workgroup'] as const satisfies readonly WebGpuOptions['lanes'][];
@@ -79,7 +78,7 @@ async function attentionChunks(device: WebGpuDevice, chunks: readonly number[], 
 }
 
 describe.each(lanes)('with lanes "%s"', async kind => {
-  const device = await openTestWebGpu({ lanes: kind });
+  const device = await openWebGpu({ lanes: kind });
 
   const dtypes = kind === 'one' ? (['f32', 'f16', 'bf16'] as const) : (['f32'] as const);
   it.each(dtypes)('linear over %s weights', async dtype => {

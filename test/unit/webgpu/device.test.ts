@@ -1,13 +1,12 @@
 import { type Device, DeviceError, DeviceLostError } from '@quire/core/contract';
 import { ProgramBuilder } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
-import { openTestWebGpu } from '../../support/devices.ts';
-import { compileAccumulate, compileOp, floatTensor, noSizes, openWithGpu, readFloats } from './fixtures.ts';
+import { compileAccumulate, compileOp, floatTensor, noSizes, openWebGpu, openWithGpu, readFloats } from './fixtures.ts';
 
 const one = { ...noSizes, tokens: 1 };
 
 describe('the order of the queue', async () => {
-  const device = await openTestWebGpu();
+  const device = await openWebGpu();
 
   it('keeps writes, submits and reads in call order', async () => {
     const { x, y, executable } = await compileAccumulate(device);
@@ -57,7 +56,7 @@ describe('the order of the queue', async () => {
 });
 
 describe('memory', async () => {
-  const device = await openTestWebGpu();
+  const device = await openWebGpu();
 
   it('is zero at first, and counted until it is disposed of', async () => {
     const before = device.allocatedBytes();
@@ -116,7 +115,7 @@ describe('memory', async () => {
   });
 
   it('is bounded by the limit, which an option lowers', async () => {
-    const small = await openTestWebGpu({ maxTensorBytes: 1024 });
+    const small = await openWebGpu({ maxTensorBytes: 1024 });
     const spec = { name: 'large', dtype: 'f32', usage: 'state' } as const;
     expect(small.info.limits.maxTensorBytes).toBe(1024);
     expect(() => small.createTensor({ ...spec, shape: [257] })).toThrow('tensor large: found 1028 bytes');
@@ -132,7 +131,7 @@ describe('memory', async () => {
 });
 
 describe('programs', async () => {
-  const device = await openTestWebGpu();
+  const device = await openWebGpu();
 
   async function compileChain(keepAll: boolean) {
     const builder = new ProgramBuilder('chain', { ...noSizes, tokens: 2 });
@@ -168,7 +167,7 @@ describe('programs', async () => {
   });
 
   it('time their ops without timestamps too', async () => {
-    const plain = await openTestWebGpu({ features: 'none' });
+    const plain = await openWebGpu({ features: 'none' });
     const { executable } = await compileAccumulate(plain);
     const timings = await executable.profile(one);
     expect(timings).toEqual([{ index: 0, op: 'add', microseconds: expect.any(Number) }]);
@@ -177,7 +176,7 @@ describe('programs', async () => {
 });
 
 describe('errors', async () => {
-  const device = await openTestWebGpu();
+  const device = await openWebGpu();
 
   it('of compile name the op', async () => {
     const cache = () => device.createTensor({ name: 'cache', dtype: 'f16', shape: [2, 1, 4, 3], usage: 'kvCache' });
@@ -209,7 +208,7 @@ describe('errors', async () => {
   });
 
   it('of other devices are told', async () => {
-    const other = await openTestWebGpu();
+    const other = await openWebGpu();
     const foreign = floatTensor(other, 'foreign', [1]);
     expect(() => device.write(foreign, Float32Array.of(1))).toThrow('another device');
     const { executable } = await compileAccumulate(other);
@@ -253,7 +252,7 @@ describe('the end of a device', () => {
 });
 
 describe('the host tier', async () => {
-  const device = await openTestWebGpu();
+  const device = await openWebGpu();
 
   it('brings blocks of every cache back, to other places too', async () => {
     const shapes = [

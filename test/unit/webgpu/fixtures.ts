@@ -1,7 +1,9 @@
 import { openWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from '@quire/backend-webgpu';
+import type { NodeWebGpuOptions } from '@quire/backend-webgpu/node';
 import { dawn } from '@quire/backend-webgpu/node';
-import type { Bindings, Device, DeviceTensor, DType, Executable, Op, StepSizes } from '@quire/core/contract';
+import type { Bindings, Device, DeviceTensor, Executable, Op, StepSizes } from '@quire/core/contract';
 import { ProgramBuilder } from '@quire/core/program';
+import { openTestWebGpu } from '../../support/devices.ts';
 
 export const noSizes: StepSizes = {
   tokens: 0,
@@ -12,6 +14,11 @@ export const noSizes: StepSizes = {
   maxQueryTokens: 0,
   deltaSegments: 0,
 };
+
+/** A device that is checked and disposed of by test/support. */
+export async function openWebGpu(options?: NodeWebGpuOptions): Promise<WebGpuDevice> {
+  return (await openTestWebGpu(options)) as WebGpuDevice;
+}
 
 /** A device whose GPUDevice the test can reach, to destroy it under the backend's feet. */
 export async function openWithGpu(
@@ -76,5 +83,3 @@ export async function compileAccumulate(device: Device, rows = 1) {
 export function noise(count: number, seed = 1): number[] {
   return Array.from({ length: count }, (_, i) => Math.sin((i + 1) * 12.9898 * seed) * 0.9);
 }
-
-export type { DType };
