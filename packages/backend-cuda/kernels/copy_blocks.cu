@@ -21,7 +21,7 @@ __global__ void moveBlocksKernel(V* kCache, V* vCache, V* workspace, const uint3
 
 }  // namespace
 
-size_t copyBlocksWorkspace(const CopyBlocks& a) { return static_cast<size_t>(a.pairs.rows) * 2 * cacheBlockBytes(a.kCache); }
+size_t copyBlocksWorkspace(const CopyBlocks& a) { return workspaceBytes(static_cast<size_t>(a.pairs.rows) * 2 * cacheBlockBytes(a.kCache)); }
 
 cudaError_t copyBlocks(const CopyBlocks& a, const Step& s) {
   if (a.pairs.rows == 0) return cudaSuccess;
@@ -30,7 +30,7 @@ cudaError_t copyBlocks(const CopyBlocks& a, const Step& s) {
     using V = Element<decltype(unit)>;
     for (const bool toCache : {false, true}) {
       const cudaError_t e = gpuLaunch({"copyBlocks", {static_cast<unsigned>(a.pairs.rows), 2}, {128}, 0, s.stream}, moveBlocksKernel<V>, a.kCache.as<V>(), a.vCache.as<V>(),
-                                      static_cast<V*>(s.workspace.data), a.pairs.as<uint32_t>(), bytes / static_cast<int64_t>(sizeof(V)), toCache);
+                                      s.workspace.scratch<V>(), a.pairs.as<uint32_t>(), bytes / static_cast<int64_t>(sizeof(V)), toCache);
       if (e != cudaSuccess) return e;
     }
     return cudaSuccess;

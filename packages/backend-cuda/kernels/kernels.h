@@ -34,12 +34,18 @@ struct AttentionShape {
   int heads, kvHeads, headDim, blockSize;
 };
 
-// Scratch memory of a device, allocated at compile for the largest need of any operation; zero at compile, and every kernel
-// leaves the words it uses as counters at zero.
+// Scratch memory of a plan, allocated at compile for the largest need of any operation. It begins with words that operations
+// use as counters: zero at compile, and every kernel leaves them at zero. What lies behind them has no meaning between kernels.
+constexpr size_t kWorkspaceCounters = 4096;
 struct Workspace {
   void* data = nullptr;
   size_t bytes = 0;
+  unsigned* counters() const { return static_cast<unsigned*>(data); }
+  template <class T>
+  T* scratch() const { return reinterpret_cast<T*>(counters() + kWorkspaceCounters); }
 };
+// Bytes of a workspace with so many bytes behind the counters.
+inline size_t workspaceBytes(size_t scratch) { return kWorkspaceCounters * sizeof(unsigned) + scratch; }
 
 struct Step {
   StepSizes sizes;

@@ -45,12 +45,12 @@ __global__ void penaltiesKernel(const float* logits, const uint32_t* samples, co
 
 }  // namespace
 
-size_t penaltiesWorkspace(const Penalties& a, const StepSizes& maxSizes) { return static_cast<size_t>(maxSizes.samples) * a.logits.columns * sizeof(uint32_t); }
+size_t penaltiesWorkspace(const Penalties& a, const StepSizes& maxSizes) { return workspaceBytes(static_cast<size_t>(maxSizes.samples) * a.logits.columns * sizeof(uint32_t)); }
 
 cudaError_t penalties(const Penalties& a, const Step& s) {
   if (a.logits.rows == 0) return cudaSuccess;
   return gpuLaunch({"penalties", {static_cast<unsigned>(a.logits.rows)}, {kSamplerThreads}, 0, s.stream}, penaltiesKernel, a.logits.as<float>(), a.samples.as<uint32_t>(), a.rows.as<uint32_t>(),
-                   a.tokenIds.as<uint32_t>(), a.out.as<float>(), static_cast<uint32_t*>(s.workspace.data), static_cast<int>(a.logits.columns), static_cast<int>(a.tokenIds.columns));
+                   a.tokenIds.as<uint32_t>(), a.out.as<float>(), s.workspace.scratch<uint32_t>(), static_cast<int>(a.logits.columns), static_cast<int>(a.tokenIds.columns));
 }
 
 }  // namespace quire
