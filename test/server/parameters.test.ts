@@ -126,7 +126,8 @@ const refused: Record<Path, Record<string, readonly unknown[]>> = {
     continue_final_message: [true],
   },
 };
-const cases = (Object.keys(refused) as Path[]).flatMap(path =>
+const paths: readonly Path[] = [CHAT, COMPLETIONS];
+const cases = paths.flatMap(path =>
   Object.entries(refused[path]).flatMap(([field, values]) => values.map(value => ({ path, field, value }))),
 );
 

@@ -162,6 +162,9 @@ describe('a full queue', () => {
     expect(answer.headers).toMatch(/retry-after: \d+/i);
     expect(JSON.parse(answer.body).error).toMatchObject({ type: 'rate_limit_error', code: 'queue_full' });
     expect(fake.engine.requests.length).toBe(2);
+    // The body is not even read: this one never ends.
+    const [head] = post({ prompt: 'p'.repeat(1000) });
+    expect((await rawRequest(fake.port, head!)).status).toBe(429);
     fake.engine.running = 2;
     for (const client of running) client.socket.destroy();
   });

@@ -102,6 +102,20 @@ describe('request bodies', () => {
   });
 });
 
+describe.concurrent('a client that sends slowly', () => {
+  it.each([
+    ['nothing', ''],
+    ['half a head', 'POST /v1/completions HTTP/1.1\r\nhost: local'],
+  ])('is cut off after %s', async (_, start) => {
+    const opened = performance.now();
+    const client = new RawClient(fake.port).send(...(start === '' ? [] : [start]));
+    await client.closed;
+    expect(client.received).toMatch(/^HTTP\/1\.1 408/);
+    expect(performance.now() - opened).toBeGreaterThan(9_000);
+    expect(performance.now() - opened).toBeLessThan(15_000);
+  });
+});
+
 describe('routes', () => {
   const get = (target: string, method = 'GET') =>
     rawRequest(fake.port, `${method} ${target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`);

@@ -24,6 +24,12 @@ export class Admission {
     return this.#admitted;
   }
 
+  /** Throws HttpError 429 when the queue is full: before the body of a request is read. */
+  checkRoom(): void {
+    const queued = this.#admitted - this.#running();
+    if (queued > 0 && queued >= this.#maxQueued) throw this.#refusal(queued);
+  }
+
   /** Throws HttpError 429 with Retry-After when the queue is full. Call the result once, when the request is over. */
   admit(sequences: number): () => void {
     const queued = this.#admitted - this.#running();

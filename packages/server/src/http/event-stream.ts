@@ -15,6 +15,8 @@ export interface StreamLimits {
 export class EventStream {
   readonly #res: ServerResponse;
   readonly #limits: StreamLimits;
+  /** Shared by all writers of the stream that wait. */
+  #draining: Promise<boolean> | null = null;
 
   constructor(res: ServerResponse, limits: StreamLimits) {
     this.#res = res;
@@ -42,7 +44,10 @@ export class EventStream {
   /** Resolves when the client has read enough. Throws HttpError (client_too_slow) when it does not in time. */
   async ready(): Promise<void> {
     if (this.#res.writableLength <= this.#limits.maxBufferedBytes || this.#res.destroyed) return;
-    if (await drained(this.#res, this.#limits.slowClientMs)) return;
+    this.#draining ??= drained(this.#res, this.#limits.slowClientMs).finally(() => {
+      this.#draining = null;
+    });
+    if (await this.#draining) return;
     throw new HttpError(408, 'The client reads the stream too slowly.', { code: 'client_too_slow' });
   }
 

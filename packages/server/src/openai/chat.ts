@@ -13,6 +13,7 @@ import { streamChoice } from './stream-options.ts';
 
 /** POST /v1/chat/completions */
 export async function handleChat(app: AppContext, context: RequestContext): Promise<void> {
+  app.admission.checkRoom();
   const body = await readJsonBody(context.req, app.maxBodyBytes);
   const { request, ignored } = parseRequest(chatSchema, body, app.strict);
   const model = servedModel(app, request.model);
