@@ -127,8 +127,15 @@ const refused: Record<Path, Record<string, readonly unknown[]>> = {
   },
 };
 const paths: readonly Path[] = [CHAT, COMPLETIONS];
+interface RefusedCase {
+  path: Path;
+  field: string;
+  value: unknown;
+}
 const cases = paths.flatMap(path =>
-  Object.entries(refused[path]).flatMap(([field, values]) => values.map(value => ({ path, field, value }))),
+  Object.entries(refused[path]).flatMap(([field, values]) =>
+    values.map((value): RefusedCase => ({ path, field, value })),
+  ),
 );
 
 /** Fields inside messages, by the param that the answer names. */
