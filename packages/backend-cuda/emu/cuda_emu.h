@@ -29,10 +29,6 @@
 namespace emu {
 
 inline uint32_t maskOr(uint32_t mask = 0xffffffffu) { return mask; }
-inline void flushRequests() {
-  Block& b = *current->block;
-  b.warps[current->linear / kWarpSize].requests.flush(b.grid.counters);
-}
 inline void syncWarp(uint32_t mask, int line) { current->block->collective(mask, 0, nullptr, line, nullptr, nullptr); }
 inline uint32_t noActiveMask(int line) {
   current->block->fail("line " + std::to_string(line) + ": __activemask() says nothing that a kernel may rely on; pass an explicit mask");
@@ -46,7 +42,7 @@ void collective(uint32_t mask, int operation, Slot* slot, int line, Execute exec
       [](void** slots, uint32_t lanes, void* state) { (*static_cast<Execute*>(state))(reinterpret_cast<Slot**>(slots), lanes); }, &execute);
 }
 
-enum Operation { opShuffle = 1, opBallot, opMatch, opReduce, opMma, opLdmatrix };
+enum Operation { opShuffle = 1, opBallot, opMatch, opReduce, opMma, opLdmatrix, opMovmatrix };
 
 template <class T, class Source>
 T shuffle(uint32_t mask, T value, int width, int line, Source source) {
@@ -107,8 +103,9 @@ inline void recordAccess(RequestLog::Kind kind, int site, const void* pointer, i
   t.block->warps[t.linear / kWarpSize].requests.record(kind, site, t.lane, reinterpret_cast<uintptr_t>(pointer), bytes);
 }
 
-// Tensor-core instructions, fragment layouts of the PTX ISA (mma.m16n8k16, ldmatrix.m8n8).
+// Tensor-core instructions, fragment layouts of the PTX ISA (mma.m16n8k16, ldmatrix.m8n8, movmatrix.m8n8.trans).
 void ldmatrix(uint32_t (&r)[4], const void* row, bool transpose);
+uint32_t movmatrix(uint32_t pair);
 template <class T>
 void mma16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 

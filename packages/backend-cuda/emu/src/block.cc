@@ -198,6 +198,9 @@ void Block::barrier(int id, int count, int line) {
     yield(ThreadState::atBarrier, "a barrier", line);
     return;
   }
+  if (count == 0) {
+    for (auto& w : warps) w.requests.flush(grid.counters);
+  }
   for (int linear : b.waiting) wake(linear);
   b.waiting.clear();
   b.arrived = 0;
@@ -247,6 +250,7 @@ void Block::collective(uint32_t mask, int operation, void* slot, int line, void 
     if (members >> lane & 1) slots[lane] = threads[first + lane].collectiveSlot;
   }
   if (execute != nullptr) execute(slots, members, state);
+  if (members == present) warp.requests.flush(grid.counters);
   for (int lane = 0; lane < lanes; lane++) {
     if ((members >> lane & 1) && lane != self->lane) wake(first + lane);
   }

@@ -1,7 +1,6 @@
 #include "counters.h"
 
 #include <algorithm>
-#include <set>
 
 namespace emu {
 
@@ -11,12 +10,16 @@ std::map<std::string, KernelCounters>& kernelCounters() {
 }
 
 int sectorsOf(const uintptr_t* addresses, uint32_t lanes, int bytes) {
-  std::set<uintptr_t> sectors;
+  std::vector<uintptr_t> sectors;
+  sectors.reserve(64);
   for (int lane = 0; lane < 32; lane++) {
     if (!(lanes >> lane & 1)) continue;
-    for (uintptr_t s = addresses[lane] / 32; s <= (addresses[lane] + bytes - 1) / 32; s++) sectors.insert(s);
+    for (uintptr_t s = addresses[lane] / 32; s <= (addresses[lane] + bytes - 1) / 32; s++) {
+      if (sectors.empty() || sectors.back() != s) sectors.push_back(s);
+    }
   }
-  return static_cast<int>(sectors.size());
+  std::sort(sectors.begin(), sectors.end());
+  return static_cast<int>(std::unique(sectors.begin(), sectors.end()) - sectors.begin());
 }
 
 // Wide accesses are served in groups of lanes that together ask for 128 bytes.
@@ -24,14 +27,17 @@ int conflictsOf(const uintptr_t* addresses, uint32_t lanes, int bytes) {
   const int lanesPerPass = std::max(1, std::min(32, 128 / std::max(4, bytes)));
   int extra = 0;
   for (int first = 0; first < 32; first += lanesPerPass) {
-    std::set<uintptr_t> words[32];
+    std::vector<uintptr_t> words;
+    words.reserve(64);
     for (int lane = first; lane < first + lanesPerPass; lane++) {
       if (!(lanes >> lane & 1)) continue;
-      for (uintptr_t w = addresses[lane] / 4; w <= (addresses[lane] + bytes - 1) / 4; w++) words[w % 32].insert(w);
+      for (uintptr_t w = addresses[lane] / 4; w <= (addresses[lane] + bytes - 1) / 4; w++) words.push_back(w);
     }
-    size_t worst = 0;
-    for (const auto& bank : words) worst = std::max(worst, bank.size());
-    if (worst > 1) extra += static_cast<int>(worst) - 1;
+    std::sort(words.begin(), words.end());
+    words.erase(std::unique(words.begin(), words.end()), words.end());
+    int perBank[32] = {}, worst = 0;
+    for (const uintptr_t w : words) worst = std::max(worst, ++perBank[w % 32]);
+    if (worst > 1) extra += worst - 1;
   }
   return extra;
 }

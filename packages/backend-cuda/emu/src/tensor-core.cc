@@ -1,5 +1,5 @@
-// mma.sync.m16n8k16 and ldmatrix.m8n8.x4 over the warp's registers. Products of 16-bit values are exact in f32; sums run in
-// the order of k, where the hardware's order is not specified.
+// mma.sync.m16n8k16, ldmatrix.m8n8.x4 and movmatrix.m8n8 over the warp's registers. Products of 16-bit values are exact in
+// f32; sums run in the order of k, where the hardware's order is not specified.
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
 #include "cuda_runtime.h"
@@ -27,6 +27,18 @@ void ldmatrix(uint32_t (&r)[4], const void* row, bool transpose) {
   });
   for (int i = 0; i < 4; i++) r[i] = slot.out[i];
   recordAccess(RequestLog::Kind::shared, 0, row, 16);
+}
+
+uint32_t movmatrix(uint32_t pair) {
+  struct Slot { uint32_t in, out; } slot{pair, 0};
+  collective(kFull, opMovmatrix, &slot, 0, [](Slot** s, uint32_t) {
+    for (int lane = 0; lane < kWarpSize; lane++) {
+      const int row = lane / 4, column = lane % 4 * 2;
+      const uint16_t low = part(s[4 * column + row / 2]->in, row % 2), high = part(s[4 * (column + 1) + row / 2]->in, row % 2);
+      s[lane]->out = low | static_cast<uint32_t>(high) << 16;
+    }
+  });
+  return slot.out;
 }
 
 template <class T>

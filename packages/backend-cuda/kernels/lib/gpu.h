@@ -108,6 +108,7 @@ __device__ __forceinline__ void gpuStore(T* pointer, T value, [[maybe_unused]] i
 // 16 bytes from global to shared memory; bytes beyond validBytes become zero. Both addresses are multiples of 16.
 __device__ __forceinline__ void cpAsync16(void* shared, const void* global, int validBytes = 16) {
 #if defined(EMU)
+  if (validBytes > 0) emu::recordAccess(emu::RequestLog::Kind::load, 0, global, validBytes);
   emu::asyncCopy(shared, global, 16, validBytes);
 #else
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
@@ -145,6 +146,46 @@ __device__ __forceinline__ void ldmatrixX4(uint32_t (&r)[4], const void* row) {
 #endif
 }
 
+// An 8x8 matrix of 16-bit elements, transposed: lane i holds elements 2 (i % 4) and 2 (i % 4) + 1 of row i / 4.
+__device__ __forceinline__ uint32_t transpose8x8(uint32_t pair) {
+#if defined(EMU)
+  return emu::movmatrix(pair);
+#else
+  uint32_t r;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(pair));
+  return r;
+#endif
+}
+
+// Two floats rounded to T = __half or __nv_bfloat16, the first in the low half.
+template <class T>
+__device__ __forceinline__ uint32_t packPair(float low, float high) {
+#if defined(EMU)
+  if constexpr (__is_same(T, __half)) return __float2half_rn(low).bits | uint32_t{__float2half_rn(high).bits} << 16;
+  else return __float2bfloat16_rn(low).bits | uint32_t{__float2bfloat16_rn(high).bits} << 16;
+#else
+  if constexpr (__is_same(T, __half)) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return reinterpret_cast<const uint32_t&>(pair);
+  } else {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return reinterpret_cast<const uint32_t&>(pair);
+  }
+#endif
+}
+
+// 2^x with a relative error of 2^-22; 0 for -infinity and where the result would be subnormal.
+__device__ __forceinline__ float exp2Approximate(float x) {
+#if defined(EMU)
+  const float y = exp2f(x);
+  return y < 1.17549435e-38f ? 0.0f : y;
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
 // d (16x8, f32) += a (16x16, row) b (16x8, column), elements T = __half or __nv_bfloat16.
 template <class T>
 __device__ __forceinline__ void mma16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -164,12 +205,15 @@ __device__ __forceinline__ void mma16816(float (&d)[4], const uint32_t (&a)[4], 
 // Data crosses blocks in two ways only. publish/arriveLast: each block writes its part, then arrives; the block that arrives
 // last reads all parts. gridBarrier: every block of a cooperative grid waits for all.
 
-// Call by all threads of a block, after their writes. Returns true in the last of `blocks` to arrive; `counter` starts at 0
-// and is 0 again after the last.
-__device__ __forceinline__ bool arriveLast(unsigned* counter, unsigned blocks, bool* sharedFlag) {
+// Call by all threads of a block, after their writes. Returns true in the block with which the arrivals reach `expected`; a
+// block may arrive for several parts at once. `counter` starts at 0 and is 0 again after the last.
+__device__ __forceinline__ bool arriveLast(unsigned* counter, unsigned expected, bool* sharedFlag, unsigned parts = 1) {
   __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) *sharedFlag = atomicInc(counter, blocks - 1) == blocks - 1;
+  if (threadIdx.x == 0) {
+    *sharedFlag = atomicAdd(counter, parts) + parts == expected;
+    if (*sharedFlag) *counter = 0;
+  }
   __syncthreads();
   __threadfence();
   return *sharedFlag;
