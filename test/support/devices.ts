@@ -1,4 +1,6 @@
 /** Devices for tests. Each is checked for errors after every test, and disposed of after its file. */
+
+import type { WebGpuDevice } from '@quire/backend-webgpu';
 import { type NodeWebGpuOptions, openNodeWebGpuDevice } from '@quire/backend-webgpu/node';
 import type { Device } from '@quire/core/contract';
 import { openReferenceDevice } from '@quire/core/reference';
@@ -36,7 +38,7 @@ export async function openTestReference(options?: Parameters<typeof openReferenc
 }
 
 /** WebGPU on the adapter of test/support/global-setup.ts, or the machine's. */
-export async function openTestWebGpu(options?: NodeWebGpuOptions): Promise<Device> {
+export async function openTestWebGpu(options?: NodeWebGpuOptions): Promise<WebGpuDevice> {
   try {
     return keep(await openNodeWebGpuDevice(options));
   } catch (cause) {
@@ -46,7 +48,7 @@ export async function openTestWebGpu(options?: NodeWebGpuOptions): Promise<Devic
   }
 }
 
-function keep(device: Device): Device {
+function keep<D extends Device>(device: D): D {
   opened.add(device);
   return device;
 }

@@ -1,0 +1,106 @@
+/** Every op on every required device against the oracle. QUIRE_CONFORMANCE=full runs all cases instead of the quick set. */
+
+import { shaderVariants, variantEnables, variantName } from '@quire/backend-webgpu';
+import { dawn, type openNodeWebGpuDevice } from '@quire/backend-webgpu/node';
+import { formatTable, runCrosscheck } from '@quire/conformance';
+import { type Device, DeviceError, type OpName } from '@quire/core/contract';
+import { opNames } from '@quire/core/program';
+import { expect, test } from 'vitest';
+import { openTestReference, openTestWebGpu } from '../support/devices.ts';
+
+const full = process.env.QUIRE_CONFORMANCE === 'full';
+/** Ops whose kernels share a row among lanes, and so differ between adapters. */
+const laneOps: readonly OpName[] = ['rmsNorm', 'layerNorm', 'linear', 'pagedAttention'];
+const dispatched = new Set<string>();
+const MINUTE = 60_000;
+
+async function crosscheck(device: Device, ops: readonly OpName[], name = 'webgpu') {
+  const report = await runCrosscheck({
+    oracle: await openTestReference(),
+    devices: [{ name, device }],
+    ops,
+    quick: !full,
+  });
+  console.log(formatTable(report));
+  expect(report.failures).toEqual([]);
+  expect(report.ops.map(({ op }) => op)).toEqual(ops);
+  for (const line of report.ops) expect(line.reasons, line.op).toEqual([]);
+  return report;
+}
+
+type WebGpuDevice = Awaited<ReturnType<typeof openNodeWebGpuDevice>>;
+
+function remember(device: WebGpuDevice): void {
+  for (const variant of device.dispatchedVariants()) dispatched.add(variant);
+}
+
+test('every op, as the adapter is best used', { timeout: (full ? 25 : 8) * MINUTE }, async () => {
+  const device = await openTestWebGpu();
+  const report = await crosscheck(device, opNames);
+  expect(report.cases).toBeGreaterThanOrEqual(full ? 1500 : 800);
+  remember(device);
+});
+
+test('rows shared by the lanes of a subgroup', { timeout: 8 * MINUTE }, async () => {
+  const device = await openTestWebGpu({ lanes: 'subgroup' });
+  await crosscheck(device, laneOps, 'webgpu, subgroups');
+  remember(device);
+});
+
+test('rows shared by a workgroup, without optional features, at the default limits', {
+  timeout: 8 * MINUTE,
+}, async () => {
+  const device = await openTestWebGpu({ lanes: 'workgroup', features: 'none' });
+  await crosscheck(device, laneOps, 'webgpu, no features');
+  remember(device);
+});
+
+test('limits forced small: parts fit where the whole is refused', { timeout: 2 * MINUTE }, async () => {
+  const device = await openTestWebGpu({ maxTensorBytes: 40_000 });
+  const whole = { name: 'head', dtype: 'f32', shape: [128, 100], usage: 'weight' } as const;
+  expect(() => device.createTensor(whole)).toThrow(DeviceError);
+  const report = await runCrosscheck({
+    oracle: await openTestReference(),
+    devices: [{ name: 'webgpu', device }],
+    ops: ['linear', 'embed'],
+    quick: true,
+  });
+  const tooLarge = report.failures.filter(({ message }) => /maxTensorBytes|the device's limit/.test(message ?? ''));
+  expect(report.failures).toEqual(tooLarge);
+  expect(tooLarge.length).toBeGreaterThan(0);
+  const split = /rows=\S+\+|N=\d+\+/;
+  expect(tooLarge.filter(({ name }) => split.test(name))).toEqual([]);
+  expect(report.cases).toBeGreaterThan(tooLarge.length + 100);
+  remember(device);
+});
+
+test('the kernels behind write and transfer', async () => {
+  const device = await openTestWebGpu();
+  // A 16-bit write that starts in the middle of a word.
+  const tensor = device.createTensor({ name: 'halves', dtype: 'f16', shape: [9], usage: 'weight' });
+  device.write(tensor, Uint16Array.from([1, 2, 3, 4, 5, 6, 7, 8, 9]));
+  device.write(tensor, Uint16Array.of(70, 80, 90), 3);
+  const halves = new Uint16Array(9);
+  await device.read(tensor, 0, halves);
+  expect([...halves]).toEqual([1, 2, 3, 70, 80, 90, 7, 8, 9]);
+
+  const cache = device.createTensor({ name: 'cache', dtype: 'f32', shape: [3, 1, 2, 2], usage: 'kvCache' });
+  device.write(
+    cache,
+    Float32Array.from({ length: 12 }, (_, i) => i),
+  );
+  await device.transfer(Int32Array.of(2, 0), Int32Array.of(5, 6), 'toHost');
+  await device.transfer(Int32Array.of(1, 2), Int32Array.of(5, 6), 'toDevice');
+  const blocks = new Float32Array(12);
+  await device.read(cache, 0, blocks);
+  expect([...blocks]).toEqual([0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3]);
+  for (const name of ['device/patch_word', 'device/move_blocks']) dispatched.add(name);
+});
+
+test('every variant of every kernel has run', async () => {
+  const adapter = await (await dawn([])).requestAdapter();
+  const offered = (extension: string) => adapter!.features.has(extension === 'f16' ? 'shader-f16' : extension);
+  const needed = shaderVariants().filter(variant => variantEnables(variant).every(offered));
+  expect(needed.map(variantName).filter(name => !dispatched.has(name))).toEqual([]);
+  expect(needed.length).toBeGreaterThan(40);
+});
