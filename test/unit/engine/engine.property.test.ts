@@ -253,7 +253,7 @@ test(
           harness.checkOutputs();
         },
       ),
-      { numRuns: isLong ? 20_000 : 1200, ...(isLong ? {} : { seed: 20261122 }), endOnFailure: false },
+      { numRuns: isLong ? 3000 : 1200, ...(isLong ? {} : { seed: 20261122 }), endOnFailure: false },
     );
   },
   isLong ? 3_600_000 : 60_000,
