@@ -341,13 +341,7 @@ export interface OpCatalogue {
    * gumbel: Philox 4x32-10 (Salmon et al. 2011), key (seedLow, seedHigh), counter (id >> 2, position, 0, 0), word id & 3 as w;
    * u = min((w + 0.5) 2^-32, 1 - 2^-24); e = u < 2^-10 ? u (1 + u (1/2 + u/3)) : -log(1 - u); gumbel = -log(e).
    */
-  sample: {
-    logits: TensorName;
-    thresholds: TensorName;
-    samples: TensorName;
-    rows: TensorName;
-    sampled: TensorName;
-  };
+  sample: { logits: TensorName; thresholds: TensorName; samples: TensorName; rows: TensorName; sampled: TensorName };
   /** The same for a batch in which every row is greedy. */
   argmax: { logits: TensorName; samples: TensorName; sampled: TensorName };
   /**
@@ -403,10 +397,8 @@ export interface DeviceInfo {
   /** Name of the adapter or GPU. */
   readonly name: string;
   readonly dtypes: DTypeTable;
-  readonly limits: {
-    /** Largest tensor that an op can bind, in bytes. */
-    readonly maxTensorBytes: number;
-  };
+  /** The largest tensor that an op can bind, in bytes. */
+  readonly limits: { readonly maxTensorBytes: number };
   /** Device memory in bytes, or null where the API does not tell. */
   readonly memory: { readonly total: number; readonly free: number } | null;
   readonly capabilities: {
