@@ -64,7 +64,6 @@ describe('the command line', () => {
     [['serve', 'a', 'b'], 'serve takes one MODEL folder'],
     [['serve', 'm', '--log-level', 'loud'], '--log-level must be one of'],
     [['serve', tinyLlama, '--device', 'webgp'], 'Did you mean "webgpu"?'],
-    [['serve', tinyLlama, '--device', 'cuda'], 'The CUDA backend is not part of this version'],
     [['generate', tinyLlama], 'generate needs a prompt'],
     [['generate', tinyLlama, '--prompts-file', 'absent.jsonl'], '--prompts-file cannot be read'],
     [['generate', tinyLlama, '--prompt', 'a', '--logit-bias', '{'], '--logit-bias must be JSON'],
@@ -172,6 +171,9 @@ describe('devices', () => {
     expect(devices.map(device => device.kind)).toEqual(['cuda', 'cuda-emu', 'webgpu', 'reference']);
     expect(devices.find(device => device.kind === 'reference')).toMatchObject({ usable: true, software: true });
     for (const { usable, name, reason } of devices) expect(usable ? name : reason).toBeTruthy();
+    const [cuda, emulated] = devices;
+    if (!cuda!.usable) expect(cuda!.reason).toMatch(/CUDA is not usable: |\(run npm run build:cuda\)/);
+    if (!emulated!.usable) expect(emulated!.reason).toContain('(run npm run build:cuda-emu)');
   });
 });
 

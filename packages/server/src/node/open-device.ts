@@ -18,8 +18,6 @@ export interface DeviceStatus {
   reason: string | null;
 }
 
-const NOT_BUILT = 'The CUDA backend is not part of this version: use webgpu or reference.';
-
 export interface OpenDeviceOptions {
   /** Of the reference device: the largest tensor that an op may bind. Default: no bound. */
   maxTensorBytes?: number;
@@ -35,7 +33,7 @@ export async function openDevice(kind: string = 'auto', options: OpenDeviceOptio
   if (kind === 'auto') return (await openGpu()) ?? openReference();
   if (kind === 'reference') return openReference(options);
   if (kind === 'webgpu') return openWebGpu();
-  if (isCuda(kind)) throw new ConfigError(`The device "${kind}" cannot be opened. ${NOT_BUILT}`, 'device');
+  if (kind === 'cuda' || kind === 'cuda-emu') return openCuda(kind);
   const known = ['auto', ...deviceKinds];
   throw new ConfigError(
     `device must be one of ${known.join(', ')}, got "${kind}".${suggestion(kind, known)}`,
@@ -50,12 +48,7 @@ export async function probeDevices(): Promise<DeviceStatus[]> {
   return statuses;
 }
 
-function isCuda(kind: string): boolean {
-  return kind === 'cuda' || kind === 'cuda-emu';
-}
-
 async function probe(kind: DeviceKind): Promise<DeviceStatus> {
-  if (isCuda(kind)) return { kind, usable: false, name: null, software: kind === 'cuda-emu', reason: NOT_BUILT };
   try {
     const device = await openDevice(kind);
     const { name, capabilities } = device.info;
@@ -63,7 +56,7 @@ async function probe(kind: DeviceKind): Promise<DeviceStatus> {
     return { kind, usable: true, name, software: capabilities.software, reason: null };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    return { kind, usable: false, name: null, software: false, reason };
+    return { kind, usable: false, name: null, software: kind === 'cuda-emu', reason };
   }
 }
 
@@ -72,8 +65,22 @@ async function openReference(options: OpenDeviceOptions = {}): Promise<Device> {
   return openReferenceDevice(options);
 }
 
-/** A GPU through WebGPU, or null where there is none. */
+/** A GPU through CUDA, else through WebGPU, or null where there is none. `quire devices` tells why. */
 async function openGpu(): Promise<Device | null> {
+  return (await openCuda('cuda').catch(() => null)) ?? openWebGpuHardware();
+}
+
+/** An NVIDIA GPU, or the CUDA kernels on the emulator. */
+async function openCuda(kind: 'cuda' | 'cuda-emu'): Promise<Device> {
+  const { openCudaDevice, openCudaEmuDevice } = await import('@quire/backend-cuda');
+  try {
+    return await (kind === 'cuda' ? openCudaDevice() : openCudaEmuDevice());
+  } catch (cause) {
+    throw new ConfigError(`The device "${kind}" cannot be opened: ${(cause as Error).message}`, 'device');
+  }
+}
+
+async function openWebGpuHardware(): Promise<Device | null> {
   // On Linux Dawn finds adapters through the Vulkan loader alone: without it there is no need to load Dawn.
   if (process.platform === 'linux' && !hasVulkanLoader()) return null;
   try {
@@ -81,7 +88,7 @@ async function openGpu(): Promise<Device | null> {
     if (!device.info.capabilities.software) return device;
     await device.dispose();
   } catch {
-    // No adapter, or no Dawn for this platform: `quire devices` tells which.
+    // No adapter, or no Dawn for this platform.
   }
   return null;
 }
