@@ -15,7 +15,7 @@
 // params        first_sequence .. end_sequence is the range that this dispatch takes, with up to query_tokens tokens each
 // grid: one group per sequence, head tile and token tile. headDim = 4 HEAD_VECTORS.
 // uses: sizes, paged
-// consts: HEAD_VECTORS = 16, TILE_TOKENS = 1, TILE_HEADS = 1, POSITIONS = 1
+// consts: HEAD_VECTORS = 16, TILE_TOKENS = 1, TILE_HEADS = 1
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 // fragments: kv = kv_f32 | kv_f16 | kv_native_f16
 struct Params {
@@ -42,11 +42,12 @@ struct Params {
 
 /// Queries of a tile.
 const QUERIES = TILE_TOKENS * TILE_HEADS;
-/// Positions of a chunk; a lane scores POSITIONS of them, LANES apart.
-const CHUNK = LANES * POSITIONS;
+/// Positions that a lane scores at once, as the columns of a matrix.
+const GROUP = 4u;
+const CHUNK = LANES * GROUP;
 /// Vectors of headDim that a lane sums, LANES apart.
 const VECTORS = (HEAD_VECTORS + LANES - 1u) / LANES;
-const PUBLISHED = QUERIES * POSITIONS;
+const PUBLISHED = QUERIES;
 /// Below every score, and finite.
 const LOWEST = -3.0e38;
 
@@ -67,19 +68,29 @@ var<private> running_max: array<f32, QUERIES>;
 var<private> running_sum: array<f32, QUERIES>;
 var<private> result: array<vec4f, QUERIES * VECTORS>;
 
-fn score_of(raw: f32) -> f32 {
-  let score = raw * params.scale;
-  if (params.soft_cap == 0.0) { return score; }
-  return params.soft_cap * tanh(clamp(score / params.soft_cap, -15.0, 15.0));
+fn scores_of(raw: vec4f) -> vec4f {
+  let scores = raw * params.scale;
+  if (params.soft_cap == 0.0) { return scores; }
+  return params.soft_cap * tanh(clamp(scores / params.soft_cap, vec4f(-15.0), vec4f(15.0)));
 }
 
-fn is_visible(query_position: u32, position: u32) -> bool {
-  return position <= query_position && (params.window == 0u || position + params.window > query_position);
+fn are_visible(query_position: u32, first: u32) -> vec4<bool> {
+  let positions = vec4u(first) + vec4u(0u, 1u, 2u, 3u);
+  let begin = select(0u, query_position + 1u - params.window, params.window != 0u && query_position >= params.window);
+  return (positions <= vec4u(query_position)) & (positions >= vec4u(begin));
 }
 
+/// Where the cached vectors of a position start.
 fn cache_vector(tile: Tile, position: u32) -> u32 {
   let block = block_tables[tile.row * params.max_blocks + position / params.block_size];
   return cache_row(block, tile.kv_head, position % params.block_size, params.kv_heads, params.block_size) * HEAD_VECTORS;
+}
+/// The same for four positions. Those from `end` on repeat the last one: they get no weight, but what is loaded must be finite.
+fn cache_vectors(tile: Tile, first: u32, end: u32) -> vec4u {
+  let last = end - 1u;
+  return vec4u(
+    cache_vector(tile, min(first, last)), cache_vector(tile, min(first + 1u, last)),
+    cache_vector(tile, min(first + 2u, last)), cache_vector(tile, min(first + 3u, last)));
 }
 
 /// First vector of a query of the tile. Tokens beyond the last repeat it.
@@ -90,52 +101,42 @@ fn query_vector(tile: Tile, query: u32) -> u32 {
 
 /// Scores of the chunk, then their weights, which are published to all lanes; what was summed before is scaled to the new maximum.
 fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
-  var scores: array<f32, PUBLISHED>;
-  for (var i = 0u; i < POSITIONS; i++) {
-    let position = chunk + i * LANES + lane;
-    if (position >= end) { continue; }
-    let key = cache_vector(tile, position);
+  let first = chunk + lane * GROUP;
+  var scores: array<vec4f, QUERIES>;
+  if (first < end) {
+    let keys = cache_vectors(tile, first, end);
     for (var d = 0u; d < HEAD_VECTORS; d++) {
-      let k = unpack_kv(k_cache[key + d]);
-      for (var query = 0u; query < QUERIES; query++) {
-        scores[query * POSITIONS + i] += dot(qkv[query_vector(tile, query) + d], k);
-      }
+      let columns = mat4x4f(
+        unpack_kv(k_cache[keys.x + d]), unpack_kv(k_cache[keys.y + d]),
+        unpack_kv(k_cache[keys.z + d]), unpack_kv(k_cache[keys.w + d]));
+      for (var query = 0u; query < QUERIES; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
     }
   }
   for (var query = 0u; query < QUERIES; query++) {
-    let query_position = tile.position + query / TILE_HEADS;
-    var largest = LOWEST;
-    for (var i = 0u; i < POSITIONS; i++) {
-      let slot = query * POSITIONS + i;
-      scores[slot] = score_of(scores[slot]);
-      if (is_visible(query_position, chunk + i * LANES + lane)) { largest = max(largest, scores[slot]); }
-    }
+    let visible = are_visible(tile.position + query / TILE_HEADS, first);
+    let seen = select(vec4f(LOWEST), scores_of(scores[query]), visible);
+    let largest = max(max(seen.x, seen.y), max(seen.z, seen.w));
     let new_max = max(running_max[query], lane_max(largest));
     let rescale = exp(running_max[query] - new_max);
     running_max[query] = new_max;
-    running_sum[query] *= rescale;
+    let weights = select(vec4f(), exp(seen - new_max), visible);
+    running_sum[query] = running_sum[query] * rescale + (weights.x + weights.y) + (weights.z + weights.w);
     for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] *= rescale; }
-    for (var i = 0u; i < POSITIONS; i++) {
-      let slot = query * POSITIONS + i;
-      let visible = is_visible(query_position, chunk + i * LANES + lane);
-      let weight = select(0.0, exp(min(scores[slot] - new_max, 0.0)), visible);
-      running_sum[query] += weight;
-      lane_publish(slot, lane, weight);
-    }
+    lane_publish(query, lane, weights);
   }
   lane_sync();
 }
 
 /// Adds the chunk's values by the published weights.
 fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
-  for (var j = 0u; j < min(CHUNK, end - chunk); j++) {
-    let value = cache_vector(tile, chunk + j);
-    for (var query = 0u; query < QUERIES; query++) {
-      let weight = lane_read(query * POSITIONS + j / LANES, j % LANES);
-      for (var v = 0u; v < VECTORS; v++) {
-        let d = lane + v * LANES;
-        if (d < HEAD_VECTORS) { result[query * VECTORS + v] += weight * unpack_kv(v_cache[value + d]); }
-      }
+  for (var i = 0u; i < min(LANES, (end - chunk + GROUP - 1u) / GROUP); i++) {
+    let values = cache_vectors(tile, chunk + i * GROUP, end);
+    for (var v = 0u; v < VECTORS; v++) {
+      let d = min(lane + v * LANES, HEAD_VECTORS - 1u);
+      let columns = mat4x4f(
+        unpack_kv(v_cache[values.x + d]), unpack_kv(v_cache[values.y + d]),
+        unpack_kv(v_cache[values.z + d]), unpack_kv(v_cache[values.w + d]));
+      for (var query = 0u; query < QUERIES; query++) { result[query * VECTORS + v] += columns * lane_read(query, i); }
     }
   }
 }

@@ -2,7 +2,7 @@
 // Gives the entry point, which calls `run(group, lane)` of the kernel, and the lane_* functions.
 // consts: WORKGROUP = 4
 const LANES = 1u;
-var<private> published: array<f32, PUBLISHED>;
+var<private> published: array<vec4f, PUBLISHED>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -17,6 +17,6 @@ fn lane_sum(value: f32) -> f32 { return value; }
 fn lane_sum4(value: vec4f) -> vec4f { return value; }
 fn lane_max(value: f32) -> f32 { return value; }
 fn lane_uniform(value: u32) -> u32 { return value; }
-fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot] = value; }
+fn lane_publish(slot: u32, lane: u32, value: vec4f) { published[slot] = value; }
 fn lane_sync() {}
-fn lane_read(slot: u32, lane: u32) -> f32 { return published[slot]; }
+fn lane_read(slot: u32, lane: u32) -> vec4f { return published[slot]; }

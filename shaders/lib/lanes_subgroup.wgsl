@@ -4,7 +4,7 @@
 // enables: subgroups
 // directive: diagnostic(off, subgroup_uniformity)
 // consts: LANES = 32
-var<private> published: array<f32, PUBLISHED>;
+var<private> published: array<vec4f, PUBLISHED>;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -19,6 +19,6 @@ fn lane_sum(value: f32) -> f32 { return subgroupAdd(value); }
 fn lane_sum4(value: vec4f) -> vec4f { return subgroupAdd(value); }
 fn lane_max(value: f32) -> f32 { return subgroupMax(value); }
 fn lane_uniform(value: u32) -> u32 { return subgroupBroadcastFirst(value); }
-fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot] = value; }
+fn lane_publish(slot: u32, lane: u32, value: vec4f) { published[slot] = value; }
 fn lane_sync() {}
-fn lane_read(slot: u32, lane: u32) -> f32 { return subgroupShuffle(published[slot], lane); }
+fn lane_read(slot: u32, lane: u32) -> vec4f { return subgroupShuffle(published[slot], lane); }

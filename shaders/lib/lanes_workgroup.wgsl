@@ -2,7 +2,7 @@
 // Every lane adds the partial values in lane order, so the sum is the same in all lanes and in every run.
 // Gives the entry point, which calls `run(group, lane)` of the kernel, and the lane_* functions.
 // consts: LANES = 32
-var<workgroup> published: array<f32, PUBLISHED * LANES>;
+var<workgroup> published: array<vec4f, PUBLISHED * LANES>;
 var<workgroup> partial: array<vec4f, LANES>;
 var<workgroup> shared_u32: u32;
 var<private> my_lane: u32;
@@ -39,6 +39,6 @@ fn lane_uniform(value: u32) -> u32 {
   if (my_lane == 0u) { shared_u32 = value; }
   return workgroupUniformLoad(&shared_u32);
 }
-fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot * LANES + lane] = value; }
+fn lane_publish(slot: u32, lane: u32, value: vec4f) { published[slot * LANES + lane] = value; }
 fn lane_sync() { workgroupBarrier(); }
-fn lane_read(slot: u32, lane: u32) -> f32 { return published[slot * LANES + lane]; }
+fn lane_read(slot: u32, lane: u32) -> vec4f { return published[slot * LANES + lane]; }

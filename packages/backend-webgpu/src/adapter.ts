@@ -1,5 +1,5 @@
 import { DeviceError } from '@quire/core/contract';
-import type { LanesName, Tuning } from './kernel.ts';
+import type { Lanes, Tuning } from './kernel.ts';
 
 export interface WebGpuOptions {
   /** Which adapter the browser or driver should prefer. */
@@ -63,10 +63,16 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
   }
   const fallback = software ? 'one' : size === undefined ? 'workgroup' : 'subgroup';
   const kind = options.lanes ?? fallback;
-  const laneCounts = { one: 1, subgroup: size ?? 1, workgroup: WORKGROUP_LANES };
+  // On processors too, the heads of a KV head gain more by sharing what they read than the reduction costs.
+  const attention = options.lanes ?? (size === undefined ? fallback : 'subgroup');
+  const lanes: Record<typeof kind, Lanes> = {
+    one: { fragment: 'lanes_one', count: 1 },
+    subgroup: { fragment: 'lanes_subgroup', count: size ?? 1 },
+    workgroup: { fragment: 'lanes_workgroup', count: WORKGROUP_LANES },
+  };
   return {
-    lanes: `lanes_${kind}` satisfies LanesName,
-    laneCount: laneCounts[kind],
+    lanes: lanes[kind],
+    attentionLanes: lanes[attention],
     nativeHalf: device.features.has('shader-f16'),
     vocabularyLanes: kind === 'one' ? (size ?? SOFTWARE_LANES) : GPU_LANES,
   };

@@ -13,15 +13,20 @@ type Slots<S extends ShaderName> = {
 
 /** How an adapter is best used. Chosen once per device, so a row's arithmetic never depends on the batch. */
 export interface Tuning {
-  readonly lanes: LanesName;
-  /** Lanes of a group: 1, the subgroup size, or the workgroup size. */
-  readonly laneCount: number;
+  /** For linear layers and norms. */
+  readonly lanes: Lanes;
+  readonly attentionLanes: Lanes;
   /** f16 caches are read as f16 instead of by unpacking words. */
   readonly nativeHalf: boolean;
   /** Invocations that share the vocabulary of one sample. */
   readonly vocabularyLanes: number;
 }
-export type LanesName = 'lanes_one' | 'lanes_subgroup' | 'lanes_workgroup';
+/** How the invocations of a group share a sum (shaders/lib/lanes_*.wgsl). */
+export interface Lanes {
+  readonly fragment: 'lanes_one' | 'lanes_subgroup' | 'lanes_workgroup';
+  /** Invocations of a group: 1, the subgroup size, or the workgroup size. */
+  readonly count: number;
+}
 
 /** A tensor of the Program, as a kernel sees it. */
 export interface KernelTensor {
@@ -104,13 +109,13 @@ export function elementGrid(rows: Dim, width: number): (sizes: StepSizes) => num
 const GROUPS_PER_WORKGROUP = 4;
 
 /** Constants of the lanes fragment in use. */
-export function laneConsts(tuning: Tuning): Readonly<Record<string, number>> {
-  return tuning.lanes === 'lanes_one' ? { WORKGROUP: GROUPS_PER_WORKGROUP } : { LANES: tuning.laneCount };
+export function laneConsts(lanes: Lanes): Readonly<Record<string, number>> {
+  return lanes.fragment === 'lanes_one' ? { WORKGROUP: GROUPS_PER_WORKGROUP } : { LANES: lanes.count };
 }
 
 /** Workgroups for a number of lane groups. */
-export function laneGrid(tuning: Tuning, groups: (sizes: StepSizes) => number): (sizes: StepSizes) => number {
-  if (tuning.lanes !== 'lanes_one') return groups;
+export function laneGrid(lanes: Lanes, groups: (sizes: StepSizes) => number): (sizes: StepSizes) => number {
+  if (lanes.fragment !== 'lanes_one') return groups;
   return sizes => Math.ceil(groups(sizes) / GROUPS_PER_WORKGROUP);
 }
 

@@ -151,7 +151,7 @@ fn unpack_kv(word: KvWord) -> vec4f { return vec4f(word); }
     consts: {"WORKGROUP":4},
     bindings: [],
     source: `const LANES = 1u;
-var<private> published: array<f32, PUBLISHED>;
+var<private> published: array<vec4f, PUBLISHED>;
 @compute @workgroup_size(WORKGROUP)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -164,9 +164,9 @@ fn lane_sum(value: f32) -> f32 { return value; }
 fn lane_sum4(value: vec4f) -> vec4f { return value; }
 fn lane_max(value: f32) -> f32 { return value; }
 fn lane_uniform(value: u32) -> u32 { return value; }
-fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot] = value; }
+fn lane_publish(slot: u32, lane: u32, value: vec4f) { published[slot] = value; }
 fn lane_sync() {}
-fn lane_read(slot: u32, lane: u32) -> f32 { return published[slot]; }
+fn lane_read(slot: u32, lane: u32) -> vec4f { return published[slot]; }
 `,
   },
   'lanes_subgroup': {
@@ -175,7 +175,7 @@ fn lane_read(slot: u32, lane: u32) -> f32 { return published[slot]; }
     directives: ["diagnostic(off, subgroup_uniformity)"],
     consts: {"LANES":32},
     bindings: [],
-    source: `var<private> published: array<f32, PUBLISHED>;
+    source: `var<private> published: array<vec4f, PUBLISHED>;
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -188,9 +188,9 @@ fn lane_sum(value: f32) -> f32 { return subgroupAdd(value); }
 fn lane_sum4(value: vec4f) -> vec4f { return subgroupAdd(value); }
 fn lane_max(value: f32) -> f32 { return subgroupMax(value); }
 fn lane_uniform(value: u32) -> u32 { return subgroupBroadcastFirst(value); }
-fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot] = value; }
+fn lane_publish(slot: u32, lane: u32, value: vec4f) { published[slot] = value; }
 fn lane_sync() {}
-fn lane_read(slot: u32, lane: u32) -> f32 { return subgroupShuffle(published[slot], lane); }
+fn lane_read(slot: u32, lane: u32) -> vec4f { return subgroupShuffle(published[slot], lane); }
 `,
   },
   'lanes_workgroup': {
@@ -199,7 +199,7 @@ fn lane_read(slot: u32, lane: u32) -> f32 { return subgroupShuffle(published[slo
     directives: [],
     consts: {"LANES":32},
     bindings: [],
-    source: `var<workgroup> published: array<f32, PUBLISHED * LANES>;
+    source: `var<workgroup> published: array<vec4f, PUBLISHED * LANES>;
 var<workgroup> partial: array<vec4f, LANES>;
 var<workgroup> shared_u32: u32;
 var<private> my_lane: u32;
@@ -234,9 +234,9 @@ fn lane_uniform(value: u32) -> u32 {
   if (my_lane == 0u) { shared_u32 = value; }
   return workgroupUniformLoad(&shared_u32);
 }
-fn lane_publish(slot: u32, lane: u32, value: f32) { published[slot * LANES + lane] = value; }
+fn lane_publish(slot: u32, lane: u32, value: vec4f) { published[slot * LANES + lane] = value; }
 fn lane_sync() { workgroupBarrier(); }
-fn lane_read(slot: u32, lane: u32) -> f32 { return published[slot * LANES + lane]; }
+fn lane_read(slot: u32, lane: u32) -> vec4f { return published[slot * LANES + lane]; }
 `,
   },
   'linear_output': {
@@ -1388,7 +1388,7 @@ fn run_sample(sample: u32, lane: u32) {
     uses: ["sizes","paged"],
     enables: [],
     directives: [],
-    consts: {"HEAD_VECTORS":16,"TILE_TOKENS":1,"TILE_HEADS":1,"POSITIONS":1},
+    consts: {"HEAD_VECTORS":16,"TILE_TOKENS":1,"TILE_HEADS":1},
     bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"k_cache","access":"read","type":"array<KvWord>"},{"index":2,"name":"v_cache","access":"read","type":"array<KvWord>"},{"index":3,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":4,"name":"block_tables","access":"read","type":"array<u32>"},{"index":5,"name":"out","access":"read_write","type":"array<vec4f>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
     fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"kv":["kv_f32","kv_f16","kv_native_f16"]},
     params: [{"name":"first_sequence","type":"u32"},{"name":"end_sequence","type":"u32"},{"name":"sequences","type":"u32"},{"name":"query_tokens","type":"u32"},{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"block_size","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
@@ -1414,9 +1414,10 @@ fn run_sample(sample: u32, lane: u32) {
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
 @group(0) @binding(6) var<uniform> params: Params;
 const QUERIES = TILE_TOKENS * TILE_HEADS;
-const CHUNK = LANES * POSITIONS;
+const GROUP = 4u;
+const CHUNK = LANES * GROUP;
 const VECTORS = (HEAD_VECTORS + LANES - 1u) / LANES;
-const PUBLISHED = QUERIES * POSITIONS;
+const PUBLISHED = QUERIES;
 const LOWEST = -3.0e38;
 struct Tile {
   row: u32,
@@ -1429,67 +1430,65 @@ struct Tile {
 var<private> running_max: array<f32, QUERIES>;
 var<private> running_sum: array<f32, QUERIES>;
 var<private> result: array<vec4f, QUERIES * VECTORS>;
-fn score_of(raw: f32) -> f32 {
-  let score = raw * params.scale;
-  if (params.soft_cap == 0.0) { return score; }
-  return params.soft_cap * tanh(clamp(score / params.soft_cap, -15.0, 15.0));
+fn scores_of(raw: vec4f) -> vec4f {
+  let scores = raw * params.scale;
+  if (params.soft_cap == 0.0) { return scores; }
+  return params.soft_cap * tanh(clamp(scores / params.soft_cap, vec4f(-15.0), vec4f(15.0)));
 }
-fn is_visible(query_position: u32, position: u32) -> bool {
-  return position <= query_position && (params.window == 0u || position + params.window > query_position);
+fn are_visible(query_position: u32, first: u32) -> vec4<bool> {
+  let positions = vec4u(first) + vec4u(0u, 1u, 2u, 3u);
+  let begin = select(0u, query_position + 1u - params.window, params.window != 0u && query_position >= params.window);
+  return (positions <= vec4u(query_position)) & (positions >= vec4u(begin));
 }
 fn cache_vector(tile: Tile, position: u32) -> u32 {
   let block = block_tables[tile.row * params.max_blocks + position / params.block_size];
   return cache_row(block, tile.kv_head, position % params.block_size, params.kv_heads, params.block_size) * HEAD_VECTORS;
+}
+fn cache_vectors(tile: Tile, first: u32, end: u32) -> vec4u {
+  let last = end - 1u;
+  return vec4u(
+    cache_vector(tile, min(first, last)), cache_vector(tile, min(first + 1u, last)),
+    cache_vector(tile, min(first + 2u, last)), cache_vector(tile, min(first + 3u, last)));
 }
 fn query_vector(tile: Tile, query: u32) -> u32 {
   let token = tile.token + min(query / TILE_HEADS, tile.tokens - 1u);
   return (token * (params.heads + 2u * params.kv_heads) + tile.head + query % TILE_HEADS) * HEAD_VECTORS;
 }
 fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
-  var scores: array<f32, PUBLISHED>;
-  for (var i = 0u; i < POSITIONS; i++) {
-    let position = chunk + i * LANES + lane;
-    if (position >= end) { continue; }
-    let key = cache_vector(tile, position);
+  let first = chunk + lane * GROUP;
+  var scores: array<vec4f, QUERIES>;
+  if (first < end) {
+    let keys = cache_vectors(tile, first, end);
     for (var d = 0u; d < HEAD_VECTORS; d++) {
-      let k = unpack_kv(k_cache[key + d]);
-      for (var query = 0u; query < QUERIES; query++) {
-        scores[query * POSITIONS + i] += dot(qkv[query_vector(tile, query) + d], k);
-      }
+      let columns = mat4x4f(
+        unpack_kv(k_cache[keys.x + d]), unpack_kv(k_cache[keys.y + d]),
+        unpack_kv(k_cache[keys.z + d]), unpack_kv(k_cache[keys.w + d]));
+      for (var query = 0u; query < QUERIES; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
     }
   }
   for (var query = 0u; query < QUERIES; query++) {
-    let query_position = tile.position + query / TILE_HEADS;
-    var largest = LOWEST;
-    for (var i = 0u; i < POSITIONS; i++) {
-      let slot = query * POSITIONS + i;
-      scores[slot] = score_of(scores[slot]);
-      if (is_visible(query_position, chunk + i * LANES + lane)) { largest = max(largest, scores[slot]); }
-    }
+    let visible = are_visible(tile.position + query / TILE_HEADS, first);
+    let seen = select(vec4f(LOWEST), scores_of(scores[query]), visible);
+    let largest = max(max(seen.x, seen.y), max(seen.z, seen.w));
     let new_max = max(running_max[query], lane_max(largest));
     let rescale = exp(running_max[query] - new_max);
     running_max[query] = new_max;
-    running_sum[query] *= rescale;
+    let weights = select(vec4f(), exp(seen - new_max), visible);
+    running_sum[query] = running_sum[query] * rescale + (weights.x + weights.y) + (weights.z + weights.w);
     for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] *= rescale; }
-    for (var i = 0u; i < POSITIONS; i++) {
-      let slot = query * POSITIONS + i;
-      let visible = is_visible(query_position, chunk + i * LANES + lane);
-      let weight = select(0.0, exp(min(scores[slot] - new_max, 0.0)), visible);
-      running_sum[query] += weight;
-      lane_publish(slot, lane, weight);
-    }
+    lane_publish(query, lane, weights);
   }
   lane_sync();
 }
 fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
-  for (var j = 0u; j < min(CHUNK, end - chunk); j++) {
-    let value = cache_vector(tile, chunk + j);
-    for (var query = 0u; query < QUERIES; query++) {
-      let weight = lane_read(query * POSITIONS + j / LANES, j % LANES);
-      for (var v = 0u; v < VECTORS; v++) {
-        let d = lane + v * LANES;
-        if (d < HEAD_VECTORS) { result[query * VECTORS + v] += weight * unpack_kv(v_cache[value + d]); }
-      }
+  for (var i = 0u; i < min(LANES, (end - chunk + GROUP - 1u) / GROUP); i++) {
+    let values = cache_vectors(tile, chunk + i * GROUP, end);
+    for (var v = 0u; v < VECTORS; v++) {
+      let d = min(lane + v * LANES, HEAD_VECTORS - 1u);
+      let columns = mat4x4f(
+        unpack_kv(v_cache[values.x + d]), unpack_kv(v_cache[values.y + d]),
+        unpack_kv(v_cache[values.z + d]), unpack_kv(v_cache[values.w + d]));
+      for (var query = 0u; query < QUERIES; query++) { result[query * VECTORS + v] += columns * lane_read(query, i); }
     }
   }
 }

@@ -1,14 +1,14 @@
 import { dimCode, dispatch, dtypeCode, fixed, type Kernel, laneConsts, laneGrid, sizeOf } from '../kernel.ts';
 
 export const layerNorm: Kernel<'layerNorm'> = (op, context) => {
-  const { tuning } = context;
+  const { lanes } = context.tuning;
   const x = context.tensor(op.x);
   const weight = context.tensor(op.weight);
   const rows = x.shape[0]!;
   return [
     dispatch('layer_norm', {
-      fragments: { lanes: tuning.lanes },
-      consts: laneConsts(tuning),
+      fragments: { lanes: lanes.fragment },
+      consts: laneConsts(lanes),
       params: {
         rows: dimCode(rows),
         width: fixed(x, 1),
@@ -22,7 +22,7 @@ export const layerNorm: Kernel<'layerNorm'> = (op, context) => {
         weight,
         bias: op.bias === undefined ? 'unused' : context.tensor(op.bias),
       },
-      workgroups: laneGrid(tuning, sizes => sizeOf(rows, sizes)),
+      workgroups: laneGrid(lanes, sizes => sizeOf(rows, sizes)),
     }),
   ];
 };

@@ -28,14 +28,14 @@ const shapes = [
 ] as const;
 
 export const linear: Kernel<'linear'> = (op, context) => {
-  const { tuning } = context;
+  const { lanes } = context.tuning;
   const x = context.tensor(op.x);
   const rows = x.shape[0]!;
   const columns = fixed(context.tensor(op.weight), 0);
   const { params, bindings } = operands(op, context);
-  const fragments = { lanes: tuning.lanes };
-  const consts = laneConsts(tuning);
-  const grid = (count: (rows: number) => number) => laneGrid(tuning, sizes => count(sizeOf(rows, sizes)));
+  const fragments = { lanes: lanes.fragment };
+  const consts = laneConsts(lanes);
+  const grid = (count: (rows: number) => number) => laneGrid(lanes, sizes => count(sizeOf(rows, sizes)));
   if (fixed(x, 1) % 4 !== 0) {
     const weightDtype = dtypeCode(context.tensor(op.weight));
     const workgroups = grid(count => count * Math.ceil(columns / 4));

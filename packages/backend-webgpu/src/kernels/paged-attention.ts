@@ -7,28 +7,25 @@ import {
   headVectors,
   type Kernel,
   type KvName,
+  type Lanes,
   laneConsts,
   laneGrid,
-  type Tuning,
 } from '../kernel.ts';
 
 /** Query tokens of a tile in a prompt, and query heads that share a KV head: bounded by the registers of a lane. */
 const PROMPT_TOKENS = 4;
 const MAX_TILE_HEADS = 4;
-/** Positions of a chunk, at least: an online softmax rescales its sums once per chunk. */
-const MIN_CHUNK = 16;
 
 /** Decode rows, one token each, take tiles of one token; the rest of the batch takes tiles of several. */
 export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
-  const { tuning } = context;
+  const { attentionLanes: lanes, nativeHalf } = context.tuning;
   const qkv = context.tensor(op.qkv);
   const kCache = context.tensor(op.kCache);
   const sequences = context.tensor(op.sequences);
   const blockTables = context.tensor(op.blockTables);
   const all = sequences.shape[0]!;
-  const tileHeads = headsPerTile(op, tuning);
-  const positions = Math.max(1, MIN_CHUNK / tuning.laneCount);
-  const kv = (kCache.dtype === 'f16' && tuning.nativeHalf ? 'kv_native_f16' : `kv_${kCache.dtype}`) as KvName;
+  const tileHeads = headsPerTile(op, lanes);
+  const kv = (kCache.dtype === 'f16' && nativeHalf ? 'kv_native_f16' : `kv_${kCache.dtype}`) as KvName;
 
   const attend = (
     first: Dim,
@@ -38,13 +35,12 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
     count: (sizes: StepSizes) => number,
   ): Dispatch =>
     dispatch('paged_attention', {
-      fragments: { lanes: tuning.lanes, kv },
+      fragments: { lanes: lanes.fragment, kv },
       consts: {
-        ...laneConsts(tuning),
+        ...laneConsts(lanes),
         HEAD_VECTORS: headVectors(op.headDim),
         TILE_TOKENS: tileTokens,
         TILE_HEADS: tileHeads,
-        POSITIONS: positions,
       },
       params: {
         first_sequence: dimCode(first),
@@ -68,7 +64,7 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
         block_tables: blockTables,
         out: context.tensor(op.out),
       },
-      workgroups: laneGrid(tuning, sizes => count(sizes) * (op.heads / tileHeads)),
+      workgroups: laneGrid(lanes, sizes => count(sizes) * (op.heads / tileHeads)),
     });
 
   const total = (sizes: StepSizes) => (typeof all === 'number' ? all : sizes[all]);
@@ -81,9 +77,9 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
   ];
 };
 
-/** On processors a head is a group of its own, since there are few; elsewhere the heads of a KV head share what they read. */
-function headsPerTile({ heads, kvHeads }: AttentionShape, tuning: Tuning): number {
-  if (tuning.lanes === 'lanes_one' || heads % kvHeads !== 0) return 1;
+/** An invocation of its own for each head makes the most of a few; groups of lanes: the heads of a KV head share what they read. */
+function headsPerTile({ heads, kvHeads }: AttentionShape, lanes: Lanes): number {
+  if (lanes.fragment === 'lanes_one' || heads % kvHeads !== 0) return 1;
   const perKvHead = heads / kvHeads;
   let tile = Math.min(MAX_TILE_HEADS, perKvHead);
   while (perKvHead % tile !== 0) tile--;

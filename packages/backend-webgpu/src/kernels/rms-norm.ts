@@ -5,7 +5,7 @@ const RESIDUAL_READ = 1;
 const RESIDUAL_IN_SUM = 2;
 
 export const rmsNorm: Kernel<'rmsNorm'> = (op, context) => {
-  const { tuning } = context;
+  const { lanes } = context.tuning;
   const x = context.tensor(op.x);
   const weight = context.tensor(op.weight);
   const rows = x.shape[0]!;
@@ -13,8 +13,8 @@ export const rmsNorm: Kernel<'rmsNorm'> = (op, context) => {
   const mode = op.residual === undefined ? RESIDUAL_NONE : inSum ? RESIDUAL_IN_SUM : RESIDUAL_READ;
   return [
     dispatch('rms_norm', {
-      fragments: { lanes: tuning.lanes },
-      consts: laneConsts(tuning),
+      fragments: { lanes: lanes.fragment },
+      consts: laneConsts(lanes),
       params: {
         rows: dimCode(rows),
         width: fixed(x, 1),
@@ -29,7 +29,7 @@ export const rmsNorm: Kernel<'rmsNorm'> = (op, context) => {
         out: context.tensor(op.out),
         weight,
       },
-      workgroups: laneGrid(tuning, sizes => sizeOf(rows, sizes)),
+      workgroups: laneGrid(lanes, sizes => sizeOf(rows, sizes)),
     }),
   ];
 };
