@@ -59,12 +59,12 @@ const f32Tolerance: ModelTolerance = { relativeNorm: 1e-5, relativeMaximum: 1e-4
 const f16Tolerance: ModelTolerance = { relativeNorm: 3e-3, relativeMaximum: 3e-2 };
 
 /**
- * Runs one step of a model on two devices with every intermediate kept, and compares what each op wrote, in order. Tensors
- * that are written in place are given a name per version, so that each op's result can be seen; caches and row state are
- * compared as the step leaves them.
+ * Runs one step of a model on two devices with every intermediate kept, and compares what each op wrote, in order. A
+ * temporary that is written several times gets a name per version (`hidden@12` is op 12's), so that the result of each op can
+ * be seen; caches, row state and what is updated in place are compared as the step leaves them.
  */
 export async function crosscheckModel(options: CrosscheckModelOptions): Promise<ModelReport> {
-  const program = withoutInPlaceWrites(options.program);
+  const program = withVersions(options.program);
   const runs: ModelRun[] = [];
   try {
     for (const { device, bindings } of options.devices) {
@@ -91,8 +91,8 @@ interface ModelRun {
   executable: Executable;
 }
 
-/** Renames: a temporary that an op writes over becomes a new temporary from there on. */
-function withoutInPlaceWrites(program: Program): Program {
+/** Renames: a temporary that is written again becomes a new temporary from there on. */
+function withVersions(program: Program): Program {
   const tensors = { ...program.tensors };
   const current = new Map<TensorName, TensorName>();
   const ops = program.ops.map((op, index) => {
@@ -100,10 +100,10 @@ function withoutInPlaceWrites(program: Program): Program {
     const operands = opTensors(op);
     for (const { field, name } of operands) fields[field] = current.get(name) ?? name;
     for (const { field, name, operand } of operands) {
-      const source = operands.find(other => other.field === operand.inPlaceOf);
-      const whole = source?.name === name && writesAll(op, program);
-      if (!whole || tensors[name]?.kind !== 'temporary') continue;
-      const version = `${name}@${index}`;
+      if (operand.access !== 'write' || tensors[name]?.kind !== 'temporary') continue;
+      const again = current.has(name);
+      if (again && continues(op, name, program.ops[index - 1], program)) continue;
+      const version = again ? `${name}@${index}` : name;
       tensors[version] = tensors[name];
       current.set(name, version);
       fields[field] = version;
@@ -113,10 +113,14 @@ function withoutInPlaceWrites(program: Program): Program {
   return { ...program, tensors, ops };
 }
 
-/** Whether an op with in-place operands writes every element of its output: a linear may write some columns only. */
-function writesAll(op: Op, program: Program): boolean {
-  if (op.op !== 'linear') return true;
-  return program.tensors[op.weight]!.shape[0] === program.tensors[op.out]!.shape[1];
+/** Whether an op adds a part to what was written before, instead of writing all of the tensor. */
+function continues(op: Op, name: TensorName, previous: Op | undefined, { tensors }: Program): boolean {
+  if (op.op !== 'linear' && op.op !== 'embed') return false;
+  if (op.op === 'linear') {
+    if (tensors[op.weight]!.shape[0] === tensors[op.out]!.shape[1]) return false;
+    if (op.residual === name) return true;
+  }
+  return previous?.op === op.op && previous.out === name;
 }
 
 /** Each written tensor once, at the last op that writes it, in order of the ops. */
