@@ -39,7 +39,7 @@ const compileFlags = [
   ],
   ...['emu/include', 'emu', '.'].map(folder => `-I${folder}`),
   ...[require('node-api-headers').include_dir, require('node-addon-api').include_dir].map(
-    folder => `-isystem${folder}`,
+    folder => `-isystem${resolve(folder)}`,
   ),
 ];
 const linkFlags = ['-shared', '-pthread', ...(options.sanitize ? sanitizers : ['-s', '-Wl,--exclude-libs,ALL'])];
