@@ -48,7 +48,8 @@ export class CudaDevice implements Device {
 
   createTensor(spec: TensorSpec): CudaTensor {
     this.#checkPresent();
-    const bytes = spec.shape.reduce((product, size) => product * size, 1) * (spec.dtype === 'f32' || spec.dtype === 'u32' ? 4 : 2);
+    const bytes =
+      spec.shape.reduce((product, size) => product * size, 1) * (spec.dtype === 'f32' || spec.dtype === 'u32' ? 4 : 2);
     if (bytes > this.info.limits.maxTensorBytes) {
       throw new DeviceError(
         `tensor ${spec.name}: found ${bytes} bytes, expected at most ${this.info.limits.maxTensorBytes} (maxTensorBytes). Split it.`,
@@ -95,7 +96,12 @@ export class CudaDevice implements Device {
     const keepAll = options.keepAll ?? false;
     const plan = planMemory(program, { alignment: ALIGNMENT, maxArenaBytes: this.info.limits.maxTensorBytes, keepAll });
     const arenas = plan.arenas.map((bytes, i) =>
-      this.createTensor({ name: `arena ${i} of ${program.name}`, dtype: 'u32', shape: [Math.ceil(bytes / 4)], usage: 'state' }),
+      this.createTensor({
+        name: `arena ${i} of ${program.name}`,
+        dtype: 'u32',
+        shape: [Math.ceil(bytes / 4)],
+        usage: 'state',
+      }),
     );
     const bound = new Map(
       Object.entries(program.tensors)
@@ -128,11 +134,14 @@ export class CudaDevice implements Device {
 
   submit(steps: readonly SubmitStep[], times = 1): void {
     if (this.#gone !== undefined) return;
-    if (!Number.isInteger(times) || times < 1) throw new DeviceError(`submit: found times ${times}, expected 1 or more.`);
+    if (!Number.isInteger(times) || times < 1)
+      throw new DeviceError(`submit: found times ${times}, expected 1 or more.`);
     const words = new Int32Array(steps.length * 8);
     steps.forEach(({ executable, sizes }, i) => {
       if (!(executable instanceof CudaExecutable)) {
-        throw new DeviceError(`program ${executable.program.name}: found one compiled by another device, expected one of this device.`);
+        throw new DeviceError(
+          `program ${executable.program.name}: found one compiled by another device, expected one of this device.`,
+        );
       }
       if (executable.disposed) {
         throw new DeviceError(`program ${executable.program.name}: found a disposed executable, expected a live one.`);
@@ -206,9 +215,13 @@ export class CudaDevice implements Device {
     if (this.#gone !== undefined) return this.#gone;
     const op = error.op === '' ? undefined : (error.op as OpName | undefined);
     if (error.sticky !== true) return new DeviceError(error.message, op, { cause: error });
-    const lost = new DeviceLostError(`The device was lost: ${error.message}. Open a new one and compute the running requests again.`, op, {
-      cause: error,
-    });
+    const lost = new DeviceLostError(
+      `The device was lost: ${error.message}. Open a new one and compute the running requests again.`,
+      op,
+      {
+        cause: error,
+      },
+    );
     this.#gone = lost;
     this.#reportLoss(lost);
     return lost;

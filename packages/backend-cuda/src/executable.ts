@@ -44,7 +44,8 @@ export class CudaExecutable implements Executable {
   tensor(name: TensorName): DeviceTensor {
     const { program, plan, arenas, keepAll } = this.#parts;
     const place = plan.places[name];
-    if (place === undefined) throw new DeviceError(`program ${program.name}: found "${name}", expected a temporary of it.`);
+    if (place === undefined)
+      throw new DeviceError(`program ${program.name}: found "${name}", expected a temporary of it.`);
     if (!keepAll) {
       throw new DeviceError(`program ${program.name}: temporaries stay readable only when compiled with keepAll.`);
     }

@@ -3,7 +3,13 @@ import { type Addon, cudaProblem, type EmulatedChip, type EmulatorAddon, loadAdd
 import { CudaDevice } from './device.ts';
 import { dtypes } from './dtypes.ts';
 
-export { AddonUnavailableError, type EmulatedChip, type EmulatorAddon, type GraphInfo, type KernelCounters } from './addon.ts';
+export {
+  AddonUnavailableError,
+  type EmulatedChip,
+  type EmulatorAddon,
+  type GraphInfo,
+  type KernelCounters,
+} from './addon.ts';
 export { CudaDevice } from './device.ts';
 
 export interface CudaOptions {
@@ -29,7 +35,9 @@ export async function openCudaDevice(options: CudaOptions = {}): Promise<CudaDev
 }
 
 /** Opens the emulated GPU: the CUDA kernels on the processor. The chip is shared by all devices of the process. */
-export async function openCudaEmuDevice(options: CudaOptions & { chip?: Partial<EmulatedChip> } = {}): Promise<CudaDevice> {
+export async function openCudaEmuDevice(
+  options: CudaOptions & { chip?: Partial<EmulatedChip> } = {},
+): Promise<CudaDevice> {
   const addon = loadEmulator();
   addon.setChip({ smCount: 4, blocksPerSm: 2, order: 'forward', seed: 0, ...options.chip });
   return open(addon, 'cuda-emu', options);

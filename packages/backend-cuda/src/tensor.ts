@@ -1,4 +1,4 @@
-import { type DeviceTensor, DeviceError, dtypeBytes, type TensorSpec, type TypedArray } from '@quire/core/contract';
+import { DeviceError, type DeviceTensor, dtypeBytes, type TensorSpec, type TypedArray } from '@quire/core/contract';
 import type { NativeDevice } from './addon.ts';
 
 /** A tensor in device memory, or a view into an arena. */

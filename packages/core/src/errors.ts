@@ -71,7 +71,12 @@ export class ModelFormatError extends QuireError {
 }
 
 function describe(summary: string, d: ModelFormatDetails): string {
-  const where = [d.file, d.tensor && `tensor ${d.tensor}`, d.field && `field ${d.field}`, d.offset !== undefined && `byte ${d.offset}`];
+  const where = [
+    d.file,
+    d.tensor && `tensor ${d.tensor}`,
+    d.field && `field ${d.field}`,
+    d.offset !== undefined && `byte ${d.offset}`,
+  ];
   const parts = [`${where.filter(Boolean).join(', ')}: ${summary}.`];
   if (d.found !== undefined) parts.push(`Found ${d.found}.`);
   if (d.expected !== undefined) parts.push(`Expected ${d.expected}.`);
