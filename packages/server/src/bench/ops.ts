@@ -15,6 +15,8 @@ const SOFTWARE_TENSOR_BYTES = 64 * 2 ** 20;
 const BANDWIDTH_ELEMENTS = 2 ** 22;
 const MAX_REPEATS = 1000;
 const ROUNDS = 3;
+/** Milliseconds above which one run is measurement enough. */
+const SLOW = 1000;
 
 /**
  * Microseconds of each operation, as the best of a few rounds of repeated submits, at the shapes of tiny-llama and of a model
@@ -68,7 +70,9 @@ async function time(
       };
       // The first run compiles what a driver compiles late; the second tells how often the op fits the budget.
       await run(1);
-      const repeats = Math.max(1, Math.min(MAX_REPEATS, Math.round(budget / ROUNDS / (await run(1)))));
+      const once = await run(1);
+      if (once > SLOW) return once * 1000;
+      const repeats = Math.max(1, Math.min(MAX_REPEATS, Math.round(budget / ROUNDS / once)));
       let best = Infinity;
       for (let round = 0; round < ROUNDS; round++) best = Math.min(best, await run(repeats));
       return best * 1000;
