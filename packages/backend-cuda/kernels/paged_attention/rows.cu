@@ -1,5 +1,6 @@
-// pagedAttention, plain form: one warp per query token and head; each lane takes every 32nd position with its own online
-// softmax, and the lanes merge at the end in a fixed order. For any dtype, head dimension up to 256, and mixed batches.
+// pagedAttention, plain form: one warp per query token and head, over 32 positions at a time with an online softmax: scores by
+// lane, then values by dimension. For any dtypes, any head dimension up to 256 and mixed batches: what the fast forms do not
+// take.
 #include "../lib/elements.h"
 #include "../lib/paged.h"
 #include "../lib/reduce.h"
@@ -17,11 +18,11 @@ struct Pointers {
 };
 
 template <class T, class C>
-__global__ void attentionRows(const T* qkv, const C* kCache, const C* vCache, Pointers p, T* out, int tokens, int numSequences, int width, int maxBlocks, float scale, int window, float softCap, AttentionShape shape) {
+__global__ void attentionRows(const T* qkv, const C* kCache, const C* vCache, Pointers p, T* out, int firstToken, int numSequences, int width, int maxBlocks, float scale, int window, float softCap, AttentionShape shape) {
   DYN_SHARED(float, shared);
   waitForPrevious();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int t = blockIdx.x, head = blockIdx.y * kWarps + warp;
+  const int t = firstToken + blockIdx.x, head = blockIdx.y * kWarps + warp;
   if (head >= shape.heads) return;
   float* query = shared + warp * 2 * kMaxHeadDim;
   float* result = query + kMaxHeadDim;
@@ -82,13 +83,13 @@ __global__ void attentionRows(const T* qkv, const C* kCache, const C* vCache, Po
 
 }  // namespace
 
-cudaError_t attentionRowsLaunch(const PagedAttention& a, const Step& s) {
+cudaError_t attentionRowsLaunch(const PagedAttention& a, const Step& s, int firstToken) {
   return withDType(a.qkv.dtype, [&](auto* q) {
     return withDType(a.kCache.dtype, [&](auto* c) {
       using T = Element<decltype(q)>;
       using C = Element<decltype(c)>;
-      const GpuLaunch l{"attentionRows", {static_cast<unsigned>(a.out.rows), ceilDiv(a.shape.heads, kWarps)}, {32 * kWarps}, kWarps * 2 * kMaxHeadDim * sizeof(float), s.stream};
-      return gpuLaunch(l, attentionRows<T, C>, a.qkv.as<T>(), a.kCache.as<C>(), a.vCache.as<C>(), Pointers{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>()}, a.out.as<T>(), a.out.rows,
+      const GpuLaunch l{"attentionRows", {static_cast<unsigned>(a.out.rows - firstToken), ceilDiv(a.shape.heads, kWarps)}, {32 * kWarps}, kWarps * 2 * kMaxHeadDim * sizeof(float), s.stream};
+      return gpuLaunch(l, attentionRows<T, C>, a.qkv.as<T>(), a.kCache.as<C>(), a.vCache.as<C>(), Pointers{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>()}, a.out.as<T>(), firstToken,
                        s.sizes.sequences, static_cast<int>(a.qkv.columns), static_cast<int>(a.blockTables.columns), a.scale, a.window, a.softCap, a.shape);
     });
   });

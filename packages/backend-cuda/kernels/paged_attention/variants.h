@@ -1,9 +1,47 @@
-// The forms of pagedAttention. paged_attention.cu gives decode rows and the other rows of a step to their own forms.
+// The forms of pagedAttention. paged_attention.cu gives the decode rows and the other tokens of a step to forms of their own.
+// A form says whether it takes an operation, and is launched only where it does.
 #pragma once
+#include <type_traits>
+
 #include "../kernels.h"
 
 namespace quire {
 
-cudaError_t attentionRowsLaunch(const PagedAttention&, const Step&);
+// Decode rows on tensor cores, for groups of 3 heads and more. The token of decode row i is token i.
+bool decodeTensorTakes(const PagedAttention&);
+size_t decodeTensorScratch(const PagedAttention&, int smCount);
+cudaError_t decodeTensorLaunch(const PagedAttention&, const Step&);
+
+// Decode rows on scalar units.
+bool decodeSimtTakes(const PagedAttention&);
+size_t decodeSimtScratch(const PagedAttention&, int smCount);
+cudaError_t decodeSimtLaunch(const PagedAttention&, const Step&);
+
+// All tokens behind those of the decode rows, padding included, on tensor cores.
+bool prefillTakes(const PagedAttention&);
+cudaError_t prefillLaunch(const PagedAttention&, const Step&);
+
+// Tokens from `firstToken` on, in any dtype and head dimension up to 256.
+cudaError_t attentionRowsLaunch(const PagedAttention&, const Step&, int firstToken);
+
+inline bool sixteenBit(const PagedAttention& a) { return a.qkv.dtype != DType::f32 && a.qkv.dtype == a.kCache.dtype; }
+
+// What the fast forms ask of the geometry: whole groups, pages of a power of two.
+inline bool regular(const AttentionShape& s) { return s.heads % s.kvHeads == 0 && (s.blockSize & (s.blockSize - 1)) == 0; }
+
+// Calls f(std::integral_constant<int, headDim>) for the head dimensions of the fast forms.
+template <class F>
+cudaError_t withHeadDim(int headDim, F f) {
+  switch (headDim) {
+    case 32: return f(std::integral_constant<int, 32>{});
+    case 64: return f(std::integral_constant<int, 64>{});
+    case 80: return f(std::integral_constant<int, 80>{});
+    case 96: return f(std::integral_constant<int, 96>{});
+    case 128: return f(std::integral_constant<int, 128>{});
+    case 256: return f(std::integral_constant<int, 256>{});
+    default: return cudaErrorInvalidValue;
+  }
+}
+inline bool fastHeadDim(int headDim) { return headDim == 32 || headDim == 64 || headDim == 80 || headDim == 96 || headDim == 128 || headDim == 256; }
 
 }  // namespace quire
