@@ -53,6 +53,8 @@ struct Step {
   // Streaming multiprocessors of the chip.
   int smCount;
   cudaStream_t stream;
+  // Every row's result has the same bits in a step of any size.
+  bool batchInvariant = true;
 };
 
 struct ApplyRowDelta { Tensor delta, rows, blockTables, tokenIds, batch, biases; };
@@ -63,6 +65,8 @@ struct Embed { Tensor ids, table, out; int offset, firstRow; };
 struct RmsNorm { Tensor x, weight, out; float eps; Tensor residual, sum; };
 struct LayerNorm { Tensor x, weight, bias, out; float eps; };
 struct Linear { Tensor x, weight, out, bias, residual; Activation activation; int outColumn; };
+// out = activation(gate) * up, where gate and up are the first and the second n rows of x weight^T + bias; weight [2 n, K].
+struct GatedLinear { Tensor x, weight, out, bias; Activation activation; };
 struct Rope { Tensor qkv, positions, table; int heads, kvHeads, headDim, rotaryDim; bool interleaved; };
 struct KvWrite { Tensor qkv, slotMapping, kCache, vCache; AttentionShape shape; };
 struct PagedAttention { Tensor qkv, kCache, vCache, sequences, blockTables, out; float scale; int window; float softCap; AttentionShape shape; };
@@ -86,6 +90,7 @@ cudaError_t embed(const Embed&, const Step&);
 cudaError_t rmsNorm(const RmsNorm&, const Step&);
 cudaError_t layerNorm(const LayerNorm&, const Step&);
 cudaError_t linear(const Linear&, const Step&);
+cudaError_t gatedLinearLaunch(const GatedLinear&, const Step&);
 cudaError_t rope(const Rope&, const Step&);
 cudaError_t kvWrite(const KvWrite&, const Step&);
 cudaError_t pagedAttention(const PagedAttention&, const Step&);

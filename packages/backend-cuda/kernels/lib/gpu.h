@@ -96,6 +96,18 @@ __device__ __forceinline__ T gpuLoad(const T* pointer, [[maybe_unused]] int site
   return __ldg(pointer);
 #endif
 }
+// 16 bytes that this kernel reads once: they pass the first cache by.
+#define GPU_LOAD_STREAMED(pointer) gpuLoadStreamed(pointer, __LINE__)
+__device__ __forceinline__ uint4 gpuLoadStreamed(const uint4* pointer, [[maybe_unused]] int site) {
+#if defined(EMU)
+  emu::recordAccess(emu::RequestLog::Kind::load, site, pointer, sizeof(uint4));
+  return *pointer;
+#else
+  uint4 v;
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(pointer));
+  return v;
+#endif
+}
 template <class T>
 __device__ __forceinline__ void gpuStore(T* pointer, T value, [[maybe_unused]] int site) {
 #if defined(EMU)

@@ -13,6 +13,27 @@ __device__ __forceinline__ float warpMax(float x) {
   return x;
 }
 
+// The sums of kCount values over the warp, kCount a power of two up to 32: lane l gets that of value l / (32 / kCount). Each is
+// added in the order of warpSum, with kCount - 1 + log2(32 / kCount) exchanges for all of them.
+template <int kCount, int kBy = 16>
+__device__ __forceinline__ float warpSums(const float (&values)[kCount]) {
+  if constexpr (kCount == 1) {
+    float x = values[0];
+#pragma unroll
+    for (int by = kBy; by > 0; by /= 2) x += __shfl_xor_sync(kFullMask, x, by);
+    return x;
+  } else {
+    const bool upper = threadIdx.x & kBy;
+    float half[kCount / 2];
+#pragma unroll
+    for (int i = 0; i < kCount / 2; i++) {
+      const float keep = upper ? values[i + kCount / 2] : values[i], give = upper ? values[i] : values[i + kCount / 2];
+      half[i] = keep + __shfl_xor_sync(kFullMask, give, kBy);
+    }
+    return warpSums<kCount / 2, kBy / 2>(half);
+  }
+}
+
 // The sum over all threads of a block of whole warps, in every thread. `scratch` holds 32 floats of shared memory.
 __device__ __forceinline__ float blockSum(float x, float* scratch) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
