@@ -39,6 +39,9 @@ var<workgroup> still_needed: u32;
 const MASS_UNIT = 2147483648.0;
 const COUNTS = 0u;
 const MASSES = 1u;
+const WANTS_MIN_P = 1u;
+const WANTS_TOP_K = 2u;
+const WANTS_TOP_P = 4u;
 
 fn sample_count() -> u32 { return resolve_size(params.samples); }
 
@@ -129,13 +132,15 @@ fn smallest_survivor(lane: u32) -> u32 {
 
 fn threshold_of(lane: u32, row: u32) -> f32 {
   let words = row * ROW_WORDS;
-  let top_k = workgroup_value(lane, rows[words + ROW_TOP_K]);
-  let limits_k = top_k > 0u && top_k < params.vocabulary;
-  let top_p = bitcast<f32>(workgroup_value(lane, rows[words + ROW_TOP_P]));
-  filter_state.min_p = bitcast<f32>(workgroup_value(lane, rows[words + ROW_MIN_P]));
-  filter_state.temperature = bitcast<f32>(workgroup_value(lane, rows[words + ROW_TEMPERATURE]));
-  let filters = limits_k || top_p < 1.0 || filter_state.min_p > 0.0;
-  if (workgroup_value(lane, u32(filters && filter_state.temperature != 0.0)) == 0u) { return NO_THRESHOLD; }
+  let top_k = rows[words + ROW_TOP_K];
+  let top_p = bitcast<f32>(rows[words + ROW_TOP_P]);
+  filter_state.min_p = bitcast<f32>(rows[words + ROW_MIN_P]);
+  filter_state.temperature = bitcast<f32>(rows[words + ROW_TEMPERATURE]);
+  var wanted = select(0u, WANTS_MIN_P, filter_state.min_p > 0.0);
+  wanted |= select(0u, WANTS_TOP_K, top_k > 0u && top_k < params.vocabulary);
+  wanted |= select(0u, WANTS_TOP_P, top_p < 1.0);
+  let filters = workgroup_value(lane, select(wanted, 0u, filter_state.temperature == 0.0));
+  if (filters == 0u) { return NO_THRESHOLD; }
   var largest = 0u;
   for (var id = lane; id < params.vocabulary; id += LANES) {
     largest = max(largest, largest_key(logits[filter_state.start + id]));
@@ -145,8 +150,8 @@ fn threshold_of(lane: u32, row: u32) -> f32 {
   filter_state.largest = float_of_key(largest);
   if (largest <= ordered_key(MASKED_LOGIT)) { return filter_state.largest; }
   filter_state.smallest_key = 0u;
-  if (limits_k) { filter_state.smallest_key = select_key(lane, COUNTS, top_k); }
-  if (workgroup_value(lane, u32(top_p < 1.0)) != 0u) { filter_state.smallest_key = top_p_key(lane, top_p); }
+  if ((filters & WANTS_TOP_K) != 0u) { filter_state.smallest_key = select_key(lane, COUNTS, top_k); }
+  if ((filters & WANTS_TOP_P) != 0u) { filter_state.smallest_key = top_p_key(lane, top_p); }
   return float_of_key(smallest_survivor(lane));
 }
 
@@ -161,6 +166,6 @@ fn run_sample(sample: u32, lane: u32) {
   let open = row != NONE && samples[sample * SAMPLE_WORDS + SAMPLE_TARGET] == NONE;
   filter_state.start = sample * params.vocabulary;
   var threshold = NO_THRESHOLD;
-  if (workgroup_value(lane, u32(open)) != 0u) { threshold = threshold_of(lane, workgroup_value(lane, row)); }
+  if (workgroup_value(lane, u32(open)) != 0u) { threshold = threshold_of(lane, row); }
   if (lane == 0u) { thresholds[sample] = threshold; }
 }

@@ -15,7 +15,7 @@
 // params        first_sequence .. end_sequence is the range that this dispatch takes, with up to query_tokens tokens each
 // grid: one group per sequence, head tile and token tile. headDim = 4 HEAD_VECTORS.
 // uses: sizes, paged
-// consts: HEAD_VECTORS = 16, TILE_TOKENS = 1, TILE_HEADS = 1
+// consts: BLOCK_SIZE = 16, HEAD_VECTORS = 16, TILE_TOKENS = 1, TILE_HEADS = 1
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 // fragments: kv = kv_f32 | kv_f16 | kv_native_f16
 struct Params {
@@ -26,7 +26,6 @@ struct Params {
   tokens: u32,
   heads: u32,
   kv_heads: u32,
-  block_size: u32,
   max_blocks: u32,
   scale: f32,
   window: u32,
@@ -82,15 +81,15 @@ fn are_visible(query_position: u32, first: u32) -> vec4<bool> {
 
 /// Where the cached vectors of a position start.
 fn cache_vector(tile: Tile, position: u32) -> u32 {
-  let block = block_tables[tile.row * params.max_blocks + position / params.block_size];
-  return cache_row(block, tile.kv_head, position % params.block_size, params.kv_heads, params.block_size) * HEAD_VECTORS;
+  let block = block_tables[tile.row * params.max_blocks + position / BLOCK_SIZE];
+  return cache_row(block, tile.kv_head, position % BLOCK_SIZE, params.kv_heads, BLOCK_SIZE) * HEAD_VECTORS;
 }
 /// The same for four positions. Those from `end` on repeat the last one: they get no weight, but what is loaded must be finite.
 fn cache_vectors(tile: Tile, first: u32, end: u32) -> vec4u {
   let last = end - 1u;
-  return vec4u(
-    cache_vector(tile, min(first, last)), cache_vector(tile, min(first + 1u, last)),
-    cache_vector(tile, min(first + 2u, last)), cache_vector(tile, min(first + 3u, last)));
+  var starts: vec4u;
+  for (var i = 0u; i < 4u; i++) { starts[i] = cache_vector(tile, min(first + i, last)); }
+  return starts;
 }
 
 /// First vector of a query of the tile. Tokens beyond the last repeat it.

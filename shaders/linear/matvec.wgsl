@@ -51,8 +51,9 @@ fn run(group: u32, lane: u32) {
       unpack_weight(weight[high.x + k]), unpack_weight(weight[high.y + k]),
       unpack_weight(weight[high.z + k]), unpack_weight(weight[high.w + k]));
   }
-  low_sums = lane_sum4(low_sums);
-  high_sums = lane_sum4(high_sums);
-  if (lane == 0u) { store_columns(row, first, low_sums); }
-  if (lane == LANES / 2u && first + 4u < params.columns) { store_columns(row, first + 4u, high_sums); }
+  var sums = array<vec4f, 2>(low_sums, high_sums);
+  for (var i = 0u; i < 2u; i++) {
+    let total = lane_sum4(sums[i]);
+    if (lane == i % LANES && first + 4u * i < params.columns) { store_columns(row, first + 4u * i, total); }
+  }
 }

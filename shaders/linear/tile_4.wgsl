@@ -55,12 +55,10 @@ fn run(group: u32, lane: u32) {
     sums2 += x[rows_at.z + k] * tile;
     sums3 += x[rows_at.w + k] * tile;
   }
-  sums0 = lane_sum4(sums0);
-  sums1 = lane_sum4(sums1);
-  sums2 = lane_sum4(sums2);
-  sums3 = lane_sum4(sums3);
-  if (lane == 0u) { store_columns(row, first, sums0); }
-  if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
-  if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
-  if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
+  // Loops from here on: they run once per tile, and unrolled they would be most of the code to compile.
+  var sums = array<vec4f, 4>(sums0, sums1, sums2, sums3);
+  for (var i = 0u; i < 4u; i++) {
+    let total = lane_sum4(sums[i]);
+    if (lane == i % LANES && row + i < rows) { store_columns(row + i, first, total); }
+  }
 }

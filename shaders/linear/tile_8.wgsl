@@ -64,20 +64,10 @@ fn run(group: u32, lane: u32) {
     sums6 += x[high.z + k] * tile;
     sums7 += x[high.w + k] * tile;
   }
-  sums0 = lane_sum4(sums0);
-  sums1 = lane_sum4(sums1);
-  sums2 = lane_sum4(sums2);
-  sums3 = lane_sum4(sums3);
-  sums4 = lane_sum4(sums4);
-  sums5 = lane_sum4(sums5);
-  sums6 = lane_sum4(sums6);
-  sums7 = lane_sum4(sums7);
-  if (lane == 0u) { store_columns(row, first, sums0); }
-  if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
-  if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
-  if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
-  if (lane == 4u % LANES && row + 4u < rows) { store_columns(row + 4u, first, sums4); }
-  if (lane == 5u % LANES && row + 5u < rows) { store_columns(row + 5u, first, sums5); }
-  if (lane == 6u % LANES && row + 6u < rows) { store_columns(row + 6u, first, sums6); }
-  if (lane == 7u % LANES && row + 7u < rows) { store_columns(row + 7u, first, sums7); }
+  // Loops from here on: they run once per tile, and unrolled they would be most of the code to compile.
+  var sums = array<vec4f, 8>(sums0, sums1, sums2, sums3, sums4, sums5, sums6, sums7);
+  for (var i = 0u; i < 8u; i++) {
+    let total = lane_sum4(sums[i]);
+    if (lane == i % LANES && row + i < rows) { store_columns(row + i, first, total); }
+  }
 }

@@ -841,6 +841,9 @@ var<workgroup> still_needed: u32;
 const MASS_UNIT = 2147483648.0;
 const COUNTS = 0u;
 const MASSES = 1u;
+const WANTS_MIN_P = 1u;
+const WANTS_TOP_K = 2u;
+const WANTS_TOP_P = 4u;
 fn sample_count() -> u32 { return resolve_size(params.samples); }
 fn weight_of(logit: f32) -> f32 {
   return exp(max((logit - filter_state.largest) / filter_state.temperature, -100.0));
@@ -917,13 +920,15 @@ fn smallest_survivor(lane: u32) -> u32 {
 }
 fn threshold_of(lane: u32, row: u32) -> f32 {
   let words = row * ROW_WORDS;
-  let top_k = workgroup_value(lane, rows[words + ROW_TOP_K]);
-  let limits_k = top_k > 0u && top_k < params.vocabulary;
-  let top_p = bitcast<f32>(workgroup_value(lane, rows[words + ROW_TOP_P]));
-  filter_state.min_p = bitcast<f32>(workgroup_value(lane, rows[words + ROW_MIN_P]));
-  filter_state.temperature = bitcast<f32>(workgroup_value(lane, rows[words + ROW_TEMPERATURE]));
-  let filters = limits_k || top_p < 1.0 || filter_state.min_p > 0.0;
-  if (workgroup_value(lane, u32(filters && filter_state.temperature != 0.0)) == 0u) { return NO_THRESHOLD; }
+  let top_k = rows[words + ROW_TOP_K];
+  let top_p = bitcast<f32>(rows[words + ROW_TOP_P]);
+  filter_state.min_p = bitcast<f32>(rows[words + ROW_MIN_P]);
+  filter_state.temperature = bitcast<f32>(rows[words + ROW_TEMPERATURE]);
+  var wanted = select(0u, WANTS_MIN_P, filter_state.min_p > 0.0);
+  wanted |= select(0u, WANTS_TOP_K, top_k > 0u && top_k < params.vocabulary);
+  wanted |= select(0u, WANTS_TOP_P, top_p < 1.0);
+  let filters = workgroup_value(lane, select(wanted, 0u, filter_state.temperature == 0.0));
+  if (filters == 0u) { return NO_THRESHOLD; }
   var largest = 0u;
   for (var id = lane; id < params.vocabulary; id += LANES) {
     largest = max(largest, largest_key(logits[filter_state.start + id]));
@@ -933,8 +938,8 @@ fn threshold_of(lane: u32, row: u32) -> f32 {
   filter_state.largest = float_of_key(largest);
   if (largest <= ordered_key(MASKED_LOGIT)) { return filter_state.largest; }
   filter_state.smallest_key = 0u;
-  if (limits_k) { filter_state.smallest_key = select_key(lane, COUNTS, top_k); }
-  if (workgroup_value(lane, u32(top_p < 1.0)) != 0u) { filter_state.smallest_key = top_p_key(lane, top_p); }
+  if ((filters & WANTS_TOP_K) != 0u) { filter_state.smallest_key = select_key(lane, COUNTS, top_k); }
+  if ((filters & WANTS_TOP_P) != 0u) { filter_state.smallest_key = top_p_key(lane, top_p); }
   return float_of_key(smallest_survivor(lane));
 }
 fn largest_key(logit: f32) -> u32 {
@@ -946,7 +951,7 @@ fn run_sample(sample: u32, lane: u32) {
   let open = row != NONE && samples[sample * SAMPLE_WORDS + SAMPLE_TARGET] == NONE;
   filter_state.start = sample * params.vocabulary;
   var threshold = NO_THRESHOLD;
-  if (workgroup_value(lane, u32(open)) != 0u) { threshold = threshold_of(lane, workgroup_value(lane, row)); }
+  if (workgroup_value(lane, u32(open)) != 0u) { threshold = threshold_of(lane, row); }
   if (lane == 0u) { thresholds[sample] = threshold; }
 }
 `,
@@ -1170,10 +1175,11 @@ fn run(group: u32, lane: u32) {
       unpack_weight(weight[high.x + k]), unpack_weight(weight[high.y + k]),
       unpack_weight(weight[high.z + k]), unpack_weight(weight[high.w + k]));
   }
-  low_sums = lane_sum4(low_sums);
-  high_sums = lane_sum4(high_sums);
-  if (lane == 0u) { store_columns(row, first, low_sums); }
-  if (lane == LANES / 2u && first + 4u < params.columns) { store_columns(row, first + 4u, high_sums); }
+  var sums = array<vec4f, 2>(low_sums, high_sums);
+  for (var i = 0u; i < 2u; i++) {
+    let total = lane_sum4(sums[i]);
+    if (lane == i % LANES && first + 4u * i < params.columns) { store_columns(row, first + 4u * i, total); }
+  }
 }
 `,
   },
@@ -1224,14 +1230,11 @@ fn run(group: u32, lane: u32) {
     sums2 += x[rows_at.z + k] * tile;
     sums3 += x[rows_at.w + k] * tile;
   }
-  sums0 = lane_sum4(sums0);
-  sums1 = lane_sum4(sums1);
-  sums2 = lane_sum4(sums2);
-  sums3 = lane_sum4(sums3);
-  if (lane == 0u) { store_columns(row, first, sums0); }
-  if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
-  if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
-  if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
+  var sums = array<vec4f, 4>(sums0, sums1, sums2, sums3);
+  for (var i = 0u; i < 4u; i++) {
+    let total = lane_sum4(sums[i]);
+    if (lane == i % LANES && row + i < rows) { store_columns(row + i, first, total); }
+  }
 }
 `,
   },
@@ -1291,22 +1294,11 @@ fn run(group: u32, lane: u32) {
     sums6 += x[high.z + k] * tile;
     sums7 += x[high.w + k] * tile;
   }
-  sums0 = lane_sum4(sums0);
-  sums1 = lane_sum4(sums1);
-  sums2 = lane_sum4(sums2);
-  sums3 = lane_sum4(sums3);
-  sums4 = lane_sum4(sums4);
-  sums5 = lane_sum4(sums5);
-  sums6 = lane_sum4(sums6);
-  sums7 = lane_sum4(sums7);
-  if (lane == 0u) { store_columns(row, first, sums0); }
-  if (lane == 1u % LANES && row + 1u < rows) { store_columns(row + 1u, first, sums1); }
-  if (lane == 2u % LANES && row + 2u < rows) { store_columns(row + 2u, first, sums2); }
-  if (lane == 3u % LANES && row + 3u < rows) { store_columns(row + 3u, first, sums3); }
-  if (lane == 4u % LANES && row + 4u < rows) { store_columns(row + 4u, first, sums4); }
-  if (lane == 5u % LANES && row + 5u < rows) { store_columns(row + 5u, first, sums5); }
-  if (lane == 6u % LANES && row + 6u < rows) { store_columns(row + 6u, first, sums6); }
-  if (lane == 7u % LANES && row + 7u < rows) { store_columns(row + 7u, first, sums7); }
+  var sums = array<vec4f, 8>(sums0, sums1, sums2, sums3, sums4, sums5, sums6, sums7);
+  for (var i = 0u; i < 8u; i++) {
+    let total = lane_sum4(sums[i]);
+    if (lane == i % LANES && row + i < rows) { store_columns(row + i, first, total); }
+  }
 }
 `,
   },
@@ -1388,10 +1380,10 @@ fn run_sample(sample: u32, lane: u32) {
     uses: ["sizes","paged"],
     enables: [],
     directives: [],
-    consts: {"HEAD_VECTORS":16,"TILE_TOKENS":1,"TILE_HEADS":1},
+    consts: {"BLOCK_SIZE":16,"HEAD_VECTORS":16,"TILE_TOKENS":1,"TILE_HEADS":1},
     bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"k_cache","access":"read","type":"array<KvWord>"},{"index":2,"name":"v_cache","access":"read","type":"array<KvWord>"},{"index":3,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":4,"name":"block_tables","access":"read","type":"array<u32>"},{"index":5,"name":"out","access":"read_write","type":"array<vec4f>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
     fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"kv":["kv_f32","kv_f16","kv_native_f16"]},
-    params: [{"name":"first_sequence","type":"u32"},{"name":"end_sequence","type":"u32"},{"name":"sequences","type":"u32"},{"name":"query_tokens","type":"u32"},{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"block_size","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
+    params: [{"name":"first_sequence","type":"u32"},{"name":"end_sequence","type":"u32"},{"name":"sequences","type":"u32"},{"name":"query_tokens","type":"u32"},{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
     source: `struct Params {
   first_sequence: u32,
   end_sequence: u32,
@@ -1400,7 +1392,6 @@ fn run_sample(sample: u32, lane: u32) {
   tokens: u32,
   heads: u32,
   kv_heads: u32,
-  block_size: u32,
   max_blocks: u32,
   scale: f32,
   window: u32,
@@ -1441,14 +1432,14 @@ fn are_visible(query_position: u32, first: u32) -> vec4<bool> {
   return (positions <= vec4u(query_position)) & (positions >= vec4u(begin));
 }
 fn cache_vector(tile: Tile, position: u32) -> u32 {
-  let block = block_tables[tile.row * params.max_blocks + position / params.block_size];
-  return cache_row(block, tile.kv_head, position % params.block_size, params.kv_heads, params.block_size) * HEAD_VECTORS;
+  let block = block_tables[tile.row * params.max_blocks + position / BLOCK_SIZE];
+  return cache_row(block, tile.kv_head, position % BLOCK_SIZE, params.kv_heads, BLOCK_SIZE) * HEAD_VECTORS;
 }
 fn cache_vectors(tile: Tile, first: u32, end: u32) -> vec4u {
   let last = end - 1u;
-  return vec4u(
-    cache_vector(tile, min(first, last)), cache_vector(tile, min(first + 1u, last)),
-    cache_vector(tile, min(first + 2u, last)), cache_vector(tile, min(first + 3u, last)));
+  var starts: vec4u;
+  for (var i = 0u; i < 4u; i++) { starts[i] = cache_vector(tile, min(first + i, last)); }
+  return starts;
 }
 fn query_vector(tile: Tile, query: u32) -> u32 {
   let token = tile.token + min(query / TILE_HEADS, tile.tokens - 1u);

@@ -38,6 +38,7 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
       fragments: { lanes: lanes.fragment, kv },
       consts: {
         ...laneConsts(lanes),
+        BLOCK_SIZE: op.blockSize,
         HEAD_VECTORS: headVectors(op.headDim),
         TILE_TOKENS: tileTokens,
         TILE_HEADS: tileHeads,
@@ -50,7 +51,6 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
         tokens: dimCode(qkv.shape[0]!),
         heads: op.heads,
         kv_heads: op.kvHeads,
-        block_size: op.blockSize,
         max_blocks: fixed(blockTables, 1),
         scale: op.scale,
         window: op.window,
