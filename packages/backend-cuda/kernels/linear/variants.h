@@ -1,9 +1,37 @@
-// The forms of linear. linear.cu chooses one from the weight's shape and the number of rows.
+// The forms of linear and of its gated twin. linear.cu chooses one from dtypes, shapes and the number of rows.
+//
+// Every form sums an output over K in an order that depends on K and N alone: not on the number of rows, not on the chip.
+// Bit-equal among each other are swapAb and tiled. gemv and streaming agree with themselves at any number of rows, and with
+// no other form.
 #pragma once
 #include "../kernels.h"
 
 namespace quire {
 
-cudaError_t linearStreamingLaunch(const Linear&, const Step&);
+struct LinearProblem {
+  Tensor x, weight, out, bias, residual;
+  Activation activation = Activation::none;
+  int outColumn = 0;
+  // The weight's rows are n of gates, then n of ups: out = activation(gate) * up.
+  bool gated = false;
+
+  int rows() const { return out.rows; }
+  // Columns of the output that are written.
+  int n() const { return gated ? weight.rows / 2 : weight.rows; }
+  int k() const { return static_cast<int>(weight.columns); }
+};
+
+// Rows of 16 bytes: what the forms below need of K and of the addresses.
+bool hasWideRows(const LinearProblem&);
+
+// Any dtypes, any shape.
+cudaError_t linearStreamingLaunch(const LinearProblem&, const Step&);
+// Wide rows, any dtypes: f32 arithmetic, best at 1 to 4 rows.
+cudaError_t linearGemvLaunch(const LinearProblem&, const Step&);
+// Wide rows, x and weight both f16 or both bf16: tensor cores, up to kSwapAbRows rows.
+constexpr int kSwapAbRows = 64;
+cudaError_t linearSwapAbLaunch(const LinearProblem&, const Step&);
+// As swapAb, best at many rows. Bit-equal to it when the step is batch invariant; else it sums K in one run.
+cudaError_t linearTiledLaunch(const LinearProblem&, const Step&);
 
 }  // namespace quire

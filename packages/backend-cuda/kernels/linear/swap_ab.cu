@@ -1,0 +1,103 @@
+// linear for few rows on tensor cores: weights stream once through shared memory, straight from their row-major layout.
+//
+// A block owns 16 kWeightTiles rows of the weight and up to 8 kRowTiles rows of x; its 8 warps own a slice of K each, with a
+// ring of kStages tiles of their own that no other warp waits for, and their sums are added in the order of the slices. The
+// first weights are requested before the kernel in front has finished: they do not depend on it.
+//
+// x and weight are both f16 or both bf16, with rows of 16 bytes. Structure after Marlin (github.com/IST-DASLab/marlin): several
+// warps on one output tile, K split between them; operands swapped, so that 8 rows of x fill an instruction.
+#include "tile.h"
+
+namespace quire {
+namespace {
+
+constexpr int kWarps = kSlices;
+constexpr int kThreads = 32 * kWarps;
+
+template <int kRowTiles_, int kWeightTiles_, int kK_, int kStages_>
+struct Shape {
+  static constexpr int kRowTiles = kRowTiles_, kWeightTiles = kWeightTiles_, kK = kK_, kStages = kStages_;
+  static constexpr int kRows = 8 * kRowTiles, kWeightRows = 16 * kWeightTiles;
+  static constexpr int kStageElements = (kWeightRows + kRows) * kK;
+  // Sums of a warp, [rows][weight rows], in the memory of its ring when that has been used up.
+  static constexpr int kSumStride = kWeightRows + 4;
+  static constexpr int kRingBytes = kStages * kStageElements * 2, kSumBytes = kRows * kSumStride * 4;
+  static constexpr int kWarpBytes = kRingBytes > kSumBytes ? kRingBytes : kSumBytes;
+};
+
+template <class T, class S>
+__global__ void __launch_bounds__(kThreads, 1) linearSwapAb(const T* x, const T* weight, LinearOutput out, int k, int length) {
+  DYN_SHARED(char, shared);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int firstTile = blockIdx.x * S::kWeightTiles;
+  T* const ring = reinterpret_cast<T*>(shared + warp * S::kWarpBytes);
+  const int begin = warp * length, end = begin + length < k ? begin + length : k;
+  const int steps = end > begin ? (end - begin + S::kK - 1) / S::kK : 0;
+
+  auto copyWeights = [&](int step) {
+    copyTile<S::kK, S::kWeightRows, 32>(ring + step % S::kStages * S::kStageElements, lane, begin + step * S::kK, k, weight, [&](int local) -> const T* {
+      const int row = weightRow(out, firstTile, local);
+      return row >= 0 ? weight + static_cast<int64_t>(row) * k : nullptr;
+    });
+  };
+  auto copyActivations = [&](int step) {
+    T* tile = ring + step % S::kStages * S::kStageElements + S::kWeightRows * S::kK;
+    copyTile<S::kK, S::kRows, 32>(tile, lane, begin + step * S::kK, k, x, [&](int row) -> const T* { return row < out.rows ? x + static_cast<int64_t>(row) * k : nullptr; });
+  };
+
+  for (int step = 0; step < S::kStages - 1 && step < steps; step++) copyWeights(step);
+  waitForPrevious();
+  for (int step = 0; step < S::kStages - 1; step++) {
+    if (step < steps) copyActivations(step);
+    cpAsyncCommit();
+  }
+  float sums[S::kWeightTiles][S::kRowTiles][4] = {};
+  for (int step = 0; step < steps; step++) {
+    cpAsyncWait<S::kStages - 2>();
+    __syncwarp();  // all lanes' copies of this stage have landed, and all have used the stage that is filled next
+    if (const int next = step + S::kStages - 1; next < steps) copyWeights(next), copyActivations(next);
+    cpAsyncCommit();
+    const T* tile = ring + step % S::kStages * S::kStageElements;
+    multiplyTiles<S::kK>(sums, tile, tile + S::kWeightRows * S::kK);
+  }
+  launchDependents();
+
+  cpAsyncWait<0>();
+  __syncwarp();
+  spreadSums(reinterpret_cast<float*>(ring), S::kSumStride, sums);
+  __syncthreads();
+  const int slices = (k + length - 1) / length;
+  storeBlock<S::kWeightTiles, kThreads>(out, firstTile, 0, S::kRows, [&](int row, int local, float (&total)[4]) {
+    total[0] = total[1] = total[2] = total[3] = 0.0f;
+    for (int slice = 0; slice < slices; slice++) {
+      const auto part = *reinterpret_cast<const float4*>(shared + slice * S::kWarpBytes + (row * S::kSumStride + local) * 4);
+      total[0] += part.x, total[1] += part.y, total[2] += part.z, total[3] += part.w;
+    }
+  });
+}
+
+template <class T, class S>
+cudaError_t launch(const LinearProblem& p, const Step& s) {
+  const unsigned blocks = ceilDiv(p.n(), (p.gated ? 8 : 16) * S::kWeightTiles);
+  GpuLaunch l{p.gated ? "gatedLinearSwapAb" : "linearSwapAb", {blocks}, {kThreads}, kWarps * S::kWarpBytes, s.stream};
+  l.programmatic = true;
+  return gpuLaunch(l, linearSwapAb<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), sliceLength(p.k()));
+}
+
+// Tall tiles read x less often, low ones make more blocks: tall where they fill the chip. The sums are the same.
+template <class T>
+cudaError_t launchFor(const LinearProblem& p, const Step& s) {
+  const int tiles = static_cast<int>(ceilDiv(p.weight.rows, 16));
+  if (p.rows() <= 8) return launch<T, Shape<1, 1, 64, 4>>(p, s);
+  if (p.rows() <= 16) return launch<T, Shape<2, 1, 64, 3>>(p, s);
+  if (p.rows() <= 32) return tiles / 2 >= s.smCount ? launch<T, Shape<4, 2, 32, 4>>(p, s) : launch<T, Shape<4, 1, 32, 4>>(p, s);
+  return tiles / 4 >= s.smCount ? launch<T, Shape<8, 4, 32, 2>>(p, s) : launch<T, Shape<8, 1, 32, 3>>(p, s);
+}
+
+}  // namespace
+
+cudaError_t linearSwapAbLaunch(const LinearProblem& p, const Step& s) {
+  return p.weight.dtype == DType::f16 ? launchFor<__half>(p, s) : launchFor<__nv_bfloat16>(p, s);
+}
+
+}  // namespace quire
