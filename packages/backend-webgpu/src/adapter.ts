@@ -20,6 +20,8 @@ const USED_LIMITS = ['maxBufferSize', 'maxStorageBufferBindingSize'] as const;
 /** Larger tensors than this are split by core in any case. */
 const LARGEST_TENSOR = 2 ** 30;
 const WORKGROUP_LANES = 32;
+/** What Dawn calls its backend that accepts everything and runs nothing. */
+const NULL_BACKEND = 'null-backend';
 /** Lanes that share a vocabulary: on processors as many as run at once, since each barrier costs more than it shares out. */
 const SOFTWARE_LANES = 8;
 const GPU_LANES = 256;
@@ -29,6 +31,9 @@ const MAX_SUBGROUP = 128;
 export async function requestAdapter(gpu: GPU, options: WebGpuOptions): Promise<GPUAdapter> {
   const { powerPreference } = options;
   const adapter = await gpu.requestAdapter(powerPreference === undefined ? {} : { powerPreference });
+  if (adapter?.info.device === NULL_BACKEND) {
+    throw new DeviceError('WebGPU found only the null adapter, which computes nothing. Install a GPU driver.');
+  }
   if (adapter !== null) return adapter;
   const advice =
     'install a GPU driver with Vulkan, Metal or Direct3D 12, or use a browser with WebGPU (Chrome 113, Safari 26, Firefox 141 or newer)';

@@ -44,7 +44,7 @@ export class WebGpuDevice implements Device {
     this.#gpu = gpu;
     this.info = info;
     this.#pacer = pacer;
-    this.#memory = new DeviceMemory(gpu, error => this.#faults.fail(error));
+    this.#memory = new DeviceMemory(gpu, error => this.#faults.fail(error, true));
     this.#reads = new ReadBack(gpu, this.#memory, pacer);
     const pipelines = new PipelineCache(gpu);
     this.#writer = new TensorWriter(gpu, this.#memory, pipelines, pacer);
@@ -98,11 +98,12 @@ export class WebGpuDevice implements Device {
   }
 
   read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void> {
-    return this.#faults.guard(() => {
+    return this.#faults.guard(async () => {
       const source = ownTensor(tensor, this.#memory);
       const { start } = elementRange(source, offset, into);
       const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
-      return this.#reads.read(source.buffer, source.byteOffset + start, bytes).then(() => this.#faults.throwFailure());
+      this.#faults.throwFailure();
+      await this.#reads.read(source.buffer, source.byteOffset + start, bytes).then(() => this.#faults.throwReported());
     });
   }
 
@@ -122,7 +123,11 @@ export class WebGpuDevice implements Device {
   }
 
   submit(steps: readonly SubmitStep[], times = 1): void {
-    if (this.#faults.end !== undefined || steps.length === 0 || times < 1) return;
+    if (this.#faults.end !== undefined) return;
+    if (!Number.isInteger(times) || times < 1) {
+      throw new DeviceError(`submit: found times ${times}, expected an integer of 1 or more.`);
+    }
+    if (steps.length === 0) return;
     const own = ownSteps(steps, this.#memory);
     for (const { executable, sizes } of own) {
       checkSizes(executable.program, sizes);
@@ -144,9 +149,10 @@ export class WebGpuDevice implements Device {
 
   synchronize(): Promise<void> {
     return this.#faults.guard(async () => {
+      this.#faults.throwFailure();
       this.#reads.flush();
       await this.#pacer.around(() => this.#gpu.queue.onSubmittedWorkDone());
-      this.#faults.throwFailure();
+      this.#faults.throwReported();
     });
   }
 
@@ -179,7 +185,7 @@ export class WebGpuDevice implements Device {
   #watch(): void {
     this.#gpu.addEventListener('uncapturederror', event => {
       event.preventDefault();
-      this.#faults.fail(asDeviceError((event as GPUUncapturedErrorEvent).error, 'WebGPU refused a command'));
+      this.#faults.fail(asDeviceError((event as GPUUncapturedErrorEvent).error, 'WebGPU refused a command'), true);
     });
     void this.#gpu.lost.then(({ reason, message }) => {
       const error = new DeviceLostError(`the GPU was lost (${reason || 'unknown'}): ${message}`);

@@ -29,7 +29,7 @@ function isGpuError(error: unknown): error is { message: string } {
 export class FaultState {
   readonly lost: Promise<DeviceLostError>;
   #resolveLost: (error: DeviceLostError) => void = () => {};
-  #failure: DeviceError | undefined;
+  #failure: { error: DeviceError; reported: boolean } | undefined;
   #end: DeviceLostError | undefined;
   readonly #pending = new Set<(error: DeviceLostError) => void>();
 
@@ -44,15 +44,21 @@ export class FaultState {
     return this.#end;
   }
 
-  /** Keeps the first error until somebody is told. */
-  fail(error: DeviceError): void {
-    this.#failure ??= error;
+  /** Keeps the first error until somebody is told. `reported`: it came from WebGPU, perhaps some time after its cause. */
+  fail(error: DeviceError, reported = false): void {
+    this.#failure ??= { error, reported };
   }
 
+  /** Runs between what a caller asked before and what it asks next: an error of an earlier submit is told now. */
   throwFailure(): void {
     const failure = this.#failure;
     this.#failure = undefined;
-    if (failure !== undefined) throw failure;
+    if (failure !== undefined) throw failure.error;
+  }
+
+  /** When the work is done: only what WebGPU has reported meanwhile can be due to earlier submits. */
+  throwReported(): void {
+    if (this.#failure?.reported) this.throwFailure();
   }
 
   lose(error: DeviceLostError): void {

@@ -1,6 +1,10 @@
+import { openWebGpuDevice } from '@quire/backend-webgpu';
+import { dawn } from '@quire/backend-webgpu/node';
 import { type Device, DeviceError, DeviceLostError } from '@quire/core/contract';
 import { ProgramBuilder } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
+import { dispatchGrid } from '../../../packages/backend-webgpu/src/grid.ts';
+import { PipelineCache } from '../../../packages/backend-webgpu/src/pipelines.ts';
 import { compileAccumulate, compileOp, floatTensor, noSizes, openWebGpu, openWithGpu, readFloats } from './fixtures.ts';
 
 const one = { ...noSizes, tokens: 1 };
@@ -154,6 +158,18 @@ describe('programs', async () => {
     expect(() => kept.tensor('out')).toThrow('expected a temporary');
   });
 
+  it('run in grids that are folded at the limit of workgroups', async () => {
+    const rows = 65_535 * 16 + 3;
+    const { x, executable } = await compileAccumulate(device, rows);
+    device.submit([{ executable, sizes: { ...noSizes, tokens: rows } }]);
+    const values = new Float32Array(rows * 4);
+    await device.read(x, 0, values);
+    expect(values.findIndex(value => value !== 1)).toBe(-1);
+    expect(dispatchGrid(0)).toBeUndefined();
+    expect(dispatchGrid(65_535)).toEqual([65_535, 1]);
+    expect(dispatchGrid(65_536)).toEqual([32_768, 2]);
+  });
+
   it('time each of their ops', async () => {
     const executable = await compileChain(false);
     const timings = await executable.profile({ ...noSizes, tokens: 2 });
@@ -200,6 +216,33 @@ describe('errors', async () => {
     device.submit([{ executable, sizes: one }]);
     await expect(device.synchronize()).rejects.toThrow('op 0 (add) uses "y", but tensor y was disposed of');
     await device.synchronize();
+  });
+
+  it('of a submit leave what was asked before', async () => {
+    const { x, y, executable } = await compileAccumulate(device);
+    const before = readFloats(device, x);
+    y.dispose();
+    device.submit([{ executable, sizes: one }]);
+    expect(await before).toEqual([0, 0, 0, 0]);
+    await expect(device.synchronize()).rejects.toThrow(DeviceError);
+  });
+
+  it('of shaders show the line', async () => {
+    const gpu = await (await dawn(['backend=null'])).requestAdapter();
+    const cache = new PipelineCache(await gpu!.requestDevice());
+    const variant = { shader: 'add', fragments: {}, consts: { WORKGROUP: 0 } } as const;
+    const compiling = cache.get(variant, 'add');
+    await expect(compiling).rejects.toMatchObject({ name: 'DeviceError', op: 'add' });
+    await expect(compiling).rejects.toThrow(
+      /shader add does not compile: line \d+:\d+ [\s\S]*@workgroup_size\(WORKGROUP\)/,
+    );
+  });
+
+  it('tell an adapter that computes nothing', async () => {
+    await expect(openWebGpuDevice(await dawn(['backend=null']))).rejects.toThrow('null adapter');
+    await expect(openWebGpu({ adapter: 'no such adapter' })).rejects.toThrow(
+      'there is no adapter named no such adapter',
+    );
   });
 
   it('of sizes are thrown at once', async () => {
