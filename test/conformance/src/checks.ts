@@ -1,9 +1,12 @@
 /** Checks of outputs. They are written as `!(error <= tolerance)`, so that NaN fails. */
-import type { TypedArray } from '@quire/core/contract';
+import type { DType, TypedArray } from '@quire/core/contract';
+import { decodeFloats } from '@quire/core/program';
 import type { CheckArguments, Comparison, OutputCheck } from './types.ts';
 
 /** Half a unit in the last place of f32, relative. */
 export const u = 2 ** -24;
+/** Half a unit in the last place of a dtype, relative. */
+export const unitRoundoff: Readonly<Record<'f32' | 'f16' | 'bf16', number>> = { f32: u, f16: 2 ** -11, bf16: 2 ** -8 };
 /** Below this f32 is subnormal, and adapters may flush it to zero. */
 export const SUBNORMAL = 1.2e-38;
 
@@ -28,16 +31,19 @@ export function exact(reason: string): OutputCheck {
   };
 }
 
-/** f32 outputs: |actual - expected| <= bound. `prepare` makes the bounds once per comparison. */
+/** |actual - expected| <= bound. `prepare` sees values of 16-bit outputs, not their bits, and makes the bounds once per comparison. */
 export function within(
   reason: string,
   prepare: (args: Omit<CheckArguments, 'actual'>) => (index: number) => number,
+  dtype: DType = 'f32',
 ): OutputCheck {
+  const values = (raw: TypedArray) => (dtype === 'f32' ? raw : decodeFloats(dtype, raw));
   return {
     reason,
     compare(args) {
-      const bound = prepare(args);
-      return compareValues(args.expected, args.actual, bound);
+      const expected = values(args.expected);
+      const bound = prepare({ ...args, expected });
+      return compareValues(expected, values(args.actual), bound);
     },
   };
 }

@@ -1,12 +1,16 @@
-import { type AttentionShape, type DType, SEQUENCE_WORDS, Sequence } from '@quire/core/contract';
+import { type AttentionShape, SEQUENCE_WORDS, Sequence } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
-import { u, within } from '../checks.ts';
+import { u, unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
 import type { CaseGroup, CaseInputs, CaseVariant, CheckArguments } from '../types.ts';
 
+type FloatType = 'f32' | 'f16' | 'bf16';
+
 interface Shape extends AttentionShape {
-  kv: DType;
+  /** f32 when left out. */
+  activations?: FloatType;
+  kv: FloatType;
   window?: number;
   softCap?: number;
   quick?: boolean;
@@ -44,6 +48,7 @@ export function pagedAttentionCases(): CaseGroup[] {
     { heads: 7, kvHeads: 1, headDim: 64, blockSize: 16, kv: 'f16', softCap: 30, quick: true },
     { heads: 4, kvHeads: 4, headDim: 80, blockSize: 16, kv: 'f16', softCap: 5, window: 33 },
     { heads: 2, kvHeads: 2, headDim: 8, blockSize: 4, kv: 'f32' },
+    ...sixteenBitShapes,
   ];
   const long: Shape = { heads: 2, kvHeads: 1, headDim: 64, blockSize: 16, kv: 'f32', blocksPerSequence: 128 };
   return [
@@ -53,6 +58,8 @@ export function pagedAttentionCases(): CaseGroup[] {
       { ...long, heads: 4, headDim: 80, kv: 'f16', window: 1024, softCap: 50, sequences: 3, tokens: 40 },
       longScenes,
     ),
+    ...sixteenBitLong.flatMap(shape => attention(shape, [...longScenes, longPrompt])),
+    ...attention({ ...sixteen(4, 1, 32, 'bf16'), sequences: 300, tokens: 800, blocksPerSequence: 2 }, manySequences),
     // A workgroup per token and head: more than 65,535 of them.
     ...attention(
       {
@@ -74,6 +81,70 @@ export function pagedAttentionCases(): CaseGroup[] {
     ),
   ];
 }
+
+/** 16-bit activations with a cache of their dtype. */
+function sixteen(heads: number, kvHeads: number, headDim: number, dtype: 'f16' | 'bf16'): Shape {
+  return { heads, kvHeads, headDim, blockSize: 16, activations: dtype, kv: dtype };
+}
+
+/** Every head dimension, groups of 1 to 16, and what no fast path takes. */
+const sixteenBitShapes: readonly Shape[] = [
+  { ...sixteen(2, 2, 32, 'bf16') },
+  { ...sixteen(2, 2, 64, 'f16'), quick: true },
+  { ...sixteen(3, 3, 96, 'bf16'), blockSize: 32 },
+  { ...sixteen(2, 1, 80, 'f16'), blockSize: 8, quick: true },
+  { ...sixteen(4, 2, 128, 'bf16'), window: 20 },
+  { ...sixteen(2, 1, 256, 'f16'), softCap: 30 },
+  { ...sixteen(3, 1, 96, 'f16'), softCap: 5, window: 33 },
+  { ...sixteen(4, 1, 64, 'bf16'), quick: true },
+  { ...sixteen(8, 2, 128, 'f16'), window: 7, quick: true },
+  { ...sixteen(5, 1, 80, 'bf16'), blockSize: 8, softCap: 30, quick: true },
+  { ...sixteen(6, 1, 256, 'bf16'), quick: true },
+  { ...sixteen(7, 1, 64, 'f16'), blockSize: 4, window: 33 },
+  { ...sixteen(8, 1, 128, 'bf16') },
+  { ...sixteen(12, 1, 32, 'bf16'), window: 20, blockSize: 32, quick: true },
+  { ...sixteen(16, 1, 64, 'f16'), softCap: 30, quick: true },
+  { ...sixteen(16, 1, 128, 'bf16') },
+  { ...sixteen(16, 1, 256, 'f16') },
+  { ...sixteen(18, 1, 64, 'bf16') },
+  { ...sixteen(4, 2, 64, 'f16'), kv: 'f32' },
+  { ...sixteen(4, 1, 24, 'bf16') },
+  { ...sixteen(4, 1, 64, 'f16'), blockSize: 12 },
+  { ...sixteen(4, 2, 256, 'f16'), activations: 'f32', kv: 'bf16' },
+];
+
+const sixteenBitLong: readonly Shape[] = [
+  { ...sixteen(2, 2, 64, 'f16'), quick: true },
+  { ...sixteen(4, 1, 64, 'bf16'), quick: true },
+  { ...sixteen(8, 2, 128, 'f16'), window: 1024, softCap: 50 },
+].map(shape => ({ ...shape, blocksPerSequence: 128, sequences: 3, tokens: 200 }));
+
+/** A prompt over several tiles of queries and of keys. */
+const longPrompt: Scene = {
+  name: 'long prompt',
+  queries: [
+    { queryLen: 1, contextLen: 70 },
+    { queryLen: 150, contextLen: 150 },
+  ],
+  padding: 5,
+};
+
+/** More sequences than a thread block has threads. */
+const manySequences: readonly Scene[] = [
+  {
+    name: 'many prompts',
+    queries: Array.from({ length: 290 }, (_, i) =>
+      i < 20
+        ? { queryLen: 1, contextLen: 1 + i }
+        : { queryLen: 2 + (i % 2), contextLen: i % 7 === 0 ? 0 : 3 + (i % 19) },
+    ),
+    padding: 9,
+  },
+  {
+    name: 'many decode rows',
+    queries: Array.from({ length: 300 }, (_, i) => ({ queryLen: 1, contextLen: i % 5 === 0 ? 0 : i % 33 })),
+  },
+];
 
 function scenes(blockSize: number): Scene[] {
   const decode = (...contexts: number[]) => contexts.map(contextLen => ({ queryLen: 1, contextLen }));
@@ -126,22 +197,23 @@ const longScenes: readonly Scene[] = [
 ];
 
 function attention(shape: Shape, list: readonly Scene[]): CaseGroup[] {
-  const { heads, kvHeads, headDim, blockSize, kv, window = 0, softCap = 0, quick = false } = shape;
+  const { heads, kvHeads, headDim, blockSize, activations = 'f32', kv, window = 0, softCap = 0, quick = false } = shape;
   const { tokens = 48, sequences = 8, blocksPerSequence = Math.ceil(64 / blockSize) + 2 } = shape;
   const numBlocks = Math.min(1 + sequences * blocksPerSequence, 700);
   const width = (heads + 2 * kvHeads) * headDim;
   const attributes = { scale: 1 / Math.sqrt(headDim), window, softCap, heads, kvHeads, headDim, blockSize };
+  const dtypes = activations === 'f32' ? `kv=${kv}` : `${activations} kv=${kv}`;
   const extras = [window > 0 && `window=${window}`, softCap > 0 && `softCap=${softCap}`].filter(Boolean);
   return group({
-    name: [`heads=${heads}/${kvHeads}x${headDim} block=${blockSize} kv=${kv}`, ...extras].join(' '),
+    name: [`heads=${heads}/${kvHeads}x${headDim} block=${blockSize} ${dtypes}`, ...extras].join(' '),
     quick,
     maxSizes: { tokens, sequences, decodeSequences: sequences, blocksPerSequence, maxQueryTokens: tokens },
     build(builder) {
-      builder.external('qkv', 'f32', ['tokens', width]);
+      builder.external('qkv', activations, ['tokens', width]);
       for (const cache of ['kCache', 'vCache']) builder.external(cache, kv, [numBlocks, kvHeads, blockSize, headDim]);
       builder.external('sequences', 'u32', ['sequences', SEQUENCE_WORDS]);
       builder.external('blockTables', 'u32', [sequences + 1, blocksPerSequence]);
-      builder.external('out', 'f32', ['tokens', heads * headDim]);
+      builder.external('out', activations, ['tokens', heads * headDim]);
       builder.add({
         op: 'pagedAttention',
         qkv: 'qkv',
@@ -179,7 +251,7 @@ function variant(scene: Scene, shape: Shape, numBlocks: number, maxBlocks: numbe
       const sequences = sequenceRecords(queries, tables.rowOf);
       const caches = [0, 1].map(() => cacheContents(random, scene, shape, numBlocks, maxBlocks, tables));
       return {
-        qkv: floats(random, tokens * width, pattern),
+        qkv: encodeFloats(shape.activations ?? 'f32', floats(random, tokens * width, pattern)),
         kCache: encodeFloats(shape.kv, caches[0]!),
         vCache: encodeFloats(shape.kv, caches[1]!),
         sequences,
@@ -258,28 +330,49 @@ const reason =
   'softmax and its sum in f32: 5e-6 max|v|; scores are f32 dot products, off by up to 8u |q||k| scale (and tanh of a soft ' +
   'cap by 3e-7 of it), which moves the weights by as much; padding and spent rows are 0';
 
+const sixteenBitReason =
+  `${reason}. With 16-bit activations weights may be rounded to their dtype, each by a unit roundoff (and f16 below 2^-14 by ` +
+  '2^-25): that of max|v|; both outputs are rounded once';
+
 function check(shape: Shape, maxBlocks: number) {
-  const { heads, kvHeads, headDim, softCap = 0 } = shape;
-  return within(reason, ({ inputs, sizes }: Omit<CheckArguments, 'actual'>) => {
-    const bounds = new Float64Array(sizes.tokens * heads);
-    const qkv = inputs.qkv as Float32Array;
-    const width = (heads + 2 * kvHeads) * headDim;
-    for (let i = 0; i < sizes.sequences; i++) {
-      const record = (inputs.sequences as Uint32Array).subarray(i * SEQUENCE_WORDS, (i + 1) * SEQUENCE_WORDS);
-      const extent = cacheExtent(shape, inputs, record, maxBlocks);
-      for (let j = 0; j < (extent === undefined ? 0 : record[Sequence.queryLen]!); j++) {
-        const token = record[Sequence.queryStart]! + j;
-        for (let head = 0; head < heads; head++) {
-          const { keyNorm, largestValue } = extent![Math.floor((head * kvHeads) / heads)]!;
-          const query = qkv.subarray(token * width + head * headDim, token * width + (head + 1) * headDim);
-          const score = (norm(query) * keyNorm) / Math.sqrt(headDim);
-          const scoreError = 8 * u * score + softCap * 3e-7;
-          bounds[token * heads + head] = (5e-6 + 2 * scoreError) * largestValue;
-        }
+  const { activations = 'f32' } = shape;
+  if (activations === 'f32') return within(reason, args => scoreBounds(shape, maxBlocks, args));
+  const roundoff = unitRoundoff[activations];
+  const prepare = (args: Omit<CheckArguments, 'actual'>) => {
+    const weightError = roundoff + (activations === 'f16' ? 2 ** -25 * shape.blockSize * maxBlocks : 0);
+    const bound = scoreBounds(shape, maxBlocks, args, weightError);
+    const smallest = activations === 'f16' ? 2 ** -24 : 0;
+    return (i: number) => bound(i) + 2 * roundoff * Math.abs(args.expected[i]!) + smallest;
+  };
+  return within(sixteenBitReason, prepare, activations);
+}
+
+/** weightError: of one weight, relative to the largest. */
+function scoreBounds(
+  shape: Shape,
+  maxBlocks: number,
+  { inputs, sizes }: Omit<CheckArguments, 'actual'>,
+  weightError = 0,
+): (index: number) => number {
+  const { heads, kvHeads, headDim, softCap = 0, activations = 'f32' } = shape;
+  const bounds = new Float64Array(sizes.tokens * heads);
+  const qkv = decodeFloats(activations, inputs.qkv!);
+  const width = (heads + 2 * kvHeads) * headDim;
+  for (let i = 0; i < sizes.sequences; i++) {
+    const record = (inputs.sequences as Uint32Array).subarray(i * SEQUENCE_WORDS, (i + 1) * SEQUENCE_WORDS);
+    const extent = cacheExtent(shape, inputs, record, maxBlocks);
+    for (let j = 0; j < (extent === undefined ? 0 : record[Sequence.queryLen]!); j++) {
+      const token = record[Sequence.queryStart]! + j;
+      for (let head = 0; head < heads; head++) {
+        const { keyNorm, largestValue } = extent![Math.floor((head * kvHeads) / heads)]!;
+        const query = qkv.subarray(token * width + head * headDim, token * width + (head + 1) * headDim);
+        const score = (norm(query) * keyNorm) / Math.sqrt(headDim);
+        const scoreError = 8 * u * score + softCap * 3e-7;
+        bounds[token * heads + head] = (5e-6 + 2 * scoreError + weightError) * largestValue;
       }
     }
-    return i => bounds[Math.floor(i / headDim)]!;
-  });
+  }
+  return i => bounds[Math.floor(i / headDim)]!;
 }
 
 /** Per KV head: the largest norm of a key and the largest magnitude of a value in the context; undefined for a spent one. */
