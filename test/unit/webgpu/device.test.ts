@@ -1,5 +1,5 @@
 import { openWebGpuDevice } from '@quire/backend-webgpu';
-import { dawn } from '@quire/backend-webgpu/node';
+import { dawn, openNodeWebGpuDevice } from '@quire/backend-webgpu/node';
 import { type Device, DeviceError, DeviceLostError } from '@quire/core/contract';
 import { ProgramBuilder } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
