@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 
@@ -15,6 +16,8 @@ namespace emu {
 
 namespace {
 constexpr size_t kGuardBytes = 4096;
+// Each guard page splits a mapping in two, and a process may have some 65,000 mappings: a large chip has stacks without one.
+constexpr int kGuardedStacks = 16384;
 
 char* mapStack() {
   void* base = mmap(nullptr, kStackBytes + kGuardBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -22,7 +25,8 @@ char* mapStack() {
     std::fprintf(stderr, "emulator: no memory for a thread stack of %zu bytes\n", kStackBytes);
     std::abort();
   }
-  mprotect(base, kGuardBytes, PROT_NONE);
+  static std::atomic<int> mapped{0};
+  if (mapped++ < kGuardedStacks) mprotect(base, kGuardBytes, PROT_NONE);
   return static_cast<char*>(base) + kGuardBytes;
 }
 }  // namespace
