@@ -1,5 +1,5 @@
 // Second half of penalties: repetition (Keskar et al. 2019), then frequency, then presence penalty, from the counts, which are
-// left zero for the next run.
+// left zero for the next run. Masked logits stay as they are: a penalty would make them infinite.
 //
 // binding  dtype, shape                  what
 // logits   f32 [samples, vocabulary]     any buffer when in_place
@@ -34,6 +34,7 @@ fn run_element(index: u32) {
   let words = samples[sample * SAMPLE_WORDS + SAMPLE_ROW] * ROW_WORDS;
   let repetition = bitcast<f32>(rows[words + ROW_REPETITION_PENALTY]);
   var logit = out[index];
+  if (logit <= MASKED_LOGIT) { return; }
   if (logit <= MASKED_LOGIT) { return; }
   logit = select(logit * repetition, logit / repetition, logit > 0.0);
   let in_output = count & ~COUNT_IN_PROMPT;

@@ -27,15 +27,15 @@ export async function dawn(options: readonly string[]): Promise<GPU> {
 
 /** Opens a device on a WebGPU adapter of this machine. Throws DeviceError when there is none. */
 export async function openNodeWebGpuDevice(options: NodeWebGpuOptions = {}): Promise<WebGpuDevice> {
-  const gpu = await dawnFor(options.adapter);
-  const adapter = await requestAdapter(gpu, options);
-  return openOnAdapter(adapter, options, new AdaptivePacer());
+  return openOnAdapter(await nodeAdapter(options), options, new AdaptivePacer());
 }
 
-async function dawnFor(adapter: string | undefined): Promise<GPU> {
+async function nodeAdapter(options: NodeWebGpuOptions): Promise<GPUAdapter> {
+  const { adapter } = options;
   try {
-    return await dawn(adapter === undefined ? [] : [`adapter=${adapter}`]);
+    return await requestAdapter(await dawn(adapter === undefined ? [] : [`adapter=${adapter}`]), options);
   } catch (cause) {
+    if (cause instanceof DeviceError) throw cause;
     const what =
       adapter === undefined ? 'cannot load Dawn (npm package webgpu)' : `there is no adapter named ${adapter}`;
     throw new DeviceError(`WebGPU: ${what}: ${cause instanceof Error ? cause.message : String(cause)}`, undefined, {

@@ -1579,6 +1579,7 @@ fn run_element(index: u32) {
   let repetition = bitcast<f32>(rows[words + ROW_REPETITION_PENALTY]);
   var logit = out[index];
   if (logit <= MASKED_LOGIT) { return; }
+  if (logit <= MASKED_LOGIT) { return; }
   logit = select(logit * repetition, logit / repetition, logit > 0.0);
   let in_output = count & ~COUNT_IN_PROMPT;
   logit -= bitcast<f32>(rows[words + ROW_FREQUENCY_PENALTY]) * f32(in_output);
