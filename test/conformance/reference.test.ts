@@ -1,6 +1,6 @@
 /** The oracle itself: every op of the reference device against its formula, and the list of cases against its promises. */
 import { CaseRunner, type ConformanceCase, conformanceCases, poison } from '@quire/conformance';
-import type { OpName, TypedArray } from '@quire/core/contract';
+import type { DType, OpName, TypedArray } from '@quire/core/contract';
 import { decodeFloats, elementCount, opNames } from '@quire/core/program';
 import { describe, expect, test } from 'vitest';
 import { openTestReference } from '../support/devices.ts';
@@ -88,7 +88,15 @@ function totalElements({ program, sizes }: ConformanceCase): number {
   return elements.reduce((sum, count) => sum + count, 0) + product! / 4;
 }
 
-/** f32 outputs are the formula's value rounded once, f16 ones too; integers are equal; what is not written keeps its poison. */
+/** Half a unit in the last place, relative, and of the smallest number. */
+const roundings: Readonly<Record<DType, { unit: number; least: number }>> = {
+  f32: { unit: 2 ** -24, least: 2 ** -150 },
+  f16: { unit: 2 ** -11, least: 2 ** -25 },
+  bf16: { unit: 2 ** -8, least: 2 ** -134 },
+  u32: { unit: 0, least: 0 },
+};
+
+/** Float outputs are the formula's value rounded once; integers are equal; what is not written keeps its poison. */
 function compare(testCase: ConformanceCase, tensor: string, raw: TypedArray, expected: Values): void {
   const { name, op, program } = testCase;
   if (tensor === 'sampled') {
@@ -99,7 +107,7 @@ function compare(testCase: ConformanceCase, tensor: string, raw: TypedArray, exp
   const actual = dtype === 'u32' ? raw : decodeFloats(dtype, raw);
   const bits = dtype === 'f32' ? new Uint32Array(raw.buffer, raw.byteOffset, raw.length) : raw;
   const largest = expected.reduce<number>((max, value) => Math.max(max, Math.abs(value ?? 0)), 0);
-  const unit = dtype === 'f16' ? 2 ** -11 : 2 ** -24;
+  const { unit, least } = roundings[dtype];
   expect(actual.length, `${op} ${name} ${tensor}`).toBe(expected.length);
   for (let i = 0; i < expected.length; i++) {
     const value = expected[i];
@@ -109,10 +117,7 @@ function compare(testCase: ConformanceCase, tensor: string, raw: TypedArray, exp
       continue;
     }
     const error = Math.abs(actual[i]! - value);
-    const bound =
-      dtype === 'u32'
-        ? 0
-        : unit * Math.abs(value) * (1 + 1e-9) + 1e-13 * largest + (dtype === 'f16' ? 2 ** -25 : 2 ** -150);
+    const bound = unit === 0 ? 0 : unit * Math.abs(value) * (1 + 1e-9) + 1e-13 * largest + least;
     if (!(error <= bound) && !Object.is(actual[i], value))
       expect.fail(`${where}: expected ${value}, found ${actual[i]}`);
   }
