@@ -77,7 +77,7 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
   ];
 };
 
-/** An invocation of its own for each head makes the most of a few; groups of lanes: the heads of a KV head share what they read. */
+/** Query heads that share one pass over a KV head. A lone invocation takes one head, since few heads would leave others idle. */
 function headsPerTile({ heads, kvHeads }: AttentionShape, lanes: Lanes): number {
   if (lanes.fragment === 'lanes_one' || heads % kvHeads !== 0) return 1;
   const perKvHead = heads / kvHeads;
