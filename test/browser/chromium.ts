@@ -1,0 +1,26 @@
+import { existsSync } from 'node:fs';
+import { type Browser, chromium } from 'playwright-core';
+
+/** Where other platforms keep a Chromium-like browser. QUIRE_CHROMIUM names another. */
+const installed: Partial<Record<NodeJS.Platform, string>> = {
+  darwin: '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+  win32: 'C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe',
+};
+
+/**
+ * A headless Chromium with WebGPU. On Linux x64 the one of the development dependency @sparticuz/chromium, on its software
+ * adapter; elsewhere the installed Chrome, on the machine's.
+ */
+export async function launchChromium(): Promise<Browser> {
+  const flags = ['--enable-unsafe-webgpu', '--no-first-run', '--disable-background-networking', '--disable-sync'];
+  if (process.env.QUIRE_CHROMIUM === undefined && process.platform === 'linux' && process.arch === 'x64') {
+    const { default: bundled } = await import('@sparticuz/chromium');
+    const args = [...flags, '--no-sandbox', '--use-webgpu-adapter=swiftshader'];
+    return chromium.launch({ executablePath: await bundled.executablePath(), args });
+  }
+  const executablePath = process.env.QUIRE_CHROMIUM ?? installed[process.platform];
+  if (executablePath === undefined || !existsSync(executablePath)) {
+    throw new Error('The browser tests need Chrome or Chromium: install one, or name it in QUIRE_CHROMIUM.');
+  }
+  return chromium.launch({ executablePath, args: flags });
+}
