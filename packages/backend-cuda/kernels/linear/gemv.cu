@@ -133,16 +133,18 @@ __global__ void __launch_bounds__(kThreads, kRows <= 2 ? 2 : 1) linearGemv(const
   if (lane % (32 / kSums) == 0) partial[warp * kSums + lane / (32 / kSums)] = sum;
   __syncthreads();
   const int width = groups * columns;
+#pragma unroll 1
   for (int i = threadIdx.x; i < width * kRows; i += kThreads) {
     const int r = i / width, c = i % width;
     if (row0 + r >= out.rows || firstColumn + c >= out.n) continue;
     const float* at = partial + c / columns * slices * kSums + r * kColumns + c % columns;
-    float first = 0, second = 0;
+    float sums[1] = {0}, ups[1] = {0};
+#pragma unroll 1
     for (int s = 0; s < slices; s++) {
-      first += at[s * kSums];
-      if (out.gated) second += at[s * kSums + columns];
+      sums[0] += at[s * kSums];
+      if (out.gated) ups[0] += at[s * kSums + columns];
     }
-    storeOutput(out, row0 + r, firstColumn + c, first, second);
+    storeOutput(out, row0 + r, firstColumn + c, sums, ups);
   }
 }
 

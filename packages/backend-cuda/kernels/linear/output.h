@@ -38,54 +38,61 @@ __device__ __forceinline__ void withElement(DType dtype, F f) {
   else f(static_cast<float*>(nullptr));
 }
 
-// The value of output column `column` before the residual, from its sum (the gate's, with that of the up row).
-__device__ __forceinline__ float outputValue(const LinearOutput& o, int column, float sum, float up) {
+// values[i] = activation(values[i]). The choice lies outside of the loop: kernels that unroll this stay small.
+template <int kCount>
+__device__ __forceinline__ void activateAll(Activation a, float (&values)[kCount]) {
+  auto apply = [&](auto f) {
+#pragma unroll
+    for (int i = 0; i < kCount; i++) values[i] = f(values[i]);
+  };
+  if (a == Activation::relu) apply([](float x) { return activate(Activation::relu, x); });
+  if (a == Activation::silu) apply([](float x) { return activate(Activation::silu, x); });
+  if (a == Activation::gelu) apply([](float x) { return activate(Activation::gelu, x); });
+  if (a == Activation::geluTanh) apply([](float x) { return activate(Activation::geluTanh, x); });
+}
+
+// Stores kCount columns from `column` on (with kCount 4: a multiple of 4), those beyond n excepted, from their sums and, when
+// gated, those of their up rows. Both arrays are used up.
+template <int kCount>
+__device__ __forceinline__ void storeOutput(const LinearOutput& o, int row, int column, float (&sums)[kCount], float (&ups)[kCount]) {
+  const int64_t to = static_cast<int64_t>(row) * o.stride + o.outColumn + column;
+  const bool whole = kCount == 4 && o.wide && column + kCount <= o.n;
   if (o.bias != nullptr) {
     withElement(o.biasDType, [&](auto* t) {
-      const auto* bias = static_cast<decltype(t)>(const_cast<void*>(o.bias));
-      sum += toFloat(bias[column]);
-      if (o.gated) up += toFloat(bias[o.n + column]);
+      const auto* bias = static_cast<const Element<decltype(t)>*>(o.bias);
+#pragma unroll
+      for (int i = 0; i < kCount; i++) {
+        if (column + i >= o.n) break;
+        sums[i] += toFloat(bias[column + i]);
+        if (o.gated) ups[i] += toFloat(bias[o.n + column + i]);
+      }
     });
   }
-  const float y = activate(o.activation, sum);
-  return o.gated ? y * up : y;
-}
-
-// One element; `row` and `column` lie within the output.
-__device__ __forceinline__ void storeOutput(const LinearOutput& o, int row, int column, float sum, float up) {
-  const int64_t to = static_cast<int64_t>(row) * o.stride + o.outColumn + column;
-  float y = outputValue(o, column, sum, up);
+  activateAll(o.activation, sums);
+#pragma unroll
+  for (int i = 0; i < kCount; i++) sums[i] = o.gated ? sums[i] * ups[i] : sums[i];
   withElement(o.dtype, [&](auto* t) {
     using T = Element<decltype(t)>;
-    if (o.residual != nullptr) y += toFloat(static_cast<const T*>(o.residual)[to]);
-    GPU_STORE(static_cast<T*>(o.out) + to, fromFloat<T>(y));
-  });
-}
-
-// Four columns from `column`, a multiple of 4, on; those beyond n are left out.
-__device__ __forceinline__ void storeQuad(const LinearOutput& o, int row, int column, const float (&sums)[4], const float (&ups)[4]) {
-  if (!o.wide || column + 4 > o.n) {
+    const T* residual = o.residual == nullptr ? nullptr : static_cast<const T*>(o.residual) + to;
+    T* out = static_cast<T*>(o.out) + to;
+    Quad<T> quad;
+    if (residual != nullptr) {
+      if (whole) quad = *reinterpret_cast<const Quad<T>*>(residual);
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      if (column + i < o.n) storeOutput(o, row, column + i, sums[i], ups[i]);
+      for (int i = 0; i < kCount; i++) {
+        if (column + i < o.n) sums[i] += toFloat(whole ? quad.values[i] : residual[i]);
+      }
     }
-    return;
-  }
-  const int64_t to = static_cast<int64_t>(row) * o.stride + o.outColumn + column;
-  float y[4];
 #pragma unroll
-  for (int i = 0; i < 4; i++) y[i] = outputValue(o, column + i, sums[i], ups[i]);
-  withElement(o.dtype, [&](auto* t) {
-    using T = Element<decltype(t)>;
-    if (o.residual != nullptr) {
-      const auto added = *reinterpret_cast<const Quad<T>*>(static_cast<const T*>(o.residual) + to);
-#pragma unroll
-      for (int i = 0; i < 4; i++) y[i] += toFloat(added.values[i]);
+    for (int i = 0; i < kCount; i++) quad.values[i] = fromFloat<T>(sums[i]);
+    if (whole) {
+      GPU_STORE(reinterpret_cast<Quad<T>*>(out), quad);
+      return;
     }
-    Quad<T> result;
 #pragma unroll
-    for (int i = 0; i < 4; i++) result.values[i] = fromFloat<T>(y[i]);
-    GPU_STORE(reinterpret_cast<Quad<T>*>(static_cast<T*>(o.out) + to), result);
+    for (int i = 0; i < kCount; i++) {
+      if (column + i < o.n) GPU_STORE(out + i, quad.values[i]);
+    }
   });
 }
 

@@ -31,8 +31,8 @@ __global__ void linearStreaming(const T* x, const W* weight, LinearOutput out, i
   const float sum = warpSums<kRows * kColumns>(sums);
   constexpr int kLanes = 32 / (kRows * kColumns);
   const int r = lane / kLanes / kColumns, c = lane / kLanes % kColumns;
-  const float up = __shfl_down_sync(kFullMask, sum, 2 * kLanes);
-  if (lane % kLanes == 0 && c < columns && row0 + r < out.rows && column0 + c < out.n) storeOutput(out, row0 + r, column0 + c, sum, up);
+  float values[1] = {sum}, ups[1] = {__shfl_down_sync(kFullMask, sum, 2 * kLanes)};
+  if (lane % kLanes == 0 && c < columns && row0 + r < out.rows && column0 + c < out.n) storeOutput(out, row0 + r, column0 + c, values, ups);
 }
 
 template <class W, class T, int kRows>

@@ -94,6 +94,7 @@ __device__ __forceinline__ void spreadSums(float* to, int stride, const float (&
 template <int kWeightTiles, int kThreads, class SumsAt>
 __device__ __forceinline__ void storeBlock(const LinearOutput& o, int firstTile, int firstRow, int rows, SumsAt sumsAt) {
   const int quads = (o.gated ? 2 : 4) * kWeightTiles;
+#pragma unroll 1
   for (int i = threadIdx.x; i < rows * quads; i += kThreads) {
     const int row = i / quads, quad = i % quads;
     const int column = firstTile * (o.gated ? 8 : 16) + 4 * quad;
@@ -101,7 +102,7 @@ __device__ __forceinline__ void storeBlock(const LinearOutput& o, int firstTile,
     float sums[4], ups[4] = {};
     sumsAt(row, o.gated ? quad / 2 * 16 + quad % 2 * 4 : 4 * quad, sums);
     if (o.gated) sumsAt(row, quad / 2 * 16 + quad % 2 * 4 + 8, ups);
-    storeQuad(o, firstRow + row, column, sums, ups);
+    storeOutput(o, firstRow + row, column, sums, ups);
   }
 }
 

@@ -24,6 +24,9 @@ struct LinearProblem {
 // Rows of 16 bytes: what the forms below need of K and of the addresses.
 bool hasWideRows(const LinearProblem&);
 
+// Takes the form that suits.
+cudaError_t linearLaunch(const LinearProblem&, const Step&);
+
 // Any dtypes, any shape.
 cudaError_t linearStreamingLaunch(const LinearProblem&, const Step&);
 // Wide rows, any dtypes: f32 arithmetic, best at 1 to 4 rows.

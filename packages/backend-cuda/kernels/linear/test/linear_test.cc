@@ -242,8 +242,7 @@ void invariance() {
     all.rows = 150;
     Problem reference(all);
     auto launch = [](const LinearProblem& p, const Step& s) {
-      if (p.gated) return gatedLinearLaunch({p.x, p.weight, p.out, p.bias, p.activation}, s);
-      return linear({p.x, p.weight, p.out, p.bias, p.residual, p.activation, p.outColumn}, s);
+      return linearLaunch(p, s);
     };
     check(reference.run(launch, stepOf(1)), std::string(name) + " runs");
     for (int smCount : {1, 3, 132}) {
