@@ -8,7 +8,7 @@
 // params        head_words: words of headDim in a cache; word_elements: 1, or 2 for f16; key_start: the first key in a row of
 //               qkv; stride: elements of that row
 // grid: one invocation per token, KV head and word of headDim; it writes a key and a value. headDim is even for f16.
-// uses: sizes, elements, paged, half
+// uses: sizes, elements, paged, cache_word
 struct Params {
   tokens: u32,
   kv_heads: u32,
@@ -25,11 +25,6 @@ struct Params {
 @group(0) @binding(4) var<uniform> params: Params;
 
 fn element_count() -> u32 { return resolve_size(params.tokens) * params.kv_heads * params.head_words; }
-
-fn cache_word(source: u32) -> u32 {
-  if (params.word_elements == 1u) { return bitcast<u32>(qkv[source]); }
-  return pack_halves(qkv[source], qkv[source + 1u]);
-}
 
 fn run_element(index: u32) {
   let word = index % params.head_words;

@@ -1,5 +1,4 @@
-// Rotary position embedding: rotates queries and keys of qkv in place. The table holds cosines, then sines, made on the host,
-// because WGSL's sin and cos are not accurate enough.
+// Rotary position embedding: rotates queries and keys of qkv in place.
 //
 // binding    dtype, shape                                  what
 // qkv        f32 [tokens, (heads + 2 kvHeads) head_dim]
@@ -7,7 +6,7 @@
 // table      f32 [positions, 2 pairs]
 // params     rotated_heads = heads + kvHeads; stride is the width of a row of qkv
 // grid: one invocation per token, rotated head and pair.
-// uses: sizes, elements
+// uses: sizes, elements, rotary
 struct Params {
   tokens: u32,
   rotated_heads: u32,
@@ -27,14 +26,5 @@ fn run_element(index: u32) {
   let pair = index % params.pairs;
   let head = (index / params.pairs) % params.rotated_heads;
   let token = index / (params.pairs * params.rotated_heads);
-  let base = token * params.stride + head * params.head_dim;
-  let first = base + select(pair, 2u * pair, params.interleaved != 0u);
-  let second = first + select(params.pairs, 1u, params.interleaved != 0u);
-  let angle = positions[token] * 2u * params.pairs + pair;
-  let cosine = table[angle];
-  let sine = table[angle + params.pairs];
-  let a = qkv[first];
-  let b = qkv[second];
-  qkv[first] = a * cosine - b * sine;
-  qkv[second] = b * cosine + a * sine;
+  rotate_pair(token * params.stride + head * params.head_dim, positions[token], pair);
 }

@@ -83,7 +83,9 @@ describe('the reference device', () => {
 function totalElements({ program, sizes }: ConformanceCase): number {
   const elements = Object.values(program.tensors).map(({ shape }) => elementCount(shape, sizes));
   const [product] = program.ops.map(op =>
-    op.op === 'linear' ? elementCount(program.tensors[op.weight]!.shape, sizes) * sizes.tokens : 0,
+    op.op === 'linear' || op.op === 'gatedLinear'
+      ? elementCount(program.tensors[op.weight]!.shape, sizes) * sizes.tokens
+      : 0,
   );
   return elements.reduce((sum, count) => sum + count, 0) + product! / 4;
 }

@@ -87,6 +87,11 @@ const std::map<std::string, Builder>& builders() {
          const int column = r.integer("outColumn");
          return {[=](const Step& s) { const auto& z = s.sizes; return linear({x.at(z), w.at(z), out.at(z), b.at(z), residual.at(z), activation, column}, s); }};
        }},
+      {"gatedLinear", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), b = r.tensor("bias");
+         const auto activation = static_cast<Activation>(r.integer("activation"));
+         return {[=](const Step& s) { const auto& z = s.sizes; return gatedLinear({x.at(z), w.at(z), out.at(z), b.at(z), activation}, s); }};
+       }},
       {"rope", [](const OpReader& r, const Context&) -> Built {
          auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table");
          const int heads = r.integer("heads"), kvHeads = r.integer("kvHeads"), headDim = r.integer("headDim"), rotaryDim = r.integer("rotaryDim");
@@ -97,6 +102,13 @@ const std::map<std::string, Builder>& builders() {
          auto qkv = r.tensor("qkv"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache");
          const AttentionShape shape = r.attention();
          return {[=](const Step& s) { const auto& z = s.sizes; return kvWrite({qkv.at(z), slots.at(z), k.at(z), v.at(z), shape}, s); }};
+       }},
+      {"ropeKvWrite", [](const OpReader& r, const Context&) -> Built {
+         auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache");
+         const int rotaryDim = r.integer("rotaryDim");
+         const bool interleaved = r.integer("interleaved") != 0;
+         const AttentionShape shape = r.attention();
+         return {[=](const Step& s) { const auto& z = s.sizes; return ropeKvWrite({qkv.at(z), positions.at(z), table.at(z), slots.at(z), k.at(z), v.at(z), rotaryDim, interleaved, shape}, s); }};
        }},
       {"pagedAttention", [](const OpReader& r, const Context& c) -> Built {
          auto qkv = r.tensor("qkv"), k = r.tensor("kCache"), v = r.tensor("vCache"), sequences = r.tensor("sequences"), tables = r.tensor("blockTables"), out = r.tensor("out");

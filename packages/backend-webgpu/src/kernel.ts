@@ -133,6 +133,13 @@ export function headVectors(headDim: number): number {
   throw new DeviceError(`headDim: found ${headDim}, expected a multiple of 4 on this device.`);
 }
 
+/** Elements of a head in one 32-bit word of a cache. */
+export function cacheWordElements(cache: KernelTensor, headDim: number): number {
+  const elements = 4 / dtypeBytes[cache.dtype];
+  if (headDim % elements === 0) return elements;
+  throw new DeviceError(`headDim: found ${headDim}, expected an even number for a cache in ${cache.dtype}.`);
+}
+
 /** 32-bit words of one block of a cache. */
 export function blockWords(cache: KernelTensor): number {
   const words = (fixed(cache, 1) * fixed(cache, 2) * fixed(cache, 3) * dtypeBytes[cache.dtype]) / 4;

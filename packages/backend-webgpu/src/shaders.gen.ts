@@ -36,6 +36,18 @@ fn activate(code: u32, x: f32) -> f32 {
 }
 `,
   },
+  'cache_word': {
+    uses: ["half"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn cache_word(source: u32) -> u32 {
+  if (params.word_elements == 1u) { return bitcast<u32>(qkv[source]); }
+  return pack_halves(qkv[source], qkv[source + 1u]);
+}
+`,
+  },
   'element': {
     uses: [],
     enables: [],
@@ -89,6 +101,25 @@ fn float_of_key(key: u32) -> f32 {
 }
 const KEY_POSITIVE_INFINITY = 0xff800000u;
 const KEY_NEGATIVE_INFINITY = 0x007fffffu;
+`,
+  },
+  'gated_output': {
+    uses: ["element","activation"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn store_gated(row: u32, first: u32, gates: vec4f, ups: vec4f) {
+  for (var i = 0u; i < min(4u, params.columns - first); i++) {
+    let column = first + i;
+    let gate = activate(params.activation, gates[i] + bias_at(column));
+    out[row * params.columns + column] = gate * (ups[i] + bias_at(params.columns + column));
+  }
+}
+fn bias_at(index: u32) -> f32 {
+  if (params.bias_dtype == NONE) { return 0.0; }
+  return element_value(params.bias_dtype, bias[element_word(params.bias_dtype, index)], index);
+}
 `,
   },
   'half': {
@@ -330,6 +361,25 @@ fn gumbel(word: u32) -> f32 {
   let s2 = s * s;
   let series = 2.0 * s * (1.0 + s2 * (1.0 / 3.0 + s2 * (0.2 + s2 * (1.0 / 7.0 + s2 / 9.0))));
   return -log(select(-log(rest), series, u < 0.25));
+}
+`,
+  },
+  'rotary': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn rotate_pair(head: u32, position: u32, pair: u32) {
+  let first = head + select(pair, 2u * pair, params.interleaved != 0u);
+  let second = first + select(params.pairs, 1u, params.interleaved != 0u);
+  let angle = position * 2u * params.pairs + pair;
+  let cosine = table[angle];
+  let sine = table[angle + params.pairs];
+  let a = qkv[first];
+  let b = qkv[second];
+  qkv[first] = a * cosine - b * sine;
+  qkv[second] = b * cosine + a * sine;
 }
 `,
   },
@@ -979,6 +1029,170 @@ fn run_element(index: u32) {
 }
 `,
   },
+  'gated_linear/any_depth': {
+    uses: ["sizes","gated_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"weight","access":"read","type":"array<u32>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"weight_dtype","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  bias_dtype: u32,
+  activation: u32,
+  weight_dtype: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn weight_at(row: u32, k: u32) -> f32 {
+  let index = row * params.depth + k;
+  return element_value(params.weight_dtype, weight[element_word(params.weight_dtype, index)], index);
+}
+fn run(group: u32, lane: u32) {
+  let tiles = (params.columns + 3u) / 4u;
+  let row = group / tiles;
+  if (row >= resolve_size(params.rows)) { return; }
+  let first = (group % tiles) * 4u;
+  let gates_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+  let ups_at = gates_at + params.columns;
+  var gates = vec4f();
+  var ups = vec4f();
+  for (var k = lane; k < params.depth; k += LANES) {
+    let value = x[row * params.depth + k];
+    gates += value * vec4f(
+      weight_at(gates_at.x, k), weight_at(gates_at.y, k), weight_at(gates_at.z, k), weight_at(gates_at.w, k));
+    ups += value * vec4f(weight_at(ups_at.x, k), weight_at(ups_at.y, k), weight_at(ups_at.z, k), weight_at(ups_at.w, k));
+  }
+  gates = lane_sum4(gates);
+  ups = lane_sum4(ups);
+  if (lane == 0u) { store_gated(row, first, gates, ups); }
+}
+`,
+  },
+  'gated_linear/matvec': {
+    uses: ["sizes","gated_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  bias_dtype: u32,
+  activation: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 3u) / 4u;
+  let row = group / tiles;
+  if (row >= resolve_size(params.rows)) { return; }
+  let first = (group % tiles) * 4u;
+  let gates_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let ups_at = gates_at + params.columns * vectors;
+  var gates = vec4f();
+  var ups = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    let value = x[row * vectors + k];
+    let gate_tile = mat4x4f(
+      unpack_weight(weight[gates_at.x + k]), unpack_weight(weight[gates_at.y + k]),
+      unpack_weight(weight[gates_at.z + k]), unpack_weight(weight[gates_at.w + k]));
+    let up_tile = mat4x4f(
+      unpack_weight(weight[ups_at.x + k]), unpack_weight(weight[ups_at.y + k]),
+      unpack_weight(weight[ups_at.z + k]), unpack_weight(weight[ups_at.w + k]));
+    gates += value * gate_tile;
+    ups += value * up_tile;
+  }
+  gates = lane_sum4(gates);
+  ups = lane_sum4(ups);
+  if (lane == 0u) { store_gated(row, first, gates, ups); }
+}
+`,
+  },
+  'gated_linear/tile_4': {
+    uses: ["sizes","gated_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  bias_dtype: u32,
+  activation: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let rows = resolve_size(params.rows);
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 3u) / 4u;
+  let row = (group / tiles) * 4u;
+  if (row >= rows) { return; }
+  let first = (group % tiles) * 4u;
+  let gates_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let ups_at = gates_at + params.columns * vectors;
+  let rows_at = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
+  var gates0 = vec4f();
+  var gates1 = vec4f();
+  var gates2 = vec4f();
+  var gates3 = vec4f();
+  var ups0 = vec4f();
+  var ups1 = vec4f();
+  var ups2 = vec4f();
+  var ups3 = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    let gate_tile = mat4x4f(
+      unpack_weight(weight[gates_at.x + k]), unpack_weight(weight[gates_at.y + k]),
+      unpack_weight(weight[gates_at.z + k]), unpack_weight(weight[gates_at.w + k]));
+    let up_tile = mat4x4f(
+      unpack_weight(weight[ups_at.x + k]), unpack_weight(weight[ups_at.y + k]),
+      unpack_weight(weight[ups_at.z + k]), unpack_weight(weight[ups_at.w + k]));
+    let row0 = x[rows_at.x + k];
+    let row1 = x[rows_at.y + k];
+    let row2 = x[rows_at.z + k];
+    let row3 = x[rows_at.w + k];
+    gates0 += row0 * gate_tile;
+    ups0 += row0 * up_tile;
+    gates1 += row1 * gate_tile;
+    ups1 += row1 * up_tile;
+    gates2 += row2 * gate_tile;
+    ups2 += row2 * up_tile;
+    gates3 += row3 * gate_tile;
+    ups3 += row3 * up_tile;
+  }
+  var gates = array<vec4f, 4>(gates0, gates1, gates2, gates3);
+  var ups = array<vec4f, 4>(ups0, ups1, ups2, ups3);
+  for (var i = 0u; i < 4u; i++) {
+    let gate = lane_sum4(gates[i]);
+    let up = lane_sum4(ups[i]);
+    if (lane == i % LANES && row + i < rows) { store_gated(row + i, first, gate, up); }
+  }
+}
+`,
+  },
   'gather_rows': {
     uses: ["sizes","elements"],
     enables: [],
@@ -1003,7 +1217,7 @@ fn run_element(index: u32) {
 `,
   },
   'kv_write': {
-    uses: ["sizes","elements","paged","half"],
+    uses: ["sizes","elements","paged","cache_word"],
     enables: [],
     directives: [],
     consts: {},
@@ -1025,10 +1239,6 @@ fn run_element(index: u32) {
 @group(0) @binding(3) var<storage, read_write> v_cache: array<u32>;
 @group(0) @binding(4) var<uniform> params: Params;
 fn element_count() -> u32 { return resolve_size(params.tokens) * params.kv_heads * params.head_words; }
-fn cache_word(source: u32) -> u32 {
-  if (params.word_elements == 1u) { return bitcast<u32>(qkv[source]); }
-  return pack_halves(qkv[source], qkv[source + 1u]);
-}
 fn run_element(index: u32) {
   let word = index % params.head_words;
   let head = (index / params.head_words) % params.kv_heads;
@@ -1832,7 +2042,7 @@ fn read_back(index: u32) -> f32 {
 `,
   },
   'rope': {
-    uses: ["sizes","elements"],
+    uses: ["sizes","elements","rotary"],
     enables: [],
     directives: [],
     consts: {},
@@ -1856,16 +2066,73 @@ fn run_element(index: u32) {
   let pair = index % params.pairs;
   let head = (index / params.pairs) % params.rotated_heads;
   let token = index / (params.pairs * params.rotated_heads);
-  let base = token * params.stride + head * params.head_dim;
-  let first = base + select(pair, 2u * pair, params.interleaved != 0u);
-  let second = first + select(params.pairs, 1u, params.interleaved != 0u);
-  let angle = positions[token] * 2u * params.pairs + pair;
-  let cosine = table[angle];
-  let sine = table[angle + params.pairs];
-  let a = qkv[first];
-  let b = qkv[second];
-  qkv[first] = a * cosine - b * sine;
-  qkv[second] = b * cosine + a * sine;
+  rotate_pair(token * params.stride + head * params.head_dim, positions[token], pair);
+}
+`,
+  },
+  'rope_kv_write': {
+    uses: ["sizes","elements","paged","rotary","cache_word"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<f32>"},{"index":1,"name":"positions","access":"read_write","type":"array<u32>"},{"index":2,"name":"table","access":"read","type":"array<f32>"},{"index":3,"name":"slot_mapping","access":"read_write","type":"array<u32>"},{"index":4,"name":"k_cache","access":"read_write","type":"array<u32>"},{"index":5,"name":"v_cache","access":"read_write","type":"array<u32>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"head_dim","type":"u32"},{"name":"stride","type":"u32"},{"name":"block_size","type":"u32"},{"name":"pairs","type":"u32"},{"name":"interleaved","type":"u32"},{"name":"word_elements","type":"u32"},{"name":"units","type":"u32"},{"name":"rotary_units","type":"u32"},{"name":"unit_pairs","type":"u32"},{"name":"unit_words","type":"u32"},{"name":"unit_step","type":"u32"},{"name":"word_step","type":"u32"}],
+    source: `struct Params {
+  tokens: u32,
+  heads: u32,
+  kv_heads: u32,
+  head_dim: u32,
+  stride: u32,
+  block_size: u32,
+  pairs: u32,
+  interleaved: u32,
+  word_elements: u32,
+  units: u32,
+  rotary_units: u32,
+  unit_pairs: u32,
+  unit_words: u32,
+  unit_step: u32,
+  word_step: u32,
+}
+@group(0) @binding(0) var<storage, read_write> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read_write> positions: array<u32>;
+@group(0) @binding(2) var<storage, read> table: array<f32>;
+@group(0) @binding(3) var<storage, read_write> slot_mapping: array<u32>;
+@group(0) @binding(4) var<storage, read_write> k_cache: array<u32>;
+@group(0) @binding(5) var<storage, read_write> v_cache: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
+fn all_heads() -> u32 { return params.heads + 2u * params.kv_heads; }
+fn element_count() -> u32 { return resolve_size(params.tokens) * all_heads() * params.units; }
+fn store_word(head_start: u32, row: u32, word: u32, is_key: bool) {
+  let at = row * (params.head_dim / params.word_elements) + word;
+  let value = cache_word(head_start + word * params.word_elements);
+  if (is_key) { k_cache[at] = value; } else { v_cache[at] = value; }
+}
+fn run_element(index: u32) {
+  let unit = index % params.units;
+  let head = (index / params.units) % all_heads();
+  let token = index / (params.units * all_heads());
+  let head_start = token * params.stride + head * params.head_dim;
+  let rotary = unit < params.rotary_units;
+  if (rotary && head < params.heads + params.kv_heads) {
+    for (var i = 0u; i < params.unit_pairs; i++) {
+      rotate_pair(head_start, positions[token], unit * params.unit_pairs + i);
+    }
+  }
+  let slot = slot_mapping[token];
+  if (head < params.heads || slot == NONE) { return; }
+  let is_key = head < params.heads + params.kv_heads;
+  let kv_head = (head - params.heads) % params.kv_heads;
+  let row = cache_row(slot / params.block_size, kv_head, slot % params.block_size, params.kv_heads, params.block_size);
+  if (!rotary) {
+    let rotated_words = 2u * params.pairs / params.word_elements;
+    store_word(head_start, row, rotated_words + unit - params.rotary_units, is_key);
+    return;
+  }
+  for (var i = 0u; i < params.unit_words; i++) {
+    store_word(head_start, row, unit * params.unit_step + i * params.word_step, is_key);
+  }
 }
 `,
   },

@@ -76,6 +76,20 @@ export function linear(op: OpOf<'linear'>, t: Tensors): void {
   }
 }
 
+export function gatedLinear(op: OpOf<'gatedLinear'>, t: Tensors): void {
+  const [rows, n] = t.shape(op.out) as [number, number];
+  const k = t.shape(op.x)[1]!;
+  for (const row of range(rows)) {
+    for (const column of range(n)) {
+      const [gate, up] = [column, n + column].map(line => {
+        const dot = sum(range(k).map(i => t.at(op.x, row, i) * t.at(op.weight, line, i)));
+        return dot + (op.bias === undefined ? 0 : t.at(op.bias, line));
+      }) as [number, number];
+      t.set(op.out, activations[op.activation](gate) * up, row, column);
+    }
+  }
+}
+
 /** Rotation as a product of complex numbers. */
 export function rope(op: OpOf<'rope'>, t: Tensors): void {
   const half = op.rotaryDim / 2;
@@ -128,6 +142,13 @@ export function kvWrite(op: OpOf<'kvWrite'>, t: Tensors): void {
       }
     }
   }
+}
+
+/** Turned keys, and values as they are, to the place of their slot. */
+export function ropeKvWrite(op: OpOf<'ropeKvWrite'>, t: Tensors): void {
+  rope({ ...op, op: 'rope' }, t);
+  t.round(op.qkv);
+  kvWrite({ ...op, op: 'kvWrite' }, t);
 }
 
 export function copyBlocks(op: OpOf<'copyBlocks'>, t: Tensors): void {

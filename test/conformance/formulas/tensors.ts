@@ -1,9 +1,16 @@
 import type { ConformanceCase } from '@quire/conformance';
-import type { Program, StepSizes, TensorName } from '@quire/core/contract';
-import { bfloat16ToFloat, halfToFloat, resolveShape } from '@quire/core/program';
+import type { DType, Program, StepSizes, TensorName } from '@quire/core/contract';
+import { bfloat16ToFloat, floatToBfloat16, floatToHalf, halfToFloat, resolveShape } from '@quire/core/program';
 
 /** Values of a tensor in f64; undefined where nothing has been written. */
 export type Values = (number | undefined)[];
+
+const roundTo: Readonly<Record<DType, (value: number) => number>> = {
+  f32: Math.fround,
+  f16: value => halfToFloat(floatToHalf(value)),
+  bf16: value => bfloat16ToFloat(floatToBfloat16(value)),
+  u32: value => value,
+};
 
 /** The tensors of a case as plain arrays, at the sizes of the step. */
 export class Tensors {
@@ -41,6 +48,15 @@ export class Tensors {
 
   set(name: TensorName, value: number, ...coordinates: number[]): void {
     this.values(name)[this.#offset(name, coordinates)] = value;
+  }
+
+  /** Rounds all values to the tensor's dtype, as memory does. */
+  round(name: TensorName): void {
+    const values = this.values(name);
+    const { dtype } = this.#program.tensors[name]!;
+    values.forEach((value, i) => {
+      if (value !== undefined) values[i] = roundTo[dtype](value);
+    });
   }
 
   /** The f32 that a word's bits stand for. */

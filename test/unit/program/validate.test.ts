@@ -1,186 +1,7 @@
-import type { Bindings, DeviceTensor, Dim, DType, Op, StepSizes } from '@quire/core/contract';
+import type { Bindings, DeviceTensor, Dim, DType, Op } from '@quire/core/contract';
 import { checkBindings, checkSizes, ProgramBuilder, ProgramError } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
-
-const maxSizes: StepSizes = {
-  tokens: 16,
-  sequences: 4,
-  decodeSequences: 4,
-  samples: 4,
-  blocksPerSequence: 2,
-  maxQueryTokens: 16,
-  deltaSegments: 8,
-};
-
-type Tensors = Readonly<Record<string, readonly [DType, ...Dim[]]>>;
-
-/** Builds one op on external tensors. */
-function build(op: Op, tensors: Tensors) {
-  const builder = new ProgramBuilder('p', maxSizes);
-  for (const [name, [dtype, ...shape]] of Object.entries(tensors)) builder.external(name, dtype, shape);
-  builder.add(op);
-  return builder.build();
-}
-
-const state = {
-  rows: ['u32', 4, 24],
-  blockTables: ['u32', 4, 2],
-  tokenIds: ['u32', 4, 32],
-  batch: ['u32', 5, 8],
-  sequences: ['u32', 'sequences', 8],
-  samples: ['u32', 'samples', 4],
-  sampled: ['u32', 'samples', 2],
-  logits: ['f32', 'samples', 10],
-} as const satisfies Tensors;
-const geometry = { heads: 2, kvHeads: 1, headDim: 4, blockSize: 8 };
-const caches = { k: ['f16', 6, 1, 8, 4], v: ['f16', 6, 1, 8, 4] } as const satisfies Tensors;
-
-/** One correct use of every op. */
-const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: Tensors] } = {
-  applyRowDelta: [
-    {
-      op: 'applyRowDelta',
-      delta: 'delta',
-      rows: 'rows',
-      blockTables: 'blockTables',
-      tokenIds: 'tokenIds',
-      batch: 'batch',
-      biases: 'biases',
-    },
-    { ...state, delta: ['u32', 99], biases: ['u32', 4, 6] },
-  ],
-  prepareInputs: [
-    {
-      op: 'prepareInputs',
-      batch: 'batch',
-      rows: 'rows',
-      tokenIds: 'tokenIds',
-      blockTables: 'blockTables',
-      inputIds: 'ids',
-      positions: 'positions',
-      slotMapping: 'slots',
-      sequences: 'sequences',
-      blockSize: 8,
-    },
-    { ...state, ids: ['u32', 'tokens'], positions: ['u32', 'tokens'], slots: ['u32', 'tokens'] },
-  ],
-  prepareSamples: [
-    { op: 'prepareSamples', batch: 'batch', sequences: 'sequences', tokenIds: 'tokenIds', samples: 'samples' },
-    state,
-  ],
-  advanceRows: [
-    {
-      op: 'advanceRows',
-      batch: 'batch',
-      sequences: 'sequences',
-      samples: 'samples',
-      sampled: 'sampled',
-      rows: 'rows',
-      tokenIds: 'tokenIds',
-      ring: 'ring',
-    },
-    { ...state, ring: ['u32', 3, 4, 2] },
-  ],
-  embed: [
-    { op: 'embed', ids: 'ids', table: 'table', out: 'out', offset: 2, firstRow: 0 },
-    { ids: ['u32', 'tokens'], table: ['bf16', 10, 6], out: ['f32', 'tokens', 6] },
-  ],
-  rmsNorm: [
-    { op: 'rmsNorm', x: 'x', weight: 'w', residual: 'r', sum: 'r', out: 'out', eps: 1e-5 },
-    { x: ['f16', 'tokens', 6], r: ['f16', 'tokens', 6], w: ['f32', 6], out: ['f16', 'tokens', 6] },
-  ],
-  layerNorm: [
-    { op: 'layerNorm', x: 'x', weight: 'w', bias: 'b', out: 'out', eps: 1e-5 },
-    { x: ['f16', 'tokens', 6], w: ['f16', 6], b: ['f16', 6], out: ['f16', 'tokens', 6] },
-  ],
-  linear: [
-    { op: 'linear', x: 'x', weight: 'w', bias: 'b', residual: 'out', out: 'out', activation: 'relu', outColumn: 2 },
-    { x: ['f16', 'tokens', 6], w: ['bf16', 3, 6], b: ['bf16', 3], out: ['f32', 'tokens', 5] },
-  ],
-  rope: [
-    {
-      op: 'rope',
-      qkv: 'qkv',
-      positions: 'positions',
-      table: 'table',
-      heads: 2,
-      kvHeads: 1,
-      headDim: 4,
-      rotaryDim: 4,
-      interleaved: false,
-    },
-    { qkv: ['f16', 'tokens', 16], positions: ['u32', 'tokens'], table: ['f32', 32, 4] },
-  ],
-  kvWrite: [
-    { op: 'kvWrite', qkv: 'qkv', slotMapping: 'slots', kCache: 'k', vCache: 'v', ...geometry },
-    { ...caches, qkv: ['f32', 'tokens', 16], slots: ['u32', 'tokens'] },
-  ],
-  pagedAttention: [
-    {
-      op: 'pagedAttention',
-      qkv: 'qkv',
-      kCache: 'k',
-      vCache: 'v',
-      sequences: 'sequences',
-      blockTables: 'blockTables',
-      out: 'out',
-      scale: 1,
-      window: 0,
-      softCap: 0,
-      ...geometry,
-    },
-    { ...state, ...caches, qkv: ['f32', 'tokens', 16], out: ['f32', 'tokens', 8] },
-  ],
-  gatedActivation: [
-    { op: 'gatedActivation', x: 'x', out: 'out', activation: 'silu' },
-    { x: ['f16', 'tokens', 12], out: ['f16', 'tokens', 6] },
-  ],
-  add: [
-    { op: 'add', a: 'a', b: 'b', out: 'a' },
-    { a: ['f32', 'tokens', 6], b: ['f32', 'tokens', 6] },
-  ],
-  gatherRows: [
-    { op: 'gatherRows', x: 'x', samples: 'samples', out: 'out' },
-    { ...state, x: ['f32', 'tokens', 6], out: ['f32', 'samples', 6] },
-  ],
-  copyBlocks: [
-    { op: 'copyBlocks', kCache: 'k', vCache: 'v', pairs: 'pairs' },
-    { ...caches, pairs: ['u32', 3, 2] },
-  ],
-  zeroBlocks: [
-    { op: 'zeroBlocks', kCache: 'k', vCache: 'v', blocks: 'blocks' },
-    { ...caches, blocks: ['u32', 3] },
-  ],
-  penalties: [
-    { op: 'penalties', logits: 'logits', samples: 'samples', rows: 'rows', tokenIds: 'tokenIds', out: 'logits' },
-    state,
-  ],
-  biasLogits: [
-    { op: 'biasLogits', logits: 'logits', samples: 'samples', rows: 'rows', biases: 'biases', out: 'out' },
-    { ...state, biases: ['u32', 4, 6], out: ['f32', 'samples', 10] },
-  ],
-  filterLogits: [
-    { op: 'filterLogits', logits: 'logits', samples: 'samples', rows: 'rows', thresholds: 'thresholds' },
-    { ...state, thresholds: ['f32', 'samples'] },
-  ],
-  sample: [
-    { op: 'sample', logits: 'logits', thresholds: 'thresholds', samples: 'samples', rows: 'rows', sampled: 'sampled' },
-    { ...state, thresholds: ['f32', 'samples'] },
-  ],
-  argmax: [{ op: 'argmax', logits: 'logits', samples: 'samples', sampled: 'sampled' }, state],
-  logProbs: [
-    {
-      op: 'logProbs',
-      logits: 'logits',
-      samples: 'samples',
-      sampled: 'sampled',
-      logprobs: 'logprobs',
-      logprobIds: 'ids',
-      topN: 3,
-    },
-    { ...state, logprobs: ['f32', 'samples', 4], ids: ['u32', 'samples', 5] },
-  ],
-};
+import { build, correct, maxSizes, type Tensors } from './op-examples.ts';
 
 describe('a correct use', () => {
   it.each(Object.entries(correct))('of %s is accepted', (_, [op, tensors]) => {
@@ -225,6 +46,15 @@ const wrong: Wrong[] = [
   ],
   ['linear', { weight: undefined }, {}, 'weight: found no tensor, expected the name of a tensor.'],
   ['linear', { op: 'matmul' }, {}, 'op 0 (matmul): found op matmul, expected an op of the catalogue.'],
+  ['gatedLinear', {}, { w: ['bf16', 11, 6] }, 'bias "b": found shape [10], expected [11] to agree with weight.'],
+  [
+    'gatedLinear',
+    {},
+    { w: ['bf16', 12, 6], b: ['bf16', 12] },
+    'weight "w": found 12 rows, expected 10 (gates and ups, out has 5 columns).',
+  ],
+  ['gatedLinear', {}, { out: ['f32', 'tokens', 5] }, 'out "out": found dtype f32, expected f16 as of x "x".'],
+  ['gatedLinear', { out: 'x' }, {}, 'out "x": found the same tensor as x, expected a tensor of its own.'],
   ['rmsNorm', { out: 'x' }, {}, 'out "x": found the same tensor as x, expected a tensor of its own.'],
   ['rmsNorm', { sum: undefined }, {}, 'found residual alone, expected residual and sum, or neither of them.'],
   ['rmsNorm', { residual: undefined, sum: 'r' }, {}, 'found sum alone, expected residual and sum, or neither of them.'],
@@ -252,6 +82,16 @@ const wrong: Wrong[] = [
     'vCache "v": found shape [7, 1, 8, 4], expected [6, 1, 8, 4] to agree with kCache.',
   ],
   ['kvWrite', { blockSize: 4 }, {}, 'kCache "k": found shape [6, 1, 8, 4], expected [B, 1, 4, 4].'],
+  [
+    'ropeKvWrite',
+    { rotaryDim: 6 },
+    { table: ['f32', 32, 6] },
+    'found rotaryDim = 6, expected an even number up to headDim',
+  ],
+  ['ropeKvWrite', { blockSize: 0 }, {}, 'found blockSize = 0, expected a positive integer.'],
+  ['ropeKvWrite', {}, { slots: ['u32', 'samples'] }, 'found shape [samples], expected [tokens] to agree with qkv.'],
+  ['ropeKvWrite', {}, { table: ['f32', 32, 4] }, 'table "table": found shape [32, 4], expected [P, 2].'],
+  ['ropeKvWrite', { vCache: 'k' }, {}, 'kCache "k": found the same tensor as vCache, expected a tensor of its own.'],
   ['pagedAttention', { window: -1 }, {}, 'found window = -1, expected an integer of 0 or more.'],
   ['pagedAttention', { softCap: -1 }, {}, 'found softCap = -1, expected 0 or a positive number.'],
   ['pagedAttention', { scale: Infinity }, {}, 'found scale = Infinity, expected a finite number.'],

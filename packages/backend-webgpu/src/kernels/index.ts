@@ -9,6 +9,7 @@ import { copyBlocks } from './copy-blocks.ts';
 import { embed } from './embed.ts';
 import { filterLogits } from './filter-logits.ts';
 import { gatedActivation } from './gated-activation.ts';
+import { gatedLinear } from './gated-linear.ts';
 import { gatherRows } from './gather-rows.ts';
 import { kvWrite } from './kv-write.ts';
 import { layerNorm } from './layer-norm.ts';
@@ -20,6 +21,7 @@ import { prepareInputs } from './prepare-inputs.ts';
 import { prepareSamples } from './prepare-samples.ts';
 import { rmsNorm } from './rms-norm.ts';
 import { rope } from './rope.ts';
+import { ropeKvWrite } from './rope-kv-write.ts';
 import { sample } from './sample.ts';
 import { zeroBlocks } from './zero-blocks.ts';
 
@@ -33,8 +35,10 @@ export const kernels = {
   rmsNorm,
   layerNorm,
   linear,
+  gatedLinear,
   rope,
   kvWrite,
+  ropeKvWrite,
   pagedAttention,
   gatedActivation,
   add,

@@ -1,13 +1,9 @@
-import { DeviceError } from '@quire/core/contract';
-import { dimCode, dispatch, elementGrid, fixed, type Kernel } from '../kernel.ts';
+import { cacheWordElements, dimCode, dispatch, elementGrid, fixed, type Kernel } from '../kernel.ts';
 
 export const kvWrite: Kernel<'kvWrite'> = (op, context) => {
   const qkv = context.tensor(op.qkv);
   const kCache = context.tensor(op.kCache);
-  const wordElements = kCache.dtype === 'f16' ? 2 : 1;
-  if (op.headDim % wordElements !== 0) {
-    throw new DeviceError(`headDim: found ${op.headDim}, expected an even number for a cache in f16.`);
-  }
+  const wordElements = cacheWordElements(kCache, op.headDim);
   const headWords = op.headDim / wordElements;
   return [
     dispatch('kv_write', {

@@ -167,6 +167,11 @@ export interface OpCatalogue {
     outColumn: number;
   };
   /**
+   * A linear layer and a gatedActivation in one: with [gate, up] = x weight^T + bias, out [rows, n] = activation(gate) * up.
+   * weight [2 n, K] has the rows of the gates, then those of the ups. Neither product is rounded to a dtype.
+   */
+  gatedLinear: { x: TensorName; weight: TensorName; out: TensorName; bias?: TensorName; activation: Activation };
+  /**
    * Rotates queries and keys of qkv in place by position. table f32 [positions, rotaryDim]: rotaryDim / 2 cosines, then as
    * many sines, made on the host. Pairs are (i, i + rotaryDim / 2), or (2 i, 2 i + 1) when interleaved.
    */
@@ -182,6 +187,17 @@ export interface OpCatalogue {
   };
   /** Writes keys and values of qkv to their cache slots; slot NONE is skipped. Caches are [blocks, kvHeads, blockSize, headDim]. */
   kvWrite: { qkv: TensorName; slotMapping: TensorName; kCache: TensorName; vCache: TensorName } & AttentionShape;
+  /** rope, then kvWrite: the cache gets the keys as they lie in qkv once rotated. Slot NONE is rotated, and not written. */
+  ropeKvWrite: {
+    qkv: TensorName;
+    positions: TensorName;
+    table: TensorName;
+    slotMapping: TensorName;
+    kCache: TensorName;
+    vCache: TensorName;
+    rotaryDim: number;
+    interleaved: boolean;
+  } & AttentionShape;
   /**
    * Causal attention of each sequence's queries over its cached context through the block table: query token j of a sequence
    * sees positions 0 .. firstPosition + j. out [tokens, heads * headDim]; rows of spent sequences and padding become 0.

@@ -86,8 +86,21 @@ export const operandTable = {
     residual: optional(read('activation')),
     out: writeOver('activation', 'residual'),
   },
+  gatedLinear: {
+    x: read('activation'),
+    weight: read('weight'),
+    bias: optional(read('weight')),
+    out: write('activation'),
+  },
   rope: { qkv: update('activation'), positions: read('u32'), table: read('f32') },
   kvWrite: { qkv: read('activation'), slotMapping: read('u32'), ...cacheOperands },
+  ropeKvWrite: {
+    qkv: update('activation'),
+    positions: read('u32'),
+    table: read('f32'),
+    slotMapping: read('u32'),
+    ...cacheOperands,
+  },
   pagedAttention: {
     qkv: read('activation'),
     kCache: read('kv'),

@@ -115,11 +115,18 @@ export const rules = {
       context.require(end <= width, `columns ${op.outColumn} .. ${end}`, `columns within 0 .. ${width}`, 'out');
     },
   },
+  gatedLinear: {
+    shapes: () => ({ x: ['T', 'K'], weight: ['N', 'K'], bias: ['N'], out: ['T', 'H'] }),
+    check(_, context) {
+      const [rows, columns] = [context.max('N'), context.max('H')];
+      const expected = `${2 * columns} (gates and ups, out has ${columns} columns)`;
+      context.require(rows === 2 * columns, `${rows} rows`, expected, 'weight');
+    },
+  },
   rope: {
     attributes(op, context) {
       heads(context, op);
-      const fits = op.rotaryDim > 0 && op.rotaryDim % 2 === 0 && op.rotaryDim <= op.headDim;
-      context.require(fits, `${op.rotaryDim}`, `an even number up to headDim (${op.headDim})`, 'rotaryDim');
+      rotary(context, op);
     },
     shapes: op => ({ qkv: qkv(op), positions: ['T'], table: ['P', op.rotaryDim] }),
   },
@@ -129,6 +136,21 @@ export const rules = {
       positive(context, op, 'blockSize');
     },
     shapes: op => ({ qkv: qkv(op), slotMapping: ['T'], kCache: cache(op), vCache: cache(op) }),
+  },
+  ropeKvWrite: {
+    attributes(op, context) {
+      heads(context, op);
+      rotary(context, op);
+      positive(context, op, 'blockSize');
+    },
+    shapes: op => ({
+      qkv: qkv(op),
+      positions: ['T'],
+      table: ['P', op.rotaryDim],
+      slotMapping: ['T'],
+      kCache: cache(op),
+      vCache: cache(op),
+    }),
   },
   pagedAttention: {
     attributes(op, context) {
@@ -182,6 +204,11 @@ function heads(context: Requirer, op: { heads: number; kvHeads: number; headDim:
   positive(context, op, 'kvHeads');
   positive(context, op, 'headDim');
   context.require(op.kvHeads <= op.heads, `${op.kvHeads}`, `at most heads (${op.heads})`, 'kvHeads');
+}
+
+function rotary(context: Requirer, { rotaryDim, headDim }: { rotaryDim: number; headDim: number }): void {
+  const fits = rotaryDim > 0 && rotaryDim % 2 === 0 && rotaryDim <= headDim;
+  context.require(fits, `${rotaryDim}`, `an even number up to headDim (${headDim})`, 'rotaryDim');
 }
 
 /** The batch tensor has a header and one record for each sequence that the program may run. */

@@ -10,6 +10,7 @@ import { copyBlocksCases } from './copy-blocks.ts';
 import { embedCases } from './embed.ts';
 import { filterLogitsCases } from './filter-logits.ts';
 import { gatedActivationCases } from './gated-activation.ts';
+import { gatedLinearCases } from './gated-linear.ts';
 import { gatherRowsCases } from './gather-rows.ts';
 import { kvWriteCases } from './kv-write.ts';
 import { layerNormCases } from './layer-norm.ts';
@@ -21,6 +22,7 @@ import { prepareInputsCases } from './prepare-inputs.ts';
 import { prepareSamplesCases } from './prepare-samples.ts';
 import { rmsNormCases } from './rms-norm.ts';
 import { ropeCases } from './rope.ts';
+import { ropeKvWriteCases } from './rope-kv-write.ts';
 import { sampleCases } from './sample.ts';
 import { zeroBlocksCases } from './zero-blocks.ts';
 
@@ -34,8 +36,10 @@ const lists = {
   rmsNorm: rmsNormCases,
   layerNorm: layerNormCases,
   linear: linearCases,
+  gatedLinear: gatedLinearCases,
   rope: ropeCases,
   kvWrite: kvWriteCases,
+  ropeKvWrite: ropeKvWriteCases,
   pagedAttention: pagedAttentionCases,
   gatedActivation: gatedActivationCases,
   add: addCases,

@@ -3,6 +3,7 @@ import { decodeFloats, encodeFloats } from '@quire/core/program';
 import { activationBound, largestSlope } from '../activation-bound.ts';
 import { u, within } from '../checks.ts';
 import { group } from '../define.ts';
+import { dotBound } from '../dot-bound.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
 import type { CaseGroup, CaseInputs, CheckArguments } from '../types.ts';
@@ -151,17 +152,6 @@ function check({ k, parts, weights, activation = 'none' }: Shape, columns: reado
     });
     return i => bounds[i]!;
   });
-}
-
-/** How far an f32 dot product may be from the true one. */
-function dotBound(a: Float32Array, aStart: number, b: Float32Array, bStart: number, length: number): number {
-  let [sum, largest] = [0, 0];
-  for (let i = 0; i < length; i++) {
-    const product = Math.abs(a[aStart + i]! * b[bStart + i]!);
-    sum += product;
-    if (product > largest) largest = product;
-  }
-  return 8 * u * sum + 2 * u * Math.sqrt(length) * largest;
 }
 
 function sum(values: readonly number[]): number {

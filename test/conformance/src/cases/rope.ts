@@ -1,17 +1,12 @@
 import { within } from '../checks.ts';
 import { group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
+import { positionOf, ROTARY_POSITIONS, type RotaryShape, rotaryTable, rotationBound } from '../rotary.ts';
 import type { CaseGroup, CaseInputs, CheckArguments } from '../types.ts';
 
-interface Shape {
-  heads: number;
-  kvHeads: number;
-  headDim: number;
-  rotaryDim: number;
-  interleaved: boolean;
+interface Shape extends RotaryShape {
   quick: boolean;
 }
-const POSITIONS = 300;
 
 export function ropeCases(): CaseGroup[] {
   const shapes: Shape[] = [
@@ -57,7 +52,7 @@ function rotations(shape: Shape, tokens: number, counts: readonly number[]): Cas
     build(builder) {
       builder.external('qkv', 'f32', ['tokens', width]);
       builder.external('positions', 'u32', ['tokens']);
-      builder.external('table', 'f32', [POSITIONS, rotaryDim]);
+      builder.external('table', 'f32', [ROTARY_POSITIONS, rotaryDim]);
       builder.add({
         op: 'rope',
         qkv: 'qkv',
@@ -70,43 +65,14 @@ function rotations(shape: Shape, tokens: number, counts: readonly number[]): Cas
         interleaved,
       });
     },
-    checks: { qkv: check(shape, width) },
+    checks: { qkv: check(shape) },
     variants,
   });
 }
 
-function positionOf(order: string, random: Random, i: number): number {
-  if (order === 'zero') return 0;
-  if (order === 'last') return POSITIONS - 1;
-  return order === 'consecutive' ? (17 + i) % POSITIONS : random.integer(0, POSITIONS);
-}
-
-function rotaryTable(rotaryDim: number): Float32Array {
-  const half = rotaryDim / 2;
-  const table = new Float32Array(POSITIONS * rotaryDim);
-  for (let position = 0; position < POSITIONS; position++) {
-    for (let i = 0; i < half; i++) {
-      const angle = position / 10_000 ** (i / half);
-      table[position * rotaryDim + i] = Math.cos(angle);
-      table[position * rotaryDim + half + i] = Math.sin(angle);
-    }
-  }
-  return table;
-}
-
-function check({ heads, kvHeads, headDim, rotaryDim, interleaved }: Shape, width: number) {
+function check(shape: Shape) {
   return within(
     'two products and a sum: 4e-7 (|a| + |b|); what is not rotated is left as it is',
-    ({ inputs }: Omit<CheckArguments, 'actual'>) => {
-      const qkv = inputs.qkv!;
-      return i => {
-        const column = i % width;
-        const d = column % headDim;
-        if (column >= (heads + kvHeads) * headDim || d >= rotaryDim) return 0;
-        const half = rotaryDim / 2;
-        const partner = interleaved ? i + (d % 2 === 0 ? 1 : -1) : i + (d < half ? half : -half);
-        return 4e-7 * (Math.abs(qkv[i]!) + Math.abs(qkv[partner]!));
-      };
-    },
+    ({ inputs }: Omit<CheckArguments, 'actual'>) => rotationBound(shape, inputs.qkv!),
   );
 }

@@ -1,23 +1,5 @@
-import { NONE } from '../../contract/contract.ts';
+import { writeToCache } from './lib/cache-write.ts';
 import type { Kernel } from './lib/kernel.ts';
 
-/** cache[slot / blockSize][kvHead][slot % blockSize] = the key or value of the token, unless its slot is NONE. */
-export const kvWrite: Kernel<'kvWrite'> = (op, { qkv, slotMapping, kCache, vCache }) => {
-  const { heads, kvHeads, headDim, blockSize } = op;
-  const keysAndValues = new Float64Array(2 * kvHeads * headDim);
-  return sizes => {
-    const [tokens, slots] = [qkv.rows(sizes), kCache.rows(sizes) * blockSize];
-    for (let t = 0; t < tokens; t++) {
-      const slot = slotMapping.data[t]!;
-      if (slot === NONE) continue;
-      if (slot >= slots) throw new RangeError(`token ${t} has slot ${slot}, the cache ends at ${slots}`);
-      qkv.load(t * qkv.width + heads * headDim, keysAndValues.length, keysAndValues);
-      const block = Math.floor(slot / blockSize);
-      for (let head = 0; head < kvHeads; head++) {
-        const to = ((block * kvHeads + head) * blockSize + (slot % blockSize)) * headDim;
-        kCache.store(to, headDim, keysAndValues, head * headDim);
-        vCache.store(to, headDim, keysAndValues, (kvHeads + head) * headDim);
-      }
-    }
-  };
-};
+/** Keys and values of the step's tokens, to their slots of the cache. */
+export const kvWrite: Kernel<'kvWrite'> = writeToCache;
