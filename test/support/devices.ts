@@ -1,16 +1,18 @@
 /** Devices for tests. Each is checked for errors after every test, and disposed of after its file. */
 
+import type { CudaDevice, CudaEmuOptions } from '@quire/backend-cuda';
 import type { WebGpuDevice } from '@quire/backend-webgpu';
 import { type NodeWebGpuOptions, openNodeWebGpuDevice } from '@quire/backend-webgpu/node';
 import type { Device } from '@quire/core/contract';
 import { openReferenceDevice } from '@quire/core/reference';
 import { afterAll, afterEach } from 'vitest';
 
-export type TestDeviceName = 'reference' | 'webgpu';
+export type TestDeviceName = 'reference' | 'webgpu' | 'cuda-emu';
 
 const openers: Record<TestDeviceName, () => Promise<Device>> = {
   reference: () => openTestReference(),
   webgpu: () => openTestWebGpu(),
+  'cuda-emu': () => openTestCudaEmu(),
 };
 
 const opened = new Set<Device>();
@@ -46,6 +48,12 @@ export async function openTestWebGpu(options?: NodeWebGpuOptions): Promise<WebGp
       'install a GPU driver with Vulkan, Metal or Direct3D 12 (on Debian: mesa-vulkan-drivers), or run npm ci, which brings a software adapter for Linux x64';
     throw new Error(`The tests need WebGPU and there is no usable adapter: ${advice}.`, { cause });
   }
+}
+
+/** The CUDA kernels on the emulator. Its chip is shared by all devices of the process. */
+export async function openTestCudaEmu(options?: CudaEmuOptions): Promise<CudaDevice> {
+  const { openCudaEmuDevice } = await import('@quire/backend-cuda');
+  return keep(await openCudaEmuDevice(options));
 }
 
 function keep<D extends Device>(device: D): D {

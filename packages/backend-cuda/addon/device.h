@@ -1,17 +1,21 @@
-// One CUDA device as JavaScript holds it: tensors by handle, plans by id, one in-order queue.
+// One CUDA device as JavaScript holds it: tensors by handle, plans by id, one in-order queue, and transfers beside it.
 #pragma once
 #include <napi.h>
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <vector>
 
 #include "engine-thread.h"
+#include "host-tier.h"
 #include "plan.h"
+#include "staging.h"
+#include "step-runner.h"
 
 namespace quire {
 
+// What is not said to run elsewhere runs on JavaScript's thread. Jobs of the engine thread may use `this`: the device holds a
+// reference to itself until it is disposed of, and both threads have ended before it goes.
 class Device : public Napi::ObjectWrap<Device> {
  public:
   static Napi::Function define(Napi::Env env);
@@ -21,19 +25,16 @@ class Device : public Napi::ObjectWrap<Device> {
  private:
   struct Allocation {
     char* data;
-    size_t bytes;
+    bool isCache;
   };
-  // A stretch of a submit that runs as one graph, or eagerly op by op.
-  struct Segment {
-    std::vector<std::pair<std::shared_ptr<Plan>, StepSizes>> steps;
-    bool graphable = false;
+  // A promise on its way. `deliver` makes its value, and may be empty.
+  struct Pending {
+    Napi::Promise::Deferred deferred;
+    std::function<Napi::Value(Napi::Env)> deliver;
   };
-  struct CapturedGraph {
-    cudaGraphExec_t exec = nullptr;
-    int kernels = 0, copies = 0, sets = 0;
-  };
+  enum class Report { queue, ownOnly };
 
-  // Called from JavaScript.
+  // Called from JavaScript; src/addon.ts documents them.
   Napi::Value info(const Napi::CallbackInfo&);
   Napi::Value createTensor(const Napi::CallbackInfo&);
   void freeTensor(const Napi::CallbackInfo&);
@@ -43,41 +44,48 @@ class Device : public Napi::ObjectWrap<Device> {
   void freePlan(const Napi::CallbackInfo&);
   void submit(const Napi::CallbackInfo&);
   Napi::Value profile(const Napi::CallbackInfo&);
+  Napi::Value transfer(const Napi::CallbackInfo&);
   Napi::Value synchronize(const Napi::CallbackInfo&);
-  Napi::Value opCounts(const Napi::CallbackInfo&);
+  Napi::Value reached(const Napi::CallbackInfo&);
+  Napi::Value runs(const Napi::CallbackInfo&);
   Napi::Value graphs(const Napi::CallbackInfo&);
   Napi::Value dispose(const Napi::CallbackInfo&);
 
-  // Engine thread.
-  void runSegment(const Segment& segment);
-  void runSteps(const Segment& segment);
-  CapturedGraph* captured(const Segment& segment);
-  static StepSizes bucketOf(const StepSizes& sizes, const StepSizes& maxSizes);
-
   char* addressOf(Napi::Env env, int handle) const;
-  // A promise that settles on the JavaScript thread once everything before it has finished on the device. `deliver` makes its
-  // value there.
-  Napi::Value promiseWhenReached(Napi::Env env, std::function<Napi::Value(Napi::Env)> deliver);
-  void settle(Napi::Promise::Deferred deferred, DeviceFailure failure, std::function<Napi::Value(Napi::Env)> deliver);
+  std::shared_ptr<Plan> planOf(Napi::Env env, int id) const;
+  // Device memory, zeroed behind what is queued. Waits for memory that is on its way back before it gives up.
+  void* allocate(Napi::Env env, size_t bytes, const std::string& what);
+  void* stage(Napi::Env env, size_t bytes, const std::string& what);
+  // A promise that settles once everything queued before it has finished.
+  Napi::Value promiseWhenReached(Napi::Env env, Report report, std::function<Napi::Value(Napi::Env)> deliver);
+  // Its two halves: an id for the engine, and, from any thread, the outcome.
+  Napi::Value makePending(Napi::Env env, int& id, std::function<Napi::Value(Napi::Env)> deliver);
+  void settle(int id, DeviceFailure failure);
+  void settleHere(Napi::Env env, int id, const DeviceFailure& failure);
+  void tellLoss(const DeviceFailure& failure);
+
+  void finishDispose(Napi::Env env);
+  // Ends both threads and frees everything. Idempotent.
   void close();
   static void environmentEnds(void* device);
 
-  EngineThread engine_;
-  Napi::ThreadSafeFunction callback_;
-  int inFlight_ = 0;
-  bool closed_ = false;
+  const int ordinal_;
   int smCount_ = 0;
-  int nextHandle_ = 1, nextPlan_ = 1;
+  StagingPool staging_;
+  HostTier hostTier_;
+  EngineThread engine_;
+  StepRunner runner_;
+  Napi::ThreadSafeFunction callback_;
+  Napi::FunctionReference onLost_;
+  int nextPending_ = 1, nextHandle_ = 1, nextPlan_ = 1;
+  std::map<int, Pending> pending_;
   std::map<int, Allocation> tensors_;
   std::map<int, std::shared_ptr<Plan>> plans_;
-  std::map<std::vector<int64_t>, CapturedGraph> graphs_;  // engine thread only
-  bool useGraphs_ = true;
+  std::vector<Napi::Promise::Deferred> disposing_;
+  bool closed_ = false;
 };
 
-// Batch sizes of captured decode graphs: a batch is padded up to the next one.
-int bucketSize(int sequences);
-
-// Throws a JavaScript error with code CUDA_<NAME> and the CUDA name, text and number.
-[[noreturn]] void throwCuda(Napi::Env env, cudaError_t error, const std::string& what);
+// A JavaScript error with the fields of src/device.ts's NativeError.
+Napi::Error cudaException(Napi::Env env, const DeviceFailure& failure);
 
 }  // namespace quire

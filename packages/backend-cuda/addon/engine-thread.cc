@@ -2,16 +2,25 @@
 
 #include <future>
 
+#include "../kernels/lib/launch_mode.h"
+
 namespace quire {
 
-bool isSticky(cudaError_t e) { return e != cudaSuccess && e != cudaErrorMemoryAllocation && e != cudaErrorInvalidValue && e != cudaErrorNotReady; }
+cudaError_t EngineThread::open(int ordinal) {
+  if (const cudaError_t e = cudaSetDevice(ordinal); e != cudaSuccess) return e;
+  if (const cudaError_t e = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking); e != cudaSuccess) return e;
+  if (const cudaError_t e = cudaStreamCreateWithFlags(&transferStream_, cudaStreamNonBlocking); e != cudaSuccess) return e;
+  int major = 0;
+  const cudaError_t e = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal);
+  dependentLaunches = major >= 9;
+  return e;
+}
 
 cudaError_t EngineThread::start(int ordinal) {
   std::promise<cudaError_t> opened;
   auto result = opened.get_future();
   jobsThread_ = std::thread([this, ordinal, &opened] {
-    cudaError_t e = cudaSetDevice(ordinal);
-    if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
+    const cudaError_t e = open(ordinal);
     opened.set_value(e);
     if (e == cudaSuccess) runJobs();
   });
@@ -27,15 +36,18 @@ cudaError_t EngineThread::start(int ordinal) {
   return cudaSuccess;
 }
 
-EngineThread::~EngineThread() { stop(); }
-
 void EngineThread::post(std::function<void()> job) {
   {
     std::lock_guard lock(mutex_);
-    if (stopping_) return;
     jobs_.push_back(std::move(job));
   }
   jobsChanged_.notify_one();
+}
+
+void EngineThread::drain() {
+  std::promise<void> reached;
+  post([&] { afterwards([&] { reached.set_value(); }); });
+  reached.get_future().wait();
 }
 
 void EngineThread::runJobs() {
@@ -51,6 +63,7 @@ void EngineThread::runJobs() {
     job();
   }
   cudaStreamSynchronize(stream_);
+  cudaStreamSynchronize(transferStream_);
   {
     std::lock_guard lock(mutex_);
     jobsEnded_ = true;
@@ -58,28 +71,69 @@ void EngineThread::runJobs() {
   completionsChanged_.notify_one();
 }
 
-void EngineThread::note(cudaError_t error, const std::string& op) {
-  if (error == cudaSuccess || failure_) return;
+bool EngineThread::note(cudaError_t error, const std::string& op, const std::string& doing) {
+  if (error == cudaSuccess) return true;
   cudaGetLastError();
-  failure_ = {error, op, isSticky(error)};
+  // The first passing failure is kept for its reader; a sticky one replaces it.
+  if (!failure_ || (isSticky(error) && !failure_.sticky)) failure_ = describeFailure(error, op, doing);
+  if (failure_.sticky) reportLoss(failure_);
+  return false;
 }
 
-// A passing failure is reported once; a sticky one to everybody from then on.
 DeviceFailure EngineThread::takeFailure() {
   DeviceFailure taken = failure_;
   if (!failure_.sticky) failure_ = {};
   return taken;
 }
 
-void EngineThread::whenReached(std::function<void(DeviceFailure)> done) {
-  cudaEvent_t event = nullptr;
-  note(cudaEventCreateWithFlags(&event, cudaEventBlockingSync | cudaEventDisableTiming), "event");
-  if (event != nullptr) note(cudaEventRecord(event, stream_), "event");
+void EngineThread::reportLoss(const DeviceFailure& failure) {
   {
     std::lock_guard lock(mutex_);
-    completions_.push_back({event, takeFailure(), std::move(done)});
+    if (lossReported_) return;
+    lossReported_ = true;
+  }
+  onLost_(failure);
+}
+
+cudaEvent_t EngineThread::takeEvent() {
+  {
+    std::lock_guard lock(mutex_);
+    if (!freeEvents_.empty()) {
+      const cudaEvent_t event = freeEvents_.back();
+      freeEvents_.pop_back();
+      return event;
+    }
+  }
+  cudaEvent_t event = nullptr;
+  note(cudaEventCreateWithFlags(&event, cudaEventBlockingSync | cudaEventDisableTiming), "", "making an event");
+  return event;
+}
+
+void EngineThread::whenReached(cudaStream_t stream, DeviceFailure failure, std::function<void(DeviceFailure)> done) {
+  Completion completion;
+  completion.event = takeEvent();
+  if (completion.event != nullptr) note(cudaEventRecord(completion.event, stream), "", "an event");
+  completion.failure = failure || !failure_.sticky ? std::move(failure) : failure_;
+  completion.done = std::move(done);
+  {
+    std::lock_guard lock(mutex_);
+    completions_.push_back(std::move(completion));
   }
   completionsChanged_.notify_one();
+}
+
+void EngineThread::afterwards(std::function<void()> done) {
+  whenReached(stream_, {}, [done = std::move(done)](const DeviceFailure&) { done(); });
+}
+
+cudaError_t EngineThread::orderTransferBehindCompute() {
+  const cudaEvent_t event = takeEvent();
+  if (event == nullptr) return cudaErrorMemoryAllocation;
+  cudaError_t e = cudaEventRecord(event, stream_);
+  if (e == cudaSuccess) e = cudaStreamWaitEvent(transferStream_, event, 0);
+  std::lock_guard lock(mutex_);
+  freeEvents_.push_back(event);  // a wait that was enqueued keeps what it waits for
+  return e;
 }
 
 void EngineThread::runCompletions() {
@@ -88,17 +142,39 @@ void EngineThread::runCompletions() {
     {
       std::unique_lock lock(mutex_);
       completionsChanged_.wait(lock, [this] { return jobsEnded_ || !completions_.empty(); });
-      if (completions_.empty()) return;
+      if (completions_.empty()) break;
       next = std::move(completions_.front());
       completions_.pop_front();
     }
     if (next.event != nullptr) {
       const cudaError_t e = cudaEventSynchronize(next.event);
-      if (!next.failure && e != cudaSuccess) next.failure = {e, "", isSticky(e)};
-      cudaEventDestroy(next.event);
+      if (e != cudaSuccess && !next.failure) next.failure = describeFailure(e, "", "");
+      if (next.failure.sticky) reportLoss(next.failure);
+      std::lock_guard lock(mutex_);
+      freeEvents_.push_back(next.event);
     }
     next.done(next.failure);
   }
+  std::function<void()> ended;
+  {
+    std::lock_guard lock(mutex_);
+    ended = std::move(ended_);
+  }
+  if (ended) ended();
+}
+
+bool EngineThread::stopping() {
+  std::lock_guard lock(mutex_);
+  return stopping_;
+}
+
+void EngineThread::requestStop(std::function<void()> ended) {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    ended_ = std::move(ended);
+  }
+  jobsChanged_.notify_one();
 }
 
 void EngineThread::stop() {
@@ -109,8 +185,11 @@ void EngineThread::stop() {
   jobsChanged_.notify_one();
   if (jobsThread_.joinable()) jobsThread_.join();
   if (completionThread_.joinable()) completionThread_.join();
+  for (const cudaEvent_t event : freeEvents_) cudaEventDestroy(event);
+  freeEvents_.clear();
+  if (transferStream_ != nullptr) cudaStreamDestroy(transferStream_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
-  stream_ = nullptr;
+  stream_ = transferStream_ = nullptr;
 }
 
 }  // namespace quire

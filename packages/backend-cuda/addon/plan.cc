@@ -189,7 +189,6 @@ size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, in
     if (name == "prepareInputs") plan.fillsPadding = true;
     plan.ops.push_back({name, std::move(built.launch)});
   }
-  plan.runs.assign(plan.ops.size(), 0);
   return workspace;
 }
 

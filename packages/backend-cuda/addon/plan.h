@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <vector>
@@ -27,6 +28,7 @@ struct PlannedOp {
 };
 
 struct Plan {
+  int id = 0;
   std::string name;
   std::vector<PlannedOp> ops;
   StepSizes maxSizes;
@@ -35,7 +37,8 @@ struct Plan {
   // It fills what follows up to the sizes of its step: only behind such a plan may a batch be padded up to a bucket.
   bool fillsPadding = false;
   Workspace workspace;
-  std::vector<uint64_t> runs;  // of each op, since compile
+  // How often it ran since compile; read by another thread.
+  std::atomic<uint64_t> runs{0};
 };
 
 StepSizes readSizes(const int32_t* words);

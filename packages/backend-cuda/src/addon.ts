@@ -26,19 +26,42 @@ export interface GraphInfo {
   readonly sets: number;
 }
 
+/** What the addon throws, rejects with and tells the owner of a lost device. */
+export interface NativeError extends Error {
+  readonly cudaCode?: number;
+  /** The op that failed, or '' where it is not known. */
+  readonly op?: string;
+  /** The device is unusable from now on. */
+  readonly sticky?: boolean;
+}
+
+/** The native side of a device. Promises settle in the order of the queue; transfers are beside it. */
 export interface NativeDevice {
   info(): { name: string; smCount: number; major: number; minor: number; freeBytes: number; totalBytes: number };
-  createTensor(bytes: number): number;
+  /** Returns a handle. Contents are zero. `cacheBlocks`: of a KV cache, the blocks that transfers move; 0 of others. */
+  createTensor(bytes: number, cacheBlocks: number): number;
+  /** The memory goes back once the work that was queued before has finished. */
   freeTensor(handle: number): void;
+  /** Copies before it returns. */
   write(handle: number, byteOffset: number, bytes: Uint8Array): void;
-  read(handle: number, byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
+  /** Fills `into` with the contents at this place in the queue when it resolves. */
+  read(handle: number, byteOffset: number, into: Uint8Array): Promise<void>;
   compile(plan: PlanDescription): { id: number; workspaceBytes: number };
   freePlan(id: number): void;
+  /** `words`: for each step its plan's id and the seven sizes. */
   submit(words: Int32Array, times: number): void;
+  /** Microseconds of each op of one step. */
   profile(id: number, sizes: Int32Array): Promise<number[]>;
+  /** Blocks and slots must exist, and slots be filled before they are read. */
+  transfer(blocks: Int32Array, hostSlots: Int32Array, toHost: boolean): Promise<void>;
+  /** Resolves when everything queued so far has finished; rejects with the failure of a submit that nobody has heard of yet. */
   synchronize(): Promise<void>;
-  opCounts(id: number): number[];
+  /** The same without that failure. */
+  reached(): Promise<void>;
+  /** Steps that a plan has run. */
+  runs(id: number): number;
   graphs(): Promise<GraphInfo[]>;
+  /** Frees everything. Queued work that has not begun is left out. */
   dispose(): Promise<void>;
 }
 
@@ -73,7 +96,11 @@ export interface EmulatedChip {
 /** The exports of the native module, typed. This file is the only one that loads it. */
 export interface Addon {
   readonly flavour: Flavour;
-  readonly Device: new (options: { ordinal: number; graphs: boolean }) => NativeDevice;
+  /** @throws NativeError when the device cannot be opened. `onLost` is called at most once. */
+  readonly Device: new (
+    options: { ordinal: number; graphs: boolean },
+    onLost: (error: NativeError) => void,
+  ) => NativeDevice;
   probe(): {
     deviceCount: number;
     driverVersion: number;
@@ -81,11 +108,13 @@ export interface Addon {
     errorCode: number;
     errorName: string;
   };
+  /** Ends the CUDA context of this process, and with it a sticky error. All devices must have been disposed of. */
   reset(): void;
 }
 export interface EmulatorAddon extends Addon {
   setChip(chip: EmulatedChip): void;
   counters(): Record<string, KernelCounters>;
+  /** The runtime call after so many more returns this code: sticky ones from then on, others once. */
   injectError(code: number, afterCalls: number): void;
 }
 

@@ -14,19 +14,25 @@ import {
   type TypedArray,
 } from '@quire/core/contract';
 import { assertOffered, checkBindings, checkSizes, planMemory, validateProgram } from '@quire/core/program';
-import type { GraphInfo, NativeDevice } from './addon.ts';
+import type { GraphInfo, NativeDevice, NativeError } from './addon.ts';
 import { describePlan, sizeWords } from './compile.ts';
 import { CudaExecutable } from './executable.ts';
-import { allocateTensor, CudaTensor } from './tensor.ts';
+import { HostTier } from './host-tier.ts';
+import { allocateTensor, CudaTensor, specBytes } from './tensor.ts';
 
 /** Alignment of temporaries: a memory transaction of the widest kind, and what tensor-core tiles ask for. */
 const ALIGNMENT = 256;
 
-/** The error that the addon throws or rejects with. */
-interface NativeError extends Error {
-  cudaCode?: number;
-  op?: string;
-  sticky?: boolean;
+/** Uploads cross in pieces of pinned memory, so many at a time. */
+const UPLOAD_PIECE_BYTES = 4 * 2 ** 20;
+const UPLOAD_PIECES = 3;
+
+/** What a device is, but for its memory, which changes. */
+export type FixedDeviceInfo = Omit<DeviceInfo, 'memory'>;
+export interface CudaDeviceParts {
+  readonly open: (onLost: (error: NativeError) => void) => NativeDevice;
+  readonly describe: (native: NativeDevice) => FixedDeviceInfo;
+  readonly onDispose: () => void;
 }
 
 /** A Device over the addon. Both flavours are this class. */
@@ -37,10 +43,22 @@ export class CudaDevice implements Device {
   #allocated = 0;
   #gone: DeviceLostError | undefined;
   #reportLoss: (error: DeviceLostError) => void = () => {};
+  readonly #hostTier: HostTier;
+  readonly #onDispose: () => void;
 
-  constructor(native: NativeDevice, info: DeviceInfo) {
+  /** @throws NativeError when the device cannot be opened. */
+  constructor({ open, describe, onDispose }: CudaDeviceParts) {
+    const native = open(error => this.#translate(error));
     this.#native = native;
-    this.info = info;
+    this.#onDispose = onDispose;
+    this.#hostTier = new HostTier(native);
+    const memory = () => this.#memory();
+    this.info = {
+      ...describe(native),
+      get memory() {
+        return memory();
+      },
+    };
     this.lost = new Promise(resolve => {
       this.#reportLoss = resolve;
     });
@@ -48,8 +66,7 @@ export class CudaDevice implements Device {
 
   createTensor(spec: TensorSpec): CudaTensor {
     this.#checkPresent();
-    const bytes =
-      spec.shape.reduce((product, size) => product * size, 1) * (spec.dtype === 'f32' || spec.dtype === 'u32' ? 4 : 2);
+    const bytes = specBytes(spec);
     if (bytes > this.info.limits.maxTensorBytes) {
       throw new DeviceError(
         `tensor ${spec.name}: found ${bytes} bytes, expected at most ${this.info.limits.maxTensorBytes} (maxTensorBytes). Split it.`,
@@ -57,35 +74,50 @@ export class CudaDevice implements Device {
     }
     const tensor = this.#call(() => allocateTensor(this.#native, spec, freed => this.#free(freed)));
     this.#allocated += tensor.bytes;
+    if (spec.usage === 'kvCache') this.#hostTier.add(tensor);
     return tensor;
   }
 
   write(tensor: DeviceTensor, data: TypedArray, offset = 0): void {
     if (this.#gone !== undefined) return;
     const own = this.#own(tensor);
-    const { start } = own.range('write', offset, data);
+    const start = own.range('write', offset, data);
     this.#call(() => this.#native.write(own.handle, start, bytesOf(data)));
   }
 
   async upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>): Promise<void> {
     this.#checkPresent();
     const own = this.#own(tensor);
+    const underWay: Promise<void>[] = [];
     let filled = 0;
     for await (const chunk of chunks) {
       if (filled + chunk.length > own.bytes) throw uploadError(own, `more than ${own.bytes} bytes`);
-      this.#call(() => this.#native.write(own.handle, own.offset + filled, chunk));
-      filled += chunk.length;
-      await this.synchronize();
+      for (let start = 0; start < chunk.length; start += UPLOAD_PIECE_BYTES) {
+        const piece = chunk.subarray(start, start + UPLOAD_PIECE_BYTES);
+        underWay.push(this.#uploadPiece(own, piece, filled));
+        filled += piece.length;
+        if (underWay.length > UPLOAD_PIECES) await underWay.shift();
+      }
     }
+    await Promise.all(underWay);
     if (filled !== own.bytes) throw uploadError(own, `${filled} bytes`);
+  }
+
+  /** Resolves when the piece is on the device and its pinned memory is free again. */
+  #uploadPiece(tensor: CudaTensor, piece: Uint8Array, offset: number): Promise<void> {
+    this.#checkPresent();
+    this.#call(() => this.#native.write(tensor.handle, tensor.offset + offset, piece));
+    const reached = this.#settled(this.#native.reached());
+    // Looked at in its turn: until then a rejection is not unhandled.
+    reached.catch(() => {});
+    return reached;
   }
 
   async read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void> {
     this.#checkPresent();
     const own = this.#own(tensor);
-    const { start, length } = own.range('read', offset, into);
-    const buffer = await this.#settled(this.#call(() => this.#native.read(own.handle, start, length)));
-    bytesOf(into).set(new Uint8Array(buffer));
+    const start = own.range('read', offset, into);
+    await this.#settled(this.#call(() => this.#native.read(own.handle, start, bytesOf(into))));
   }
 
   async compile(program: Program, bindings: Bindings, options: CompileOptions = {}): Promise<Executable> {
@@ -117,19 +149,23 @@ export class CudaDevice implements Device {
       ),
     );
     this.#allocated += workspaceBytes;
-    return new CudaExecutable({
+    const executable: CudaExecutable = new CudaExecutable({
       program,
       native: this.#native,
       planId: id,
       plan,
       arenas: arenas.map(arena => arena.handle),
       keepAll,
+      settled: promise => this.#settled(promise),
       release: () => {
+        for (const unbind of unbinds) unbind();
         this.#native.freePlan(id);
         for (const arena of arenas) arena.dispose();
         this.#free(workspaceBytes);
       },
     });
+    const unbinds = [...bound].map(([name, tensor]) => tensor.onDispose(() => executable.loseBinding(name)));
+    return executable;
   }
 
   submit(steps: readonly SubmitStep[], times = 1): void {
@@ -143,9 +179,7 @@ export class CudaDevice implements Device {
           `program ${executable.program.name}: found one compiled by another device, expected one of this device.`,
         );
       }
-      if (executable.disposed) {
-        throw new DeviceError(`program ${executable.program.name}: found a disposed executable, expected a live one.`);
-      }
+      executable.checkLive();
       checkSizes(executable.program, sizes);
       words[i * 8] = executable.planId;
       words.set(sizeWords(sizes), i * 8 + 1);
@@ -153,8 +187,9 @@ export class CudaDevice implements Device {
     this.#call(() => this.#native.submit(words, times));
   }
 
-  async transfer(): Promise<void> {
-    throw new DeviceError('transfer: this device has no host tier (capabilities.hostTier is false).');
+  async transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void> {
+    this.#checkPresent();
+    await this.#settled(this.#call(() => this.#hostTier.transfer(blocks, hostSlots, direction)));
   }
 
   async synchronize(): Promise<void> {
@@ -172,9 +207,17 @@ export class CudaDevice implements Device {
   }
 
   async dispose(): Promise<void> {
-    if (this.#gone === undefined) this.#gone = new DeviceLostError('The device was disposed. Open a new one.');
+    this.#gone ??= new DeviceLostError('The device was disposed. Open a new one.');
     this.#allocated = 0;
     await this.#native.dispose();
+    this.#onDispose();
+  }
+
+  /** As the driver tells it now: null once the device is gone. */
+  #memory(): DeviceInfo['memory'] {
+    if (this.#gone !== undefined) return null;
+    const { totalBytes, freeBytes } = this.#call(() => this.#native.info());
+    return { total: totalBytes, free: freeBytes };
   }
 
   #free(bytes: number): void {

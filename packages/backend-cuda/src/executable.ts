@@ -21,6 +21,8 @@ export interface ExecutableParts {
   /** Handles of the arenas. */
   readonly arenas: readonly number[];
   readonly keepAll: boolean;
+  /** Turns a rejection of the addon into an error of the device. */
+  readonly settled: <T>(promise: Promise<T>) => Promise<T>;
   readonly release: () => void;
 }
 
@@ -30,6 +32,7 @@ export class CudaExecutable implements Executable {
   readonly planId: number;
   readonly #parts: ExecutableParts;
   #disposed = false;
+  #lostBinding: string | undefined;
 
   constructor(parts: ExecutableParts) {
     this.program = parts.program;
@@ -37,8 +40,21 @@ export class CudaExecutable implements Executable {
     this.#parts = parts;
   }
 
-  get disposed(): boolean {
-    return this.#disposed;
+  /** Throws DeviceError when it can no longer run. */
+  checkLive(): void {
+    if (this.#disposed) {
+      throw new DeviceError(`program ${this.program.name}: found a disposed executable, expected a live one.`);
+    }
+    if (this.#lostBinding !== undefined) {
+      throw new DeviceError(
+        `program ${this.program.name}: found tensor ${this.#lostBinding} disposed, expected a live one.`,
+      );
+    }
+  }
+
+  /** A tensor that it is bound to was disposed of. */
+  loseBinding(tensor: string): void {
+    this.#lostBinding ??= tensor;
   }
 
   tensor(name: TensorName): DeviceTensor {
@@ -56,16 +72,14 @@ export class CudaExecutable implements Executable {
 
   async profile(sizes: StepSizes): Promise<OpTiming[]> {
     checkSizes(this.program, sizes);
-    const times = await this.#parts.native.profile(this.planId, sizeWords(sizes));
+    const times = await this.#parts.settled(this.#parts.native.profile(this.planId, sizeWords(sizes)));
     return times.map((microseconds, index) => ({ index, op: this.program.ops[index]!.op, microseconds }));
   }
 
   opCounts(): Partial<Record<OpName, number>> {
+    const runs = this.#parts.native.runs(this.planId);
     const counts: Partial<Record<OpName, number>> = {};
-    this.#parts.native.opCounts(this.planId).forEach((runs, index) => {
-      const { op } = this.program.ops[index]!;
-      counts[op] = (counts[op] ?? 0) + runs;
-    });
+    for (const { op } of runs > 0 ? this.program.ops : []) counts[op] = (counts[op] ?? 0) + runs;
     return counts;
   }
 

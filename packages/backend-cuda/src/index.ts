@@ -1,5 +1,12 @@
-import { DeviceError } from '@quire/core/contract';
-import { type Addon, cudaProblem, type EmulatedChip, type EmulatorAddon, loadAddon } from './addon.ts';
+import { DeviceError, DeviceLostError } from '@quire/core/contract';
+import {
+  type Addon,
+  cudaProblem,
+  type EmulatedChip,
+  type EmulatorAddon,
+  loadAddon,
+  type NativeError,
+} from './addon.ts';
 import { CudaDevice } from './device.ts';
 import { dtypes } from './dtypes.ts';
 
@@ -34,10 +41,13 @@ export async function openCudaDevice(options: CudaOptions = {}): Promise<CudaDev
   return open(addon, 'cuda', options);
 }
 
+export interface CudaEmuOptions extends CudaOptions {
+  /** 4 SMs of 2 blocks, in forward order, by default. */
+  chip?: Partial<EmulatedChip>;
+}
+
 /** Opens the emulated GPU: the CUDA kernels on the processor. The chip is shared by all devices of the process. */
-export async function openCudaEmuDevice(
-  options: CudaOptions & { chip?: Partial<EmulatedChip> } = {},
-): Promise<CudaDevice> {
+export async function openCudaEmuDevice(options: CudaEmuOptions = {}): Promise<CudaDevice> {
   const addon = loadEmulator();
   addon.setChip({ smCount: 4, blocksPerSm: 2, order: 'forward', seed: 0, ...options.chip });
   return open(addon, 'cuda-emu', options);
@@ -48,15 +58,44 @@ export function loadEmulator(): EmulatorAddon {
   return loadAddon('emu') as EmulatorAddon;
 }
 
+/** Devices of this process that hold the context of their flavour. */
+const live = new Set<CudaDevice>();
+
 function open(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions): CudaDevice {
-  const native = new addon.Device({ ordinal: options.ordinal ?? 0, graphs: options.graphs ?? true });
-  const { name, totalBytes, freeBytes } = native.info();
-  return new CudaDevice(native, {
-    kind,
-    name,
-    dtypes,
-    limits: { maxTensorBytes: options.maxTensorBytes ?? DEFAULT_MAX_TENSOR_BYTES },
-    memory: { total: totalBytes, free: freeBytes },
-    capabilities: { hostTier: false, batchInvariant: true, software: kind === 'cuda-emu' },
+  try {
+    return openOnce(addon, kind, options);
+  } catch (cause) {
+    if ((cause as NativeError).sticky === true) return reopen(addon, kind, options, cause);
+    throw new DeviceError((cause as Error).message, undefined, { cause });
+  }
+}
+
+/** After a sticky error only a new context helps, and it may be made when nobody uses the old one. It is tried once. */
+function reopen(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions, first: unknown): CudaDevice {
+  try {
+    if ([...live].some(device => device.info.kind === kind)) throw first;
+    addon.reset();
+    return openOnce(addon, kind, options);
+  } catch (cause) {
+    const advice = 'Dispose of every device of this process and open it again, or start a new process.';
+    const message = `The device cannot be opened after it was lost: ${(cause as Error).message}. ${advice}`;
+    throw new DeviceLostError(message, undefined, { cause });
+  }
+}
+
+function openOnce(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions): CudaDevice {
+  const { ordinal = 0, graphs = true, maxTensorBytes = DEFAULT_MAX_TENSOR_BYTES } = options;
+  const device = new CudaDevice({
+    open: onLost => new addon.Device({ ordinal, graphs }, onLost),
+    describe: native => ({
+      kind,
+      name: native.info().name,
+      dtypes,
+      limits: { maxTensorBytes },
+      capabilities: { hostTier: true, batchInvariant: true, software: kind === 'cuda-emu' },
+    }),
+    onDispose: () => live.delete(device),
   });
+  live.add(device);
+  return device;
 }

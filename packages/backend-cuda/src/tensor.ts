@@ -7,11 +7,12 @@ export class CudaTensor implements DeviceTensor {
   readonly bytes: number;
   readonly handle: number;
   readonly offset: number;
+  readonly #disposeListeners = new Set<() => void>();
   #release: (() => void) | null;
 
   constructor(spec: TensorSpec, location: { handle: number; offset: number }, release: () => void) {
     this.spec = spec;
-    this.bytes = spec.shape.reduce((product, size) => product * size, 1) * dtypeBytes[spec.dtype];
+    this.bytes = specBytes(spec);
     this.handle = location.handle;
     this.offset = location.offset;
     this.#release = release;
@@ -22,12 +23,21 @@ export class CudaTensor implements DeviceTensor {
   }
 
   dispose(): void {
-    this.#release?.();
+    if (this.#release === null) return;
+    this.#release();
     this.#release = null;
+    for (const listener of this.#disposeListeners) listener();
+    this.#disposeListeners.clear();
   }
 
-  /** The byte range of `data` at element `offset`, checked. */
-  range(verb: string, offset: number, data: TypedArray): { start: number; length: number } {
+  /** Returns what takes the listener away again. */
+  onDispose(listener: () => void): () => void {
+    this.#disposeListeners.add(listener);
+    return () => this.#disposeListeners.delete(listener);
+  }
+
+  /** The byte offset in its allocation of element `offset`, checked to have room for `data`. */
+  range(verb: string, offset: number, data: TypedArray): number {
     const size = dtypeBytes[this.spec.dtype];
     if (this.disposed) throw new DeviceError(`${verb} of tensor ${this.spec.name}: it was disposed of.`);
     if (data.BYTES_PER_ELEMENT !== size) {
@@ -41,14 +51,18 @@ export class CudaTensor implements DeviceTensor {
         `${verb} of tensor ${this.spec.name}: found elements ${offset} to ${offset + data.length}, expected at most ${this.bytes / size}.`,
       );
     }
-    return { start: this.offset + offset * size, length: data.byteLength };
+    return this.offset + offset * size;
   }
+}
+
+export function specBytes({ shape, dtype }: TensorSpec): number {
+  return shape.reduce((product, size) => product * size, 1) * dtypeBytes[dtype];
 }
 
 /** Allocates device memory for a spec; contents are zero. */
 export function allocateTensor(native: NativeDevice, spec: TensorSpec, onFree: (bytes: number) => void): CudaTensor {
-  const bytes = spec.shape.reduce((product, size) => product * size, 1) * dtypeBytes[spec.dtype];
-  const handle = native.createTensor(bytes);
+  const bytes = specBytes(spec);
+  const handle = native.createTensor(bytes, spec.usage === 'kvCache' ? spec.shape[0]! : 0);
   return new CudaTensor(spec, { handle, offset: 0 }, () => {
     native.freeTensor(handle);
     onFree(bytes);

@@ -93,8 +93,9 @@ struct GraphNodes {
   int kernels = 0, copies = 0, sets = 0;
 };
 GraphNodes graphNodes(cudaGraph_t graph);
-// The report of the last kernel fault, empty when there was none.
-const std::string& lastFault();
+// The report of the last kernel fault and what its launch was part of (emu::operation), empty when there was none.
+std::string lastFault();
+std::string faultedOperation();
 // From the k-th runtime call on, return `error` once (sticky errors: for good). For tests of the recovery paths.
 void injectError(cudaError_t error, int afterCalls);
 }  // namespace emu

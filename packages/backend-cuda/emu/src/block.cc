@@ -95,8 +95,6 @@ void Block::threadMain(void* argument) {
 void Block::finish(Thread& thread) {
   if (!thread.copies.empty()) fail("a thread ended with cp.async copies that it never waited for");
   done_++;
-  // A thread that ends counts as having triggered its dependents.
-  if (!thread.triggered) triggered++;
   yield(ThreadState::done, "end", 0);
   __builtin_unreachable();  // a finished thread is never resumed
 }
@@ -145,11 +143,6 @@ bool Block::run() {
       if (t.state == ThreadState::atDependencyWait) wake(t.linear);
     }
   }
-  if (!grid.pauseAtTrigger) {
-    for (auto& t : threads) {
-      if (t.state == ThreadState::atTrigger) wake(t.linear);
-    }
-  }
   pollSpinning();
   for (int linear = nextReady(); linear >= 0; linear = nextReady()) {
     Thread& thread = threads[linear];
@@ -161,7 +154,7 @@ bool Block::run() {
   }
   if (done_ == static_cast<int>(threads.size())) return true;
   const bool waitsOutside = std::any_of(threads.begin(), threads.end(), [](const Thread& t) {
-    return t.state == ThreadState::atDependencyWait || t.state == ThreadState::spinning || t.state == ThreadState::atTrigger;
+    return t.state == ThreadState::atDependencyWait || t.state == ThreadState::spinning;
   });
   if (!waitsOutside) {
     std::string report = text("deadlock in block (%u,%u,%u): no thread can go on.", blockIdx.x, blockIdx.y, blockIdx.z);
@@ -258,14 +251,6 @@ void Block::collective(uint32_t mask, int operation, void* slot, int line, void 
 
 void Block::waitForDependency() {
   if (!grid.dependencyDone) yield(ThreadState::atDependencyWait, "the wait for the kernel in front", 0);
-}
-
-void Block::trigger() {
-  Thread* self = current;
-  if (self->triggered) return;
-  self->triggered = true;
-  triggered++;
-  if (grid.pauseAtTrigger && self->state != ThreadState::done) yield(ThreadState::atTrigger, "launchDependents", 0);
 }
 
 void Block::spin(std::function<bool()> until, int line) {

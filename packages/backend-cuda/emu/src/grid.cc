@@ -11,6 +11,8 @@ Chip& chip() {
   return the;
 }
 
+thread_local std::string operation;
+
 Grid::Grid(LaunchConfig c, std::function<void()> kernel)
     : config(c), body(std::move(kernel)), counters(kernelCounters()[c.name]), random(chip().seed ^ std::hash<std::string>{}(c.name)) {
   const uint64_t blocks = config.grid.count();
@@ -38,13 +40,11 @@ void Grid::admit() {
   }
 }
 
-void Grid::run(bool stopAtTrigger, bool stopAtDependency) {
-  pauseAtTrigger = stopAtTrigger;
+void Grid::run(bool stopAtDependency) {
   idleRounds_ = 0;
   while (error.empty()) {
     admit();
     if (resident_.empty()) return;
-    if (stopAtTrigger && next_ == order_.size() && std::all_of(resident_.begin(), resident_.end(), [](const auto& b) { return b->hasTriggered(); })) return;
     size_t ended = 0;
     bool moved = false;
     for (auto& block : resident_) {
@@ -64,7 +64,7 @@ void Grid::run(bool stopAtTrigger, bool stopAtDependency) {
     idleRounds_ = moved ? 0 : idleRounds_ + 1;
     if (idleRounds_ > kIdleRounds) error = "all " + std::to_string(resident_.size()) + " resident blocks wait for each other; " + std::to_string(order_.size() - next_) + " blocks were never started";
   }
-  if (!error.empty()) throw KernelFault{std::string("kernel ") + config.name + ": " + error};
+  if (!error.empty()) throw KernelFault{std::string("kernel ") + config.name + ": " + error, config.operation};
 }
 
 }  // namespace emu

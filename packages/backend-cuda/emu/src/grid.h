@@ -38,7 +38,7 @@ struct Chip {
 };
 Chip& chip();
 
-enum class ThreadState : uint8_t { ready, atBarrier, atCollective, atTrigger, atDependencyWait, spinning, done };
+enum class ThreadState : uint8_t { ready, atBarrier, atCollective, atDependencyWait, spinning, done };
 
 class Block;
 
@@ -64,7 +64,6 @@ struct Thread {
   std::function<bool()> spinUntil;
   std::vector<AsyncCopy> copies;
   int committedGroups = 0;
-  bool triggered = false;
 };
 
 // A warp collective in progress: the lanes of `mask` that have arrived.
@@ -97,13 +96,11 @@ class Block {
   // Runs until every thread is done or waits for something outside the block. Returns true when all are done.
   bool run();
   bool waitsForDependency() const;
-  bool hasTriggered() const { return triggered == static_cast<int>(threads.size()); }
 
   // Called on a thread's fiber.
   void barrier(int id, int count, int line);
   void collective(uint32_t mask, int operation, void* slot, int line, void (*execute)(void** slots, uint32_t lanes, void* state), void* state);
   void waitForDependency();
-  void trigger();
   void spin(std::function<bool()> until, int line);
   void* staticShared(const void* site, size_t bytes, size_t alignment);
   [[noreturn]] void fail(const std::string& message);
@@ -114,7 +111,6 @@ class Block {
   std::vector<Warp> warps;
   char* shared = nullptr;
   size_t dynamicSharedBytes = 0;
-  int triggered = 0;
 
  private:
   static void threadMain(void* thread);
@@ -147,6 +143,8 @@ struct LaunchConfig {
   bool cooperative = false;
   // Programmatic dependent launch: may start before the kernel in front of it has finished.
   bool programmatic = false;
+  // What the launching thread was at work on, for reports.
+  std::string operation = {};
 };
 
 // A launched kernel: its resident blocks, and the ones still to come.
@@ -155,9 +153,8 @@ class Grid {
   Grid(LaunchConfig config, std::function<void()> body);
   ~Grid();
 
-  // Runs until finished. With `stopAtTrigger`, stops early once every block has been started and every unfinished one has
-  // called launchDependents. With `stopAtDependency`, stops once all resident blocks wait for the kernel in front.
-  void run(bool stopAtTrigger, bool stopAtDependency);
+  // Runs until finished; with `stopAtDependency`, until all resident blocks wait for the kernel in front.
+  void run(bool stopAtDependency = false);
   bool finished() const { return resident_.empty() && next_ == order_.size(); }
   // The kernel in front is complete: dependency waits may pass.
   void releaseDependency() { dependencyDone = true; }
@@ -168,8 +165,6 @@ class Grid {
   KernelCounters& counters;
   std::string error;
   std::mt19937_64 random;
-  // Threads pause where they call launchDependents, so that the kernel behind can start first.
-  bool pauseAtTrigger = false;
 
  private:
   void admit();
@@ -180,12 +175,16 @@ class Grid {
   std::vector<std::unique_ptr<Block>> resident_;
 };
 
+// What this host thread is at work on. Every launch remembers it.
+extern thread_local std::string operation;
+
 // The thread whose fiber runs now.
 extern thread_local Thread* current;
 
 // Thrown to the host by Grid::run when a kernel breaks a rule of the model; the message says where and how.
 struct KernelFault {
   std::string message;
+  std::string operation;
 };
 
 }  // namespace emu

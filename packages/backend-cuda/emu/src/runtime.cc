@@ -20,7 +20,7 @@ struct EmuGraph {
   std::vector<EmuNode> nodes;
 };
 // A stream runs what it is given at once, except that the youngest kernel stays open until the next operation is known: a
-// programmatic dependent launch then starts before it has finished.
+// programmatic dependent launch runs up to its wait before it.
 struct EmuStream {
   std::unique_ptr<emu::Grid> open;
   std::unique_ptr<EmuGraph> capturing;
@@ -32,12 +32,12 @@ struct EmuEvent {
 namespace {
 // Devices of several threads share the emulated chip: one operation runs at a time.
 std::recursive_mutex chipMutex;
-std::string fault;
+std::string fault, faultOperation;
 std::atomic<cudaError_t> sticky{cudaSuccess}, last{cudaSuccess}, injected{cudaSuccess};
 std::atomic<int> callsUntilInjected{-1};
 std::map<void*, size_t> allocations;
 size_t allocatedBytes = 0;
-constexpr size_t kTotalMemory = size_t{4} << 30;
+constexpr size_t kTotalMemory = size_t{1} << 30;
 
 bool isSticky(cudaError_t e) { return e == cudaErrorIllegalAddress || e == cudaErrorLaunchFailure || e == cudaErrorUnknown; }
 
@@ -58,22 +58,28 @@ EmuStream& streamOf(cudaStream_t stream) {
   return stream == nullptr ? defaultStream : *stream;
 }
 
+// The stream's kernels are abandoned, and so is every later one: the error is sticky.
+cudaError_t failed(EmuStream& s, const emu::KernelFault& f) {
+  s.open.reset();
+  fault = f.message;
+  faultOperation = f.operation;
+  return report(cudaErrorLaunchFailure);
+}
+
 cudaError_t finish(EmuStream& s) {
   std::lock_guard lock(chipMutex);
+  if (sticky != cudaSuccess) s.open.reset();
   try {
-    if (s.open) s.open->run(false, false);
+    if (s.open) s.open->run();
     s.open.reset();
     return cudaSuccess;
   } catch (const emu::KernelFault& f) {
-    s.open.reset();
-    fault = f.message;
-    std::fprintf(stderr, "emulator: %s\n", f.message.c_str());
-    return report(cudaErrorLaunchFailure);
+    return failed(s, f);
   }
 }
 
-// Starts `next` behind the stream's open kernel. The dependent's blocks run up to their wait as soon as the kernel in front
-// allows it, which is the least favourable order that the hardware may take.
+// Starts a kernel behind the stream's open one. A dependent's blocks run up to their wait before the kernel in front has run at
+// all. The hardware starts them later, but promises no more: what they read or write before the wait must not depend on it.
 cudaError_t start(EmuStream& s, const emu::LaunchConfig& config, const std::function<void()>& body) {
   if (!config.programmatic || !s.open) {
     if (const cudaError_t e = finish(s); e != cudaSuccess) return e;
@@ -83,12 +89,9 @@ cudaError_t start(EmuStream& s, const emu::LaunchConfig& config, const std::func
   auto next = std::make_unique<emu::Grid>(config, body);
   next->dependencyDone = false;
   try {
-    s.open->run(true, false);
-    next->run(false, true);
+    next->run(true);
   } catch (const emu::KernelFault& f) {
-    fault = f.message;
-    std::fprintf(stderr, "emulator: %s\n", f.message.c_str());
-    return report(cudaErrorLaunchFailure);
+    return failed(s, f);
   }
   if (const cudaError_t e = finish(s); e != cudaSuccess) return e;
   next->releaseDependency();
@@ -113,7 +116,9 @@ cudaError_t enqueue(cudaStream_t stream, EmuNode node) {
 
 namespace emu {
 cudaError_t launch(const LaunchConfig& config, std::function<void()> body, cudaStream_t stream) {
-  return enqueue(stream, {EmuNode::Kind::kernel, config, std::move(body)});
+  LaunchConfig labelled = config;
+  labelled.operation = operation;
+  return enqueue(stream, {EmuNode::Kind::kernel, std::move(labelled), std::move(body)});
 }
 GraphNodes graphNodes(cudaGraph_t graph) {
   GraphNodes n;
@@ -124,7 +129,14 @@ GraphNodes graphNodes(cudaGraph_t graph) {
   }
   return n;
 }
-const std::string& lastFault() { return fault; }
+std::string lastFault() {
+  std::lock_guard lock(chipMutex);
+  return fault;
+}
+std::string faultedOperation() {
+  std::lock_guard lock(chipMutex);
+  return faultOperation;
+}
 void injectError(cudaError_t error, int afterCalls) {
   injected = error;
   callsUntilInjected = afterCalls;
@@ -145,7 +157,7 @@ const char* cudaGetErrorName(cudaError_t e) {
     default: return "cudaErrorUnknown";
   }
 }
-const char* cudaGetErrorString(cudaError_t e) { return e == cudaErrorLaunchFailure && !fault.empty() ? fault.c_str() : cudaGetErrorName(e); }
+const char* cudaGetErrorString(cudaError_t e) { return cudaGetErrorName(e); }
 cudaError_t cudaGetLastError() {
   const cudaError_t e = last;
   last = sticky.load();
@@ -182,6 +194,7 @@ cudaError_t cudaDeviceSynchronize() {
 cudaError_t cudaDeviceReset() {
   sticky = last = cudaSuccess;
   fault.clear();
+  faultOperation.clear();
   return cudaSuccess;
 }
 

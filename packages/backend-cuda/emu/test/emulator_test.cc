@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../../kernels/lib/launch_mode.h"
 #include "kernels.h"
 
 namespace {
@@ -111,9 +112,11 @@ void acrossBlocks() {
   cudaDeviceReset();
 
   DeviceArray<float> data(128), tripled(128);
+  quire::dependentLaunches = true;
   check(!caught([&](cudaStream_t s) { return launchPair(Bug::none, data.data, tripled.data, 4, s); }, tripled.data, 128) && tripled.data[127] == 6, "dependent launch waits");
   for (auto& array : {data.data, tripled.data}) for (int i = 0; i < 128; i++) array[i] = NAN;
   check(caught([&](cudaStream_t s) { for (int i = 0; i < 128; i++) data.data[i] = NAN; return launchPair(Bug::missingDependencyWait, data.data, tripled.data, 4, s); }, tripled.data, 128), "missing wait of a dependent launch");
+  quire::dependentLaunches = false;
 }
 
 void graphs() {

@@ -128,7 +128,7 @@ cudaError_t launchNeighbours(float* values, float* out, unsigned* barrier, unsig
 cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaStream_t s) {
   const cudaError_t e = gpuLaunch({"producer", {blocks}, {32}, 0, s}, producer, data);
   if (e != cudaSuccess) return e;
-  return gpuLaunch({"consumer", {blocks}, {32}, 0, s, false, true}, bug == Bug::none ? consumer<Bug::none> : consumer<Bug::missingDependencyWait>, data, out);
+  return gpuLaunch({"consumer", {blocks}, {32}, 0, s}, bug == Bug::none ? consumer<Bug::none> : consumer<Bug::missingDependencyWait>, data, out);
 }
 cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s) { return gpuLaunch({"outOfBounds", {1}, {32}, 0, s}, outOfBounds, data, n); }
 cudaError_t launchStrided(const float* x, float* out, int stride, cudaStream_t s) { return gpuLaunch({"strided", {1}, {32}, 0, s}, strided, x, out, stride); }

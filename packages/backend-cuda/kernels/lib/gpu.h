@@ -6,6 +6,7 @@
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
 #include "cuda_runtime.h"
+#include "launch_mode.h"
 
 constexpr uint32_t kFullMask = 0xffffffffu;
 
@@ -30,15 +31,16 @@ struct GpuLaunch {
   size_t dynamicSharedBytes = 0;
   cudaStream_t stream = nullptr;
   bool cooperative = false;
-  // May start while the kernel in front still runs; the kernel calls waitForPrevious() before it reads what that one wrote.
-  bool programmatic = false;
+  // May start while the kernel in front still runs, where the thread launches so. False for a kernel without waitForPrevious().
+  bool programmatic = true;
 };
 
 // The only way to launch a kernel.
 template <class... Parameters, class... Arguments>
 cudaError_t gpuLaunch(const GpuLaunch& l, void (*kernel)(Parameters...), Arguments... arguments) {
+  const bool programmatic = quire::dependentLaunches && l.programmatic && !l.cooperative;
 #if defined(EMU)
-  emu::LaunchConfig config{l.name, l.grid, l.block, l.dynamicSharedBytes, l.cooperative, l.programmatic};
+  emu::LaunchConfig config{l.name, l.grid, l.block, l.dynamicSharedBytes, l.cooperative, programmatic};
   return emu::launch(config, [=] { kernel(static_cast<Parameters>(arguments)...); }, l.stream);
 #else
   if (l.dynamicSharedBytes > 48 * 1024) {
@@ -51,7 +53,7 @@ cudaError_t gpuLaunch(const GpuLaunch& l, void (*kernel)(Parameters...), Argumen
     attributes[count].id = cudaLaunchAttributeCooperative;
     attributes[count++].val.cooperative = 1;
   }
-  if (l.programmatic) {
+  if (programmatic) {
     attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[count++].val.programmaticStreamSerializationAllowed = 1;
   }
@@ -74,10 +76,9 @@ __device__ __forceinline__ void waitForPrevious() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+// Lets the kernel behind start its blocks. The emulator starts them earlier still.
 __device__ __forceinline__ void launchDependents() {
-#if defined(EMU)
-  emu::current->block->trigger();
-#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
@@ -93,18 +94,21 @@ __device__ __forceinline__ T gpuLoad(const T* pointer, [[maybe_unused]] int site
   emu::recordAccess(emu::RequestLog::Kind::load, site, pointer, sizeof(T));
   return *pointer;
 #else
-  return __ldg(pointer);
+  // Not through the read-only path: such a load may move in front of waitForPrevious().
+  return *pointer;
 #endif
 }
-// 16 bytes that this kernel reads once: they pass the first cache by.
-#define GPU_LOAD_STREAMED(pointer) gpuLoadStreamed(pointer, __LINE__)
-__device__ __forceinline__ uint4 gpuLoadStreamed(const uint4* pointer, [[maybe_unused]] int site) {
+// 16 bytes that this kernel reads once: they pass the first cache by. Zeros and no access unless `valid`.
+#define GPU_LOAD_STREAMED(pointer, valid) gpuLoadStreamed(pointer, valid, __LINE__)
+__device__ __forceinline__ uint4 gpuLoadStreamed(const uint4* pointer, bool valid, [[maybe_unused]] int site) {
+  uint4 v{0, 0, 0, 0};
 #if defined(EMU)
+  if (!valid) return v;
   emu::recordAccess(emu::RequestLog::Kind::load, site, pointer, sizeof(uint4));
   return *pointer;
 #else
-  uint4 v;
-  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(pointer));
+  asm volatile("{.reg .pred valid; setp.ne.u32 valid, %5, 0; @valid ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];}"
+               : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w) : "l"(pointer), "r"(static_cast<uint32_t>(valid)));
   return v;
 #endif
 }

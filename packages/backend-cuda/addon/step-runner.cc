@@ -1,0 +1,126 @@
+#include "step-runner.h"
+
+#include <algorithm>
+
+namespace quire {
+
+namespace {
+
+// Every bucket up to 256 sequences with four sampling classes.
+constexpr size_t kMaxGraphs = 72;
+
+// Only steps in which every sequence decodes and samples have a bucket.
+bool isDecode(const StepSizes& s) { return s.sequences > 0 && s.decodeSequences == s.sequences && s.tokens == s.sequences && s.samples == s.sequences; }
+
+StepSizes bucketOf(const StepSizes& s, const StepSizes& max) {
+  const int n = std::min({bucketSize(s.sequences), max.sequences, max.tokens, max.samples});
+  return {n, n, n, n, max.blocksPerSequence, 1, 0};
+}
+
+GraphKey keyOf(const Segment& segment) {
+  GraphKey key;
+  for (const auto& [plan, sizes] : segment.steps) {
+    key.push_back(plan->id);
+    key.push_back(sizes.sequences);
+  }
+  return key;
+}
+
+std::string nameOf(const Segment& segment) {
+  std::string name;
+  for (const auto& [plan, sizes] : segment.steps) name += (name.empty() ? "" : "+") + plan->name;
+  return name;
+}
+
+}  // namespace
+
+int bucketSize(int n) {
+  if (n <= 2) return n;
+  if (n <= 8) return (n + 3) / 4 * 4;
+  if (n <= 32) return (n + 7) / 8 * 8;
+  if (n <= 128) return (n + 15) / 16 * 16;
+  if (n <= 256) return (n + 31) / 32 * 32;
+  return (n + 63) / 64 * 64;
+}
+
+StepRunner::StepRunner(EngineThread& engine, bool useGraphs)
+    : engine_(engine), useGraphs_(useGraphs), graphs_(kMaxGraphs, [&engine](cudaGraphExec_t exec) { engine.afterwards([exec] { cudaGraphExecDestroy(exec); }); }) {}
+
+void StepRunner::add(std::vector<Segment>& segments, const std::shared_ptr<Plan>& plan, const StepSizes& sizes) const {
+  const bool padded = plan->fillsPadding || (!segments.empty() && segments.back().graphable);
+  const bool graphable = useGraphs_ && isDecode(sizes) && padded && plan->graphable;
+  if (segments.empty() || segments.back().graphable != graphable) segments.push_back({{}, graphable});
+  segments.back().steps.push_back({plan, graphable ? bucketOf(sizes, plan->maxSizes) : sizes});
+}
+
+// A list that fails is not run to its end, nor repeated.
+void StepRunner::run(const std::vector<Segment>& segments, int times) {
+  for (int repeat = 0; repeat < times; repeat++) {
+    for (const auto& segment : segments) {
+      if (engine_.stopping() || engine_.lost() || !runSegment(segment)) return;
+    }
+  }
+}
+
+bool StepRunner::runSegment(const Segment& segment) {
+  for (const auto& [plan, sizes] : segment.steps) plan->runs++;
+  if (!segment.graphable) return runSteps(segment);
+  const GraphKey key = keyOf(segment);
+  const bool isNew = graphs_.entries().find(key) == graphs_.entries().end();
+  CapturedGraph& entry = graphs_.at(key);
+  if (isNew) return runSteps(segment);
+  if (entry.exec == nullptr && !capture(segment, entry)) return false;
+  return engine_.note(cudaGraphLaunch(entry.exec, engine_.stream()), "", "graph " + entry.name);
+}
+
+bool StepRunner::runSteps(const Segment& segment) {
+  for (const auto& [plan, sizes] : segment.steps) {
+    const Step step = stepOf(*plan, sizes);
+    for (const auto& op : plan->ops) {
+      if (!launch(op, step)) return false;
+    }
+  }
+  return true;
+}
+
+bool StepRunner::launch(const PlannedOp& op, const Step& step) {
+#if defined(EMU)
+  emu::operation = op.name;
+#endif
+  return engine_.note(op.launch(step), op.name);
+}
+
+bool StepRunner::capture(const Segment& segment, CapturedGraph& entry) {
+  if (!engine_.note(cudaStreamBeginCapture(engine_.stream(), cudaStreamCaptureModeThreadLocal), "", "graph capture")) return false;
+  const bool complete = runSteps(segment);
+  cudaGraph_t graph = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(engine_.stream(), &graph);
+  if (!complete) {
+    if (ended == cudaSuccess) cudaGraphDestroy(graph);
+    return false;
+  }
+  if (!engine_.note(ended, "", "graph capture")) return false;
+  entry.name = nameOf(segment);
+  return engine_.note(instantiate(graph, entry), "", "graph instantiation");
+}
+
+std::vector<double> StepRunner::profile(const Plan& plan, const StepSizes& sizes) {
+  std::vector<double> times;
+  const Step step = stepOf(plan, sizes);
+  cudaEvent_t start = nullptr, stop = nullptr;
+  bool good = engine_.note(cudaEventCreateWithFlags(&start, 0), "", "making an event") && engine_.note(cudaEventCreateWithFlags(&stop, 0), "", "making an event");
+  for (size_t i = 0; good && i < plan.ops.size(); i++) {
+    float milliseconds = 0;
+    cudaEventRecord(start, engine_.stream());
+    good = launch(plan.ops[i], step);
+    cudaEventRecord(stop, engine_.stream());
+    good = engine_.note(cudaEventSynchronize(stop), "", plan.ops[i].name) && good;
+    cudaEventElapsedTime(&milliseconds, start, stop);
+    times.push_back(milliseconds * 1000.0);
+  }
+  if (start != nullptr) cudaEventDestroy(start);
+  if (stop != nullptr) cudaEventDestroy(stop);
+  return times;
+}
+
+}  // namespace quire

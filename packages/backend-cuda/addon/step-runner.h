@@ -1,0 +1,51 @@
+// Runs plans on the engine thread: op by op, or as a captured graph.
+#pragma once
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engine-thread.h"
+#include "graph-cache.h"
+#include "plan.h"
+
+namespace quire {
+
+// A stretch of a submit that runs as one graph, or op by op.
+struct Segment {
+  std::vector<std::pair<std::shared_ptr<Plan>, StepSizes>> steps;
+  bool graphable = false;
+};
+
+class StepRunner {
+ public:
+  StepRunner(EngineThread& engine, bool useGraphs);
+  // Any thread, before the first step.
+  void setSmCount(int smCount) { smCount_ = smCount; }
+  // JavaScript's thread: cuts a submit into segments.
+  void add(std::vector<Segment>& segments, const std::shared_ptr<Plan>& plan, const StepSizes& sizes) const;
+
+  // Engine thread.
+  void run(const std::vector<Segment>& segments, int times);
+  // Microseconds of each op of one step.
+  std::vector<double> profile(const Plan& plan, const StepSizes& sizes);
+  void removePlan(int planId) { graphs_.removePlan(planId); }
+  void clear() { graphs_.clear(); }
+  const GraphCache& graphs() const { return graphs_; }
+
+ private:
+  bool runSegment(const Segment& segment);
+  bool runSteps(const Segment& segment);
+  bool launch(const PlannedOp& op, const Step& step);
+  bool capture(const Segment& segment, CapturedGraph& entry);
+  Step stepOf(const Plan& plan, const StepSizes& sizes) const { return {sizes, plan.workspace, smCount_, engine_.stream()}; }
+
+  EngineThread& engine_;
+  const bool useGraphs_;
+  int smCount_ = 0;
+  GraphCache graphs_;
+};
+
+// Batch sizes of captured decode graphs: a batch is padded up to the next one.
+int bucketSize(int sequences);
+
+}  // namespace quire
