@@ -1,0 +1,177 @@
+#include "library.h"
+
+#include <dlfcn.h>
+#include <glob.h>
+#include <link.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+namespace {
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+std::string parentOf(const std::string& path) { return path.substr(0, path.find_last_of('/')); }
+
+std::vector<std::string> expanded(const std::string& pattern) {
+  std::vector<std::string> paths;
+  glob_t found;
+  if (glob(pattern.c_str(), 0, nullptr, &found) == 0) paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
+  globfree(&found);
+  return paths;
+}
+
+// The environments whose site-packages may hold NVIDIA's wheels.
+std::vector<std::string> pythonPrefixes() {
+  std::vector<std::string> prefixes;
+  for (const char* name : {"VIRTUAL_ENV", "CONDA_PREFIX"}) {
+    if (const std::string value = environment(name); !value.empty()) prefixes.push_back(value);
+  }
+  std::istringstream path(environment("PATH"));
+  for (std::string folder; std::getline(path, folder, ':');) {
+    if (!expanded(folder + "/python3").empty()) prefixes.push_back(parentOf(folder));
+  }
+  return prefixes;
+}
+
+std::vector<std::string> toolkits() {
+  std::vector<std::string> roots;
+  for (const char* name : {"CUDA_HOME", "CUDA_PATH"}) {
+    if (const std::string value = environment(name); !value.empty()) roots.push_back(value);
+  }
+  roots.push_back("/usr/local/cuda");
+  return roots;
+}
+
+std::vector<std::string> candidateFolders(const std::vector<std::string>& wheelFolders) {
+  std::vector<std::string> folders;
+  for (const auto& root : toolkits()) folders.insert(folders.end(), {root + "/lib64", root + "/targets/x86_64-linux/lib"});
+  for (const auto& prefix : pythonPrefixes()) {
+    for (const auto& wheel : wheelFolders) {
+      for (const auto& folder : expanded(prefix + "/lib/python3*/site-packages/" + wheel)) folders.push_back(folder);
+    }
+  }
+  return folders;
+}
+}  // namespace
+
+Library::Library(const char* override, std::vector<std::string> names, std::vector<std::string> wheelFolders) {
+  std::string tried;
+  const auto open = [&](const std::string& path, int flags) {
+    if (handle_ != nullptr) return;
+    handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | flags);
+    if (handle_ == nullptr && flags == 0) tried += std::string(tried.empty() ? "" : "; ") + dlerror();
+  };
+  if (const std::string path = environment(override); !path.empty()) {
+    open(path, 0);
+    if (handle_ == nullptr) throw std::runtime_error(std::string(override) + " names a library that does not open: " + tried);
+  }
+  for (const auto& name : names) open(name, RTLD_NOLOAD);
+  for (const auto& name : names) open(name, 0);
+  for (const auto& folder : candidateFolders(wheelFolders)) {
+    for (const auto& name : names) {
+      if (!expanded(folder + "/" + name).empty()) open(folder + "/" + name, 0);
+    }
+  }
+  if (handle_ == nullptr) throw std::runtime_error("not found (" + tried + "); set " + override + " to its path");
+}
+
+void* Library::symbol(const char* name) const { return dlsym(handle_, name); }
+
+std::string Library::path() const {
+  link_map* map = nullptr;
+  return dlinfo(handle_, RTLD_DI_LINKMAP, &map) == 0 ? map->l_name : "";
+}
+
+std::vector<std::string> Library::headerFolders() const {
+  const std::string folder = parentOf(path());
+  std::vector<std::string> folders = {parentOf(folder) + "/include", folder};
+  for (const auto& root : toolkits()) folders.insert(folders.end(), {root + "/include", root + "/targets/x86_64-linux/include"});
+  return folders;
+}
+
+HeaderText::HeaderText(const std::string& text) {
+  for (size_t i = 0; i < text.size();) {
+    if (text.compare(i, 2, "/*") == 0) i = std::min(text.size(), text.find("*/", i) + 2), text_ += ' ';
+    else if (text.compare(i, 2, "//") == 0) i = std::min(text.size(), text.find('\n', i));
+    else text_ += text[i++];
+  }
+}
+
+std::optional<HeaderText> HeaderText::find(const std::vector<std::string>& folders, const std::string& name) {
+  for (const auto& folder : folders) {
+    std::ifstream file(folder + "/" + name);
+    if (!file) continue;
+    std::ostringstream text;
+    text << file.rdbuf();
+    HeaderText header(text.str());
+    header.path_ = folder + "/" + name;
+    return header;
+  }
+  return std::nullopt;
+}
+
+namespace {
+const char* const kSpace = " \t\r\n";
+bool isWordCharacter(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
+
+// The next place, from `from` on, where `word` stands by itself.
+size_t findWord(const std::string& text, const std::string& word, size_t from) {
+  for (size_t at = text.find(word, from); at != std::string::npos; at = text.find(word, at + 1)) {
+    const size_t end = at + word.size();
+    if ((at == 0 || !isWordCharacter(text[at - 1])) && (end == text.size() || !isWordCharacter(text[end]))) return at;
+  }
+  return std::string::npos;
+}
+bool isDefined(const std::string& text, size_t at) {
+  const size_t before = text.find_last_not_of(kSpace, at - 1);
+  return at > 0 && before != std::string::npos && before >= 6 && text.compare(before - 5, 6, "define") == 0;
+}
+std::string squeezed(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (std::isspace(static_cast<unsigned char>(c)) == 0) out += c;
+    else if (!out.empty() && out.back() != ' ') out += ' ';
+  }
+  if (!out.empty() && out.back() == ' ') out.pop_back();
+  return out;
+}
+}  // namespace
+
+std::optional<long> HeaderText::number(const std::string& name) const {
+  for (size_t at = findWord(text_, name, 0); at != std::string::npos; at = findWord(text_, name, at + 1)) {
+    size_t value = text_.find_first_not_of(kSpace, at + name.size());
+    if (value == std::string::npos) break;
+    if (text_[value] == '=') value = text_.find_first_not_of(kSpace, value + 1);
+    else if (!isDefined(text_, at)) continue;
+    if (value != std::string::npos && std::isdigit(static_cast<unsigned char>(text_[value])) != 0) return std::strtol(text_.c_str() + value, nullptr, 0);
+  }
+  return std::nullopt;
+}
+
+std::optional<int> HeaderText::parameterCount(const std::string& function) const {
+  for (size_t at = findWord(text_, function, 0); at != std::string::npos; at = findWord(text_, function, at + 1)) {
+    const size_t open = text_.find_first_not_of(kSpace, at + function.size());
+    if (open == std::string::npos || text_[open] != '(') continue;
+    const size_t close = text_.find(')', open);
+    if (close == std::string::npos) return std::nullopt;
+    const std::string list = squeezed(text_.substr(open + 1, close - open - 1));
+    return list.empty() || list == "void" ? 0 : 1 + static_cast<int>(std::count(list.begin(), list.end(), ','));
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> HeaderText::structMembers(const std::string& name) const {
+  for (size_t at = findWord(text_, name, 0); at != std::string::npos; at = findWord(text_, name, at + 1)) {
+    const size_t close = at == 0 ? std::string::npos : text_.find_last_not_of(kSpace, at - 1);
+    if (close == std::string::npos || text_[close] != '}') continue;
+    const size_t open = text_.rfind('{', close);
+    if (open != std::string::npos) return squeezed(text_.substr(open + 1, close - open - 1));
+  }
+  return std::nullopt;
+}
