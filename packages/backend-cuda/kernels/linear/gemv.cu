@@ -41,7 +41,7 @@ struct Gemv {
 #pragma unroll
       for (int c = 0; c < kColumns; c++) {
         const int at = pack + u * stride;
-        weights[u][c] = rows[c] != nullptr && at < packs ? GPU_LOAD_STREAMED(reinterpret_cast<const uint4*>(rows[c]) + at) : uint4{0, 0, 0, 0};
+        weights[u][c] = GPU_LOAD_STREAMED(reinterpret_cast<const uint4*>(rows[c]) + at, rows[c] != nullptr && at < packs);
       }
     }
   }
