@@ -377,7 +377,12 @@ export interface Device {
   /** offset in elements of the tensor; fills all of `into`. */
   read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void>;
   compile(program: Program, bindings: Bindings, options?: CompileOptions): Promise<Executable>;
-  /** Runs the list in order, `times` times over. Returns at once. */
+  /**
+   * Runs the list in order, `times` times over. Returns at once.
+   *
+   * A step in which every sequence decodes and samples (tokens = sequences = decodeSequences = samples) may be computed at larger
+   * such sizes, within maxSizes: rows of its tensors beyond its sizes are undefined after it.
+   */
   submit(steps: readonly SubmitStep[], times?: number): void;
   /** Moves whole blocks of every kvCache tensor between the cache and the host tier. Blocks are neither freed nor allocated until it resolves. */
   transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void>;
