@@ -75,6 +75,34 @@ describe('buildModelProgram', () => {
     expect(() => build(llamaConfig(), 63)).toThrow(/A row of embed.weight takes 64 bytes.*at most 63 bytes/);
   });
 
+  it('needs eight ops per layer of a Llama', () => {
+    const { ops } = build(llamaConfig());
+    const layer = ops.slice(3, 11).map(op => op.op);
+    expect(layer).toEqual([
+      'rmsNorm',
+      'linear',
+      'ropeKvWrite',
+      'pagedAttention',
+      'linear',
+      'rmsNorm',
+      'gatedLinear',
+      'linear',
+    ]);
+    expect(ops.length).toBe(3 + 8 * llamaConfig().numLayers + 3);
+  });
+
+  it('computes gates and ups apart where their weight is in parts', () => {
+    const config = llamaConfig({ mlpBias: true });
+    const { ops } = build(config, 64 * config.hiddenSize * 2);
+    const up = ops.filter(op => op.op === 'linear' && op.out === 'layers.0.mlpUp');
+    expect(up).toMatchObject([
+      { weight: 'layers.0.mlpUp.weight.part0', bias: 'layers.0.mlpUp.bias.part0', outColumn: 0 },
+      { weight: 'layers.0.mlpUp.weight.part1', bias: 'layers.0.mlpUp.bias.part1', outColumn: 64 },
+    ]);
+    expect(ops.some(op => op.op === 'gatedActivation')).toBe(true);
+    expect(ops.some(op => op.op === 'gatedLinear')).toBe(false);
+  });
+
   it('computes logits of sampled rows only', () => {
     const { ops } = build(llamaConfig());
     const gather = ops.findIndex(op => op.op === 'gatherRows');
@@ -85,7 +113,8 @@ describe('buildModelProgram', () => {
 describe('widestActivation', () => {
   it('is the widest temporary of a token', () => {
     for (const config of Object.values(variants)) {
-      const widths = Object.values(build(config).tensors)
+      // Small enough that gates and ups are apart from their product.
+      const widths = Object.values(build(config, 64 * 32 * 2).tensors)
         .filter(t => t.kind === 'temporary' && t.shape[0] === 'tokens')
         .map(t => (t.shape[1] ?? 1) as number);
       expect(widestActivation(config)).toBe(Math.max(...widths));

@@ -32,20 +32,22 @@ export interface Projection {
   readonly from: readonly { readonly name: string; readonly rows: number }[];
   readonly columns: number;
   readonly bias: boolean;
+  /** Default: linear alone. */
+  readonly ops?: readonly OpName[];
 }
 
-/** Weight [rows, columns] and, where there is one, bias [rows] of a linear op over one or several fused projections. */
-export function projection({ name, from, columns, bias }: Projection): ModelWeight[] {
+/** Weight [rows, columns] and, where there is one, bias [rows] of a linear layer over one or several fused projections. */
+export function projection({ name, from, columns, bias, ops = ['linear'] }: Projection): ModelWeight[] {
   const rows = from.reduce((sum, source) => sum + source.rows, 0);
   const weight = {
     name: `${name}.weight`,
     shape: [rows, columns],
     sources: from.map(s => ({ name: `${s.name}.weight`, shape: [s.rows, columns] })),
-    ops: ['linear'] as const,
+    ops,
   };
   if (!bias) return [weight];
   const sources = from.map(s => ({ name: `${s.name}.bias`, shape: [s.rows] }));
-  return [weight, { name: `${name}.bias`, shape: [rows], sources, ops: ['linear'], follows: weight.name }];
+  return [weight, { name: `${name}.bias`, shape: [rows], sources, ops, follows: weight.name }];
 }
 
 /** A weight that is one tensor of the checkpoint. */

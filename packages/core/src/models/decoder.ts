@@ -32,7 +32,10 @@ export function cacheName(kind: 'k' | 'v', layer: number): TensorName {
   return `${kind}Cache.${layer}`;
 }
 
-/** Elements of the widest temporary of a token: bounds the tokens of a step on devices with small tensors. */
+/**
+ * Elements of the widest temporary that a token may have, with weights in parts or whole: bounds the tokens of a step on devices
+ * with small tensors.
+ */
 export function widestActivation(config: ModelConfig): number {
   const mlp = architectureOf(config).style(config).gatedMlp ? 2 * config.intermediateSize : config.intermediateSize;
   return Math.max(config.hiddenSize, config.opt?.wordEmbedProjDim ?? 0, qkvWidth(config), mlp);
@@ -152,17 +155,17 @@ class Decoder {
 
   #attend(layer: number, x: TensorName, inputs: { positions: string; slotMapping: string }): TensorName {
     const { positions, slotMapping } = inputs;
-    const { heads, kvHeads, headDim } = this.#attention;
+    const { heads, headDim } = this.#attention;
     const qkv = this.#activation(`layers.${layer}.qkv`, qkvWidth(this.#config));
     this.#linear(`layers.${layer}.qkv`, { x, out: qkv });
-    const { rope } = this.#config;
-    if (rope !== null) {
-      const { rotaryDim } = rope;
-      const geometry = { heads, kvHeads, headDim, rotaryDim, interleaved: false };
-      this.#builder.add({ op: 'rope', qkv, positions, table: 'ropeTable', ...geometry });
-    }
     const caches = { kCache: this.#cache('k', layer), vCache: this.#cache('v', layer) };
-    this.#builder.add({ op: 'kvWrite', qkv, slotMapping, ...caches, ...this.#attention });
+    const write = { qkv, slotMapping, ...caches, ...this.#attention };
+    const { rope } = this.#config;
+    if (rope === null) this.#builder.add({ op: 'kvWrite', ...write });
+    else {
+      const rotation = { positions, table: 'ropeTable', rotaryDim: rope.rotaryDim, interleaved: false };
+      this.#builder.add({ op: 'ropeKvWrite', ...write, ...rotation });
+    }
     const out = this.#activation(`layers.${layer}.attention`, heads * headDim);
     const { sequences, blockTables } = this.#state;
     const shape = { ...this.#attention, scale: headDim ** -0.5, window: 0, softCap: 0 };
@@ -172,14 +175,25 @@ class Decoder {
 
   #mlp(name: string, x: TensorName): TensorName {
     const { intermediateSize, activation } = this.#config;
-    if (!this.#style.gatedMlp) {
-      const up = this.#activation(`${name}.mlpUp`, intermediateSize);
-      this.#linear(`${name}.mlpUp`, { x, out: up, activation });
-      return up;
+    if (this.#style.gatedMlp) return this.#gatedMlp(name, x);
+    const up = this.#activation(`${name}.mlpUp`, intermediateSize);
+    this.#linear(`${name}.mlpUp`, { x, out: up, activation });
+    return up;
+  }
+
+  /** One op, unless the device's limits have split the weight: a part may have gates without their ups. */
+  #gatedMlp(name: string, x: TensorName): TensorName {
+    const { intermediateSize, activation } = this.#config;
+    const out = this.#activation(`${name}.mlpGated`, intermediateSize);
+    const weight = `${name}.mlpUp.weight`;
+    if (this.#weight(weight).parts.length === 1) {
+      const bias = `${name}.mlpUp.bias`;
+      const optional = this.#options.weights.has(bias) ? { bias } : {};
+      this.#builder.add({ op: 'gatedLinear', x, weight, ...optional, out, activation });
+      return out;
     }
     const gateUp = this.#activation(`${name}.mlpUp`, 2 * intermediateSize);
     this.#linear(`${name}.mlpUp`, { x, out: gateUp });
-    const out = this.#activation(`${name}.mlpGated`, intermediateSize);
     this.#builder.add({ op: 'gatedActivation', x: gateUp, out, activation });
     return out;
   }

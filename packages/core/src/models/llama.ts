@@ -59,6 +59,7 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
       ],
       columns: hiddenSize,
       bias: mlpBias,
+      ops: ['linear', 'gatedLinear'],
     }),
     ...projection({
       name: `${to}.mlpDown`,

@@ -65,7 +65,7 @@ export function kvCacheDType(config: WorkerConfig, model: ModelConfig, device: D
 }
 
 function offersCache(device: Device, dtype: DType): boolean {
-  return (['kvWrite', 'pagedAttention'] as const).every(op => {
+  return (['kvWrite', 'ropeKvWrite', 'pagedAttention'] as const).every(op => {
     const entry = device.info.dtypes[op];
     return !('unsupported' in entry) && (entry.kv?.includes(dtype) ?? false);
   });
