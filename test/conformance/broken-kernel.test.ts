@@ -36,6 +36,13 @@ const faults: readonly (readonly [what: string, op: OpName, fault: Fault])[] = [
   ],
   ['columns shifted by one', 'linear', instead('linear', op => ({ outColumn: Math.max(0, op.outColumn - 1) }))],
   ['pairs of the other layout', 'rope', instead('rope', op => ({ interleaved: !op.interleaved }))],
+  ['fused pairs of the other layout', 'ropeKvWrite', instead('ropeKvWrite', op => ({ interleaved: !op.interleaved }))],
+  ['values where keys belong', 'ropeKvWrite', instead('ropeKvWrite', op => ({ kCache: op.vCache, vCache: op.kCache }))],
+  [
+    'the wrong gate',
+    'gatedLinear',
+    instead('gatedLinear', op => ({ activation: op.activation === 'silu' ? 'gelu' : op.activation })),
+  ],
   ['a position offset left out', 'embed', instead('embed', () => ({ offset: 0 }))],
   ['a part of the table one row off', 'embed', instead('embed', op => ({ firstRow: op.firstRow && op.firstRow - 1 }))],
   ['no epsilon', 'layerNorm', instead('layerNorm', () => ({ eps: 0 }))],

@@ -9,15 +9,23 @@ const MAX_ROWS = 11;
 const lanes = ['one', 'subgroup', 'workgroup'] as const satisfies readonly WebGpuOptions['lanes'][];
 
 /** Bits of out[0 .. rows) of a linear layer over the first `rows` rows of x, for each of `counts`. */
-async function linearRows(device: WebGpuDevice, dtype: DType, depth: number, counts: readonly number[]) {
+async function linearRows(
+  device: WebGpuDevice,
+  op: 'linear' | 'gatedLinear',
+  dtype: DType,
+  depth: number,
+  counts: readonly number[],
+) {
   const columns = 13;
-  const builder = new ProgramBuilder('linear', { ...noSizes, tokens: MAX_ROWS });
+  const weightRows = op === 'linear' ? columns : 2 * columns;
+  const builder = new ProgramBuilder(op, { ...noSizes, tokens: MAX_ROWS });
   builder.external('x', 'f32', ['tokens', depth]);
-  builder.external('weight', dtype, [columns, depth]);
+  builder.external('weight', dtype, [weightRows, depth]);
   builder.external('out', 'f32', ['tokens', columns]);
-  builder.add({ op: 'linear', x: 'x', weight: 'weight', out: 'out', activation: 'gelu', outColumn: 0 });
-  const weight = device.createTensor({ name: 'weight', dtype, shape: [columns, depth], usage: 'weight' });
-  device.write(weight, encodeFloats(dtype, Float32Array.from(noise(columns * depth, 3))));
+  const layer = { x: 'x', weight: 'weight', out: 'out', activation: 'gelu' } as const;
+  builder.add(op === 'linear' ? { op, ...layer, outColumn: 0 } : { op, ...layer });
+  const weight = device.createTensor({ name: 'weight', dtype, shape: [weightRows, depth], usage: 'weight' });
+  device.write(weight, encodeFloats(dtype, Float32Array.from(noise(weightRows * depth, 3))));
   const x = floatTensor(device, 'x', noise(MAX_ROWS * depth), [MAX_ROWS, depth]);
   const out = floatTensor(device, 'out', new Array(MAX_ROWS * columns).fill(0), [MAX_ROWS, columns]);
   const executable = await device.compile(builder.build(), { x, weight, out });
@@ -81,9 +89,10 @@ describe.each(lanes)('with lanes "%s"', async kind => {
   const device = await openWebGpu({ lanes: kind });
 
   const dtypes = kind === 'one' ? (['f32', 'f16', 'bf16'] as const) : (['f32'] as const);
-  it.each(dtypes)('linear over %s weights', async dtype => {
+  const layers = (['linear', 'gatedLinear'] as const).flatMap(op => dtypes.map(dtype => [op, dtype] as const));
+  it.each(layers)('%s over %s weights', async (op, dtype) => {
     for (const depth of [68, 30]) {
-      const [all, ...others] = await linearRows(device, dtype, depth, [MAX_ROWS, 1, 2, 4, 5, 8]);
+      const [all, ...others] = await linearRows(device, op, dtype, depth, [MAX_ROWS, 1, 2, 4, 5, 8]);
       expect(all!.some(bits => bits !== 0)).toBe(true);
       for (const rows of others) expect(rows).toEqual(all!.slice(0, rows.length));
     }

@@ -65,12 +65,15 @@ export function opSubjects(): OpSubject[] {
     return [
       ...[1, 8, 64].map(rows => linear('f16', rows, qkv, hidden)),
       ...[1, 8, 64].map(rows => linear('f16', rows, 2 * intermediate, hidden)),
+      ...[1, 8, 64].map(rows => gatedLinear('f16', rows, intermediate, hidden)),
       ...[1, 8, 64].map(rows => linear('f16', rows, hidden, hidden)),
       linear('f32', 8, hidden, hidden),
       linear('bf16', 8, hidden, hidden),
       linear('f16', 1, vocab, hidden),
       rmsNorm(8, hidden),
       gatedActivation(8, intermediate),
+      ropeKvWrite(model, 1),
+      ropeKvWrite(model, 64),
       attention(model, 8, 1),
       attention(model, 1, 64),
       argmax(8, vocab),
@@ -109,6 +112,20 @@ function linear(dtype: DType, rows: number, n: number, k: number): OpSubject {
   };
 }
 
+function gatedLinear(dtype: DType, rows: number, n: number, k: number): OpSubject {
+  return {
+    name: `gatedLinear.${dtype}.${rows}x${n}x${k}`,
+    sizes: { tokens: rows },
+    build(builder) {
+      builder.external('x', 'f32', ['tokens', k]);
+      builder.external('weight', dtype, [2 * n, k]);
+      builder.external('out', 'f32', ['tokens', n]);
+      builder.add({ op: 'gatedLinear', x: 'x', weight: 'weight', out: 'out', activation: 'silu' });
+    },
+    bytes: rows < WIDE_ROWS ? 2 * n * k * dtypeBytes[dtype] + rows * (n + k) * 4 : null,
+  };
+}
+
 function rmsNorm(rows: number, width: number): OpSubject {
   return {
     name: `rmsNorm.${rows}x${width}`,
@@ -140,6 +157,30 @@ function gatedActivation(rows: number, width: number): OpSubject {
       builder.add({ op: 'gatedActivation', x: 'x', out: 'out', activation: 'silu' });
     },
     bytes: 3 * 4 * rows * width,
+  };
+}
+
+/** `tokens` tokens at the first positions, to consecutive slots. */
+function ropeKvWrite({ heads, kvHeads, headDim }: ModelShape, tokens: number): OpSubject {
+  const width = (heads + 2 * kvHeads) * headDim;
+  const places = Uint32Array.from({ length: tokens }, (_, i) => i);
+  return {
+    name: `ropeKvWrite.f32.${tokens}.${heads}x${kvHeads}x${headDim}`,
+    sizes: { tokens },
+    build(builder) {
+      builder.external('qkv', 'f32', ['tokens', width]);
+      for (const name of ['positions', 'slotMapping']) builder.external(name, 'u32', ['tokens']);
+      builder.external('table', 'f32', [tokens, headDim]);
+      for (const cache of ['kCache', 'vCache']) {
+        builder.external(cache, 'f32', [Math.ceil(tokens / BLOCK_SIZE), kvHeads, BLOCK_SIZE, headDim]);
+      }
+      const tensors = { qkv: 'qkv', positions: 'positions', table: 'table', slotMapping: 'slotMapping' };
+      const shape = { heads, kvHeads, headDim, blockSize: BLOCK_SIZE, rotaryDim: headDim, interleaved: false };
+      builder.add({ op: 'ropeKvWrite', ...tensors, kCache: 'kCache', vCache: 'vCache', ...shape });
+    },
+    contents: { positions: places, slotMapping: places },
+    // Queries and keys are read and written, values read; keys and values written once more; and the table.
+    bytes: 4 * tokens * (2 * width + headDim),
   };
 }
 
