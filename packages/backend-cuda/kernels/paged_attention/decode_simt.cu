@@ -187,7 +187,11 @@ __global__ void __launch_bounds__(kAttentionThreads) decodeSimt(const T* qkv, co
 
 int groupOf(const PagedAttention& a) { return a.shape.heads / a.shape.kvHeads; }
 int slotsPerBlock(const PagedAttention& a) { return maxChunks(a.blockTables.columns * a.shape.blockSize); }
+// Query heads of a work head.
 int headsOf(const PagedAttention& a) { return sixteenBit(a) && groupOf(a) > 1 ? 2 : 1; }
+int gridOf(const PagedAttention& a, int rows, int smCount) {
+  return decodeGrid(smCount, kBlocksPerSm, static_cast<int64_t>(rows) * a.shape.kvHeads * ceilDiv(groupOf(a), headsOf(a)) * slotsPerBlock(a));
+}
 
 template <class T, class C, int kHeads>
 cudaError_t launch(const PagedAttention& a, const Step& s) {
@@ -197,7 +201,7 @@ cudaError_t launch(const PagedAttention& a, const Step& s) {
     const DecodeWork work{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>(), s.sizes.decodeSequences, a.shape.kvHeads * passes, a.window, static_cast<int>(a.blockTables.columns),
                           blockShift(a.shape), s.workspace.counters(), s.workspace.scratch<float>(), slotsPerBlock(a)};
     const Problem problem{work, static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
-    const GpuLaunch l{"attentionDecodeSimt", {static_cast<unsigned>(decodeGrid(s.smCount, kBlocksPerSm))}, {kAttentionThreads}, LaneParts<C, kHeadDim, kHeads>::kBytes, s.stream};
+    const GpuLaunch l{"attentionDecodeSimt", {static_cast<unsigned>(gridOf(a, s.sizes.decodeSequences, s.smCount))}, {kAttentionThreads}, LaneParts<C, kHeadDim, kHeads>::kBytes, s.stream};
     return gpuLaunch(l, decodeSimt<T, C, kHeadDim, kHeads>, a.qkv.as<T>(), a.kCache.as<C>(), a.vCache.as<C>(), a.out.as<T>(), problem);
   });
 }
@@ -206,8 +210,8 @@ cudaError_t launch(const PagedAttention& a, const Step& s) {
 
 bool decodeSimtTakes(const PagedAttention& a) { return (sixteenBit(a) || a.qkv.dtype == DType::f32) && regular(a.shape) && fastHeadDim(a.shape.headDim); }
 
-size_t decodeSimtScratch(const PagedAttention& a, int smCount) {
-  return static_cast<size_t>(decodeGrid(smCount, kBlocksPerSm)) * slotsPerBlock(a) * headsOf(a) * (a.shape.headDim + 2) * sizeof(float);
+size_t decodeSimtScratch(const PagedAttention& a, int maxRows, int smCount) {
+  return static_cast<size_t>(gridOf(a, maxRows, smCount)) * slotsPerBlock(a) * headsOf(a) * (a.shape.headDim + 2) * sizeof(float);
 }
 
 cudaError_t decodeSimtLaunch(const PagedAttention& a, const Step& s) {

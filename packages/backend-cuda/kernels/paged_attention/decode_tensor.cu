@@ -154,8 +154,8 @@ __global__ void __launch_bounds__(kAttentionThreads) decodeTensor(const T* qkv, 
   auto fetch = [&](uint32_t i) {
     if (i < part.tiles) {
       const Pages pages = ahead.pages(p.work, p.kvHeads, ahead.head / p.passes);
-      copyTile<kHeadDim>(stage(i), kCache, pages, ahead.firstPosition(), ahead.tiles.begin, ahead.tiles.end);
-      copyTile<kHeadDim>(stage(i) + S::kStageBytes / 2, vCache, pages, ahead.firstPosition(), ahead.tiles.begin, ahead.tiles.end);
+      copyTile<kHeadDim, 4>(stage(i), kCache, pages, ahead.firstPosition(), ahead.tiles.begin, ahead.tiles.end);
+      copyTile<kHeadDim, 4>(stage(i) + S::kStageBytes / 2, vCache, pages, ahead.firstPosition(), ahead.tiles.begin, ahead.tiles.end);
       if (i + 1 < part.tiles) ahead.next(p.work);
     }
     cpAsyncCommit();
@@ -192,7 +192,10 @@ int groupOf(const PagedAttention& a) { return a.shape.heads / a.shape.kvHeads; }
 int slotsPerBlock(const PagedAttention& a) { return maxChunks(a.blockTables.columns * a.shape.blockSize); }
 
 template <class S>
-int gridOf(int smCount) { return decodeGrid(smCount, 2 * (S::kSharedBytes + kBlockReserve) <= sharedBytesPerSm() ? 2 : 1); }
+int gridOf(const PagedAttention& a, int rows, int smCount) {
+  const int blocksPerSm = 2 * (S::kSharedBytes + kBlockReserve) <= sharedBytesPerSm() ? 2 : 1;
+  return decodeGrid(smCount, blocksPerSm, static_cast<int64_t>(rows) * a.shape.kvHeads * ceilDiv(groupOf(a), S::kHeads) * slotsPerBlock(a));
+}
 
 // Calls f(T*, headDim, columns) with the template arguments of an operation.
 template <class F>
@@ -213,11 +216,11 @@ cudaError_t withVariant(const PagedAttention& a, F f) {
 
 bool decodeTensorTakes(const PagedAttention& a) { return sixteenBit(a) && regular(a.shape) && fastHeadDim(a.shape.headDim) && groupOf(a) >= 3; }
 
-size_t decodeTensorScratch(const PagedAttention& a, int smCount) {
+size_t decodeTensorScratch(const PagedAttention& a, int maxRows, int smCount) {
   size_t bytes = 0;
   withVariant(a, [&](auto* element, auto dim, auto columns) {
     using S = Shape<Element<decltype(element)>, decltype(dim)::value, decltype(columns)::value>;
-    bytes = static_cast<size_t>(gridOf<S>(smCount)) * slotsPerBlock(a) * S::kHeads * (decltype(dim)::value + 2) * sizeof(float);
+    bytes = static_cast<size_t>(gridOf<S>(a, maxRows, smCount)) * slotsPerBlock(a) * S::kHeads * (decltype(dim)::value + 2) * sizeof(float);
     return cudaSuccess;
   });
   return bytes;
@@ -231,7 +234,7 @@ cudaError_t decodeTensorLaunch(const PagedAttention& a, const Step& s) {
     const DecodeWork work{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>(), s.sizes.decodeSequences, a.shape.kvHeads * passes, a.window, static_cast<int>(a.blockTables.columns),
                           blockShift(a.shape), s.workspace.counters(), s.workspace.scratch<float>(), slotsPerBlock(a)};
     const Problem problem{work, static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
-    const GpuLaunch l{"attentionDecodeTensor", {static_cast<unsigned>(gridOf<S>(s.smCount))}, {kAttentionThreads}, S::kSharedBytes, s.stream};
+    const GpuLaunch l{"attentionDecodeTensor", {static_cast<unsigned>(gridOf<S>(a, s.sizes.decodeSequences, s.smCount))}, {kAttentionThreads}, S::kSharedBytes, s.stream};
     return gpuLaunch(l, decodeTensor<T, decltype(dim)::value, decltype(columns)::value>, a.qkv.as<T>(), a.kCache.as<T>(), a.vCache.as<T>(), a.out.as<T>(), problem);
   });
 }

@@ -9,6 +9,8 @@
 // Only the ends of a block's part can cut a row: counters and slots are numbered by block, whatever the batch.
 // Design: flat tiles over a persistent grid (HPC-Ops, see gpu-kernels.md 4.2), with fixed chunks.
 #pragma once
+#include <algorithm>
+
 #include "../lib/row_state.h"
 #include "tiles.h"
 
@@ -141,14 +143,14 @@ __device__ __forceinline__ void zeroSpentRows(const DecodeWork& w, T* out, int w
 
 // The largest number of chunks of a row of so many positions or fewer.
 inline int maxChunks(int64_t positions) {
-  const int64_t tiles = (positions + kTileTokens - 1) / kTileTokens, most = (tiles + kMinChunkTiles - 1) / kMinChunkTiles;
-  return static_cast<int>(most < kMaxChunks ? most : kMaxChunks);
+  const int64_t tiles = (positions + kTileTokens - 1) / kTileTokens;
+  return static_cast<int>(std::min<int64_t>((tiles + kMinChunkTiles - 1) / kMinChunkTiles, kMaxChunks));
 }
 
-// Blocks of a decode launch: as many as the chip holds at once, so that the grid depends on the chip alone.
-inline int decodeGrid(int smCount, int blocksPerSm) {
-  constexpr int kMost = static_cast<int>(kWorkspaceCounters);
-  return smCount * blocksPerSm < kMost ? smCount * blocksPerSm : kMost;
+// Blocks of a decode launch: as many as the chip holds at once, or one for each chunk that there may be. Lengths do not matter.
+inline int decodeGrid(int smCount, int blocksPerSm, int64_t chunks) {
+  const int64_t blocks = std::min<int64_t>(static_cast<int64_t>(smCount) * blocksPerSm, kWorkspaceCounters);
+  return static_cast<int>(std::min(blocks, chunks));
 }
 
 // Shared memory of an SM in bytes, by the first GPU. A block takes kBlockReserve of it beside its dynamic part.

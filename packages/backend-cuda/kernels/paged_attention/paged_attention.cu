@@ -8,9 +8,9 @@
 namespace quire {
 
 size_t pagedAttentionWorkspace(const PagedAttention& a, const StepSizes& maxSizes, int smCount) {
-  if (maxSizes.sequences == 0) return 0;
-  if (decodeTensorTakes(a)) return workspaceBytes(decodeTensorScratch(a, smCount));
-  return decodeSimtTakes(a) ? workspaceBytes(decodeSimtScratch(a, smCount)) : 0;
+  const int rows = maxSizes.sequences;
+  if (decodeTensorTakes(a)) return workspaceBytes(decodeTensorScratch(a, rows, smCount));
+  return decodeSimtTakes(a) ? workspaceBytes(decodeSimtScratch(a, rows, smCount)) : 0;
 }
 
 cudaError_t pagedAttention(const PagedAttention& a, const Step& s) {

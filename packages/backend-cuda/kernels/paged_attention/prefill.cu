@@ -16,6 +16,8 @@ namespace quire {
 namespace {
 
 constexpr int kWarps = kAttentionThreads / 32;
+// More would need registers that the outputs hold.
+constexpr int kLookups = 2;
 
 struct Problem {
   const uint32_t *sequences, *blockTables;
@@ -97,20 +99,19 @@ struct WarpRows {
   float out[kBands][2 * kSteps][4];
   // Of the two rows of each band whose columns this lane holds. The sums are the lane's own.
   float max[kBands][2], sum[kBands][2];
-  uint32_t position[kBands][2];
-  uint32_t firstPosition, lastPosition;  // of the warp's rows
+  // The packed row at which the warp's begin, the position of row 0, and the positions of the warp's first and last row.
+  uint32_t firstRow, start, firstPosition, lastPosition;
+  int group;
 
-  __device__ WarpRows(char* shared, uint32_t firstRow, uint32_t start, int group) {
-    const int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 16 * kBands;
+  __device__ WarpRows(char* shared, uint32_t blockRow, uint32_t startPosition, int rowsPerPosition) : start(startPosition), group(rowsPerPosition) {
+    const int first = threadIdx.x / 32 * 16 * kBands;
     queries = shared + first * TileLayout<kHeadDim>::kRowBytes;
-    firstPosition = start + (firstRow + first) / group, lastPosition = start + (firstRow + first + 16 * kBands - 1) / group;
+    firstRow = blockRow + first;
+    firstPosition = start + firstRow / group, lastPosition = start + (firstRow + 16 * kBands - 1) / group;
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
-      for (int j = 0; j < 2; j++) {
-        position[b][j] = start + (firstRow + first + b * 16 + lane / 4 + j * 8) / group;
-        max[b][j] = -INFINITY, sum[b][j] = 0;
-      }
+      for (int j = 0; j < 2; j++) max[b][j] = -INFINITY, sum[b][j] = 0;
 #pragma unroll
       for (int n = 0; n < 2 * kSteps; n++) {
 #pragma unroll
@@ -167,25 +168,44 @@ struct WarpRows {
     }
   }
 
+  // Scores become -infinity where a row does not see the position.
+  __device__ void mask(float (&score)[kBands][8][4], uint32_t tileStart, int window) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int b = 0; b < kBands; b++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        const uint32_t position = start + (firstRow + b * 16 + lane / 4 + j * 8) / group;
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+#pragma unroll
+          for (int i = 2 * j; i < 2 * j + 2; i++) {
+            const uint32_t p = tileStart + n * 8 + lane % 4 * 2 + i % 2;
+            if (p > position || (window > 0 && p + window <= position)) score[b][n][i] = -INFINITY;
+          }
+        }
+      }
+    }
+  }
+
   // Scores become weights relative to the new maxima; outputs and sums so far are brought to them.
   __device__ void softmax(float (&score)[kBands][8][4], uint32_t tileStart, int window, const ScoreScale& scale) {
-    const int lane = threadIdx.x % 32;
-    const bool edge = tileStart + kTileTokens > firstPosition + 1 || (window > 0 && tileStart + window <= lastPosition);
+#pragma unroll
+    for (int b = 0; b < kBands; b++) {
+#pragma unroll
+      for (int n = 0; n < 8; n++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) score[b][n][i] = scale(score[b][n][i]);
+      }
+    }
+    if (tileStart + kTileTokens > firstPosition + 1 || (window > 0 && tileStart + window <= lastPosition)) mask(score, tileStart, window);
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
       for (int j = 0; j < 2; j++) {
         float top = max[b][j];
 #pragma unroll
-        for (int n = 0; n < 8; n++) {
-#pragma unroll
-          for (int i = 2 * j; i < 2 * j + 2; i++) {
-            const uint32_t p = tileStart + n * 8 + lane % 4 * 2 + i % 2;
-            const bool hidden = edge && (p > position[b][j] || (window > 0 && p + window <= position[b][j]));
-            score[b][n][i] = hidden ? -INFINITY : scale(score[b][n][i]);
-            top = fmaxf(top, score[b][n][i]);
-          }
-        }
+        for (int n = 0; n < 8; n++) top = fmaxf(top, fmaxf(score[b][n][2 * j], score[b][n][2 * j + 1]));
         for (int by = 1; by < 4; by *= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, by));
         const float base = finiteMax(top), correction = exp2Approximate(max[b][j] - base);
         max[b][j] = top;
@@ -281,14 +301,14 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, const
   const uint32_t begin = p.window > 0 && firstQuery + 1 > static_cast<uint32_t>(p.window) ? firstQuery + 1 - p.window : 0;
   const Pages pages{p.blockTables + static_cast<int64_t>(q.tableRow) * p.maxBlocks, p.blockShift, p.kvHeads, kvHead};
   uint32_t tileStart = begin / kTileTokens * kTileTokens;
-  copyTile<kHeadDim>(keys, kCache, pages, tileStart, begin, end);
+  copyTile<kHeadDim, kLookups>(keys, kCache, pages, tileStart, begin, end);
   cpAsyncCommit();
 
   WarpRows<T, kHeadDim, kBands> rows(queries, q.firstRow, start, p.group);
   for (bool first = true; tileStart < end; tileStart += kTileTokens, first = false) {
     cpAsyncWait<0>();
     __syncthreads();  // K is there, and all have done with V
-    copyTile<kHeadDim>(values, vCache, pages, tileStart, begin, end);
+    copyTile<kHeadDim, kLookups>(values, vCache, pages, tileStart, begin, end);
     cpAsyncCommit();
     if (first) rows.keepQuery();
     // Rows that see nothing of the tile would leave it as they came.
@@ -298,7 +318,7 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, const
     cpAsyncWait<0>();
     __syncthreads();  // V is there, and all have done with K
     if (tileStart + kTileTokens < end) {
-      copyTile<kHeadDim>(keys, kCache, pages, tileStart + kTileTokens, begin, end);
+      copyTile<kHeadDim, kLookups>(keys, kCache, pages, tileStart + kTileTokens, begin, end);
     } else {
       launchDependents();
     }

@@ -48,7 +48,7 @@ __global__ void attentionRows(const T* qkv, const C* kCache, const C* vCache, Po
   visible = p.sequences[i * SEQUENCE_WORDS + Sequence::firstPosition] + t - p.sequences[i * SEQUENCE_WORDS + Sequence::queryStart] + 1;
   const uint32_t first = window > 0 && visible > static_cast<uint32_t>(window) ? visible - window : 0;
   const uint32_t* table = p.blockTables + static_cast<int64_t>(row) * maxBlocks;
-  const int kvHead = head / (shape.heads / shape.kvHeads);
+  const int kvHead = head * shape.kvHeads / shape.heads;
   for (int c = lane; c < d; c += 32) {
     query[c] = toFloat(qkv[static_cast<int64_t>(t) * width + head * d + c]) * scale;
     result[c] = 0;

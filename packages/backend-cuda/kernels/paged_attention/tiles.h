@@ -42,11 +42,11 @@ struct Pages {
 };
 
 // Issues the copies of positions tileStart .. tileStart + 63; those outside of [begin, end) become zero, and their pages are
-// not looked up.
-template <int kHeadDim, class T>
+// not looked up. kAtOnce lookups are in flight together.
+template <int kHeadDim, int kAtOnce, class T>
 __device__ __forceinline__ void copyTile(char* tile, const T* cache, const Pages& pages, uint32_t tileStart, uint32_t begin, uint32_t end) {
   using Layout = TileLayout<kHeadDim>;
-#pragma unroll
+#pragma unroll kAtOnce
   for (int i = threadIdx.x; i < kTileTokens * Layout::kUnits; i += kAttentionThreads) {
     const int row = i / Layout::kUnits, unit = i % Layout::kUnits;
     const uint32_t position = tileStart + row;

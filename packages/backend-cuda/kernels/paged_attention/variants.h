@@ -9,12 +9,12 @@ namespace quire {
 
 // Decode rows on tensor cores, for groups of 3 heads and more. The token of decode row i is token i.
 bool decodeTensorTakes(const PagedAttention&);
-size_t decodeTensorScratch(const PagedAttention&, int smCount);
+size_t decodeTensorScratch(const PagedAttention&, int maxRows, int smCount);
 cudaError_t decodeTensorLaunch(const PagedAttention&, const Step&);
 
 // Decode rows on scalar units.
 bool decodeSimtTakes(const PagedAttention&);
-size_t decodeSimtScratch(const PagedAttention&, int smCount);
+size_t decodeSimtScratch(const PagedAttention&, int maxRows, int smCount);
 cudaError_t decodeSimtLaunch(const PagedAttention&, const Step&);
 
 // All tokens behind those of the decode rows, padding included, on tensor cores.
