@@ -161,8 +161,7 @@ cudaError_t launch(const LinearProblem& p, const Step& s) {
   const int slices = sliceCount(p.weight.rows, p.k(), kPack), set = 32 * kPack * slices * kUnroll<kRows>;
   const int whole = static_cast<int>(ceilDiv(p.k(), set)) * set, chunk = whole < kChunk<kRows> ? whole : kChunk<kRows>;
   const int columns = kWarps / slices * (p.gated ? kColumns / 2 : kColumns);
-  GpuLaunch l{p.gated ? "gatedLinearGemv" : "linearGemv", {ceilDiv(p.n(), columns), ceilDiv(p.rows(), kRows)}, {kThreads}, chunk * kRows * sizeof(float), s.stream};
-  l.programmatic = true;
+  const GpuLaunch l{p.gated ? "gatedLinearGemv" : "linearGemv", {ceilDiv(p.n(), columns), ceilDiv(p.rows(), kRows)}, {kThreads}, chunk * kRows * sizeof(float), s.stream};
   return gpuLaunch(l, linearGemv<W, kRows>, p.x.data, p.x.dtype, p.weight.as<W>(), makeOutput(p), p.k(), slices, chunk);
 }
 

@@ -80,8 +80,7 @@ __global__ void __launch_bounds__(kThreads, 1) linearSwapAb(const T* x, const T*
 template <class T, class S>
 cudaError_t launch(const LinearProblem& p, const Step& s) {
   const unsigned blocks = ceilDiv(p.n(), (p.gated ? 8 : 16) * S::kWeightTiles);
-  GpuLaunch l{p.gated ? "gatedLinearSwapAb" : "linearSwapAb", {blocks}, {kThreads}, kWarps * S::kWarpBytes, s.stream};
-  l.programmatic = true;
+  const GpuLaunch l{p.gated ? "gatedLinearSwapAb" : "linearSwapAb", {blocks}, {kThreads}, kWarps * S::kWarpBytes, s.stream};
   return gpuLaunch(l, linearSwapAb<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), sliceLength(p.k()));
 }
 

@@ -96,8 +96,7 @@ int rowBlocks(const LinearProblem& p) { return static_cast<int>(ceilDiv(p.rows()
 template <class T, class S>
 cudaError_t launch(const LinearProblem& p, const Step& s) {
   const int weights = weightBlocks<S>(p), rows = rowBlocks<S>(p);
-  GpuLaunch l{p.gated ? "gatedLinearTiled" : "linearTiled", {static_cast<unsigned>(weights * rows)}, {S::kThreads}, S::kSharedBytes, s.stream};
-  l.programmatic = true;
+  const GpuLaunch l{p.gated ? "gatedLinearTiled" : "linearTiled", {static_cast<unsigned>(weights * rows)}, {S::kThreads}, S::kSharedBytes, s.stream};
   const int length = s.batchInvariant ? sliceLength(p.k()) : p.k();
   return gpuLaunch(l, linearTiled<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), length, weights, rows);
 }

@@ -1,18 +1,23 @@
-import type { Activation, DType, Op } from '@quire/core/contract';
+import type { Activation, Op } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
 import { activationBound, largestSlope } from '../activation-bound.ts';
-import { u, within } from '../checks.ts';
+import { u, unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import { dotBound } from '../dot-bound.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
 import type { CaseGroup, CaseInputs, CheckArguments } from '../types.ts';
 
+type FloatType = 'f32' | 'f16' | 'bf16';
 interface Shape {
   k: number;
   /** Rows of each part of the weight; several stand for a weight above the device's limits. */
   parts: readonly number[];
-  weights: DType;
+  weights: FloatType;
+  /** Default f32. */
+  activations?: FloatType;
+  /** Of the output and the residual; default that of the activations. */
+  out?: FloatType;
   bias?: boolean;
   residual?: 'residual' | 'residual in place';
   activation?: Activation;
@@ -24,6 +29,8 @@ interface Shape {
 }
 
 const few = { counts: [1, 3], kinds: ['normal', 'outliers'] as const };
+/** Values that f16 holds. */
+const half = { counts: [9, 1, 4, 2, 7], kinds: ['normal', 'outliers', 'ties', 'offset'] as const };
 const decode = { counts: [1, 2, 4, 8], kinds: ['normal', 'outliers', 'ties', 'wide'] as const };
 
 export function linearCases(): CaseGroup[] {
@@ -72,31 +79,79 @@ export function linearCases(): CaseGroup[] {
     { k: 64, parts: [40], weights: 'f16', ...decode },
     { k: 80, parts: [33], weights: 'f32', ...decode },
     { k: 66, parts: [41], weights: 'bf16', ...decode },
+    // 16-bit throughout, as on tensor cores: rows of 16 bytes and others, K in whole steps of 16 and not.
+    { k: 64, parts: [72], weights: 'f16', activations: 'f16', ...half, quick: true },
+    { k: 128, parts: [40], weights: 'bf16', activations: 'bf16', bias: true, ...half, quick: true },
+    { k: 8, parts: [20], weights: 'f16', activations: 'f16', ...half },
+    { k: 200, parts: [33], weights: 'bf16', activations: 'bf16', activation: 'gelu', ...half },
+    { k: 71, parts: [20], weights: 'f16', activations: 'f16', bias: true, ...half, quick: true },
+    {
+      k: 96,
+      parts: [50],
+      weights: 'f16',
+      activations: 'f16',
+      residual: 'residual in place',
+      bias: true,
+      ...half,
+      quick: true,
+    },
+    { k: 72, parts: [17, 30], weights: 'bf16', activations: 'bf16', residual: 'residual', margin: [3, 5], ...half },
+    { k: 80, parts: [24, 24], weights: 'bf16', activations: 'bf16', margin: [8, 16], activation: 'silu', ...half },
+    { k: 1160, parts: [70], weights: 'bf16', activations: 'bf16', ...half },
+    { k: 4096, parts: [34], weights: 'f16', activations: 'f16', counts: [1, 3], kinds: ['normal', 'outliers'] },
+    // Logits in f32 from 16-bit activations.
+    { k: 48, parts: [200], weights: 'bf16', activations: 'bf16', out: 'f32', ...half, quick: true },
+    { k: 64, parts: [90], weights: 'f16', activations: 'f16', out: 'f32', residual: 'residual', ...half },
+    { k: 16, parts: [50_272], weights: 'bf16', activations: 'bf16', out: 'f32', ...few },
+    // Activations and weights of different dtypes.
+    { k: 96, parts: [40], weights: 'f32', activations: 'f16', ...half },
+    { k: 64, parts: [40], weights: 'f16', activations: 'bf16', out: 'f32', ...half },
+    // Rows on both sides of every tile.
+    {
+      k: 96,
+      parts: [130],
+      weights: 'f16',
+      activations: 'f16',
+      counts: [5, 16, 17, 33],
+      kinds: ['normal', 'outliers'],
+      quick: true,
+    },
+    {
+      k: 136,
+      parts: [100],
+      weights: 'bf16',
+      activations: 'bf16',
+      counts: [64, 65, 32, 128, 129],
+      kinds: ['normal', 'offset'],
+    },
+    { k: 64, parts: [264], weights: 'bf16', activations: 'bf16', counts: [270, 66], kinds: ['normal', 'ties'] },
   ];
   return shapes.flatMap(products);
 }
 
 function products(shape: Shape): CaseGroup[] {
   const { k, parts, weights, bias = false, residual, activation = 'none', quick = false } = shape;
+  const { activations = 'f32', out: outType = activations } = shape;
   const { counts = [9, 1, 4, 2, 7], kinds = ['normal', 'outliers', 'ties', 'wide', 'offset'], margin = [0, 0] } = shape;
   const tokens = Math.max(...counts);
   const width = margin[0] + sum(parts) + margin[1];
   const out = residual === 'residual in place' ? 'residual' : 'out';
   const columns = parts.map((_, i) => margin[0] + sum(parts.slice(0, i)));
   const spread = margin[0] + margin[1] > 0 ? [`columns=${margin[0]}..${width - margin[1]}/${width}`] : [];
+  const dtypes = activations === 'f32' ? weights : `${activations}*${weights}->${outType}`;
   const extras = [bias && 'bias', residual, activation !== 'none' && activation].filter(Boolean);
   return group({
-    name: [`K=${k} N=${parts.join('+')} ${weights}`, ...spread, ...extras].join(' '),
+    name: [`K=${k} N=${parts.join('+')} ${dtypes}`, ...spread, ...extras].join(' '),
     quick,
     maxSizes: { tokens },
     build(builder) {
-      builder.external('x', 'f32', ['tokens', k]);
+      builder.external('x', activations, ['tokens', k]);
       parts.forEach((n, i) => {
         builder.external(`weight${i}`, weights, [n, k]);
         if (bias) builder.external(`bias${i}`, weights, [n]);
       });
       for (const name of new Set(residual ? ['residual', out] : [out]))
-        builder.external(name, 'f32', ['tokens', width]);
+        builder.external(name, outType, ['tokens', width]);
       columns.forEach((outColumn, i) => {
         const op: Op = { op: 'linear', x: 'x', weight: `weight${i}`, out, activation, outColumn };
         builder.add({ ...op, ...(bias && { bias: `bias${i}` }), ...(residual && { residual: 'residual' }) });
@@ -104,11 +159,12 @@ function products(shape: Shape): CaseGroup[] {
     },
     checks: { [out]: check(shape, columns, width) },
     variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
-      x: floats(random, rows * k, pattern),
+      x: encodeFloats(activations, floats(random, rows * k, pattern)),
       ...weightData(random, shape),
-      ...(residual && { residual: floats(random, rows * width) }),
+      ...(residual && { residual: encodeFloats(outType, floats(random, rows * width)) }),
     })),
     guarded:
+      outType === 'f32' &&
       parts.length === 1 &&
       residual !== 'residual in place' &&
       margin[0] + margin[1] === 0 &&
@@ -128,10 +184,14 @@ function weightData(random: Random, { k, parts, weights, bias }: Shape): CaseInp
 const reason =
   'f32 sums in any order, weights rounded before: 8u sum |x||w| (measured 2.3u on normal data), and where outliers make the ' +
   'partial sums large a random walk of their roundings, 2u sqrt(K) max |x||w| (measured 0.9u); all through the slope of the ' +
-  'activation, and one rounding each for bias and residual';
+  'activation, and one rounding each for bias, residual and the dtype of out';
 
-function check({ k, parts, weights, activation = 'none' }: Shape, columns: readonly number[], width: number) {
-  return within(reason, ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
+function check(shape: Shape, columns: readonly number[], width: number) {
+  const { k, parts, weights, activations = 'f32', out = activations, activation = 'none' } = shape;
+  const rounding = out === 'f32' ? 0 : 2 * unitRoundoff[out];
+  const prepare = ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
+    const x = decodeFloats(activations, inputs.x!);
+    const residual = inputs.residual === undefined ? undefined : decodeFloats(out, inputs.residual);
     const bounds = new Float64Array(sizes.tokens * width);
     parts.forEach((n, part) => {
       const weight = decodeFloats(weights, inputs[`weight${part}`]!);
@@ -139,19 +199,21 @@ function check({ k, parts, weights, activation = 'none' }: Shape, columns: reado
       for (let row = 0; row < sizes.tokens; row++) {
         for (let column = 0; column < n; column++) {
           const at = row * width + columns[part]! + column;
-          const dot =
-            dotBound(inputs.x as Float32Array, row * k, weight, column * k, k) + 8 * u * Math.abs(bias?.[column] ?? 0);
-          const added = Math.abs(inputs.residual?.[at] ?? 0);
-          const before = expected[at]! - (inputs.residual?.[at] ?? 0);
+          const dot = dotBound(x, row * k, weight, column * k, k) + 8 * u * Math.abs(bias?.[column] ?? 0);
+          const added = Math.abs(residual?.[at] ?? 0);
+          const before = expected[at]! - (residual?.[at] ?? 0);
           bounds[at] =
             dot * largestSlope(activation) +
             activationBound(activation, Math.max(Math.abs(before), 1)) +
-            2 * u * (added + Math.abs(before));
+            2 * u * (added + Math.abs(before)) +
+            rounding * Math.abs(expected[at]!) +
+            (out === 'f16' ? 2 ** -24 : 0);
         }
       }
     });
-    return i => bounds[i]!;
-  });
+    return (i: number) => bounds[i]!;
+  };
+  return within(reason, prepare, out);
 }
 
 function sum(values: readonly number[]): number {
