@@ -3,16 +3,12 @@ import { join } from 'node:path';
 import { LLM, type LLMOptions, type ModelRunner } from '@quire/core';
 import { describe, expect, it } from 'vitest';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
-import { openTestDevice, requiredDevices } from '../support/devices.ts';
+import { openTestDevice, requiredDevices, type TestDeviceName } from '../support/devices.ts';
 import { goldenCases } from './models.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-async function openLLM(
-  device: 'reference' | 'webgpu',
-  folder: string,
-  options: Partial<LLMOptions> = {},
-): Promise<LLM> {
+async function openLLM(device: TestDeviceName, folder: string, options: Partial<LLMOptions> = {}): Promise<LLM> {
   const limits = { maxNumSeqs: 8, maxNumBatchedTokens: 128, kvCacheDtype: 'float32', numGpuBlocksOverride: 120 };
   const runtime = {
     openDevice: () => Promise.reject(new Error('The test opens its own device.')),
