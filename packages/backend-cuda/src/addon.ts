@@ -130,9 +130,13 @@ export class AddonUnavailableError extends Error {
   override readonly name = 'AddonUnavailableError';
 }
 
-/** @throws AddonUnavailableError when it was not built, or the system cannot load it. */
+/**
+ * QUIRE_CUDA_EMU_ADDON names another build of the emulated flavour, such as the one with sanitizers.
+ * @throws AddonUnavailableError when it was not built, or the system cannot load it.
+ */
 export function loadAddon(flavour: Flavour): Addon {
-  const path = fileURLToPath(new URL(files[flavour], import.meta.url));
+  const path =
+    (flavour === 'emu' && process.env.QUIRE_CUDA_EMU_ADDON) || fileURLToPath(new URL(files[flavour], import.meta.url));
   try {
     return createRequire(import.meta.url)(path) as Addon;
   } catch (cause) {
