@@ -146,10 +146,14 @@ void cublasLtStage(const Probe& probe) {
   int rank = 0, bestRank = 0;
   for (const HeuristicResult& candidate : product.candidates(16)) {
     if (candidate.state == 0 && probe.timeLeft()) {
-      const double microseconds = medianMicroseconds(probe, Probe::pick(9, 1), [&] { product.enqueue(candidate); });
+      const int inRow = Probe::pick(5, 1);
+      const double microseconds = medianMicroseconds(probe, Probe::pick(9, 1), [&] {
+        for (int i = 0; i < inRow; i++) product.enqueue(candidate);
+      }) / inRow;
       const double error = product.worstError(), teraflops = product.flops() / microseconds / 1e6;
       probe.line("bf16 product").put("size", size).put("rank", rank).put("workspaceBytes", candidate.workspaceSize).put("microseconds", microseconds).put("teraflops", teraflops).put("worstError", error).emit();
-      if (!(error <= 1e-5)) throw std::runtime_error(format("algorithm %d: the product is wrong by %g of the absolute sum", rank, error));
+      // Partial sums kept in bf16 stay below this; a wrong element is some hundredths off.
+      if (!(error <= 1e-3)) throw std::runtime_error(format("algorithm %d: the product is wrong by %g of the absolute sum", rank, error));
       if (teraflops > best) best = teraflops, bestRank = rank;
     }
     rank++;

@@ -4,10 +4,10 @@
 
 namespace {
 template <Form kForm>
-__global__ void orderedLink(unsigned* value, unsigned factor) {
+__global__ void orderedLink(unsigned* value, unsigned addend) {
   if (kForm == Form::dependentEarly) launchDependents();
   if (kForm != Form::plain) waitForPrevious();
-  if (value != nullptr && blockIdx.x + threadIdx.x == 0) *value = *value * factor + 1;
+  if (value != nullptr && blockIdx.x + threadIdx.x == 0) *value = *value * kChainFactor + addend;
 }
 
 // One thread per block writes its round, all meet, and one reads its neighbour's.
@@ -24,7 +24,7 @@ __global__ void meet(unsigned* state, unsigned* arrived, unsigned* missing, int 
 void enqueueLink(const Probe& probe, Chain chain, Form form, unsigned blocks, unsigned threads) {
   constexpr void (*kernels[])(unsigned*, unsigned) = {orderedLink<Form::plain>, orderedLink<Form::dependent>, orderedLink<Form::dependentEarly>};
   quire::dependentLaunches = form != Form::plain;
-  const cudaError_t e = gpuLaunch({"link", {blocks}, {threads}, 0, probe.stream}, kernels[static_cast<int>(form)], chain.value, chain.factor);
+  const cudaError_t e = gpuLaunch({"link", {blocks}, {threads}, 0, probe.stream}, kernels[static_cast<int>(form)], chain.value, chain.addend);
   quire::dependentLaunches = false;
   CUDA_TRY(e);
 }

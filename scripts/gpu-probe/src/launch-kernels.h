@@ -3,9 +3,10 @@
 #include "probe.h"
 
 struct Chain {
-  unsigned* value;   // null: the kernel does nothing at all
-  unsigned factor;   // value = value * factor + 1
+  unsigned* value;  // null: the kernel does nothing at all
+  unsigned addend;  // value = value * kChainFactor + addend
 };
+constexpr unsigned kChainFactor = 1664525;
 
 // How a kernel follows the one in front: after it; started while that one runs down, or as soon as that one's blocks run. The
 // last two wait before they touch the value.

@@ -6,11 +6,9 @@
 #include "timing.h"
 
 namespace {
-constexpr unsigned kFactor = 1664525;
-
-unsigned chained(int links) {
-  unsigned value = 0;
-  for (int i = 0; i < links; i++) value = value * kFactor + 1;
+// What links with the addends 1, 2, 3 ... make of a value, one after the other.
+unsigned chained(unsigned value, int links) {
+  for (int i = 0; i < links; i++) value = value * kChainFactor + i + 1;
   return value;
 }
 
@@ -31,8 +29,9 @@ class Launches {
 
  private:
   void reset() { CUDA_TRY(cudaMemsetAsync(value_.data, 0, sizeof(unsigned), probe_.stream)); }
-  void enqueueChain(int links, Chain chain, Form form, const Grid& grid) {
-    for (int i = 0; i < links; i++) enqueueLink(probe_, chain, form, grid.blocks, grid.threads);
+  // A null value: kernels that do nothing.
+  void enqueueChain(int links, unsigned* value, Form form, const Grid& grid) {
+    for (int i = 0; i < links; i++) enqueueLink(probe_, {value, i + 1u}, form, grid.blocks, grid.threads);
   }
   double graphMicroseconds(const Graph& graph) { return medianMicroseconds(probe_, Probe::pick(21, 1), [&] { graph.launch(); }); }
 
@@ -40,19 +39,19 @@ class Launches {
   DeviceArray<unsigned> value_;
 };
 
-// A chain of multiply-and-add over one word, eagerly and replayed twice: a link that runs early changes the result.
+// A chain of multiply-and-add over one word, each link with its own addend, eagerly and replayed twice: a link out of its
+// place changes the result.
 void Launches::checkOrder(Form form) {
   const Grid grid{"one block per SM", static_cast<unsigned>(probe_.smCount), 64};
   constexpr int kLinks = 50;
-  const Chain chain{value_.data, kFactor};
   reset();
-  enqueueChain(kLinks, chain, form, grid);
-  const bool eagerOk = value_.read(probe_.stream)[0] == chained(kLinks);
+  enqueueChain(kLinks, value_.data, form, grid);
+  const bool eagerOk = value_.read(probe_.stream)[0] == chained(0, kLinks);
   reset();
-  const Graph graph(probe_, [&] { enqueueChain(kLinks, chain, form, grid); });
+  const Graph graph(probe_, [&] { enqueueChain(kLinks, value_.data, form, grid); });
   graph.launch();
   graph.launch();
-  const bool graphOk = value_.read(probe_.stream)[0] == chained(2 * kLinks);
+  const bool graphOk = value_.read(probe_.stream)[0] == chained(chained(0, kLinks), kLinks);
   probe_.line("order").put("form", nameOf(form)).put("eager", eagerOk).put("graph", graphOk).emit();
   if (!eagerOk || !graphOk) throw std::runtime_error("kernels of one stream ran out of order");
 }
@@ -63,7 +62,7 @@ void Launches::graphNodes(const Grid& grid, Form form) {
   for (const int nodes : counts) {
     size_t before = 0, after = 0, total = 0;
     CUDA_TRY(cudaMemGetInfo(&before, &total));
-    const Graph graph(probe_, [&] { enqueueChain(nodes, {nullptr, 0}, form, grid); });
+    const Graph graph(probe_, [&] { enqueueChain(nodes, nullptr, form, grid); });
     const double microseconds = graphMicroseconds(graph);
     CUDA_TRY(cudaMemGetInfo(&after, &total));
     (nodes == 1 ? one : all) = microseconds;
@@ -88,7 +87,7 @@ void Launches::eager(const Grid& grid, Form form) {
   std::vector<double> cpu;
   const double microseconds = medianMicroseconds(probe_, Probe::pick(11, 1), [&] {
     const auto start = Probe::Clock::now();
-    enqueueChain(launches, {nullptr, 0}, form, grid);
+    enqueueChain(launches, nullptr, form, grid);
     cpu.push_back(microsecondsSince(start));
   });
   probe_.line("eager").put("grid", grid.name).put("form", nameOf(form)).put("launches", launches)

@@ -60,6 +60,8 @@ struct DeviceArray {
   explicit DeviceArray(size_t n) : count(n) { CUDA_TRY(cudaMalloc(reinterpret_cast<void**>(&data), n * sizeof(T))); }
   explicit DeviceArray(const std::vector<T>& host) : DeviceArray(host.size()) {
     CUDA_TRY(cudaMemcpy(data, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice));
+    // From pageable memory the copy may return before its last part has arrived, and the probe's stream does not wait for it.
+    CUDA_TRY(cudaDeviceSynchronize());
   }
   ~DeviceArray() { cudaFree(data); }
   DeviceArray(const DeviceArray&) = delete;
