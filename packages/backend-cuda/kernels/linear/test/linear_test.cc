@@ -10,6 +10,7 @@
 
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
+#include "kernels/lib/launch_mode.h"
 #include "kernels/linear/variants.h"
 
 namespace {
@@ -182,7 +183,7 @@ Step stepOf(int smCount, bool invariant = true) {
 
 void correct(const char* form, Form launch, const Case& c, int smCount, bool invariant = true) {
   Problem p(c);
-  const bool ran = p.run(launch, stepOf(smCount, invariant));
+  const bool ran = p.run(linearLaunch, stepOf(smCount, invariant));
   const double worst = ran ? p.worst() : INFINITY;
   check(worst <= 1, std::string(form) + ": " + c.text() + ": error / bound " + std::to_string(worst));
 }
@@ -244,13 +245,13 @@ void invariance() {
     auto launch = [](const LinearProblem& p, const Step& s) {
       return linearLaunch(p, s);
     };
-    check(reference.run(launch, stepOf(1)), std::string(name) + " runs");
+    check(reference.run(linearLaunch, stepOf(1)), std::string(name) + " runs");
     for (int smCount : {1, 3, 132}) {
       for (int rows : {1, 2, 3, 5, 8, 12, 30, 60, 64, 65, 150}) {
         Case c = base;
         c.rows = rows;
         Problem p(c);
-        bool equal = p.run(launch, stepOf(smCount));
+        bool equal = p.run(linearLaunch, stepOf(smCount));
         for (int r = 0; r < rows; r++) equal &= p.row(r) == reference.row(r);
         check(equal, std::string(name) + ": rows keep their bits among " + std::to_string(rows) + " on " + std::to_string(smCount) + " SMs");
       }
@@ -281,6 +282,26 @@ void orders() {
   emu::chip() = {};
 }
 
+// Two products behind each other as dependent launches: the second starts before the first has ended, and must wait for it.
+void dependents() {
+  for (DType t : {DType::f32, DType::bf16}) {
+    const std::pair<const char*, Form> forms[] = {{"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}, {"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}};
+    for (const auto& [name, form] : forms) {
+      if (t == DType::f32 && form != linearGemvLaunch && form != linearStreamingLaunch) continue;
+      Problem first({t, t, t, 20, 64, 64}), second({t, t, t, 20, 40, 64}), apart({t, t, t, 20, 40, 64});
+      auto chained = second.device(), after = apart.device();
+      chained.x = after.x = first.device().out;
+      dependentLaunches = true;
+      first.clear(), second.clear(), apart.clear();
+      bool ran = form(first.device(), stepOf(4)) == cudaSuccess && form(chained, stepOf(4)) == cudaSuccess && cudaDeviceSynchronize() == cudaSuccess;
+      dependentLaunches = false;
+      ran &= form(after, stepOf(4)) == cudaSuccess && cudaDeviceSynchronize() == cudaSuccess;
+      for (int r = 0; r < 20; r++) ran &= second.row(r) == apart.row(r);
+      check(ran, std::string(name) + " waits for the kernel in front, " + ::name(t));
+    }
+  }
+}
+
 // Memory traffic: full sectors of the weight once, no bank conflicts.
 void counters() {
   struct Expected { const char* kernel; Form form; int rows; };
@@ -307,6 +328,7 @@ int main() {
   correctness();
   invariance();
   orders();
+  dependents();
   counters();
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;
