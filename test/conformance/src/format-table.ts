@@ -4,7 +4,10 @@ import type { CrosscheckReport, OpReport } from './crosscheck.ts';
 export function formatTable(report: CrosscheckReport): string {
   const header = ['device', 'op', 'cases', 'failed', 'worst error / tolerance'];
   const rows = report.ops.flatMap(tableRows);
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map(row => row[column]?.length ?? 0)));
+  // The last column holds sentences where a case is not offered; they run on past its title.
+  const widths = header.map((title, column) =>
+    column === header.length - 1 ? title.length : Math.max(title.length, ...rows.map(row => row[column]!.length)),
+  );
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, column) =>
