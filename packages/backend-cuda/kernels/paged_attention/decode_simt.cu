@@ -12,9 +12,6 @@
 namespace quire {
 namespace {
 
-constexpr int kWarps = kAttentionThreads / 32;
-constexpr int kBlocksPerSm = 4;
-
 struct Problem {
   DecodeWork work;
   int width, heads, kvHeads, group, passes;
@@ -27,9 +24,14 @@ struct Lanes {
   static constexpr int kPerRow = kUnits < 8 ? kUnits : 8, kGroups = 32 / kPerRow;
   // 16-byte units of a lane, the last of which some lanes may lack.
   static constexpr int kOwn = (kUnits + kPerRow - 1) / kPerRow;
-  // Positions of a lane in a tile, and how many of them are requested at once: up to 8 units each of K and V.
+  // Positions of a lane in a tile, and how many of them are requested at once: 4 units each of K and V where rows are not longer.
   static constexpr int kPositions = 16 / kGroups;
-  static constexpr int kAtOnce = kPositions * kOwn <= 8 ? kPositions : kOwn <= 4 ? 8 / kOwn : 1;
+  static constexpr int kAtOnce = kOwn < 4 ? (kPositions < 4 / kOwn ? kPositions : 4 / kOwn) : 1;
+  // Blocks of an SM whose threads then have the registers that work heads of so many query heads need.
+  static constexpr int blocksPerSm(int heads) {
+    if (kOwn * kPack <= 16) return heads == 1 ? 4 : kOwn == 1 ? 3 : 2;
+    return heads == 1 ? 3 : 2;
+  }
 };
 
 template <class T, class C, int kHeadDim, int kHeads>
@@ -149,10 +151,10 @@ struct LaneState {
 };
 
 template <class C, int kHeadDim, int kHeads>
-using LaneParts = PartResults<kHeadDim, kHeads, kWarps * Lanes<C, kHeadDim>::kGroups>;
+using LaneParts = PartResults<kHeadDim, kHeads, kAttentionWarps * Lanes<C, kHeadDim>::kGroups>;
 
 template <class T, class C, int kHeadDim, int kHeads>
-__global__ void __launch_bounds__(kAttentionThreads) decodeSimt(const T* qkv, const C* kCache, const C* vCache, T* out, Problem p) {
+__global__ void __launch_bounds__(kAttentionThreads, Lanes<C, kHeadDim>::blocksPerSm(kHeads)) decodeSimt(const T* qkv, const C* kCache, const C* vCache, T* out, Problem p) {
   DYN_SHARED(float, shared);
   SHARED(bool, flag, 1);
   waitForPrevious();
@@ -187,23 +189,23 @@ __global__ void __launch_bounds__(kAttentionThreads) decodeSimt(const T* qkv, co
 
 int groupOf(const PagedAttention& a) { return a.shape.heads / a.shape.kvHeads; }
 int slotsPerBlock(const PagedAttention& a) { return maxChunks(a.blockTables.columns * a.shape.blockSize); }
-// Query heads of a work head.
-int headsOf(const PagedAttention& a) { return sixteenBit(a) && groupOf(a) > 1 ? 2 : 1; }
-int gridOf(const PagedAttention& a, int rows, int smCount) {
-  return decodeGrid(smCount, kBlocksPerSm, static_cast<int64_t>(rows) * a.shape.kvHeads * ceilDiv(groupOf(a), headsOf(a)) * slotsPerBlock(a));
+// Calls f(T*, C*, headDim, heads) with the template arguments of an operation; heads: query heads of a work head.
+template <class F>
+cudaError_t withVariant(const PagedAttention& a, F f) {
+  return withHeadDim(a.shape.headDim, [&](auto dim) {
+    if (a.qkv.dtype == DType::f32) {
+      return withDType(a.kCache.dtype, [&](auto* cache) { return f(static_cast<float*>(nullptr), cache, dim, std::integral_constant<int, 1>{}); });
+    }
+    auto sixteen = [&](auto* element) {
+      return groupOf(a) > 1 ? f(element, element, dim, std::integral_constant<int, 2>{}) : f(element, element, dim, std::integral_constant<int, 1>{});
+    };
+    return a.qkv.dtype == DType::f16 ? sixteen(static_cast<__half*>(nullptr)) : sixteen(static_cast<__nv_bfloat16*>(nullptr));
+  });
 }
 
-template <class T, class C, int kHeads>
-cudaError_t launch(const PagedAttention& a, const Step& s) {
-  return withHeadDim(a.shape.headDim, [&](auto dim) {
-    constexpr int kHeadDim = decltype(dim)::value;
-    const int passes = ceilDiv(groupOf(a), kHeads);
-    const DecodeWork work{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>(), s.sizes.decodeSequences, a.shape.kvHeads * passes, a.window, static_cast<int>(a.blockTables.columns),
-                          blockShift(a.shape), s.workspace.counters(), s.workspace.scratch<float>(), slotsPerBlock(a)};
-    const Problem problem{work, static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
-    const GpuLaunch l{"attentionDecodeSimt", {static_cast<unsigned>(gridOf(a, s.sizes.decodeSequences, s.smCount))}, {kAttentionThreads}, LaneParts<C, kHeadDim, kHeads>::kBytes, s.stream};
-    return gpuLaunch(l, decodeSimt<T, C, kHeadDim, kHeads>, a.qkv.as<T>(), a.kCache.as<C>(), a.vCache.as<C>(), a.out.as<T>(), problem);
-  });
+template <class L>
+int gridOf(const PagedAttention& a, int rows, int heads, int smCount) {
+  return decodeGrid(smCount, L::blocksPerSm(heads), static_cast<int64_t>(rows) * a.shape.kvHeads * ceilDiv(groupOf(a), heads) * slotsPerBlock(a));
 }
 
 }  // namespace
@@ -211,18 +213,27 @@ cudaError_t launch(const PagedAttention& a, const Step& s) {
 bool decodeSimtTakes(const PagedAttention& a) { return (sixteenBit(a) || a.qkv.dtype == DType::f32) && regular(a.shape) && fastHeadDim(a.shape.headDim); }
 
 size_t decodeSimtScratch(const PagedAttention& a, int maxRows, int smCount) {
-  return static_cast<size_t>(gridOf(a, maxRows, smCount)) * slotsPerBlock(a) * headsOf(a) * (a.shape.headDim + 2) * sizeof(float);
+  size_t bytes = 0;
+  withVariant(a, [&](auto*, auto* cache, auto dim, auto heads) {
+    using L = Lanes<Element<decltype(cache)>, decltype(dim)::value>;
+    bytes = static_cast<size_t>(gridOf<L>(a, maxRows, heads, smCount)) * slotsPerBlock(a) * heads * (dim + 2) * sizeof(float);
+    return cudaSuccess;
+  });
+  return bytes;
 }
 
 cudaError_t decodeSimtLaunch(const PagedAttention& a, const Step& s) {
-  if (a.qkv.dtype == DType::f32) {
-    return withDType(a.kCache.dtype, [&](auto* cache) { return launch<float, Element<decltype(cache)>, 1>(a, s); });
-  }
-  auto sixteen = [&](auto* element) {
+  return withVariant(a, [&](auto* element, auto* cache, auto dim, auto heads) {
     using T = Element<decltype(element)>;
-    return headsOf(a) == 2 ? launch<T, T, 2>(a, s) : launch<T, T, 1>(a, s);
-  };
-  return a.qkv.dtype == DType::f16 ? sixteen(static_cast<__half*>(nullptr)) : sixteen(static_cast<__nv_bfloat16*>(nullptr));
+    using C = Element<decltype(cache)>;
+    constexpr int kHeadDim = decltype(dim)::value, kHeads = decltype(heads)::value;
+    const int passes = ceilDiv(groupOf(a), kHeads), grid = gridOf<Lanes<C, kHeadDim>>(a, s.sizes.decodeSequences, kHeads, s.smCount);
+    const DecodeWork work{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>(), s.sizes.decodeSequences, a.shape.kvHeads * passes, a.window, static_cast<int>(a.blockTables.columns),
+                          blockShift(a.shape), s.workspace.counters(), s.workspace.scratch<float>(), slotsPerBlock(a)};
+    const Problem problem{work, static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
+    const GpuLaunch l{"attentionDecodeSimt", {static_cast<unsigned>(grid)}, {kAttentionThreads}, LaneParts<C, kHeadDim, kHeads>::kBytes, s.stream};
+    return gpuLaunch(l, decodeSimt<T, C, kHeadDim, kHeads>, a.qkv.as<T>(), a.kCache.as<C>(), a.vCache.as<C>(), a.out.as<T>(), problem);
+  });
 }
 
 }  // namespace quire

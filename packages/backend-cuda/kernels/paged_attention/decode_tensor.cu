@@ -6,21 +6,19 @@
 // K is the A operand: S^T (16 positions x 8 heads) = K (16 x d) Q^T (d x 8), with Q^T in registers, so that a group of 4 to 8
 // heads fills an instruction. O^T (d x 8) += V^T (d x 16) P (16 x 8): V by transposed ldmatrix, P by transposing the scores in
 // registers. For 16-bit activations and a cache of the same dtype; pages of a power of two.
-// Design: lmdeploy's swapped operands and HPC-Ops' flat tiles (gpu-kernels.md 4.2).
+// Design: lmdeploy's swapped operands and HPC-Ops' flat tiles.
 #include "decode_fold.h"
 #include "variants.h"
 
 namespace quire {
 namespace {
 
-constexpr int kWarps = kAttentionThreads / 32;
-
 // kColumns: groups of 8 query heads.
 template <class T, int kHeadDim, int kColumns>
 struct Shape {
   static constexpr int kHeads = 8 * kColumns;
   static constexpr int kStageBytes = 2 * TileLayout<kHeadDim>::kTileBytes;
-  using Parts = PartResults<kHeadDim, kHeads, kWarps>;
+  using Parts = PartResults<kHeadDim, kHeads, kAttentionWarps>;
   // Three stages where two blocks then still share the 228 KB of an SM of sm_90.
   static constexpr int kStages = 2 * (3 * kStageBytes + Parts::kBytes + kBlockReserve) <= 228 * 1024 ? 3 : 2;
   static constexpr int kSharedBytes = kStages * kStageBytes + Parts::kBytes;

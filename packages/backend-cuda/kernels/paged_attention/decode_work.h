@@ -7,7 +7,7 @@
 // the others go to the workspace, and the last block to arrive folds them. So a row's bits depend on neither batch nor grid.
 //
 // Only the ends of a block's part can cut a row: counters and slots are numbered by block, whatever the batch.
-// Design: flat tiles over a persistent grid (HPC-Ops, see gpu-kernels.md 4.2), with fixed chunks.
+// Design: flat tiles over a persistent grid (Tencent HPC-Ops), with fixed chunks.
 #pragma once
 #include <algorithm>
 
@@ -81,8 +81,7 @@ struct BlockPart {
 
 // By all threads of a block. Every thread counts some of the rows; those that hold an end of the part place it.
 __device__ inline BlockPart findPart(const DecodeWork& w) {
-  constexpr int kWarps = kAttentionThreads / 32;
-  SHARED(uint32_t, warpTotals, kWarps);
+  SHARED(uint32_t, warpTotals, kAttentionWarps);
   SHARED(uint32_t, place, 5);  // start on the line, row, head, tile; end on the line
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int perThread = (w.rows + kAttentionThreads - 1) / kAttentionThreads;
@@ -97,7 +96,7 @@ __device__ inline BlockPart findPart(const DecodeWork& w) {
   if (lane == 31) warpTotals[warp] = upTo;
   __syncthreads();
   uint32_t total = 0;
-  for (int i = 0; i < kWarps; i++) {
+  for (int i = 0; i < kAttentionWarps; i++) {
     if (i < warp) upTo += warpTotals[i];
     total += warpTotals[i];
   }

@@ -7,7 +7,7 @@
 namespace quire {
 
 constexpr int kTileTokens = 64;
-constexpr int kAttentionThreads = 128;
+constexpr int kAttentionThreads = 128, kAttentionWarps = kAttentionThreads / 32;
 
 template <int kHeadDim>
 struct TileLayout {
