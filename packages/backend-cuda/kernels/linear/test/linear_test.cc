@@ -183,7 +183,7 @@ Step stepOf(int smCount, bool invariant = true) {
 
 void correct(const char* form, Form launch, const Case& c, int smCount, bool invariant = true) {
   Problem p(c);
-  const bool ran = p.run(linearLaunch, stepOf(smCount, invariant));
+  const bool ran = p.run(launch, stepOf(smCount, invariant));
   const double worst = ran ? p.worst() : INFINITY;
   check(worst <= 1, std::string(form) + ": " + c.text() + ": error / bound " + std::to_string(worst));
 }
@@ -242,9 +242,6 @@ void invariance() {
     Case all = base;
     all.rows = 150;
     Problem reference(all);
-    auto launch = [](const LinearProblem& p, const Step& s) {
-      return linearLaunch(p, s);
-    };
     check(reference.run(linearLaunch, stepOf(1)), std::string(name) + " runs");
     for (int smCount : {1, 3, 132}) {
       for (int rows : {1, 2, 3, 5, 8, 12, 30, 60, 64, 65, 150}) {
