@@ -4,13 +4,16 @@
  */
 import { type EmulatedChip, openCudaEmuDevice } from '@quire/backend-cuda';
 import { CaseRunner, type ConformanceCase, conformanceCases, formatTable, runCrosscheck } from '@quire/conformance';
-import type { TypedArray } from '@quire/core/contract';
+import type { OpName, TypedArray } from '@quire/core/contract';
 import { opNames } from '@quire/core/program';
 import { expect, test } from 'vitest';
 import { openTestCudaEmu, openTestReference } from '../support/devices.ts';
 
+/** Ops of groups of devices, until NCCL connects them: crosscheck shows them with the reason. */
+const notOffered: readonly OpName[] = ['vocabParallelEmbed', 'allReduce', 'allGather'];
 const full = process.env.QUIRE_CONFORMANCE === 'full';
 const MINUTE = 60_000;
+const offered = opNames.filter(op => !notOffered.includes(op));
 
 const chips: readonly EmulatedChip[] = [
   { smCount: 3, blocksPerSm: 2, order: 'shuffled', seed: 1 },
@@ -34,21 +37,21 @@ test.each(full ? chips.slice(0, 3) : chips.slice(0, 1))(
     console.log(formatTable(report));
     expect(report.failures).toEqual([]);
     expect(report.ops.map(({ op }) => op)).toEqual(opNames);
-    for (const line of report.ops) expect(line.reasons, line.op).toEqual([]);
+    for (const { op, reasons } of report.ops) expect(reasons.length > 0, op).toBe(notOffered.includes(op));
     expect(report.cases).toBeGreaterThanOrEqual(full ? 2500 : 1400);
   },
 );
 
 /** Of the quick list every third case, at least ten of each op. */
 function someCases(): ConformanceCase[] {
-  return opNames.flatMap(op => {
+  return offered.flatMap(op => {
     const quick = conformanceCases().filter(testCase => testCase.op === op && testCase.quick);
     return quick.filter((_, i) => i % Math.min(3, Math.floor(quick.length / 10)) === 0);
   });
 }
 
 test('the same bits on every chip in every order', { timeout: (full ? 120 : 5) * MINUTE }, async () => {
-  const cases = full ? conformanceCases() : someCases();
+  const cases = full ? conformanceCases().filter(({ op }) => offered.includes(op)) : someCases();
   expect(cases.length).toBeGreaterThan(400);
   const outputs = new Map<ConformanceCase, Readonly<Record<string, TypedArray>>>();
   for (const chip of chips) {

@@ -177,7 +177,12 @@ describe('the platform', () => {
 });
 
 describe('operations', () => {
-  const snake = opNames.map(opStem).sort();
+  /** A backend that says of them that they are unsupported has no file for them; its table of dtypes says why. */
+  const collective: readonly string[] = ['vocabParallelEmbed', 'allReduce', 'allGather'];
+  const computed = opNames
+    .filter(op => !collective.includes(op))
+    .map(opStem)
+    .sort();
   const kebab = opNames.map(op => opStem(op).replaceAll('_', '-')).sort();
   /** Files and folders of a room, without endings, but for those that serve no op; a folder holds the variants of a stem. */
   function stems(folder: string, others: readonly string[]): string[] {
@@ -189,7 +194,7 @@ describe('operations', () => {
   }
 
   test('each has a shader', () => {
-    expect(stems('shaders', ['lib', 'device'])).toEqual(snake);
+    expect(stems('shaders', ['lib', 'device'])).toEqual(computed);
   });
 
   test('each has a kernel of the reference device', () => {
@@ -213,7 +218,7 @@ describe('operations', () => {
   });
 
   test.runIf(existsSync(join(root, 'packages/backend-cuda/package.json')))('each has a CUDA kernel', () => {
-    expect(stems('packages/backend-cuda/kernels', ['lib', 'kernels', 'transfer'])).toEqual(snake);
+    expect(stems('packages/backend-cuda/kernels', ['lib', 'kernels', 'transfer'])).toEqual(computed);
   });
 });
 

@@ -4,13 +4,19 @@ const activations = ['f32', 'f16', 'bf16'] as const;
 const weights = ['f32', 'f16', 'bf16'] as const;
 const kv = ['f32', 'f16', 'bf16'] as const;
 
+/** Ops of tensor parallelism. */
+const collective = {
+  unsupported: 'ranks of a group are to meet through NCCL, which is not connected yet',
+} as const;
+
 /** What each op is offered with, in both flavours. */
-export const dtypes: DTypeTable = {
+export const dtypes = {
   applyRowDelta: {},
   prepareInputs: {},
   prepareSamples: {},
   advanceRows: {},
   embed: { activations, weights },
+  vocabParallelEmbed: collective,
   rmsNorm: { activations, weights },
   layerNorm: { activations, weights },
   linear: { activations, weights },
@@ -21,6 +27,8 @@ export const dtypes: DTypeTable = {
   pagedAttention: { activations, kv },
   gatedActivation: { activations },
   add: { activations },
+  allReduce: collective,
+  allGather: collective,
   gatherRows: { activations },
   copyBlocks: { kv },
   zeroBlocks: { kv },
@@ -30,4 +38,4 @@ export const dtypes: DTypeTable = {
   sample: {},
   argmax: {},
   logProbs: {},
-};
+} satisfies DTypeTable;

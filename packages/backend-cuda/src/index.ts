@@ -91,6 +91,7 @@ function openOnce(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions)
       kind,
       name: native.info().name,
       dtypes,
+      ranks: 1,
       limits: { maxTensorBytes },
       capabilities: { hostTier: true, batchInvariant: true, software: kind === 'cuda-emu' },
     }),

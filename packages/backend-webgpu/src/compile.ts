@@ -97,7 +97,7 @@ function planOps(host: CompileHost, program: Program): PlannedOp[] {
   };
   return program.ops.map((op, index) => {
     try {
-      const kernel = kernels[op.op] as (op: Op, context: KernelContext) => readonly Dispatch[];
+      const kernel = kernels[op.op as keyof typeof kernels] as (op: Op, context: KernelContext) => readonly Dispatch[];
       return { op, dispatches: kernel(op, context) };
     } catch (error) {
       throw asDeviceError(error, `program ${program.name}, ${opLabel(index, op.op)}`, op.op);

@@ -31,6 +31,7 @@ function describe(device: GPUDevice, adapter: GPUAdapterInfo, options: WebGpuOpt
     kind: 'webgpu',
     name: adapterName(adapter),
     dtypes,
+    ranks: 1,
     limits: { maxTensorBytes: maxTensorBytes & ~255 },
     memory: null,
     capabilities: { hostTier: true, batchInvariant: true, software: isSoftware(adapter) },

@@ -30,6 +30,19 @@ export function embed(op: OpOf<'embed'>, t: Tensors): void {
   }
 }
 
+/** A group of one, whose only rank is 0. */
+export function vocabParallelEmbed(op: OpOf<'vocabParallelEmbed'>, t: Tensors): void {
+  const [rows, width] = t.shape(op.table) as [number, number];
+  for (const token of range(t.sizes.tokens)) {
+    const id = t.at(op.ids, token);
+    const isHere = id >= op.firstRow && id < op.firstRow + rows;
+    if (id < op.rowsPerRank && !isHere) continue;
+    for (const column of range(width)) {
+      t.set(op.out, isHere ? t.at(op.table, id - op.firstRow, column) : 0, token, column);
+    }
+  }
+}
+
 export function rmsNorm(op: OpOf<'rmsNorm'>, t: Tensors): void {
   const [rows, width] = t.shape(op.x) as [number, number];
   for (const row of range(rows)) {
@@ -120,6 +133,19 @@ export function gatedActivation(op: OpOf<'gatedActivation'>, t: Tensors): void {
 export function add(op: OpOf<'add'>, t: Tensors): void {
   const [a, b, out] = [t.values(op.a), t.values(op.b), t.values(op.out)];
   for (const i of range(out.length)) out[i] = a[i]! + b[i]!;
+}
+
+/** A group of one. */
+export function allReduce(op: OpOf<'allReduce'>, t: Tensors): void {
+  const [x, out] = [t.values(op.x), t.values(op.out)];
+  const residual = op.residual === undefined ? undefined : t.values(op.residual);
+  for (const i of range(out.length)) out[i] = x[i]! + (residual?.[i] ?? 0);
+}
+
+/** A group of one. */
+export function allGather(op: OpOf<'allGather'>, t: Tensors): void {
+  const [rows, width] = t.shape(op.x) as [number, number];
+  for (const row of range(rows)) for (const column of range(width)) t.set(op.out, t.at(op.x, row, column), row, column);
 }
 
 export function gatherRows(op: OpOf<'gatherRows'>, t: Tensors): void {

@@ -84,6 +84,10 @@ export const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: T
     { op: 'embed', ids: 'ids', table: 'table', out: 'out', offset: 2, firstRow: 0 },
     { ids: ['u32', 'tokens'], table: ['bf16', 10, 6], out: ['f32', 'tokens', 6] },
   ],
+  vocabParallelEmbed: [
+    { op: 'vocabParallelEmbed', ids: 'ids', table: 'table', out: 'out', rowsPerRank: 12, firstRow: 3 },
+    { ids: ['u32', 'tokens'], table: ['f16', 9, 6], out: ['f32', 'tokens', 6] },
+  ],
   rmsNorm: [
     { op: 'rmsNorm', x: 'x', weight: 'w', residual: 'r', sum: 'r', out: 'out', eps: 1e-5 },
     { x: ['f16', 'tokens', 6], r: ['f16', 'tokens', 6], w: ['f32', 6], out: ['f16', 'tokens', 6] },
@@ -162,6 +166,14 @@ export const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: T
   add: [
     { op: 'add', a: 'a', b: 'b', out: 'a' },
     { a: ['f32', 'tokens', 6], b: ['f32', 'tokens', 6] },
+  ],
+  allReduce: [
+    { op: 'allReduce', x: 'x', residual: 'r', out: 'x' },
+    { x: ['f16', 'tokens', 6], r: ['f16', 'tokens', 6] },
+  ],
+  allGather: [
+    { op: 'allGather', x: 'x', out: 'out' },
+    { x: ['f32', 'samples', 6], out: ['f32', 'samples', 10] },
   ],
   gatherRows: [
     { op: 'gatherRows', x: 'x', samples: 'samples', out: 'out' },

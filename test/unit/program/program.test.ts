@@ -166,6 +166,7 @@ describe('the dtype table of the reference device', () => {
       prepareSamples: {}
       advanceRows: {}
       embed: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
+      vocabParallelEmbed: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       rmsNorm: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       layerNorm: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       linear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
@@ -176,6 +177,8 @@ describe('the dtype table of the reference device', () => {
       pagedAttention: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
       gatedActivation: {"activations":["f32","f16","bf16"]}
       add: {"activations":["f32","f16","bf16"]}
+      allReduce: {"activations":["f32","f16","bf16"]}
+      allGather: {"activations":["f32","f16","bf16"]}
       gatherRows: {"activations":["f32","f16","bf16"]}
       copyBlocks: {"kv":["f32","f16","bf16"]}
       zeroBlocks: {"kv":["f32","f16","bf16"]}

@@ -115,6 +115,10 @@ const wrong: Wrong[] = [
     'x "x": found 11 columns, expected 12 (gate and up, out has 6).',
   ],
   ['add', { out: 'b' }, {}, 'out "b": found the same tensor as b, expected a tensor of its own, or the one of a.'],
+  ['vocabParallelEmbed', { rowsPerRank: 0 }, {}, 'found rowsPerRank = 0, expected a positive integer.'],
+  ['vocabParallelEmbed', { firstRow: 4 }, {}, 'table "table": found rows 4 .. 13, expected rows within 0 .. 12.'],
+  ['allReduce', { out: 'r' }, {}, 'out "r": found the same tensor as residual, expected a tensor of its own'],
+  ['allGather', {}, { out: ['f32', 'samples', 5] }, 'x "x": found 6 columns, expected at most the width of out (5).'],
   [
     'gatherRows',
     {},

@@ -1,4 +1,5 @@
-import type { OpName } from '@quire/core/contract';
+import type { OpName, Unsupported } from '@quire/core/contract';
+import type { dtypes } from '../dtypes.ts';
 import type { Kernel } from '../kernel.ts';
 import { add } from './add.ts';
 import { advanceRows } from './advance-rows.ts';
@@ -25,7 +26,9 @@ import { ropeKvWrite } from './rope-kv-write.ts';
 import { sample } from './sample.ts';
 import { zeroBlocks } from './zero-blocks.ts';
 
-/** The kernel of every op: leaving one out is a compile error. */
+type OfferedOp = { [K in OpName]: (typeof dtypes)[K] extends Unsupported ? never : K }[OpName];
+
+/** The kernel of every op that the table of dtypes does not say is unsupported: leaving one out is a compile error. */
 export const kernels = {
   applyRowDelta,
   prepareInputs,
@@ -51,4 +54,4 @@ export const kernels = {
   sample,
   argmax,
   logProbs,
-} satisfies { readonly [K in OpName]: Kernel<K> };
+} satisfies { readonly [K in OfferedOp]: Kernel<K> };

@@ -215,6 +215,22 @@ export interface OpCatalogue {
     window: number;
     softCap: number;
   } & AttentionShape;
+  /**
+   * An embedding table divided among the ranks of a group: rank r holds rows [r rowsPerRank, (r + 1) rowsPerRank), and `table` is
+   * those of them from firstRow on. out[t] = row ids[t] where `table` has it, and 0 where another rank has it, so that allReduce
+   * makes the rows whole; where another part of this rank's rows has it, out stays as it is.
+   */
+  vocabParallelEmbed: { ids: TensorName; table: TensorName; out: TensorName; rowsPerRank: number; firstRow: number };
+  /**
+   * out = residual + the sum of x over the ranks of the group, added in the order of the ranks, so that every rank gets the same
+   * bits. `out` may be `x`. A device that is alone is a group of one.
+   */
+  allReduce: { x: TensorName; residual?: TensorName; out: TensorName };
+  /**
+   * Puts the columns of all ranks side by side: out[t][r W + i] = x[t][i] of rank r, W the width of x. Columns beyond the width of
+   * out are the padding of the last ranks and are dropped.
+   */
+  allGather: { x: TensorName; out: TensorName };
   /** x [tokens, 2 n] = gate then up; out = activation(gate) * up. */
   gatedActivation: { x: TensorName; out: TensorName; activation: Activation };
   /** out = a + b, rounded to out's dtype; `out` may be `a`. */
@@ -314,6 +330,8 @@ export interface DeviceInfo {
   /** Name of the adapter or GPU. */
   readonly name: string;
   readonly dtypes: DTypeTable;
+  /** Devices in the group: each holds its part of the weights and runs the same programs. 1: a device alone. */
+  readonly ranks: number;
   /** The largest tensor that an op can bind, in bytes. */
   readonly limits: { readonly maxTensorBytes: number };
   /** Device memory in bytes, or null where the API does not tell. */
@@ -372,8 +390,11 @@ export interface Device {
   createTensor(spec: TensorSpec): DeviceTensor;
   /** offset and data.length in elements of the tensor; 16-bit tensors take Uint16Array (raw bits). */
   write(tensor: DeviceTensor, data: TypedArray, offset?: number): void;
-  /** Fills the tensor from raw little-endian bytes in its dtype, chunk by chunk, with back-pressure. */
-  upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+  /**
+   * Fills the tensor from raw little-endian bytes in its dtype, chunk by chunk, with back-pressure. Of a group: the tensor of one
+   * rank, 0 if none is named.
+   */
+  upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank?: number): Promise<void>;
   /** offset in elements of the tensor; fills all of `into`. */
   read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void>;
   compile(program: Program, bindings: Bindings, options?: CompileOptions): Promise<Executable>;
@@ -408,14 +429,17 @@ export class DeviceLostError extends DeviceError {
   override readonly name = 'DeviceLostError';
 }
 
-/** Carries the collective operations of a group of devices; passed when a device is opened. */
+/**
+ * How the ranks of a group reach each other; passed when a device is opened. Every call blocks the rank's own thread until the
+ * others have come to the same call: all ranks make the same calls in the same order. Throws DeviceLostError when another rank
+ * is gone.
+ */
 export interface Communicator {
   readonly rank: number;
   readonly size: number;
-  allReduce(data: Float32Array): Promise<void>;
-  allGather(data: Uint8Array): Promise<Uint8Array[]>;
-  send(data: Uint8Array, to: number): Promise<void>;
-  recv(into: Uint8Array, from: number): Promise<void>;
-  broadcast(data: Uint8Array, root: number): Promise<void>;
-  barrier(): Promise<void>;
+  /** data = the sum over all ranks, added in f64 in the order of the ranks and rounded once. */
+  allReduce(data: Float32Array): void;
+  /** into = the data of all ranks, in order; into.length = size * data.length. */
+  allGather(data: Float32Array, into: Float32Array): void;
+  barrier(): void;
 }

@@ -66,6 +66,7 @@ export const operandTable = {
     ring: write('u32'),
   },
   embed: { ids: read('u32'), table: read('weight'), out: write('activation') },
+  vocabParallelEmbed: { ids: read('u32'), table: read('weight'), out: write('activation') },
   rmsNorm: {
     x: read('activation'),
     weight: read('weight'),
@@ -111,6 +112,12 @@ export const operandTable = {
   },
   gatedActivation: { x: read('activation'), out: write('activation') },
   add: { a: read('activation'), b: read('activation'), out: writeOver('activation', 'a') },
+  allReduce: {
+    x: read('activation'),
+    residual: optional(read('activation')),
+    out: writeOver('activation', 'x'),
+  },
+  allGather: { x: read('activation'), out: write('activation') },
   gatherRows: { x: read('activation'), samples: read('u32'), out: write('activation') },
   copyBlocks: { kCache: update('kv'), vCache: update('kv'), pairs: read('u32') },
   zeroBlocks: { ...cacheOperands, blocks: read('u32') },

@@ -94,6 +94,22 @@ export const rules = {
     },
     shapes: () => ({ ids: ['T'], table: ['R', 'H'], out: ['T', 'H'] }),
   },
+  vocabParallelEmbed: {
+    attributes(op, context) {
+      positive(context, op, 'rowsPerRank');
+      notNegative(context, op, 'firstRow');
+    },
+    shapes: () => ({ ids: ['T'], table: ['R', 'H'], out: ['T', 'H'] }),
+    check(op, context) {
+      const end = op.firstRow + context.max('R');
+      context.require(
+        end <= op.rowsPerRank,
+        `rows ${op.firstRow} .. ${end}`,
+        `rows within 0 .. ${op.rowsPerRank}`,
+        'table',
+      );
+    },
+  },
   rmsNorm: {
     attributes(op, context) {
       epsilon(context, op.eps);
@@ -179,6 +195,14 @@ export const rules = {
     },
   },
   add: { shapes: () => ({ a: ['T', 'H'], b: ['T', 'H'], out: ['T', 'H'] }) },
+  allReduce: { shapes: () => ({ x: ['T', 'H'], residual: ['T', 'H'], out: ['T', 'H'] }) },
+  allGather: {
+    shapes: () => ({ x: ['T', 'W'], out: ['T', 'H'] }),
+    check(_, context) {
+      const [part, whole] = [context.max('W'), context.max('H')];
+      context.require(part <= whole, `${part} columns`, `at most the width of out (${whole})`, 'x');
+    },
+  },
   gatherRows: { shapes: () => ({ x: ['T', 'H'], samples, out: ['S', 'H'] }) },
   copyBlocks: { shapes: () => ({ kCache: ['B', 'H', 'L', 'D'], vCache: ['B', 'H', 'L', 'D'], pairs: ['C', 2] }) },
   zeroBlocks: { shapes: () => ({ kCache: ['B', 'H', 'L', 'D'], vCache: ['B', 'H', 'L', 'D'], blocks: ['C'] }) },

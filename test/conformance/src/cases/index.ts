@@ -3,6 +3,8 @@ import { numberCases } from '../define.ts';
 import type { CaseGroup, ConformanceCase } from '../types.ts';
 import { addCases } from './add.ts';
 import { advanceRowsCases } from './advance-rows.ts';
+import { allGatherCases } from './all-gather.ts';
+import { allReduceCases } from './all-reduce.ts';
 import { applyRowDeltaCases } from './apply-row-delta.ts';
 import { argmaxCases } from './argmax.ts';
 import { biasLogitsCases } from './bias-logits.ts';
@@ -24,6 +26,7 @@ import { rmsNormCases } from './rms-norm.ts';
 import { ropeCases } from './rope.ts';
 import { ropeKvWriteCases } from './rope-kv-write.ts';
 import { sampleCases } from './sample.ts';
+import { vocabParallelEmbedCases } from './vocab-parallel-embed.ts';
 import { zeroBlocksCases } from './zero-blocks.ts';
 
 /** The cases of each op; one without a list is a compile error. */
@@ -33,6 +36,7 @@ const lists = {
   prepareSamples: prepareSamplesCases,
   advanceRows: advanceRowsCases,
   embed: embedCases,
+  vocabParallelEmbed: vocabParallelEmbedCases,
   rmsNorm: rmsNormCases,
   layerNorm: layerNormCases,
   linear: linearCases,
@@ -43,6 +47,8 @@ const lists = {
   pagedAttention: pagedAttentionCases,
   gatedActivation: gatedActivationCases,
   add: addCases,
+  allReduce: allReduceCases,
+  allGather: allGatherCases,
   gatherRows: gatherRowsCases,
   copyBlocks: copyBlocksCases,
   zeroBlocks: zeroBlocksCases,

@@ -1,5 +1,6 @@
 import {
   type Bindings,
+  type Communicator,
   type CompileOptions,
   type Device,
   DeviceError,
@@ -15,6 +16,7 @@ import {
   type TypedArray,
 } from '../../contract/contract.ts';
 import { assertOffered, checkBindings, checkSizes, tensorBytes, validateProgram } from '../../program/index.ts';
+import { alone } from '../group/alone.ts';
 import { dtypes } from './dtypes.ts';
 import { ReferenceExecutable } from './executable.ts';
 import { HostTier } from './host-tier.ts';
@@ -24,13 +26,15 @@ import { type Ledger, ReferenceTensor, specBytes } from './tensor.ts';
 export interface ReferenceDeviceOptions {
   /** Bytes; 2 GiB by default. Tests force it small. */
   maxTensorBytes?: number;
+  /** How it reaches the other ranks of its group. Default: it is alone. */
+  communicator?: Communicator;
 }
 
 const DEFAULT_MAX_TENSOR_BYTES = 2 ** 31;
 
 /** Opens the device that always works: plain TypeScript that stores in the tensors' dtypes and accumulates in f64. */
 export async function openReferenceDevice(options: ReferenceDeviceOptions = {}): Promise<ReferenceDevice> {
-  return new ReferenceDevice(options.maxTensorBytes ?? DEFAULT_MAX_TENSOR_BYTES);
+  return new ReferenceDevice(options.maxTensorBytes ?? DEFAULT_MAX_TENSOR_BYTES, options.communicator ?? alone);
 }
 
 export class ReferenceDevice implements Device {
@@ -42,6 +46,7 @@ export class ReferenceDevice implements Device {
   readonly #tensors = new WeakSet<DeviceTensor>();
   readonly #executables = new WeakSet<Executable>();
   readonly #ledger: Ledger;
+  readonly #communicator: Communicator;
   #allocated = 0;
   #reportLoss: (error: DeviceLostError) => void = () => {};
   /** Set once the device is lost or disposed. */
@@ -49,11 +54,13 @@ export class ReferenceDevice implements Device {
   /** The first error of a submit that no read or synchronize has rejected with yet. */
   #failure: Error | undefined;
 
-  constructor(maxTensorBytes: number) {
+  constructor(maxTensorBytes: number, communicator: Communicator) {
+    this.#communicator = communicator;
     this.info = {
       kind: 'reference',
       name: 'TypeScript, accumulating in f64',
       dtypes,
+      ranks: 1,
       limits: { maxTensorBytes },
       memory: null,
       capabilities: { hostTier: true, batchInvariant: true, software: true },
@@ -127,6 +134,7 @@ export class ReferenceDevice implements Device {
       maxTensorBytes: this.info.limits.maxTensorBytes,
       keepAll: options.keepAll ?? false,
       ledger: this.#ledger,
+      communicator: this.#communicator,
       profile: (executable: ReferenceExecutable, sizes: StepSizes) => this.#profile(executable, sizes),
     };
     const executable = this.#outOfMemory(

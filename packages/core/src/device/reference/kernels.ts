@@ -1,6 +1,8 @@
 import type { OpName } from '../../contract/contract.ts';
 import { add } from './add.ts';
 import { advanceRows } from './advance-rows.ts';
+import { allGather } from './all-gather.ts';
+import { allReduce } from './all-reduce.ts';
 import { applyRowDelta } from './apply-row-delta.ts';
 import { argmax } from './argmax.ts';
 import { biasLogits } from './bias-logits.ts';
@@ -23,6 +25,7 @@ import { rmsNorm } from './rms-norm.ts';
 import { rope } from './rope.ts';
 import { ropeKvWrite } from './rope-kv-write.ts';
 import { sample } from './sample.ts';
+import { vocabParallelEmbed } from './vocab-parallel-embed.ts';
 import { zeroBlocks } from './zero-blocks.ts';
 
 /** The kernel of every op: one that is missing is a compile error that names it. */
@@ -32,6 +35,7 @@ export const kernels = {
   prepareSamples,
   advanceRows,
   embed,
+  vocabParallelEmbed,
   rmsNorm,
   layerNorm,
   linear,
@@ -42,6 +46,8 @@ export const kernels = {
   pagedAttention,
   gatedActivation,
   add,
+  allReduce,
+  allGather,
   gatherRows,
   copyBlocks,
   zeroBlocks,
