@@ -66,11 +66,12 @@ const below: Readonly<Record<string, readonly string[]>> = {
   device: ['contract', 'program'],
   weights: leaves,
   tokenizer: [...leaves, 'weights'],
+  'structured-output': leaves,
   models: [...leaves, 'program', 'weights'],
-  sampling: [...leaves, 'program', 'models'],
+  sampling: [...leaves, 'program', 'models', 'structured-output'],
   worker: [...leaves, 'program', 'models', 'sampling', 'weights', 'tokenizer'],
-  engine: [...leaves, 'program', 'models', 'sampling', 'weights', 'tokenizer', 'worker'],
-  llm: [...leaves, 'program', 'models', 'sampling', 'weights', 'tokenizer', 'worker', 'engine'],
+  engine: [...leaves, 'program', 'models', 'sampling', 'structured-output', 'weights', 'tokenizer', 'worker'],
+  llm: [...leaves, 'program', 'models', 'sampling', 'structured-output', 'weights', 'tokenizer', 'worker', 'engine'],
 };
 /** Entries for users; nothing in core imports them. */
 const entries = ['index.ts', 'testing.ts'];

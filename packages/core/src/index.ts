@@ -14,8 +14,15 @@ export type * from './models/config.ts';
 export { parseGenerationConfig, parseModelConfig } from './models/parse-config.ts';
 export { nearestName, show, suggestion, toCamelCase, toSnakeCase } from './names.ts';
 export { samplingParamNames } from './sampling/checks.ts';
-export { MAX_N, resolveSamplingParams, type SamplingLimits } from './sampling/resolve.ts';
-export type { ResolvedSamplingParams, SamplingParams } from './sampling/sampling-params.ts';
+export { MAX_N } from './sampling/randomness.ts';
+export { resolveSamplingParams, type SamplingLimits } from './sampling/resolve.ts';
+export type {
+  LogitsContext,
+  LogitsProcessor,
+  ResolvedSamplingParams,
+  SamplingParams,
+} from './sampling/sampling-params.ts';
+export type { StructuredOutputs } from './structured-output/structured-outputs.ts';
 export * from './tokenizer/index.ts';
 export * from './weights/index.ts';
 export * from './worker/index.ts';

@@ -185,7 +185,7 @@ class Harness {
     const tokenIds = this.#prompt(prompt);
     let group: Group;
     try {
-      group = this.engine.add(tokenIds, params, { cacheSalt: salt });
+      group = this.engine.add(tokenIds, { ...params, cacheSalt: salt || null });
     } catch (error) {
       expect((error as Error).message).toMatch(/needs \d+ KV blocks|min_tokens must be/);
       return;

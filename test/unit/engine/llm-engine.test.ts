@@ -74,7 +74,7 @@ describe('prefix caching', () => {
     engine.add(prompt(64), { ...greedy, maxTokens: 1 });
     await drain(engine);
     const scored = engine.add(prompt(64), { ...greedy, maxTokens: 1, promptLogprobs: 1 });
-    const salted = engine.add(prompt(64), { ...greedy, maxTokens: 1 }, { cacheSalt: 'other' });
+    const salted = engine.add(prompt(64), { ...greedy, maxTokens: 1, cacheSalt: 'other' });
     await drain(engine);
     expect([scored.numCachedTokens, salted.numCachedTokens]).toEqual([0, 0]);
     expect(scored.promptLogprobs!.map(entry => entry?.tokenId)).toEqual([undefined, ...prompt(64).slice(1)]);

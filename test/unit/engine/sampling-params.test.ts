@@ -1,8 +1,11 @@
 import { InvalidRequestError, resolveSamplingParams, type SamplingParams } from '@quire/core';
 import { describe, expect, test } from 'vitest';
 
+/** a = 1, b = 2 ..; a space makes the letter after it another token, 20 higher. */
+const encodeLetters = (text: string) =>
+  Array.from(text.matchAll(/ ?[a-z]/g), ([piece]) => piece.at(-1)!.charCodeAt(0) - 96 + (piece.length > 1 ? 20 : 0));
 const limits = { maxModelLen: 100, vocabSize: 50, maxLogprobs: 5, maxBiasWords: 8 };
-const base = { limits, generationConfig: null, eosTokenIds: [2], hasTokenizer: true, promptTokens: 10 };
+const base = { limits, generationConfig: null, eosTokenIds: [2], encodeWord: encodeLetters, promptTokens: 10 };
 const noDefaults = {
   eosTokenIds: null,
   temperature: null,
@@ -61,7 +64,7 @@ const bad: [string, unknown, RegExp][] = [
   ['logprobs', -2, /^logprobs must be non-negative or -1, got -2\.$/],
   ['logprobs', 6, /^logprobs asks for 6 tokens, this engine allows 5/],
   ['logprobs', -1, /^logprobs asks for all tokens, this engine allows 5/],
-  ['logprobs', true, /^logprobs must be an integer, got true\.$/],
+  ['logprobs', '1', /^logprobs must be an integer, got "1"\.$/],
   ['prompt_logprobs', 6, /^prompt_logprobs asks for 6 tokens/],
   ['prompt_logprobs', -3, /^prompt_logprobs must be non-negative or -1/],
   ['stop', '', /^stop cannot contain an empty string\.$/],
@@ -86,6 +89,31 @@ const bad: [string, unknown, RegExp][] = [
     { 1: 1, 2: 1, 3: 1, 4: 1, 5: 1 },
     /^logit_bias is too long: 0 stop ids and 5 biases need 10 words, a row holds 8/,
   ],
+  ['best_of', 0, /^best_of must be at least 1 and at most 128, got 0\.$/],
+  ['best_of', 129, /at most 128, got 129/],
+  ['best_of', '2', /^best_of must be an integer, got "2"\.$/],
+  ['use_beam_search', 1, /^use_beam_search must be true or false, got 1\.$/],
+  ['length_penalty', 2, /^length_penalty can only be set with use_beam_search\.$/],
+  ['length_penalty', Number.NaN, /^length_penalty must be a number, got NaN\.$/],
+  ['early_stopping', true, /^early_stopping can only be set with use_beam_search\.$/],
+  ['early_stopping', 'always', /^early_stopping must be true or false/],
+  ['spaces_between_special_tokens', 'x', /^spaces_between_special_tokens must be true or false/],
+  ['allowed_token_ids', [], /^allowed_token_ids must not be empty/],
+  ['allowed_token_ids', [50], /^allowed_token_ids must contain only token ids in \[0, 50\), got 50\.$/],
+  ['allowed_token_ids', 3, /^allowed_token_ids must be a list of token ids, got 3\.$/],
+  ['logprob_token_ids', [-1], /^logprob_token_ids must contain only token ids/],
+  ['logprob_token_ids', Array(200).fill('a'), /^logprob_token_ids must contain only token ids/],
+  ['bad_words', 'abc', /^bad_words must be a list of strings, got "abc"\.$/],
+  ['bad_words', ['a', ''], /^bad_words cannot contain an empty string\.$/],
+  ['bad_words', [7], /^bad_words must be a list of strings, got 7\.$/],
+  ['bad_words', ['?'], /^bad_words must be words that have tokens, got "\?"\.$/],
+  ['bad_words', Array(129).fill('a'), /^bad_words has 129 words, at most 128/],
+  ['bad_words', Array(65).fill('a'), /^bad_words make 130 token sequences, at most 128/],
+  ['priority', 1.5, /^priority must be an integer/],
+  ['cache_salt', '', /^cache_salt must be a string that is not empty/],
+  ['cache_salt', 5, /^cache_salt must be a string that is not empty, got 5\.$/],
+  ['cache_salt', 's'.repeat(257), /^cache_salt must have at most 256 characters, got 257\.$/],
+  ['logits_processors', [1], /^logits_processors must be a list of functions/],
 ];
 
 describe('a sampling parameter out of range is refused with a sentence that names it', () => {
@@ -106,7 +134,7 @@ describe('names', () => {
       'Unknown sampling parameter "temprature". Did you mean "temperature"?',
     );
     expect(refusal({ max_token: 1 }).message).toContain('"max_tokens"');
-    expect(refusal({ best_of: 2 }).param).toBe('best_of');
+    expect(refusal({ best_off: 2 }).message).toContain('"best_of"');
     expect(refusal({ __proto__x: 2 }).message).toContain('__proto__x');
   });
   test('a name given twice is an error', () => {
@@ -123,6 +151,7 @@ describe('resolution', () => {
     const params = resolve({});
     expect(params).toEqual({
       n: 1,
+      bestOf: 1,
       presencePenalty: 0,
       frequencyPenalty: 0,
       repetitionPenalty: 1,
@@ -131,17 +160,28 @@ describe('resolution', () => {
       topK: 0,
       minP: 0,
       seed: null,
+      useBeamSearch: false,
+      lengthPenalty: 1,
+      earlyStopping: false,
       maxTokens: 16,
       minTokens: 0,
       logprobs: null,
       promptLogprobs: null,
+      logprobTokenIds: null,
       stop: [],
       stopTokenIds: new Set(),
       includeStopStrInOutput: false,
       ignoreEos: false,
       skipSpecialTokens: true,
+      spacesBetweenSpecialTokens: true,
       detokenize: true,
       logitBias: [],
+      allowedTokenIds: null,
+      badWords: [],
+      structuredOutputs: null,
+      logitsProcessors: [],
+      priority: 0,
+      cacheSalt: null,
     });
     expect(Object.isFrozen(params)).toBe(true);
   });
@@ -189,6 +229,61 @@ describe('resolution', () => {
     expect(resolve({ logprobs: -1 }, { limits: { ...limits, maxLogprobs: 50 } }).logprobs).toBe(50);
     expect(resolve({ logprobs: 0, promptLogprobs: 5 })).toMatchObject({ logprobs: 0, promptLogprobs: 5 });
   });
+  test('logprobs of true is one, of false none', () => {
+    expect(resolve({ logprobs: true, promptLogprobs: false })).toMatchObject({ logprobs: 1, promptLogprobs: null });
+  });
+  test('logprob_token_ids exclude another number of logprobs', () => {
+    expect(resolve({ logprobTokenIds: [4, 9, 4] })).toMatchObject({ logprobs: 0, logprobTokenIds: [4, 9] });
+    expect(resolve({ logprobTokenIds: [4, 9], logprobs: 2 }).logprobTokenIds).toEqual([4, 9]);
+    expect(refusal({ logprobTokenIds: [4, 9], logprobs: 1 }).param).toBe('logprobs');
+    expect(resolve({ logprobTokenIds: [] })).toMatchObject({ logprobs: null, logprobTokenIds: null });
+    const many = Array.from({ length: 129 }, (_, id) => id);
+    expect(refusal({ logprobTokenIds: many }, { limits: { ...limits, vocabSize: 200 } }).message).toBe(
+      'logprob_token_ids has 129 ids, at most 128 are allowed.',
+    );
+  });
+  test('best_of is at least n, and greedy has neither', () => {
+    expect(resolve({ n: 3 }).bestOf).toBe(3);
+    expect(resolve({ n: 3, bestOf: null }).bestOf).toBe(3);
+    expect(resolve({ n: 2, bestOf: 5 })).toMatchObject({ n: 2, bestOf: 5 });
+    expect(refusal({ n: 2, best_of: 1 }).message).toBe('best_of must be greater than or equal to n=2, got 1.');
+    expect(refusal({ temperature: 0, best_of: 2 }).message).toBe(
+      'best_of must be 1 when using greedy sampling, got 2.',
+    );
+  });
+  test('beam search is greedy, wider than one, and takes no defaults of a sampler', () => {
+    const generationConfig = { ...noDefaults, temperature: 0.5, topK: 7, topP: 0.9, minP: 0.1 };
+    expect(resolve({ useBeamSearch: true, n: 2 }, { generationConfig })).toMatchObject({
+      useBeamSearch: true,
+      n: 2,
+      bestOf: 2,
+      temperature: 0,
+      topP: 1,
+      topK: 0,
+      minP: 0,
+    });
+    const beams = { useBeamSearch: true, bestOf: 4, lengthPenalty: -0.5, earlyStopping: 'never' };
+    expect(resolve(beams)).toMatchObject({ n: 1, bestOf: 4, lengthPenalty: -0.5, earlyStopping: 'never' });
+    expect(refusal({ useBeamSearch: true }).param).toBe('best_of');
+    for (const [name, value] of Object.entries({ temperature: 0.5, top_p: 0.9, top_k: 5, min_p: 0.1 })) {
+      expect(refusal({ useBeamSearch: true, n: 2, [name]: value }).param).toBe(name);
+    }
+    expect(refusal({ ...beams, structuredOutputs: { regex: 'a' } }).param).toBe('structured_outputs');
+    expect(refusal({ ...beams, logitsProcessors: [() => {}] }).param).toBe('logits_processors');
+  });
+  test('bad words become token sequences, with and without a space before them', () => {
+    expect(resolve({ badWords: ['a', 'ab'] }).badWords).toEqual([[1], [21], [1, 2], [21, 2]]);
+    expect(resolve({ badWords: [' ab', ' a b'] }).badWords).toEqual([
+      [1, 2],
+      [21, 2],
+      [1, 22],
+      [21, 22],
+    ]);
+    expect(refusal({ badWords: ['z'] }, { limits: { ...limits, vocabSize: 40 } }).message).toBe(
+      'bad_words must have token ids in [0, 40), got 46.',
+    );
+    expect(refusal({ badWords: ['a'] }, { encodeWord: null }).message).toContain('need a tokenizer');
+  });
   test('biases are clamped to 100', () => {
     expect(resolve({ logitBias: { 3: 1000, 4: -1e9, 5: 1 } }).logitBias).toEqual([
       [3, 100],
@@ -202,8 +297,8 @@ describe('resolution', () => {
     expect(refusal({ stopTokenIds, minTokens: 1 }).message).toContain('9 stop ids and 0 biases need 9 words');
   });
   test('text needs a tokenizer', () => {
-    expect(resolve({}, { hasTokenizer: false }).detokenize).toBe(false);
-    expect(refusal({ detokenize: true }, { hasTokenizer: false }).param).toBe('detokenize');
+    expect(resolve({}, { encodeWord: null }).detokenize).toBe(false);
+    expect(refusal({ detokenize: true }, { encodeWord: null }).param).toBe('detokenize');
     expect(refusal({ stop: 'a', detokenize: false }).message).toBe(
       'stop strings are only supported when detokenize is true.',
     );

@@ -3,6 +3,7 @@ import type { GenerationConfig } from '../models/config.ts';
 import { resolveSamplingParams, stopIdsOf } from '../sampling/resolve.ts';
 import type { ResolvedSamplingParams, SamplingParams } from '../sampling/sampling-params.ts';
 import { deriveSeed } from '../sampling/seeds.ts';
+import { truncatedLength } from '../sampling/truncation.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
 import { BlockManager } from './block-manager.ts';
@@ -40,8 +41,6 @@ export interface LLMEngineOptions {
 export interface AddOptions {
   /** A label of the caller's; it need not be unique. Default: the number of the request. */
   requestId?: string;
-  /** Requests under different salts share no cached prefix. */
-  cacheSalt?: string;
 }
 
 interface InFlight {
@@ -100,18 +99,19 @@ export class LLMEngine {
    */
   add(input: PromptInput, params: SamplingParams = {}, options: AddOptions = {}): RequestGroup {
     if (this.#closed !== null) throw this.#closed;
-    const prompt = resolvePrompt(input, this.tokenizer, this.limits);
+    const { tokenizer } = this;
+    const prompt = resolvePrompt(input, tokenizer, this.limits, truncatedLength(params, this.limits));
     const resolved = resolveSamplingParams(params, {
       limits: this.limits,
       generationConfig: this.#options.generationConfig ?? null,
       eosTokenIds: this.#options.eosTokenIds,
-      hasTokenizer: this.tokenizer !== null,
+      encodeWord: tokenizer && (text => tokenizer.encode(text, { addSpecialTokens: false, parseSpecialTokens: false })),
       promptTokens: prompt.tokenIds.length,
     });
     this.scheduler.checkFits(prompt.tokenIds.length, resolved.maxTokens);
     const id = options.requestId ?? String(this.#numSequences);
     const group = new RequestGroup(id, prompt, resolved, this.#clock());
-    for (let i = 0; i < resolved.n; i++) this.#addSequence(group, i, options.cacheSalt);
+    for (let i = 0; i < resolved.n; i++) this.#addSequence(group, i);
     this.#groups.add(group);
     return group;
   }
@@ -187,7 +187,7 @@ export class LLMEngine {
     await this.#options.executor.dispose();
   }
 
-  #addSequence(group: RequestGroup, index: number, salt: string | undefined): void {
+  #addSequence(group: RequestGroup, index: number): void {
     const number = this.#numSequences++;
     const params = childParams(group.params, index);
     const { seed } = group.params;
@@ -196,7 +196,7 @@ export class LLMEngine {
       params,
       seed: seed === null ? deriveSeed(this.#options.config.seed, number) : BigInt.asUintN(64, seed + BigInt(index)),
       stopTokenIds: stopIdsOf(params, this.#options.eosTokenIds),
-      ...(salt === undefined ? {} : { salt }),
+      ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),
     };
     const sequence = new SequenceOutput(group, index, init, this.tokenizer);
     group.sequences.push(sequence);

@@ -1,11 +1,12 @@
 import { InvalidRequestError } from '../errors.ts';
 import { show, suggestion, toCamelCase, toSnakeCase } from '../names.ts';
-import type { SamplingParams } from './sampling-params.ts';
+import type { LogitsProcessor, SamplingParams } from './sampling-params.ts';
 
 /** Checks of single parameters. Each throws InvalidRequestError whose `param` is vLLM's name of the field. */
 
 const NAMES: { readonly [K in keyof Required<SamplingParams>]: true } = {
   n: true,
+  bestOf: true,
   presencePenalty: true,
   frequencyPenalty: true,
   repetitionPenalty: true,
@@ -14,17 +15,29 @@ const NAMES: { readonly [K in keyof Required<SamplingParams>]: true } = {
   topK: true,
   minP: true,
   seed: true,
+  useBeamSearch: true,
+  lengthPenalty: true,
+  earlyStopping: true,
   maxTokens: true,
   minTokens: true,
   logprobs: true,
   promptLogprobs: true,
+  logprobTokenIds: true,
   stop: true,
   stopTokenIds: true,
   includeStopStrInOutput: true,
   ignoreEos: true,
   skipSpecialTokens: true,
+  spacesBetweenSpecialTokens: true,
   detokenize: true,
   logitBias: true,
+  allowedTokenIds: true,
+  badWords: true,
+  structuredOutputs: true,
+  logitsProcessors: true,
+  priority: true,
+  cacheSalt: true,
+  truncatePromptTokens: true,
 };
 
 /** Names of all sampling parameters, in camelCase. */
@@ -94,38 +107,17 @@ export function checkStop(value: unknown): readonly string[] {
   return [...new Set(stop as string[])];
 }
 
-export function checkStopTokenIds(value: unknown, vocabSize: number): ReadonlySet<number> {
-  if (value === null) return new Set();
-  if (!Array.isArray(value)) return fail('stopTokenIds', `must be a list of token ids, got ${show(value)}`);
-  for (const id of value) {
-    if (isTokenId(id, vocabSize)) continue;
-    fail('stopTokenIds', `must contain only token ids in [0, ${vocabSize}), got ${show(id)}`);
+/** Kept apart from the prefixes of other salts; the length is bounded because it is hashed with every first block. */
+export function checkCacheSalt(value: unknown): string | null {
+  if (value === null) return null;
+  if (typeof value !== 'string' || value === '') {
+    return fail('cacheSalt', `must be a string that is not empty, got ${show(value)}`);
   }
-  return new Set(value as number[]);
+  return value.length <= 256 ? value : fail('cacheSalt', `must have at most 256 characters, got ${value.length}`);
 }
 
-export function checkLogitBias(value: unknown, vocabSize: number): readonly (readonly [number, number])[] {
+export function checkLogitsProcessors(value: unknown): readonly LogitsProcessor[] {
   if (value === null) return [];
-  if (typeof value !== 'object' || Array.isArray(value)) {
-    return fail('logitBias', `must map token ids to numbers, got ${show(value)}`);
-  }
-  const entries = Object.entries(value as object);
-  const strange = entries.filter(([key]) => !/^(0|[1-9]\d{0,9})$/.test(key) || !isTokenId(Number(key), vocabSize));
-  if (strange.length > 0) {
-    const listed = strange.slice(0, 8).map(([key]) => show(key));
-    fail('logitBias', `must have token ids in [0, ${vocabSize}) as keys, got ${listed.join(', ')}`);
-  }
-  return entries.map(([key, bias]) => [Number(key), clampBias(bias, key)] as const);
-}
-
-function clampBias(bias: unknown, key: string): number {
-  if (typeof bias !== 'number' || Number.isNaN(bias)) {
-    return fail('logitBias', `must have numbers as values, got ${show(bias)} for token ${key}`);
-  }
-  return Math.max(-100, Math.min(100, bias));
-}
-
-/** Ids are checked against the width of the logits, not the length of the tokenizer. */
-export function isTokenId(value: unknown, vocabSize: number): boolean {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocabSize;
+  if (Array.isArray(value) && value.every(entry => typeof entry === 'function')) return value;
+  return fail('logitsProcessors', `must be a list of functions, got ${show(value)}`);
 }

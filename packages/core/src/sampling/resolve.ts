@@ -1,24 +1,28 @@
 import { InvalidRequestError } from '../errors.ts';
 import type { GenerationConfig } from '../models/config.ts';
+import { checkStructuredOutputs } from '../structured-output/structured-outputs.ts';
 import {
-  checkBoolean,
+  checkCacheSalt,
   checkInteger,
-  checkLogitBias,
+  checkLogitsProcessors,
   checkNumber,
   checkSeed,
   checkStop,
-  checkStopTokenIds,
   fail,
   readParams,
 } from './checks.ts';
+import { boolean, type Given, take } from './given.ts';
+import { type Randomness, resolveRandomness } from './randomness.ts';
 import type { ResolvedSamplingParams, SamplingParams } from './sampling-params.ts';
+import {
+  checkAllowedTokenIds,
+  checkBadWords,
+  checkLogitBias,
+  checkLogprobTokenIds,
+  checkStopTokenIds,
+  type EncodeWord,
+} from './token-checks.ts';
 
-/** Most completions of one request: a bound on the work that a single request can ask for. */
-export const MAX_N = 128;
-/** Temperatures below this are greedy. */
-const GREEDY_BELOW = 1e-5;
-/** The smallest temperature of random sampling: below it, scaled logits leave the range of f32 arithmetic. */
-const MIN_TEMPERATURE = 0.01;
 const DEFAULT_MAX_TOKENS = 16;
 
 /** What a request is checked against. ExecutorLimits has these fields. */
@@ -37,8 +41,8 @@ export interface ResolveContext {
   readonly generationConfig: GenerationConfig | null;
   /** Ids that end a request unless it ignores EOS. */
   readonly eosTokenIds: readonly number[];
-  /** Whether text can be made of ids. */
-  readonly hasTokenizer: boolean;
+  /** Makes ids of a text, nothing added around it; null: this engine has no tokenizer. */
+  readonly encodeWord: EncodeWord | null;
   /** Length of the prompt, below maxModelLen. */
   readonly promptTokens: number;
 }
@@ -49,52 +53,36 @@ export interface ResolveContext {
  */
 export function resolveSamplingParams(input: SamplingParams, context: ResolveContext): ResolvedSamplingParams {
   const given = readParams(input);
-  const { limits } = context;
   const lengths = resolveLengths(given, context);
   const randomness = resolveRandomness(given, context);
   const stops = resolveStops(given, context);
-  const logitBias = take(given, 'logitBias', null, value => checkLogitBias(value, limits.vocabSize));
-  checkBiasWords(logitBias.length, lengths.minTokens, stops, context);
+  const logits = resolveLogits(given, context);
+  checkBiasWords(logits.logitBias.length, lengths.minTokens, stops, context);
+  checkBeamSearch(randomness, logits);
   return Object.freeze({
     ...lengths,
     ...randomness,
     ...stops,
-    logitBias,
-    presencePenalty: take(given, 'presencePenalty', 0, penalty),
-    frequencyPenalty: take(given, 'frequencyPenalty', 0, penalty),
-    repetitionPenalty: take(given, 'repetitionPenalty', context.generationConfig?.repetitionPenalty ?? 1, repetition),
+    ...logits,
+    ...resolveLogprobs(given, context.limits),
     seed: take(given, 'seed', null, checkSeed),
-    logprobs: take(given, 'logprobs', null, (value, name) => logprobs(value, name, limits)),
-    promptLogprobs: take(given, 'promptLogprobs', null, (value, name) => logprobs(value, name, limits)),
     skipSpecialTokens: take(given, 'skipSpecialTokens', true, boolean),
+    spacesBetweenSpecialTokens: take(given, 'spacesBetweenSpecialTokens', true, boolean),
+    priority: take(given, 'priority', 0, (value, name) =>
+      checkInteger(name, value, 'an integer below 2^53', Number.isSafeInteger),
+    ),
+    cacheSalt: take(given, 'cacheSalt', null, checkCacheSalt),
   });
-}
-
-/** The checked value, or the checked default: a default of generation_config.json is checked like a caller's. */
-function take<T>(
-  given: Map<string, unknown>,
-  name: string,
-  fallback: unknown,
-  check: (value: unknown, name: string) => T,
-): T {
-  const value = given.get(name);
-  return check(value === undefined ? fallback : value, name);
 }
 
 type Lengths = Pick<ResolvedSamplingParams, 'maxTokens' | 'minTokens'>;
 
-function resolveLengths(given: Map<string, unknown>, context: ResolveContext): Lengths {
+function resolveLengths(given: Given, context: ResolveContext): Lengths {
   const room = context.limits.maxModelLen - context.promptTokens;
   const asked = given.get('maxTokens');
   const open = Math.min(room, context.generationConfig?.maxNewTokens ?? room);
   const absent = asked === undefined ? Math.min(DEFAULT_MAX_TOKENS, open) : open;
-  const maxTokens =
-    asked === undefined || asked === null
-      ? absent
-      : Math.min(
-          room,
-          checkInteger('maxTokens', asked, 'at least 1', value => value >= 1),
-        );
+  const maxTokens = asked === undefined || asked === null ? absent : Math.min(room, checkMaxTokens(asked));
   const minTokens = take(given, 'minTokens', 0, value =>
     checkInteger('minTokens', value, 'greater than or equal to 0', tokens => tokens >= 0),
   );
@@ -107,29 +95,8 @@ function resolveLengths(given: Map<string, unknown>, context: ResolveContext): L
   return { maxTokens, minTokens };
 }
 
-type Randomness = Pick<ResolvedSamplingParams, 'n' | 'temperature' | 'topP' | 'topK' | 'minP'>;
-
-function resolveRandomness(given: Map<string, unknown>, context: ResolveContext): Randomness {
-  const defaults = context.generationConfig;
-  const asked = take(given, 'temperature', defaults?.temperature ?? 1, temperature);
-  const topP = take(given, 'topP', defaults?.topP ?? 1, (value, name) =>
-    checkNumber(name, value, 'in (0, 1]', p => p > 0 && p <= 1),
-  );
-  const topK = take(given, 'topK', defaults?.topK ?? 0, (value, name) =>
-    checkInteger(name, value, '0 or -1 (off), or at least 1', k => k >= -1),
-  );
-  const minP = take(given, 'minP', defaults?.minP ?? 0, (value, name) =>
-    checkNumber(name, value, 'in [0, 1]', p => p >= 0 && p <= 1),
-  );
-  const n = take(given, 'n', 1, (value, name) =>
-    checkInteger(name, value, `at least 1 and at most ${MAX_N}`, count => count >= 1 && count <= MAX_N),
-  );
-  if (asked < GREEDY_BELOW) {
-    if (n > 1) fail('n', `must be 1 when using greedy sampling, got ${n}`);
-    return { n, temperature: 0, topP: 1, topK: 0, minP: 0 };
-  }
-  const isOff = topK < 1 || topK >= context.limits.vocabSize;
-  return { n, temperature: Math.max(asked, MIN_TEMPERATURE), topP, topK: isOff ? 0 : topK, minP };
+function checkMaxTokens(value: unknown): number {
+  return checkInteger('maxTokens', value, 'at least 1', tokens => tokens >= 1);
 }
 
 type Stops = Pick<
@@ -137,10 +104,11 @@ type Stops = Pick<
   'stop' | 'stopTokenIds' | 'includeStopStrInOutput' | 'ignoreEos' | 'detokenize'
 >;
 
-function resolveStops(given: Map<string, unknown>, context: ResolveContext): Stops {
-  const detokenize = take(given, 'detokenize', context.hasTokenizer, boolean);
+function resolveStops(given: Given, context: ResolveContext): Stops {
+  const hasTokenizer = context.encodeWord !== null;
+  const detokenize = take(given, 'detokenize', hasTokenizer, boolean);
   const stop = take(given, 'stop', [], checkStop);
-  if (detokenize && !context.hasTokenizer) fail('detokenize', 'must be false: this engine has no tokenizer');
+  if (detokenize && !hasTokenizer) fail('detokenize', 'must be false: this engine has no tokenizer');
   if (stop.length > 0 && !detokenize) fail('stop', 'strings are only supported when detokenize is true');
   return {
     detokenize,
@@ -148,6 +116,59 @@ function resolveStops(given: Map<string, unknown>, context: ResolveContext): Sto
     stopTokenIds: take(given, 'stopTokenIds', [], value => checkStopTokenIds(value, context.limits.vocabSize)),
     includeStopStrInOutput: take(given, 'includeStopStrInOutput', false, boolean),
     ignoreEos: take(given, 'ignoreEos', false, boolean),
+  };
+}
+
+type Logits = Pick<
+  ResolvedSamplingParams,
+  | 'presencePenalty'
+  | 'frequencyPenalty'
+  | 'repetitionPenalty'
+  | 'logitBias'
+  | 'allowedTokenIds'
+  | 'badWords'
+  | 'structuredOutputs'
+  | 'logitsProcessors'
+>;
+
+function resolveLogits(given: Given, { limits, encodeWord, generationConfig }: ResolveContext): Logits {
+  const { vocabSize } = limits;
+  const structuredOutputs = take(given, 'structuredOutputs', null, checkStructuredOutputs);
+  if (structuredOutputs !== null && encodeWord === null) {
+    fail('structuredOutputs', 'need a tokenizer: this engine has none');
+  }
+  return {
+    presencePenalty: take(given, 'presencePenalty', 0, penalty),
+    frequencyPenalty: take(given, 'frequencyPenalty', 0, penalty),
+    repetitionPenalty: take(given, 'repetitionPenalty', generationConfig?.repetitionPenalty ?? 1, repetition),
+    logitBias: take(given, 'logitBias', null, value => checkLogitBias(value, vocabSize)),
+    allowedTokenIds: take(given, 'allowedTokenIds', null, value => checkAllowedTokenIds(value, vocabSize)),
+    badWords: take(given, 'badWords', null, value => checkBadWords(value, encodeWord, vocabSize)),
+    structuredOutputs,
+    logitsProcessors: take(given, 'logitsProcessors', null, checkLogitsProcessors),
+  };
+}
+
+/** Beams fork from step to step; what the host keeps for each token of a sequence does not fork with them. */
+function checkBeamSearch({ useBeamSearch }: Randomness, logits: Logits): void {
+  if (!useBeamSearch) return;
+  if (logits.structuredOutputs !== null) fail('structuredOutputs', 'cannot be used with use_beam_search');
+  if (logits.logitsProcessors.length > 0) fail('logitsProcessors', 'cannot be used with use_beam_search');
+}
+
+type Logprobs = Pick<ResolvedSamplingParams, 'logprobs' | 'promptLogprobs' | 'logprobTokenIds'>;
+
+function resolveLogprobs(given: Given, limits: SamplingLimits): Logprobs {
+  const count = (value: unknown, name: string) => logprobs(value, name, limits);
+  const asked = take(given, 'logprobs', null, count);
+  const ids = take(given, 'logprobTokenIds', null, value => checkLogprobTokenIds(value, limits.vocabSize));
+  if (ids !== null && asked !== null && asked !== ids.length) {
+    fail('logprobs', `must be absent or ${ids.length}, the number of logprob_token_ids, got ${asked}`);
+  }
+  return {
+    logprobs: ids === null ? asked : 0,
+    promptLogprobs: take(given, 'promptLogprobs', null, count),
+    logprobTokenIds: ids,
   };
 }
 
@@ -177,16 +198,9 @@ function repetition(value: unknown, name: string): number {
   return checkNumber(name, value, 'greater than zero', p => p > 0);
 }
 
-function temperature(value: unknown, name: string): number {
-  return checkNumber(name, value, 'in [0, 2]', t => t >= 0 && t <= 2);
-}
-
-function boolean(value: unknown, name: string): boolean {
-  return checkBoolean(name, value);
-}
-
 function logprobs(value: unknown, name: string, limits: SamplingLimits): number | null {
-  if (value === null) return null;
+  if (value === null || value === false) return null;
+  if (value === true) return logprobs(1, name, limits);
   const asked = checkInteger(name, value, 'non-negative or -1', count => count >= -1);
   const count = asked === -1 ? limits.vocabSize : asked;
   const allowed = limits.maxLogprobs === -1 ? limits.vocabSize : limits.maxLogprobs;

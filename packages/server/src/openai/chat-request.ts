@@ -1,7 +1,7 @@
 import type { ChatMessage } from '@quire/core';
 import * as z from 'zod/mini';
 import { invalidField } from '../http/errors.ts';
-import { cacheSalt, fieldError, flag, integer, notSupported, type RequestSchema, show, text } from './fields.ts';
+import { fieldError, flag, integer, notSupported, type RequestSchema, show, text } from './fields.ts';
 import { emptyList, emptyObject, is, never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
 
@@ -22,8 +22,8 @@ const shape = {
   top_logprobs: integer(0),
   add_generation_prompt: flag,
   continue_final_message: flag,
+  prompt_logprobs: integer(-1),
   return_token_ids: flag,
-  cache_salt: cacheSalt,
   ...streamFields,
 };
 

@@ -35,7 +35,7 @@ export async function handleChat(app: AppContext, context: RequestContext): Prom
       id: `chatcmpl-${context.requestId}`,
     });
     announceIgnored(context, ignored);
-    const generation = { prompts: [prompt], params, cacheSalt: request.cache_salt ?? null };
+    const generation = { prompts: [prompt], params };
     if (streaming.stream) return await streamEvents(app, context, generation, response);
     const [output] = await collect(app, context, generation);
     sendJson(context.res, 200, response.whole(output!));

@@ -1,6 +1,6 @@
 import * as z from 'zod/mini';
 import { invalidField } from '../http/errors.ts';
-import { cacheSalt, flag, integer, type RequestSchema, show, text } from './fields.ts';
+import { flag, integer, type RequestSchema, show, text } from './fields.ts';
 import { never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
 
@@ -14,8 +14,8 @@ const shape = {
   max_tokens: integer(1),
   echo: flag,
   logprobs: integer(0),
+  prompt_logprobs: integer(-1),
   return_token_ids: flag,
-  cache_salt: cacheSalt,
   add_special_tokens: flag,
   ...streamFields,
 };

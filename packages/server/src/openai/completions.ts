@@ -42,7 +42,7 @@ export async function handleCompletion(app: AppContext, context: RequestContext)
       id: `cmpl-${context.requestId}`,
     });
     announceIgnored(context, ignored);
-    const generation = { prompts, params, cacheSalt: request.cache_salt ?? null };
+    const generation = { prompts, params };
     if (streaming.stream) return await streamEvents(app, context, generation, response);
     const outputs = await collect(app, context, generation);
     sendJson(context.res, 200, response.whole(outputs));

@@ -6,7 +6,6 @@ import { invalidField } from '../http/errors.ts';
 export const flag = z.nullish(z.boolean());
 export const text = z.nullish(z.string());
 export const integer = (min: number) => z.nullish(z.int().check(z.gte(min)));
-export const cacheSalt = z.nullish(z.string().check(z.minLength(1), z.maxLength(256)));
 
 /** A known field that we do not do: the values that ask for nothing, besides null. */
 export type NeutralValues = (value: unknown, body: Readonly<Record<string, unknown>>) => boolean;

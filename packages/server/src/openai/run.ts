@@ -26,8 +26,6 @@ export interface TokenPrompt {
 export interface Generation {
   readonly prompts: readonly TokenPrompt[];
   readonly params: SamplingParams;
-  /** From the request; such prompts share cached blocks with prompts of the same salt only. */
-  readonly cacheSalt: string | null;
 }
 
 /** Makes the events of a stream. Texts are whole events. */
@@ -127,13 +125,12 @@ async function runAll(
 ): Promise<void> {
   const failed = new AbortController();
   const signal = AbortSignal.any([request.signal, failed.signal]);
-  const { params, prompts, cacheSalt } = generation;
-  const salt = cacheSalt === null ? {} : { cacheSalt };
+  const { params, prompts } = generation;
   const runs: Promise<void>[] = [];
   try {
     // All are queued before any runs: a prompt that is refused is refused before the first output.
     const streams = prompts.map(prompt =>
-      app.engine.generate(prompt, params, { ...salt, signal, outputKind, requestId: request.requestId }),
+      app.engine.generate(prompt, params, { signal, outputKind, requestId: request.requestId }),
     );
     for (const [index, outputs] of streams.entries()) runs.push(consume(outputs, output => onOutput(index, output)));
     await Promise.all(runs);

@@ -20,6 +20,7 @@ export const samplingFields = [
   'include_stop_str_in_output',
   'skip_special_tokens',
   'prompt_logprobs',
+  'cache_salt',
 ] as const;
 
 /** Fields whose wire name or default differs from the engine's. */
