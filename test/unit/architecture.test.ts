@@ -219,7 +219,9 @@ describe('operations', () => {
   });
 
   test.runIf(existsSync(join(root, 'packages/backend-cuda/package.json')))('each has a CUDA kernel', () => {
-    expect(stems('packages/backend-cuda/kernels', ['lib', 'kernels', 'transfer'])).toEqual(computed);
+    expect(stems('packages/backend-cuda/kernels', ['lib', 'kernels', 'transfer', 'report', 'budgets'])).toEqual(
+      computed,
+    );
   });
 });
 

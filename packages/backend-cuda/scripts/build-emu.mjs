@@ -12,9 +12,9 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utim
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { inParallel } from './in-parallel.mjs';
 import { listSources, packageFolder } from './sources.mjs';
 
-const JOBS = 2;
 const { values: options } = parseArgs({ options: { sanitize: { type: 'boolean' }, out: { type: 'string' } } });
 const compiler = process.env.CXX || 'g++';
 const out = resolve(options.out ?? join(packageFolder, 'build', options.sanitize ? 'emu-asan' : 'emu'));
@@ -127,12 +127,4 @@ function run(args) {
     });
     child.on('exit', code => (code === 0 ? done() : fail(new Error(`${compiler} failed on ${args.at(-3)}`))));
   });
-}
-
-async function inParallel(items, work) {
-  const waiting = [...items];
-  const worker = async () => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: JOBS }, worker));
 }

@@ -1,0 +1,5 @@
+export const packageFolder: string;
+/** Files below a folder of the package, with one of these endings, as paths from the package; sorted. */
+export function listSources(folder: string, ...endings: string[]): string[];
+/** A hash of everything that decides what nvcc makes of the kernels. */
+export function kernelHash(): string;
