@@ -13,7 +13,7 @@ export async function loadFolder(source: ModelSource): Promise<void> {
     });
     const { asyncLLM, tokenizer } = await loadEngine({ source, device, config });
     try {
-      if (tokenizer.hasChatTemplate) tokenizer.encodeChat([{ role: 'user', content: 'Hello!' }]);
+      if (tokenizer?.hasChatTemplate) tokenizer.encodeChat([{ role: 'user', content: 'Hello!' }]);
     } finally {
       await asyncLLM.dispose();
     }

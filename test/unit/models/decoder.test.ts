@@ -1,4 +1,4 @@
-import type { StepSizes } from '@quire/core/contract';
+import type { DType, StepSizes } from '@quire/core/contract';
 import { printProgram } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
@@ -22,9 +22,10 @@ const maxSizes: StepSizes = {
 };
 const rowState = { maxRows: 4, maxBlocksPerSequence: 4, maxModelLen: 64, ringSlots: 8, maxBiasWords: 16 };
 
-function build(config: ModelConfig, maxTensorBytes = 1 << 27) {
+function build(config: ModelConfig, maxTensorBytes = 1 << 27, activationDtype: DType = 'f32') {
   const weights = planWeights(architectureOf(config).weights(config), () => config.dtype, maxTensorBytes);
-  return buildModelProgram(config, { maxSizes, rowState, weights, blockSize: 16, numBlocks: 9, kvDtype: 'f16' });
+  const dtypes = { activationDtype, kvDtype: activationDtype === 'f32' ? 'f16' : activationDtype } as const;
+  return buildModelProgram(config, { maxSizes, rowState, weights, blockSize: 16, numBlocks: 9, ...dtypes });
 }
 
 const variants: Record<string, ModelConfig> = {
@@ -45,6 +46,16 @@ describe('buildModelProgram', () => {
     );
     for (const [name, config] of Object.entries(variants)) {
       await expect(printProgram(build(config))).toMatchFileSnapshot(`__snapshots__/${name}.txt`);
+    }
+  });
+
+  it('has the residual stream and all other activations in one dtype, and logits in f32', async () => {
+    for (const [name, config] of Object.entries({ llama: llamaConfig(), opt: optConfig() })) {
+      const program = build({ ...config, dtype: 'bf16' }, 1 << 27, 'bf16');
+      await expect(printProgram(program)).toMatchFileSnapshot(`__snapshots__/${name}-bf16.txt`);
+      const temporaries = Object.values(program.tensors).filter(({ kind }) => kind === 'temporary');
+      expect(new Set(temporaries.map(({ dtype }) => dtype))).toEqual(new Set(['u32', 'bf16']));
+      expect(program.tensors.logits!.dtype).toBe('f32');
     }
   });
 

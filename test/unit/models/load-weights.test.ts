@@ -136,9 +136,26 @@ describe('loadWeights', () => {
     const variance = values.reduce((sum, v) => sum + v * v, 0) / values.length;
     expect(variance * 32).toBeGreaterThan(0.9);
     expect(variance * 32).toBeLessThan(1.1);
+    expect(await read(one, 'layers.1.qkv.weight')).not.toEqual(values);
     expect(await read(one, 'finalNorm.weight')).toEqual(new Array(32).fill(1));
     expect(await read(one, 'layers.0.qkv.bias')).toEqual(new Array(64).fill(0));
     for (const loaded of [one, again, other]) loaded.dispose();
+  });
+
+  it('makes the same stand-ins in row parts, without equal rows', async () => {
+    const config = llamaConfig({ vocabSize: 40_000 });
+    const whole = await loadWeights(device, config, { dummySeed: 1 });
+    const values = await read(whole, 'embed.weight');
+    const rows = Array.from({ length: config.vocabSize }, (_, i) => values.slice(32 * i, 32 * (i + 1)).join());
+    expect(new Set(rows).size).toBe(config.vocabSize);
+    whole.dispose();
+    await device.dispose();
+    device = await openReferenceDevice({ maxTensorBytes: 2 ** 21 });
+    const split = await loadWeights(device, config, { dummySeed: 1 });
+    const parts = split.layout.get('embed.weight')!.parts;
+    expect(parts.length).toBe(2);
+    expect((await Promise.all(parts.map(({ tensor }) => read(split, tensor)))).flat()).toEqual(values);
+    split.dispose();
   });
 });
 

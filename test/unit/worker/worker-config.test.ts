@@ -1,7 +1,7 @@
 import type { Device, DeviceInfo } from '@quire/core/contract';
 import { openReferenceDevice } from '@quire/core/reference';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { kvCacheDType, stepBudgets, type WorkerConfig } from '../../../packages/core/src/worker/worker-config.ts';
+import { stepBudgets, type WorkerConfig } from '../../../packages/core/src/worker/worker-config.ts';
 import { llamaConfig } from '../models/configs.ts';
 
 const config: WorkerConfig = {
@@ -23,25 +23,6 @@ beforeAll(async () => {
   info = (await openReferenceDevice()).info;
 });
 const withInfo = (changes: Partial<DeviceInfo>) => ({ info: { ...info, ...changes } }) as Device;
-
-describe('kvCacheDType', () => {
-  it('is f32 on software devices and for f32 checkpoints, else f16', () => {
-    const gpu = withInfo({ capabilities: { ...info.capabilities, software: false } });
-    expect(kvCacheDType(config, llamaConfig(), withInfo({}))).toBe('f32');
-    expect(kvCacheDType(config, llamaConfig({ dtype: 'bf16' }), gpu)).toBe('f16');
-    expect(kvCacheDType(config, llamaConfig({ dtype: 'f32' }), gpu)).toBe('f32');
-    expect(kvCacheDType({ ...config, kvCacheDtype: 'f16' }, llamaConfig(), withInfo({}))).toBe('f16');
-  });
-
-  it('refuses what the device does not offer for every op of the cache', () => {
-    const dtypes = { ...info.dtypes, pagedAttention: { activations: ['f32'], kv: ['f32'] } } as const;
-    const narrow = withInfo({ dtypes, name: 'Small GPU', capabilities: { ...info.capabilities, software: false } });
-    expect(kvCacheDType(config, llamaConfig(), narrow)).toBe('f32');
-    expect(() => kvCacheDType({ ...config, kvCacheDtype: 'f16' }, llamaConfig(), narrow)).toThrow(
-      'kvCacheDtype f16 is not offered by Small GPU. It offers f32.',
-    );
-  });
-});
 
 describe('stepBudgets', () => {
   const budgets = (changes: Partial<WorkerConfig>, maxTensorBytes = 2 ** 27) =>

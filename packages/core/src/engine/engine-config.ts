@@ -7,7 +7,12 @@ export interface EngineOptions {
   model?: string;
   /** Folder of the tokenizer when it is not the model's. */
   tokenizer?: string | null;
-  /** Dtype of weights and activations: auto, float32, float16 (half), bfloat16. Default auto. */
+  /** Load no tokenizer: prompts are token ids, and outputs have no text. Default false. */
+  skipTokenizerInit?: boolean;
+  /**
+   * Dtype of weights and activations: auto (the checkpoint's), float32, float16 (half), bfloat16. Activations are float32 all the
+   * same where the device does not compute in that dtype, and with auto on a device in software. Default auto.
+   */
   dtype?: string;
   /** Base of the seeds of requests that set none. Default 0. */
   seed?: number | bigint;
@@ -19,7 +24,7 @@ export interface EngineOptions {
   maxNumSeqs?: number;
   /** Tokens computed in one step, over all requests. Default 2048. */
   maxNumBatchedTokens?: number;
-  /** Dtype of the KV cache: auto, float32, float16. Default auto. */
+  /** Dtype of the KV cache: auto (that of the activations), float32, float16, bfloat16. Default auto. */
   kvCacheDtype?: string;
   /** Share of the device's memory that weights and cache may take, where the device tells its memory. Default 0.9. */
   gpuMemoryUtilization?: number;
@@ -37,7 +42,10 @@ export interface EngineOptions {
   runAhead?: number;
   /** Most decode steps in one submit when nothing needs the host between them. Default 4. */
   numSchedulerSteps?: number;
-  /** auto, or dummy: seeded stand-ins instead of weights, to measure without a checkpoint. Default auto. */
+  /**
+   * auto, or dummy: seeded stand-ins instead of weights, to measure without a checkpoint. A folder with config.json alone will do
+   * for dummy: without a tokenizer in it, skipTokenizerInit is implied. Default auto.
+   */
   loadFormat?: string;
   /** Names that the server answers to. Default: `model`. */
   servedModelName?: string | readonly string[];
@@ -47,13 +55,14 @@ export interface EngineOptions {
 export interface EngineConfig {
   readonly model: string;
   readonly tokenizer: string | null;
+  readonly skipTokenizerInit: boolean;
   readonly dtype: 'auto' | 'f32' | 'f16' | 'bf16';
   readonly seed: bigint;
   readonly maxModelLen: number | null;
   readonly blockSize: number;
   readonly maxNumSeqs: number;
   readonly maxNumBatchedTokens: number;
-  readonly kvCacheDtype: 'auto' | 'f32' | 'f16';
+  readonly kvCacheDtype: 'auto' | 'f32' | 'f16' | 'bf16';
   readonly gpuMemoryUtilization: number;
   readonly kvCacheMemoryBytes: number | null;
   readonly numGpuBlocksOverride: number | null;
@@ -78,15 +87,6 @@ const DTYPES = {
   bfloat16: 'bf16',
 } as const;
 const LOAD_FORMATS = { auto: 'auto', dummy: 'dummy' } as const;
-const KV_DTYPES = {
-  auto: 'auto',
-  f32: 'f32',
-  float: 'f32',
-  float32: 'f32',
-  f16: 'f16',
-  half: 'f16',
-  float16: 'f16',
-} as const;
 
 type Check<T> = (value: unknown, option: string) => T;
 type Checks = {
@@ -99,13 +99,14 @@ type Checks = {
 const checks: Checks = {
   model: { default: '', check: text },
   tokenizer: { default: null, check: orNull(text) },
+  skipTokenizerInit: { default: false, check: boolean },
   dtype: { default: 'auto', check: oneOf(DTYPES) },
   seed: { default: 0n, check: seed },
   maxModelLen: { default: null, check: orNull(integer(2, 2 ** 24)) },
   blockSize: { default: 16, check: integer(1, 1024) },
   maxNumSeqs: { default: 256, check: integer(1, 65_536) },
   maxNumBatchedTokens: { default: 2048, check: integer(1, 2 ** 24) },
-  kvCacheDtype: { default: 'auto', check: oneOf(KV_DTYPES) },
+  kvCacheDtype: { default: 'auto', check: oneOf(DTYPES) },
   gpuMemoryUtilization: { default: 0.9, check: share },
   kvCacheMemoryBytes: { default: null, check: orNull(integer(1, 2 ** 50)) },
   numGpuBlocksOverride: { default: null, check: orNull(integer(1, 2 ** 30)) },

@@ -73,8 +73,11 @@ export class LLM implements AsyncDisposable {
     return this.#loading;
   }
 
+  /** Throws InvalidRequestError when there is none (`skipTokenizerInit`). */
   async tokenizer(): Promise<Tokenizer> {
-    return (await this.load()).tokenizer;
+    const { tokenizer } = await this.load();
+    if (tokenizer !== null) return tokenizer;
+    throw new InvalidRequestError('This engine has no tokenizer: prompts are token ids, through generate.', 'prompt');
   }
 
   /**
@@ -99,7 +102,8 @@ export class LLM implements AsyncDisposable {
     options: RunOptions & ChatTemplateOptions = {},
   ): Promise<RequestOutput[]> {
     options.signal?.throwIfAborted();
-    const { asyncLLM, tokenizer } = await this.load();
+    const tokenizer = await this.tokenizer();
+    const { asyncLLM } = await this.load();
     const { onProgress: _, signal: __, ...template } = options;
     const prompts = listConversations(messages).map(conversation => ({
       prompt: tokenizer.renderChat(conversation, template),

@@ -4,7 +4,7 @@ import type { EngineConfig } from '../engine/engine-config.ts';
 import type { EngineObserver } from '../engine/engine-stats.ts';
 import type { GenerationConfig, ModelConfig } from '../models/config.ts';
 import { parseGenerationConfig, parseModelConfig } from '../models/parse-config.ts';
-import { loadTokenizer } from '../tokenizer/index.ts';
+import { hasTokenizer, loadTokenizer } from '../tokenizer/index.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { openCheckpoint } from '../weights/index.ts';
 import type { ModelSource } from '../weights/types.ts';
@@ -24,7 +24,8 @@ export interface LoadEngineOptions {
 
 export interface LoadedEngine {
   readonly asyncLLM: AsyncLLM;
-  readonly tokenizer: Tokenizer;
+  /** null: prompts are token ids, and outputs have no text. */
+  readonly tokenizer: Tokenizer | null;
   readonly modelConfig: ModelConfig;
   readonly generationConfig: GenerationConfig;
   /** For what the engine itself does not need: size of the cache, op counts, profiles. */
@@ -39,7 +40,7 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
   const { source, device, config } = options;
   const modelConfig = await parseModelConfig(source, options.onNotice);
   const generationConfig = await parseGenerationConfig(source, modelConfig.vocabSize);
-  const tokenizer = await loadTokenizer(options.tokenizerSource ?? source);
+  const tokenizer = await openTokenizer(options);
   const checkpoint = config.loadFormat === 'dummy' ? null : await openCheckpoint(source);
   const runner = await createModelRunner({ device, modelConfig, engineConfig: config, checkpoint });
   try {
@@ -58,9 +59,18 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
   }
 }
 
+/** A model of stand-ins needs no tokenizer. */
+async function openTokenizer({ source, tokenizerSource = source, config, onNotice }: LoadEngineOptions) {
+  if (config.skipTokenizerInit) return null;
+  if (config.loadFormat !== 'dummy' || (await hasTokenizer(tokenizerSource))) return loadTokenizer(tokenizerSource);
+  onNotice?.(`${tokenizerSource.location} has no tokenizer: prompts must be token ids.`);
+  return null;
+}
+
 /** generation_config.json overrides config.json; the tokenizer's own EOS always counts. */
-function eosTokenIds(model: ModelConfig, generation: GenerationConfig, tokenizer: Tokenizer): number[] {
+function eosTokenIds(model: ModelConfig, generation: GenerationConfig, tokenizer: Tokenizer | null): number[] {
   const ids = new Set(generation.eosTokenIds ?? model.eosTokenIds);
-  if (tokenizer.eosTokenId !== null) ids.add(tokenizer.eosTokenId);
+  const ownId = tokenizer?.eosTokenId ?? null;
+  if (ownId !== null) ids.add(ownId);
   return [...ids].filter(id => id < model.vocabSize);
 }

@@ -13,12 +13,14 @@ export interface ModelProgramOptions {
   readonly blockSize: number;
   /** KV blocks, the null block included. */
   readonly numBlocks: number;
+  readonly activationDtype: DType;
   readonly kvDtype: DType;
 }
 
 /**
- * The forward pass of a model: from the row state to `logits` f32 [samples, vocabSize]. Activations are f32. The layers run
- * on all tokens of the step, the final norm and the head only on the rows that are sampled.
+ * The forward pass of a model: from the row state to `logits` f32 [samples, vocabSize]. All activations, the residual stream
+ * among them, are in `activationDtype`; ops accumulate in f32 or better. The layers run on all tokens of the step, the final norm
+ * and the head only on the rows that are sampled.
  *
  * Externals besides the row state: the weights under the names of `options.weights`, `ropeTable` f32 [maxModelLen, rotaryDim]
  * (rotary models), and `kCache.N` and `vCache.N` [numBlocks, kvHeads, blockSize, headDim] of each layer.
@@ -258,7 +260,7 @@ class Decoder {
   }
 
   #activation(name: string, width: number, rows: 'tokens' | 'samples' = 'tokens'): TensorName {
-    return this.#builder.temporary(name, 'f32', [rows, width]);
+    return this.#builder.temporary(name, this.#options.activationDtype, [rows, width]);
   }
 
   #weight(name: string): PlacedWeight {

@@ -2,7 +2,7 @@ import type { Device, DeviceTensor, DType } from '../contract/contract.ts';
 import { encodeFloats } from '../program/float-formats.ts';
 import type { Checkpoint } from '../weights/types.ts';
 import type { ModelConfig } from './config.ts';
-import { dummyChunks } from './dummy-weights.ts';
+import { DummyWeights } from './dummy-weights.ts';
 import {
   type ModelWeight,
   type PlacedWeight,
@@ -51,7 +51,7 @@ export async function loadWeights(
   const stream: PartStream =
     'checkpoint' in supply
       ? (placed, part) => checkpointStream(placed, part, supply.checkpoint, map!)
-      : (placed, part) => dummyStream(placed, part, supply.dummySeed);
+      : dummyStream(new DummyWeights(supply.dummySeed));
   return upload(device, layout, stream);
 }
 
@@ -108,10 +108,8 @@ async function* checkpointStream(
   yield* stackedChunks(checkpoint, tensors, dtype, part.firstRow, part.firstRow + part.rows);
 }
 
-async function* dummyStream(
-  { weight, dtype }: PlacedWeight,
-  part: WeightPart,
-  seed: number,
-): AsyncGenerator<Uint8Array> {
-  yield* dummyChunks(weight, dtype, part.rows, seed ^ part.firstRow);
+function dummyStream(dummies: DummyWeights): PartStream {
+  return async function* ({ weight, dtype }, part) {
+    yield* dummies.chunks(weight, dtype, part);
+  };
 }

@@ -6,6 +6,12 @@ import { ModelTokenizer } from './model-tokenizer.ts';
 import { readSpec } from './read-spec.ts';
 import type { Tokenizer } from './types.ts';
 
+/** Whether a folder has a vocabulary, and so a tokenizer to load. */
+export async function hasTokenizer(source: ModelSource): Promise<boolean> {
+  const files = await TokenizerFiles.list(source);
+  return files.has('tokenizer.json') || files.has('vocab.json');
+}
+
 /**
  * Loads the tokenizer of a model folder: tokenizer.json, or the older pair vocab.json and merges.txt, with tokenizer_config.json,
  * special_tokens_map.json, added_tokens.json and the chat template beside them. Throws ModelFormatError (codes TOKENIZER_*).

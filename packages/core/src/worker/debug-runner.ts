@@ -3,6 +3,7 @@ import { InvalidRequestError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
 import type { Checkpoint } from '../weights/types.ts';
 import { DeviceModel } from './device-model.ts';
+import type { ModelDTypes } from './model-dtypes.ts';
 import { ProgramSet } from './program-set.ts';
 import { RowWriter } from './row-writer.ts';
 import { noSizes } from './state-programs.ts';
@@ -14,8 +15,8 @@ export interface DebugRunnerOptions {
   readonly checkpoint: Checkpoint;
   /** Longest sequence that `forwardLogits` takes. */
   readonly maxTokens: number;
-  /** Default f32. */
-  readonly kvCacheDtype?: 'f32' | 'f16';
+  /** Default: weights as they are stored, everything else in f32. */
+  readonly dtypes?: ModelDTypes;
   /** Default 16. */
   readonly blockSize?: number;
   /** Tokens of a chunk. Default: maxTokens, so that a sequence is computed in one step. */
@@ -23,6 +24,8 @@ export interface DebugRunnerOptions {
   /** Keep every temporary of the model's program readable through `executable.tensor`. */
   readonly keepAll?: boolean;
 }
+
+const fullPrecision: ModelDTypes = { weights: 'auto', activations: 'f32', kvCache: 'f32' };
 
 /** Opens a model for teacher-forced forward passes: for golden tests, and to compare devices tensor by tensor. */
 export async function openDebugRunner(options: DebugRunnerOptions): Promise<DebugRunner> {
@@ -35,7 +38,7 @@ export async function openDebugRunner(options: DebugRunnerOptions): Promise<Debu
     blockSize,
     maxNumSeqs: 1,
     maxNumBatchedTokens,
-    kvCacheDtype: options.kvCacheDtype ?? 'f32',
+    kvCacheDtype: 'auto',
     kvCacheMemoryBytes: null,
     numGpuBlocksOverride: Math.ceil(maxTokens / blockSize),
     maxLogprobs: 0,
@@ -43,7 +46,8 @@ export async function openDebugRunner(options: DebugRunnerOptions): Promise<Debu
     numSchedulerSteps: 1,
     maxSamples: maxNumBatchedTokens,
   } as const;
-  const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights: { checkpoint } });
+  const { dtypes = fullPrecision } = options;
+  const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights: { checkpoint }, dtypes });
   const programs = new ProgramSet(model);
   try {
     await programs.compileModel({ keepAll: options.keepAll ?? false });

@@ -1,4 +1,4 @@
-import type { Bindings, Device, DeviceTensor, Program, TensorSpec } from '../contract/contract.ts';
+import type { Bindings, Device, DeviceTensor, DType, Program, TensorSpec } from '../contract/contract.ts';
 import type { ModelConfig } from '../models/config.ts';
 import {
   buildRopeTable,
@@ -10,6 +10,7 @@ import {
   stateTensors,
   type WeightSupply,
 } from '../models/index.ts';
+import { chooseDTypes, type ModelDTypes } from './model-dtypes.ts';
 import { checkWorkerConfig, type ModelPlan, planModel } from './model-plan.ts';
 import type { WorkerConfig } from './worker-config.ts';
 
@@ -18,6 +19,8 @@ export interface DeviceModelOptions {
   readonly modelConfig: ModelConfig;
   readonly engineConfig: WorkerConfig;
   readonly weights: WeightSupply;
+  /** Default: chosen for the device. */
+  readonly dtypes?: ModelDTypes;
 }
 
 /** A model on a device: weights, KV cache and row state, and the plan of its program, ready to be compiled. */
@@ -29,11 +32,13 @@ export class DeviceModel {
   readonly #tensors = new Map<string, DeviceTensor>();
 
   /** Loads the weights, then sizes the cache from what is left. Frees everything when it fails. */
-  static async load({ device, modelConfig, engineConfig, weights: supply }: DeviceModelOptions): Promise<DeviceModel> {
+  static async load(options: DeviceModelOptions): Promise<DeviceModel> {
+    const { device, modelConfig, engineConfig, weights: supply } = options;
+    const dtypes = options.dtypes ?? chooseDTypes(engineConfig, modelConfig, device);
     checkWorkerConfig(engineConfig, modelConfig, device);
-    const weights = await loadWeights(device, modelConfig, supply, engineConfig.dtype);
+    const weights = await loadWeights(device, modelConfig, supply, dtypes.weights);
     try {
-      const plan = planModel(engineConfig, modelConfig, device, weights.layout);
+      const plan = planModel(engineConfig, modelConfig, device, dtypes, weights.layout);
       return new DeviceModel(device, modelConfig, plan, weights);
     } catch (error) {
       weights.dispose();
@@ -54,6 +59,11 @@ export class DeviceModel {
       this.#disposeTensors();
       throw error;
     }
+  }
+
+  /** The dtypes that weights have on the device. */
+  get weightDTypes(): readonly DType[] {
+    return [...new Set(Object.values(this.#weights.tensors).map(({ spec }) => spec.dtype))];
   }
 
   /** Creates a tensor that lives as long as the model. */
@@ -91,11 +101,11 @@ export class DeviceModel {
 
   #createCaches(): void {
     const { numLayers, numKvHeads, headDim } = this.config;
-    const { kvCache, blockSize, kvDtype } = this.plan;
+    const { kvCache, blockSize, dtypes } = this.plan;
     const shape = [kvCache.numBlocks, numKvHeads, blockSize, headDim];
     for (let layer = 0; layer < numLayers; layer++) {
       for (const kind of ['k', 'v'] as const) {
-        this.createTensor({ name: cacheName(kind, layer), dtype: kvDtype, shape, usage: 'kvCache' });
+        this.createTensor({ name: cacheName(kind, layer), dtype: dtypes.kvCache, shape, usage: 'kvCache' });
       }
     }
   }

@@ -1,4 +1,4 @@
-import { type Device, type DType, dtypeBytes, type Program, type StepSizes } from '../contract/contract.ts';
+import { type Device, dtypeBytes, type Program, type StepSizes } from '../contract/contract.ts';
 import type { ModelConfig } from '../models/config.ts';
 import {
   buildModelProgram,
@@ -9,15 +9,9 @@ import {
 } from '../models/index.ts';
 import { planMemory } from '../program/index.ts';
 import { type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
+import type { ModelDTypes } from './model-dtypes.ts';
 import type { DeltaLimits } from './state-programs.ts';
-import {
-  kvBudget,
-  kvCacheDType,
-  MAX_BIAS_WORDS,
-  stepBudgets,
-  type WorkerConfig,
-  wantedModelLen,
-} from './worker-config.ts';
+import { kvBudget, MAX_BIAS_WORDS, stepBudgets, type WorkerConfig, wantedModelLen } from './worker-config.ts';
 
 const MAX_DELTA_WORDS = 1 << 16;
 const MAX_DELTA_SEGMENTS = 1024;
@@ -25,7 +19,7 @@ const MAX_DELTA_SEGMENTS = 1024;
 /** Every size of a model on a device, and its program. */
 export interface ModelPlan {
   readonly blockSize: number;
-  readonly kvDtype: DType;
+  readonly dtypes: ModelDTypes;
   readonly kvCache: KvCacheSize;
   readonly rowState: RowStateShape;
   readonly maxSizes: StepSizes;
@@ -38,17 +32,22 @@ type StepPlan = Pick<ModelPlan, 'rowState' | 'maxSizes' | 'maxLogprobs'>;
 
 /** Throws ConfigError for what can be refused before the weights are loaded. */
 export function checkWorkerConfig(config: WorkerConfig, model: ModelConfig, device: Device): void {
-  kvCacheDType(config, model, device);
   planStep(config, model, device, wantedModelLen(config, model).length);
 }
 
 /** Sizes the cache from what the loaded weights leave, and the rest from that. Throws ConfigError when there is no room. */
-export function planModel(config: WorkerConfig, model: ModelConfig, device: Device, weights: WeightLayout): ModelPlan {
+export function planModel(
+  config: WorkerConfig,
+  model: ModelConfig,
+  device: Device,
+  dtypes: ModelDTypes,
+  weights: WeightLayout,
+): ModelPlan {
   const { blockSize } = config;
   const { maxTensorBytes } = device.info.limits;
-  const kvDtype = kvCacheDType(config, model, device);
+  const { activations: activationDtype, kvCache: kvDtype } = dtypes;
   const build = ({ rowState, maxSizes }: StepPlan, numBlocks: number) =>
-    buildModelProgram(model, { maxSizes, rowState, weights, blockSize, numBlocks, kvDtype });
+    buildModelProgram(model, { maxSizes, rowState, weights, blockSize, numBlocks, activationDtype, kvDtype });
   const wanted = wantedModelLen(config, model);
   const reserveBytes = () => {
     const step = planStep(config, model, device, wanted.length);
@@ -69,7 +68,7 @@ export function planModel(config: WorkerConfig, model: ModelConfig, device: Devi
     words: Math.min(MAX_DELTA_WORDS, Math.floor(maxTensorBytes / 4)),
     segments: MAX_DELTA_SEGMENTS,
   };
-  return { ...step, blockSize, kvDtype, kvCache, deltaLimits, program: build(step, kvCache.numBlocks) };
+  return { ...step, blockSize, dtypes, kvCache, deltaLimits, program: build(step, kvCache.numBlocks) };
 }
 
 function planStep(config: WorkerConfig, model: ModelConfig, device: Device, maxModelLen: number): StepPlan {

@@ -1,4 +1,4 @@
-import type { Device, Executable, SubmitStep } from '../contract/contract.ts';
+import type { Device, DType, Executable, SubmitStep } from '../contract/contract.ts';
 import type { ModelConfig } from '../models/config.ts';
 import type { WeightSupply } from '../models/index.ts';
 import type { RowDelta } from '../program/index.ts';
@@ -70,6 +70,12 @@ export class ModelRunner implements ModelExecutor {
   /** Tokens and full-length requests that the KV cache holds: for the start-up message. */
   get kvCache(): KvCacheSize {
     return this.#model.plan.kvCache;
+  }
+
+  /** How the model is stored and computed: for the start-up message. */
+  get dtypes(): { weights: readonly DType[]; activations: DType; kvCache: DType } {
+    const { activations, kvCache } = this.#model.plan.dtypes;
+    return { weights: this.#model.weightDTypes, activations, kvCache };
   }
 
   /** Programs compiled so far, by name: `model`, `applyRowDelta`, `sampling.greedy` ... For op counts and profiles. */

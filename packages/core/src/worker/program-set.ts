@@ -65,8 +65,8 @@ export class ProgramSet {
   }
 
   async compileBlocks(name: BlockProgram): Promise<void> {
-    const { kvCache, kvDtype, blockSize } = this.#model.plan;
-    const geometry = { config: this.#model.config, kvDtype, numBlocks: kvCache.numBlocks, blockSize };
+    const { kvCache, dtypes, blockSize } = this.#model.plan;
+    const geometry = { config: this.#model.config, kvDtype: dtypes.kvCache, numBlocks: kvCache.numBlocks, blockSize };
     await this.#compile(name, () => {
       if (name === 'copyBlocks') {
         this.#tensor('blockPairs', [BLOCK_BATCH, 2]);

@@ -1,4 +1,4 @@
-import type { Device, DType } from '../contract/contract.ts';
+import type { Device } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
 import { widestActivation } from '../models/index.ts';
@@ -6,14 +6,15 @@ import type { KvBudget } from './kv-cache-size.ts';
 
 /** What the worker needs to know of the engine's configuration; EngineConfig has all of it. null: decided here. */
 export interface WorkerConfig {
-  /** Dtype of the weights; auto: the checkpoint's. Activations are f32. */
+  /** Dtype of weights and activations; auto: the checkpoint's. See `chooseDTypes` for where activations are f32 all the same. */
   readonly dtype: 'auto' | 'f32' | 'f16' | 'bf16';
   readonly seed: bigint;
   readonly maxModelLen: number | null;
   readonly blockSize: number;
   readonly maxNumSeqs: number;
   readonly maxNumBatchedTokens: number;
-  readonly kvCacheDtype: 'auto' | 'f32' | 'f16';
+  /** auto: that of the activations. */
+  readonly kvCacheDtype: 'auto' | 'f32' | 'f16' | 'bf16';
   readonly kvCacheMemoryBytes: number | null;
   /** Usable KV blocks: the null block is not counted. */
   readonly numGpuBlocksOverride: number | null;
@@ -45,30 +46,6 @@ export function wantedModelLen(config: WorkerConfig, model: ModelConfig): { leng
     `maxModelLen is ${config.maxModelLen}, but the model knows ${longest} positions. Lower it to at most ${longest}.`,
     'maxModelLen',
   );
-}
-
-/**
- * Dtype of the KV cache. auto takes half the memory where that costs little precision: f16 for checkpoints in 16 bits on a GPU,
- * f32 elsewhere.
- */
-export function kvCacheDType(config: WorkerConfig, model: ModelConfig, device: Device): DType {
-  const offered = ['f32', 'f16'].filter(dtype => offersCache(device, dtype as DType));
-  if (config.kvCacheDtype !== 'auto') {
-    if (offered.includes(config.kvCacheDtype)) return config.kvCacheDtype;
-    throw new ConfigError(
-      `kvCacheDtype ${config.kvCacheDtype} is not offered by ${device.info.name}. It offers ${offered.join(', ')}.`,
-      'kvCacheDtype',
-    );
-  }
-  const narrow = model.dtype !== 'f32' && !device.info.capabilities.software;
-  return narrow && offered.includes('f16') ? 'f16' : 'f32';
-}
-
-function offersCache(device: Device, dtype: DType): boolean {
-  return (['kvWrite', 'ropeKvWrite', 'pagedAttention'] as const).every(op => {
-    const entry = device.info.dtypes[op];
-    return !('unsupported' in entry) && (entry.kv?.includes(dtype) ?? false);
-  });
 }
 
 /**

@@ -1,4 +1,5 @@
 import {
+  ConfigError,
   type EngineObserver,
   type EngineOptions,
   type LoadedEngine,
@@ -61,6 +62,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const observer: { target?: EngineObserver } = {};
     const engine = await timeline.stage('model', () => load(config, device, source, tokenizerSource, observer));
     const { asyncLLM, tokenizer } = cleanup.with(engine, e => e.asyncLLM.dispose());
+    if (tokenizer === null) {
+      throw new ConfigError(
+        'The server answers with text and needs a tokenizer: name a folder that has one.',
+        'tokenizer',
+      );
+    }
     const { pino, Metrics, HttpServer } = await parts;
     const modelNames = config.servedModelName;
     const metrics = new Metrics(asyncLLM, modelNames[0]!);

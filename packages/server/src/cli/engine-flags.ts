@@ -35,11 +35,15 @@ export const engineFlags = {
     value: 'N',
     help: 'KV cache blocks, instead of a number derived from bytes.',
   },
-  'kv-cache-dtype': { type: 'string', value: 'DTYPE', help: 'auto, float32 or float16. Default auto.' },
+  'kv-cache-dtype': {
+    type: 'string',
+    value: 'DTYPE',
+    help: 'auto (that of the activations), float32, float16 or bfloat16. Default auto.',
+  },
   dtype: {
     type: 'string',
     value: 'DTYPE',
-    help: 'Weights and activations: auto, float32, float16 or bfloat16. Default auto.',
+    help: "Weights and activations: auto (the checkpoint's), float32, float16 or bfloat16. Activations are float32 all the same where the device does not compute in that dtype, and with auto in software. Default auto.",
   },
   'enable-prefix-caching': {
     type: 'boolean',
@@ -51,6 +55,10 @@ export const engineFlags = {
   },
   seed: { type: 'integer', value: 'N', help: 'Base of the seeds of requests that set none. Default 0.' },
   tokenizer: { type: 'string', value: 'FOLDER', help: "Folder of the tokenizer, when it is not the model's." },
+  'skip-tokenizer-init': {
+    type: 'boolean',
+    help: 'Load no tokenizer: prompts are token ids, and outputs have no text. Not for serve.',
+  },
   'max-logprobs': {
     type: 'integer',
     value: 'N',

@@ -1,8 +1,11 @@
 import { crosscheckModel } from '@quire/conformance';
 import {
+  chooseDTypes,
   type DebugRunner,
+  type EngineConfig,
   loadTokenizer,
   type ModelConfig,
+  type ModelDTypes,
   type ModelSource,
   openCheckpoint,
   openDebugRunner,
@@ -21,11 +24,15 @@ export interface ModelFolderReport {
   first: { opIndex: number; op: OpName; tensor: string } | null;
 }
 
-/** Runs a prompt through a model on the reference device and on `checked`, and compares every tensor of the program. */
+/**
+ * Runs a prompt through a model on the reference device and on `checked`, and compares every tensor of the program. Both compute
+ * in what an engine with this `dtype` takes on `checked`.
+ */
 export async function crosscheckModelFolder(
   folder: string,
   checked: { name: string; device: Device },
   prompt: string,
+  dtype: EngineConfig['dtype'] = 'auto',
 ): Promise<ModelFolderReport> {
   const source = await openFolderSource(folder);
   // The same bound on both devices, so that both run the same program.
@@ -34,9 +41,10 @@ export async function crosscheckModelFolder(
   try {
     const modelConfig = await parseModelConfig(source);
     const tokenIds = (await loadTokenizer(source)).encode(prompt, { maxTokens: modelConfig.maxPositionEmbeddings });
+    const dtypes = chooseDTypes({ dtype, kvCacheDtype: 'auto' }, modelConfig, checked.device);
     const sides = [];
     for (const { name, device } of [{ name: 'reference', device: oracle }, checked]) {
-      const runner = await openRunner(source, modelConfig, device, tokenIds.length);
+      const runner = await openRunner(source, modelConfig, dtypes, device, tokenIds.length);
       runners.push(runner);
       sides.push({ name, device, runner, sizes: runner.prepareStep(tokenIds) });
     }
@@ -58,6 +66,12 @@ export async function crosscheckModelFolder(
   }
 }
 
-async function openRunner(source: ModelSource, modelConfig: ModelConfig, device: Device, maxTokens: number) {
-  return openDebugRunner({ device, modelConfig, checkpoint: await openCheckpoint(source), maxTokens });
+async function openRunner(
+  source: ModelSource,
+  modelConfig: ModelConfig,
+  dtypes: ModelDTypes,
+  device: Device,
+  maxTokens: number,
+) {
+  return openDebugRunner({ device, modelConfig, dtypes, checkpoint: await openCheckpoint(source), maxTokens });
 }

@@ -1,4 +1,4 @@
-import { suggestion } from '@quire/core';
+import { parseEngineConfig, suggestion } from '@quire/core';
 import type { Device, OpName } from '@quire/core/contract';
 import { opNames } from '@quire/core/program';
 import { openDevice } from '../../node/open-device.ts';
@@ -14,6 +14,11 @@ const flags = {
   op: { type: 'names', value: 'OP,OP', help: 'Only these operations.' },
   case: { type: 'integer', value: 'N', help: 'Only this case of the operation.' },
   prompt: { type: 'string', value: 'TEXT', help: 'With a MODEL: the prompt to run.' },
+  dtype: {
+    type: 'string',
+    value: 'DTYPE',
+    help: 'With a MODEL: dtype of weights and activations, as of serve. Default auto.',
+  },
   json: { type: 'boolean', help: 'Print one JSON object.' },
   ...helpFlag,
 } as const;
@@ -22,7 +27,7 @@ type Flags = FlagValues<typeof flags>;
 export const crosscheck: Command = {
   usage: [
     'crosscheck [--devices reference,webgpu] [--op OP] [--case N] [--json]',
-    'crosscheck MODEL [--devices reference,webgpu] [--prompt TEXT] [--json]',
+    'crosscheck MODEL [--devices reference,webgpu] [--prompt TEXT] [--dtype DTYPE] [--json]',
   ],
   about:
     'Runs every operation on every device and compares with the reference device, within the tolerance of each case. With a MODEL, runs a prompt and names the first operation and tensor out of tolerance. Exit code 1 when anything failed.',
@@ -78,9 +83,10 @@ async function checkModel(model: string, devices: NamedDevices, given: Flags, io
   }
   const { crosscheckModelFolder } = await import('../../node/crosscheck-model.ts');
   const prompt = given.prompt ?? 'Once upon a time, there was a hungry dog named Max.';
+  const { dtype } = parseEngineConfig({ model, dtype: given.dtype });
   const reports = [];
   for (const { name, device } of devices) {
-    reports.push({ device: name, ...(await crosscheckModelFolder(model, { name, device }, prompt)) });
+    reports.push({ device: name, ...(await crosscheckModelFolder(model, { name, device }, prompt, dtype)) });
   }
   if (given.json) io.out(`${JSON.stringify({ model, devices: reports })}\n`);
   else for (const report of reports) io.out(describe(report));

@@ -89,10 +89,12 @@ export const serve: Command = {
 
 function startMessage({ device, engine, host, port, modelNames, bootTimeline }: RunningServer): string {
   const { tokens, fullLengthRequests } = engine.runner.kvCache;
+  const { weights, activations, kvCache } = engine.runner.dtypes;
   const { maxModelLen } = engine.asyncLLM.limits;
   const shown = host.includes(':') ? `[${host}]` : host;
   return [
     `Device: ${device.kind} (${device.name})`,
+    `Dtypes: weights ${weights.join(' and ')}, activations ${activations}, KV cache ${kvCache}`,
     `GPU KV cache size: ${group(tokens)} tokens`,
     `Maximum concurrency for ${group(maxModelLen)} tokens per request: ${fullLengthRequests.toFixed(2)}x`,
     `Started in: ${bootTimeline}`,

@@ -1,0 +1,73 @@
+import type { Device, DType } from '../contract/contract.ts';
+import { ConfigError } from '../errors.ts';
+import type { ModelConfig } from '../models/config.ts';
+import { architectureOf, buildModelProgram, planWeights } from '../models/index.ts';
+import { offers } from '../program/index.ts';
+import { noSizes } from './state-programs.ts';
+import type { WorkerConfig } from './worker-config.ts';
+
+/** What a model is stored and computed in on a device. */
+export interface ModelDTypes {
+  /** auto: each weight keeps the checkpoint's dtype. A weight that the device does not offer so becomes f32. */
+  readonly weights: DType | 'auto';
+  readonly activations: DType;
+  readonly kvCache: DType;
+}
+
+/**
+ * As in vLLM, `dtype` is that of weights, activations and KV cache. Two things keep activations in f32: a device that does not
+ * offer every op of the model with 16-bit activations (a request for f16 or bf16 then means how weights are stored), and, unless
+ * a dtype is asked for by name, a device in software, which gains nothing from 16 bits. Throws ConfigError for a KV cache that the
+ * device does not offer.
+ */
+export function chooseDTypes(
+  config: Pick<WorkerConfig, 'dtype' | 'kvCacheDtype'>,
+  model: ModelConfig,
+  device: Device,
+): ModelDTypes {
+  const { software } = device.info.capabilities;
+  const wanted = config.dtype === 'auto' ? model.dtype : config.dtype;
+  const asked = config.dtype !== 'auto' || !software;
+  const narrow = wanted !== 'f32' && asked && offersModel(device, model, wanted);
+  const activations = narrow ? wanted : 'f32';
+  const kvCache =
+    config.kvCacheDtype === 'auto' ? autoCache(activations, wanted, device) : checkedCache(config.kvCacheDtype, device);
+  return { weights: narrow ? wanted : config.dtype, activations, kvCache };
+}
+
+/** Where a GPU computes a 16-bit model in f32 for want of an offer, the cache still takes half the memory at little cost. */
+function autoCache(activations: DType, wanted: DType, device: Device): DType {
+  const storesHalf = wanted !== 'f32' && !device.info.capabilities.software && offersCache(device, 'f16');
+  return activations === 'f32' && storesHalf ? 'f16' : activations;
+}
+
+function checkedCache(asked: DType, device: Device): DType {
+  const offered = (['f32', 'f16', 'bf16'] as const).filter(dtype => offersCache(device, dtype));
+  if ((offered as readonly DType[]).includes(asked)) return asked;
+  throw new ConfigError(
+    `kvCacheDtype ${asked} is not offered by ${device.info.name}. It offers ${offered.join(', ')}.`,
+    'kvCacheDtype',
+  );
+}
+
+function offersCache(device: Device, dtype: DType): boolean {
+  return (['kvWrite', 'ropeKvWrite', 'pagedAttention'] as const).every(op => {
+    const entry = device.info.dtypes[op];
+    return !('unsupported' in entry) && (entry.kv?.includes(dtype) ?? false);
+  });
+}
+
+/** Whether a device offers every op of a model with weights, activations and cache of one dtype. All layers have the same ops. */
+function offersModel({ info }: Device, model: ModelConfig, dtype: DType): boolean {
+  const oneLayer = { ...model, numLayers: 1 };
+  const { ops, ...program } = buildModelProgram(oneLayer, {
+    maxSizes: { ...noSizes, tokens: 1, sequences: 1, samples: 1 },
+    rowState: { maxRows: 1, maxBlocksPerSequence: 1, maxModelLen: 1, ringSlots: 1, maxBiasWords: 1 },
+    weights: planWeights(architectureOf(oneLayer).weights(oneLayer), () => dtype, info.limits.maxTensorBytes),
+    blockSize: 1,
+    numBlocks: 2,
+    activationDtype: dtype,
+    kvDtype: dtype,
+  });
+  return ops.every(op => offers(info.dtypes, op, { ...program, ops }) === true);
+}
