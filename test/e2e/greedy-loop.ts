@@ -76,6 +76,7 @@ function greedyStep(batch: readonly Running[], started: Running | undefined, blo
   });
   return {
     newRows,
+    edits: [],
     grants,
     numSequences: batch.length,
     numDecodeSequences: batch.length - newRows.length,

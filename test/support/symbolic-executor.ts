@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { ExecutorLimits, ModelExecutor, NewRow, SchedulerOutput, StepResult } from '@quire/core';
+import type { ExecutorLimits, ModelExecutor, NewRow, RowEdit, SchedulerOutput, StepResult } from '@quire/core';
 import { NONE, SAMPLE_FINITE, SAMPLE_LIVE } from '@quire/core/contract';
 import {
   FOLD_START,
@@ -66,6 +66,7 @@ export class SymbolicExecutor implements ModelExecutor {
   failure: Error | null = null;
   /** Tokens computed, over all steps. */
   tokensComputed = 0;
+  blocksCopied = 0;
 
   constructor(options: SymbolicOptions) {
     const { limits } = options;
@@ -80,6 +81,7 @@ export class SymbolicExecutor implements ModelExecutor {
     if (this.failure !== null) return Promise.reject(this.failure);
     this.#check(step);
     for (const row of step.newRows) this.#takeRow(row);
+    for (const edit of step.edits) this.#editRow(edit);
     this.#grant(step);
     this.#changeBlocks(step);
     const result = this.#result(step);
@@ -147,6 +149,14 @@ export class SymbolicExecutor implements ModelExecutor {
     };
   }
 
+  #editRow({ row, start, tokenIds, numComputed }: RowEdit): void {
+    const device = this.#rows[row]!;
+    assert(start <= device.numTokens && numComputed <= device.numComputed, 'an edit leaves no gap');
+    device.tokens.set(tokenIds, start);
+    device.numTokens = start + tokenIds.length;
+    device.numComputed = numComputed;
+  }
+
   #grant({ grants }: SchedulerOutput): void {
     for (const { row, start, blocks } of grants) {
       const device = this.#rows[row]!;
@@ -157,6 +167,7 @@ export class SymbolicExecutor implements ModelExecutor {
 
   #changeBlocks({ zeroBlocks, copies }: SchedulerOutput): void {
     const { blockSize } = this.limits;
+    this.blocksCopied += copies.length;
     for (const layer of [this.layer1, this.layer2]) {
       for (const block of zeroBlocks) layer.fill(0, block * blockSize, (block + 1) * blockSize);
       const sources = copies.map(([from]) => layer.slice(from * blockSize, (from + 1) * blockSize));

@@ -120,7 +120,7 @@ describe('prefix cache', () => {
     const blocks = manager(8);
     const tokens = range(9);
     const tables = [new BlockTable(), new BlockTable()];
-    for (const table of tables) blocks.admit(table, { blocks: [], prefix: 0 }, 9, 9);
+    for (const table of tables) blocks.admit(table, { blocks: [], numTokens: 0, numCached: 0, prefix: 0 }, 9, 9);
     for (const table of tables) blocks.register(table, tokens, 9);
     blocks.free(tables[0]!);
     const filler = admit(blocks, range(16, 100));
@@ -149,10 +149,10 @@ describe('growing and failing', () => {
   test('grow says from where the table changed, and changes nothing without room', () => {
     const blocks = manager(4);
     const { table } = admit(blocks, range(4));
-    expect(blocks.grow(table, 3, 4)).toBe(1);
-    expect(blocks.grow(table, 4, 9)).toBe(1);
+    expect(blocks.grow(table, 4)).toBe(1);
+    expect(blocks.grow(table, 9)).toBe(1);
     expect(table.length).toBe(3);
-    expect(blocks.grow(table, 9, 13)).toBe(NO_ROOM);
+    expect(blocks.grow(table, 13)).toBe(NO_ROOM);
     expect(table.length).toBe(3);
     blocks.free(table);
     expect(blocks.numFreeBlocks).toBe(3);
@@ -185,21 +185,23 @@ describe('growing and failing', () => {
 });
 
 describe('fork', () => {
-  test('shares all blocks; the first write into a shared one copies it, once', () => {
+  function forked(blocks: BlockManager, parent: BlockTable, numShared: number, numTokens: number) {
+    const child = new BlockTable();
+    return { child, admitted: blocks.admit(child, blocks.fork(parent, numShared), numTokens, numTokens) };
+  }
+
+  test('shares full blocks and copies the one that both write to, once', () => {
     const blocks = manager();
     const parent = admit(blocks, range(6)).table;
-    const child = new BlockTable();
-    blocks.fork(parent, child, 6);
-    expect(child.from(0)).toEqual(parent.from(0));
     const [head, tail] = [parent.at(0), parent.at(1)];
-    expect(blocks.refCount(tail)).toBe(2);
-
-    expect(blocks.grow(child, 6, 7)).toBe(1);
+    const { child } = forked(blocks, parent, 6, 7);
     const copy = child.at(1);
+    expect(child.from(0)).toEqual([head, copy]);
     expect(copy).not.toBe(tail);
     expect(blocks.takeCopies()).toEqual([[tail, copy]]);
-    expect([blocks.refCount(tail), blocks.refCount(copy)]).toEqual([1, 1]);
-    expect(blocks.grow(parent, 6, 7)).toBe(2);
+    expect([head, tail, copy].map(block => blocks.refCount(block))).toEqual([2, 1, 1]);
+    expect(blocks.grow(parent, 7)).toBe(2);
+    expect(blocks.grow(child, 9)).toBe(2);
     expect(blocks.takeCopies()).toEqual([]);
 
     blocks.register(child, ids(0, 1, 2, 3, 4, 5, 60, 61), 8);
@@ -212,19 +214,26 @@ describe('fork', () => {
   test('a write that starts a new block copies nothing', () => {
     const blocks = manager();
     const parent = admit(blocks, range(8)).table;
-    const child = new BlockTable();
-    blocks.fork(parent, child, 8);
-    expect(blocks.grow(child, 8, 9)).toBe(2);
+    expect(forked(blocks, parent, 8, 9).child.length).toBe(3);
     expect(blocks.takeCopies()).toEqual([]);
+  });
+
+  test('a shorter front of a cached sequence is told to the cache again, and only as far as it is full', () => {
+    const blocks = manager();
+    const tokens = range(12);
+    const parent = admit(blocks, tokens).table;
+    blocks.register(parent, tokens, 12);
+    const { child } = forked(blocks, parent, 7, 8);
+    expect(child.numCached).toBe(0);
+    blocks.register(child, tokens, 8);
+    expect([child.numCached, child.prefix]).toEqual([2, blocks.cache!.prefixOf(parent.at(1))]);
   });
 
   test('without a free block for the copy nothing changes', () => {
     const blocks = manager(3);
     const parent = admit(blocks, range(6)).table;
-    const child = new BlockTable();
-    blocks.fork(parent, child, 6);
-    expect(blocks.grow(child, 6, 7)).toBe(NO_ROOM);
-    expect(child.from(0)).toEqual(parent.from(0));
+    const { child, admitted } = forked(blocks, parent, 6, 7);
+    expect([admitted, child.length, blocks.refCount(parent.at(0))]).toEqual([false, 0, 1]);
     expect(blocks.takeCopies()).toEqual([]);
   });
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { LLMEngine, SamplingParams } from '@quire/core';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { SchedulingPolicy } from '../../../packages/core/src/engine/priority.ts';
 import { NAN_TOKEN } from '../../support/symbolic-model.ts';
 import { drain, expectedOutput, type TestEngineOptions, testEngine } from './helpers.ts';
 import { checkInvariants } from './invariants.ts';
@@ -22,10 +23,12 @@ interface Setup {
   runAhead: number;
   steps: number;
   weakHash: boolean;
+  policy: SchedulingPolicy;
+  watermark: number;
 }
 
 type Command =
-  | { kind: 'add'; prompt: PromptPlan; params: SamplingParams; salt: string }
+  | { kind: 'add'; prompt: PromptPlan; params: SamplingParams; salt: string; priority: number }
   | { kind: 'step'; abortDuring: number | null }
   | { kind: 'abort'; index: number }
   | { kind: 'resetCache' };
@@ -49,6 +52,8 @@ const setups: fc.Arbitrary<Setup> = fc.record({
   runAhead: fc.integer({ min: 1, max: 3 }),
   steps: fc.integer({ min: 1, max: 5 }),
   weakHash: fc.boolean(),
+  policy: fc.constantFrom('fcfs', 'priority'),
+  watermark: fc.constantFrom(0, 0, 0.1),
 });
 
 const params: fc.Arbitrary<SamplingParams> = fc.record(
@@ -58,6 +63,7 @@ const params: fc.Arbitrary<SamplingParams> = fc.record(
     temperature: fc.constant(0.8),
     seed: fc.integer({ min: 0, max: 3 }),
     n: fc.constantFrom(1, 1, 1, 2, 3),
+    bestOf: fc.constantFrom(null, null, 3, 4),
     stopTokenIds: fc.constantFrom([], [1], [2, 3, 4]),
     ignoreEos: fc.boolean(),
     logprobs: fc.constantFrom(null, null, null, 0, 2),
@@ -89,6 +95,7 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
       }),
       params,
       salt: fc.constantFrom('', '', '', 'a', 'b'),
+      priority: fc.constantFrom(0, 0, -1, 3),
     }),
   },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('abort' as const), index: fc.nat(30) }) },
@@ -96,6 +103,7 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
 );
 
 type Group = ReturnType<LLMEngine['add']>;
+type Request = LLMEngine['scheduler']['running'][number];
 
 class Harness {
   readonly engine: LLMEngine;
@@ -104,7 +112,7 @@ class Harness {
   readonly aborted = new Set<Group>();
   readonly prompts: number[][] = [];
   readonly #params = new Map<Group, SamplingParams>();
-  readonly #arrivals = new Map<LLMEngine['scheduler']['running'][number], number>();
+  #running = new Set<Request>();
   readonly #ended = new Map<Group, number>();
 
   constructor(setup: Setup) {
@@ -122,6 +130,8 @@ class Harness {
       config: {
         enableChunkedPrefill: setup.chunked,
         enablePrefixCaching: setup.prefixCaching,
+        schedulingPolicy: setup.policy,
+        watermark: setup.watermark,
         runAhead: setup.runAhead,
         numSchedulerSteps: setup.steps,
       },
@@ -144,7 +154,8 @@ class Harness {
   }
 
   check(): void {
-    checkInvariants(this.engine, this.executor, this.#arrivals);
+    checkInvariants(this.engine, this.executor);
+    this.#checkStarts();
     const { blocks } = this.engine.scheduler;
     for (const block of blocks.freeBlocks()) if (!blocks.cache?.has(block)) this.executor.poison(block);
     for (const group of this.groups) {
@@ -181,19 +192,32 @@ class Harness {
     assert(group.isFinished);
   }
 
-  #add({ prompt, params, salt }: Command & { kind: 'add' }): void {
+  /** S6: who starts has no one of lower rank waiting, but for completions that follow one of theirs. */
+  #checkStarts(): void {
+    const { running, waiting } = this.engine.scheduler;
+    const ranks = [...waiting].filter(({ siblings }) => siblings.length === 0).map(({ rank }) => rank);
+    for (const request of running) {
+      if (this.#running.has(request)) continue;
+      assert(
+        ranks.every(rank => rank > request.rank),
+        'S6: requests start in the order of their rank',
+      );
+    }
+    this.#running = new Set(running);
+  }
+
+  #add({ prompt, params, salt, priority }: Command & { kind: 'add' }): void {
     const tokenIds = this.#prompt(prompt);
     let group: Group;
     try {
-      group = this.engine.add(tokenIds, { ...params, cacheSalt: salt || null });
+      group = this.engine.add(tokenIds, { ...params, cacheSalt: salt || null, priority });
     } catch (error) {
-      expect((error as Error).message).toMatch(/needs \d+ KV blocks|min_tokens must be/);
+      expect((error as Error).message).toMatch(/needs \d+ KV blocks|min_tokens must be|best_of must be|priority is/);
       return;
     }
     this.prompts.push(tokenIds);
     this.groups.push(group);
     this.#params.set(group, params);
-    for (const { request } of group.sequences) this.#arrivals.set(request, this.#arrivals.size);
   }
 
   #prompt({ fresh, from, change, at }: PromptPlan): number[] {
@@ -209,9 +233,18 @@ class Harness {
     assert(group.isFinished, 'L1: every request ends');
     const tokenIds = Array.from(group.prompt.tokenIds);
     const params = this.#params.get(group)!;
+    const limits = { maxModelLen: MAX_MODEL_LEN, vocabSize: VOCAB };
+    const all = Array.from({ length: params.bestOf ?? params.n ?? 1 }, (_, i) =>
+      expectedOutput(tokenIds, params, BigInt(params.seed as number) + BigInt(i), limits),
+    );
+    const best = group.choosesAtEnd ? all.toSorted((a, b) => b.cumulativeLogprob - a.cumulativeLogprob) : all;
+    assert.equal(group.sequences.length, params.n ?? 1, 'n completions are returned');
     for (const sequence of group.sequences) {
-      const seed = BigInt(params.seed as number) + BigInt(sequence.index);
-      const expected = expectedOutput(tokenIds, params, seed, { maxModelLen: MAX_MODEL_LEN, vocabSize: VOCAB });
+      // Of an aborted request, those that are returned depend on how far each was.
+      const isAborted = group.sequences.some(({ finishReason }) => finishReason === 'abort');
+      const expected = isAborted
+        ? all[Number(sequence.request.sampling.seed) - (params.seed as number)]!
+        : best[sequence.index]!;
       const tokens = sequence.request.outputTokens();
       if (sequence.finishReason === 'abort') {
         assert(this.aborted.has(group), 'only aborted requests end so');

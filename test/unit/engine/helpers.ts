@@ -6,9 +6,18 @@ import {
   type SamplingParams,
 } from '@quire/core';
 import { SymbolicExecutor, type SymbolicOptions, symbolicLimits } from '../../support/symbolic-executor.ts';
-import { NAN_TOKEN, nextToken, oracleStates } from '../../support/symbolic-model.ts';
+import { fakeLogprob, NAN_TOKEN, nextToken, oracleStates } from '../../support/symbolic-model.ts';
 
 export const EOS = 31;
+
+/** Distinct tokens below the special ones. */
+export function prompt(length: number, first = 1): number[] {
+  return Array.from({ length }, (_, i) => (first + i * 7) % 29);
+}
+
+export function tokensOf(group: ReturnType<LLMEngine['add']>, index = 0): number[] {
+  return group.sequences[index]!.request.outputTokens();
+}
 
 export interface TestEngineOptions {
   limits?: Partial<typeof symbolicLimits>;
@@ -49,6 +58,7 @@ export interface Expected {
   tokenIds: number[];
   finishReason: 'stop' | 'length' | 'error';
   stopReason: number | null;
+  cumulativeLogprob: number;
 }
 
 export interface OracleLimits {
@@ -74,14 +84,16 @@ export function expectedOutput(
     stopTokenIds: minTokens > 0 ? [EOS, ...stops] : [],
     logitBias: Object.entries(params.logitBias ?? {}).map(([id, bias]) => [Number(id), bias] as const),
   };
+  let cumulativeLogprob = 0;
   const done = (finishReason: Expected['finishReason'], stopReason: number | null = null): Expected => {
-    return { tokenIds: tokens.slice(prompt.length), finishReason, stopReason };
+    return { tokenIds: tokens.slice(prompt.length), finishReason, stopReason, cumulativeLogprob };
   };
   while (true) {
     const state = oracleStates(tokens).at(-1)!;
     if (tokens.includes(NAN_TOKEN)) return done('error');
     const token = nextToken(state, tokens.length, sampling, limits.vocabSize);
     tokens.push(token);
+    cumulativeLogprob += fakeLogprob(state, 0);
     const isFree = tokens.length - prompt.length > minTokens;
     if (isFree && token === EOS && !params.ignoreEos) return done('stop');
     if (isFree && stops.has(token)) return done('stop', token);

@@ -7,19 +7,10 @@ import {
 } from '@quire/core';
 import { describe, expect, test } from 'vitest';
 import { NAN_MARKER, NAN_TOKEN } from '../../support/symbolic-model.ts';
-import { drain, EOS, expectedOutput, testEngine } from './helpers.ts';
+import { drain, EOS, expectedOutput, prompt, testEngine, tokensOf } from './helpers.ts';
 
 const greedy: SamplingParams = { temperature: 0, ignoreEos: true };
 const oracle = { maxModelLen: 64, vocabSize: 32 };
-
-/** Distinct tokens below the special ones. */
-function prompt(length: number, first = 1): number[] {
-  return Array.from({ length }, (_, i) => (first + i * 7) % 29);
-}
-
-function tokensOf(group: { sequences: { request: { outputTokens(): number[] } }[] }, index = 0): number[] {
-  return group.sequences[index]!.request.outputTokens();
-}
 
 describe('prefix caching', () => {
   const limits = { numBlocks: 41, blockSize: 16, maxModelLen: 300, maxNumBatchedTokens: 256 };

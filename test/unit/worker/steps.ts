@@ -41,6 +41,7 @@ interface Entry {
 export function stepOf(entries: readonly Entry[], changes: Partial<SchedulerOutput> = {}): SchedulerOutput {
   return {
     newRows: [],
+    edits: [],
     grants: [],
     numSequences: entries.length,
     numDecodeSequences: 0,

@@ -11,10 +11,13 @@ export interface BlockManagerOptions {
   hash?: BlockHash;
 }
 
-/** Cached blocks at the front of a token sequence. Overwritten by the next lookup. */
-export interface CacheHit {
+/** Blocks that hold the front of a token sequence already: cached, or of a sequence that runs. Overwritten by the next call. */
+export interface TableStart {
   readonly blocks: number[];
-  /** Stands for the content of all of them. */
+  /** Tokens that they hold of the sequence; the last block may hold others behind them. */
+  numTokens: number;
+  /** Blocks from the front that the cache knows, and what stands for their content. */
+  numCached: number;
   prefix: number;
 }
 
@@ -26,7 +29,7 @@ export const NO_ROOM = -1;
  *
  * A block is free, or held by one or more tables. A free block may still be cached: it is found by its content until it is
  * handed out again, least recently freed first, the tail of a sequence before its head. A table writes only to blocks that it
- * alone holds: the first write into a shared block replaces it by a copy.
+ * alone holds: one that begins with the blocks of another, and writes on in the middle of a block, begins with a copy of it.
  *
  * Blocks are freed at once, also while submitted steps still write to them: the device has one queue in order, so those
  * writes land before any write of the next owner. They never touch a cached block, because only positions of tokens known to
@@ -40,7 +43,8 @@ export class BlockManager {
   readonly #refCounts: Int32Array;
   /** 1: cleared when the last holder lets go. */
   readonly #tainted: Uint8Array;
-  readonly #hit: CacheHit = { blocks: [], prefix: ROOT_PREFIX };
+  readonly #hit: TableStart = { blocks: [], numTokens: 0, numCached: 0, prefix: ROOT_PREFIX };
+  readonly #fork: TableStart = { blocks: [], numTokens: 0, numCached: 0, prefix: ROOT_PREFIX };
   #copies: [number, number][] = [];
   #zeroBlocks: number[] = [];
 
@@ -82,57 +86,69 @@ export class BlockManager {
   }
 
   /** The longest run of cached full blocks of tokens[0, maxTokens). Changes nothing. */
-  lookup(tokens: Uint32Array, maxTokens: number, salt: string): CacheHit {
+  lookup(tokens: Uint32Array, maxTokens: number, salt: string): TableStart {
     const hit = this.#hit;
     hit.blocks.length = 0;
     hit.prefix = ROOT_PREFIX;
     const root = this.#cache?.knownRootOf(salt) ?? null;
-    if (this.#cache === null || root === null) return hit;
-    hit.prefix = root;
-    for (let start = 0; start + this.blockSize <= maxTokens; start += this.blockSize) {
-      const block = this.#cache.find(hit.prefix, tokens, start);
-      if (block === 0) break;
-      hit.prefix = this.#cache.prefixOf(block);
-      hit.blocks.push(block);
+    if (this.#cache !== null && root !== null) {
+      hit.prefix = root;
+      for (let start = 0; start + this.blockSize <= maxTokens; start += this.blockSize) {
+        const block = this.#cache.find(hit.prefix, tokens, start);
+        if (block === 0) break;
+        hit.prefix = this.#cache.prefixOf(block);
+        hit.blocks.push(block);
+      }
     }
+    hit.numCached = hit.blocks.length;
+    hit.numTokens = hit.blocks.length * this.blockSize;
     return hit;
   }
 
+  /** The blocks of a running sequence that hold its first numTokens, for another one that begins with the same tokens. */
+  fork(source: BlockTable, numTokens: number): TableStart {
+    const fork = this.#fork;
+    fork.blocks.length = 0;
+    for (let i = 0; i < this.blocksFor(numTokens); i++) fork.blocks.push(source.at(i));
+    fork.numTokens = numTokens;
+    // A prefix stands for all blocks that the source had cached; of fewer, the cache is told again.
+    const isPrefix = source.numCached * this.blockSize <= numTokens;
+    fork.numCached = isPrefix ? source.numCached : 0;
+    fork.prefix = isPrefix ? source.prefix : ROOT_PREFIX;
+    return fork;
+  }
+
   /**
-   * Starts an empty table with the blocks of a hit, and grows it to hold numTokens. Succeeds only when reserveTokens would
-   * fit too; on failure nothing has changed.
+   * Begins an empty table with the blocks of `start`, and grows it to hold numTokens, written from start.numTokens on: a block
+   * that is shared and only partly the sequence's own is copied. Succeeds only when reserveTokens would fit too, with
+   * `watermark` blocks to spare; on failure nothing has changed.
    */
-  admit(table: BlockTable, hit: CacheHit, numTokens: number, reserveTokens: number): boolean {
+  admit(table: BlockTable, start: TableStart, numTokens: number, reserveTokens: number, watermark = 0): boolean {
     if (table.length !== 0) throw new Error('BlockManager: admitted a table that holds blocks.');
-    let hitFree = 0;
-    for (const block of hit.blocks) if (this.#refCounts[block] === 0) hitFree++;
-    const needed = this.blocksFor(Math.max(numTokens, reserveTokens)) - hit.blocks.length;
-    if (needed > this.#free.length - hitFree) return false;
-    for (const block of hit.blocks) {
-      if (this.#refCounts[block]!++ === 0) this.#free.remove(block);
+    let free = this.#free.length - watermark;
+    for (const block of start.blocks) if (this.#refCounts[block] === 0) free--;
+    const copies = start.numTokens % this.blockSize === 0 ? 0 : 1;
+    if (this.blocksFor(Math.max(numTokens, reserveTokens)) - start.blocks.length + copies > free) return false;
+    for (const block of start.blocks) {
+      this.#hold(block);
       table.push(block);
     }
-    table.numCached = hit.blocks.length;
-    table.prefix = hit.prefix;
+    table.numCached = start.numCached;
+    table.prefix = start.prefix;
+    if (copies > 0) this.#copyLast(table);
     this.#extend(table, numTokens);
     return true;
   }
 
   /**
-   * Makes positions [firstWrite, numTokens) of a table writable: appends blocks, and replaces a shared block that would be
-   * written by a copy. Returns the first index of the table that changed (its length when none did), or NO_ROOM, and then
-   * nothing has changed.
+   * Appends blocks until a table holds numTokens. Returns its length before, which is where new blocks begin, or NO_ROOM, and
+   * then nothing has changed. What lies beyond a table's computed tokens is its own: `admit` copied what was not.
    */
-  grow(table: BlockTable, firstWrite: number, numTokens: number): number {
+  grow(table: BlockTable, numTokens: number): number {
     const { length } = table;
-    const first = Math.floor(firstWrite / this.blockSize);
-    const mustCopy = first < length && this.#refCounts[table.at(first)]! > 1;
-    const missing = this.blocksFor(numTokens) - length;
-    if (missing <= 0 && !mustCopy) return length;
-    if (Math.max(0, missing) + (mustCopy ? 1 : 0) > this.#free.length) return NO_ROOM;
-    if (mustCopy) this.#copyOnWrite(table, first);
+    if (this.blocksFor(numTokens) - length > this.#free.length) return NO_ROOM;
     this.#extend(table, numTokens);
-    return mustCopy ? first : length;
+    return length;
   }
 
   /**
@@ -150,20 +166,6 @@ export class BlockManager {
         : cache.add(block, table.prefix, tokens, end - this.blockSize);
       table.numCached++;
     }
-  }
-
-  /** Gives `child` the blocks of the first numTokens of `parent`. The first write of either into a shared block copies it. */
-  fork(parent: BlockTable, child: BlockTable, numTokens: number): void {
-    if (child.length !== 0) throw new Error('BlockManager: forked into a table that holds blocks.');
-    const shared = this.blocksFor(numTokens);
-    for (let i = 0; i < shared; i++) {
-      const block = parent.at(i);
-      this.#refCounts[block]!++;
-      child.push(block);
-    }
-    if (parent.numCached > shared) return;
-    child.numCached = parent.numCached;
-    child.prefix = parent.prefix;
   }
 
   /** Lets go of all blocks of a table. What the cache was told stays findable. */
@@ -209,12 +211,17 @@ export class BlockManager {
     while (table.length < wanted) table.push(this.#take());
   }
 
-  #copyOnWrite(table: BlockTable, index: number): void {
-    const from = table.at(index);
+  /** The last block of a table becomes a copy of its own. */
+  #copyLast(table: BlockTable): void {
+    const from = table.at(table.length - 1);
     const to = this.#take();
-    this.#refCounts[from]!--;
-    table.replace(index, to);
+    table.replace(table.length - 1, to);
     this.#copies.push([from, to]);
+    this.#release(from);
+  }
+
+  #hold(block: number): void {
+    if (this.#refCounts[block]!++ === 0) this.#free.remove(block);
   }
 
   #take(): number {

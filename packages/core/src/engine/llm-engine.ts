@@ -1,17 +1,18 @@
-import { ConfigError, EngineClosedError, EngineError } from '../errors.ts';
+import { ConfigError, EngineClosedError, EngineError, InvalidRequestError } from '../errors.ts';
 import type { GenerationConfig } from '../models/config.ts';
-import { resolveSamplingParams, stopIdsOf } from '../sampling/resolve.ts';
-import type { ResolvedSamplingParams, SamplingParams } from '../sampling/sampling-params.ts';
-import { deriveSeed } from '../sampling/seeds.ts';
+import { resolveSamplingParams } from '../sampling/resolve.ts';
+import type { SamplingParams } from '../sampling/sampling-params.ts';
 import { truncatedLength } from '../sampling/truncation.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
 import { BlockManager } from './block-manager.ts';
+import { createGroup } from './create-group.ts';
 import type { EngineConfig } from './engine-config.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
-import { RequestGroup, SequenceOutput } from './output-processor.ts';
+import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { FinishReason } from './outputs.ts';
 import type { PrefixCache } from './prefix-cache.ts';
+import type { SchedulingPolicy } from './priority.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
 import { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
@@ -21,7 +22,12 @@ import { updateSequence } from './update-sequence.ts';
 export type LLMEngineConfig = Pick<
   EngineConfig,
   'seed' | 'enablePrefixCaching' | 'enableChunkedPrefill' | 'runAhead' | 'numSchedulerSteps'
->;
+> & {
+  /** Default fcfs. */
+  readonly schedulingPolicy?: SchedulingPolicy;
+  /** Share of the blocks that admissions leave free while others run. Default 0. */
+  readonly watermark?: number;
+};
 
 export interface LLMEngineOptions {
   executor: ModelExecutor;
@@ -109,10 +115,20 @@ export class LLMEngine {
       promptTokens: prompt.tokenIds.length,
     });
     this.scheduler.checkFits(prompt.tokenIds.length, resolved.maxTokens);
-    const id = options.requestId ?? String(this.#numSequences);
-    const group = new RequestGroup(id, prompt, resolved, this.#clock());
-    for (let i = 0; i < resolved.n; i++) this.#addSequence(group, i);
+    this.#checkPriority(resolved.priority);
+    const group = createGroup({
+      id: options.requestId ?? String(this.#numSequences),
+      prompt,
+      params: resolved,
+      number: this.#numSequences,
+      arrival: this.#clock(),
+      engineSeed: this.#options.config.seed,
+      eosTokenIds: this.#options.eosTokenIds,
+      tokenizer,
+    });
+    this.#numSequences += resolved.bestOf;
     this.#groups.add(group);
+    this.scheduler.add(group.sequences[0]!.request);
     return group;
   }
 
@@ -187,20 +203,13 @@ export class LLMEngine {
     await this.#options.executor.dispose();
   }
 
-  #addSequence(group: RequestGroup, index: number): void {
-    const number = this.#numSequences++;
-    const params = childParams(group.params, index);
-    const { seed } = group.params;
-    const init = {
-      promptTokenIds: group.prompt.tokenIds,
-      params,
-      seed: seed === null ? deriveSeed(this.#options.config.seed, number) : BigInt.asUintN(64, seed + BigInt(index)),
-      stopTokenIds: stopIdsOf(params, this.#options.eosTokenIds),
-      ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),
-    };
-    const sequence = new SequenceOutput(group, index, init, this.tokenizer);
-    group.sequences.push(sequence);
-    this.scheduler.add(sequence.request);
+  /** As vLLM: a priority that would be ignored is an error. */
+  #checkPriority(priority: number): void {
+    if (priority === 0 || this.#options.config.schedulingPolicy === 'priority') return;
+    throw new InvalidRequestError(
+      `priority is ${priority}, but this engine schedules first come, first served. Set scheduling_policy to priority, or leave it out.`,
+      'priority',
+    );
   }
 
   #submitAhead(): void {
@@ -271,6 +280,7 @@ export class LLMEngine {
     sequence.finish(reason, stopReason);
     const { group } = sequence;
     if (!group.isFinished) return;
+    group.chooseBest();
     group.metrics.finished = this.#clock();
     this.#groups.delete(group);
     this.#finished[group.sequences[0]!.finishReason!]++;
@@ -296,7 +306,7 @@ function createScheduler(
   hash: LLMEngineOptions['prefixHash'],
 ): Scheduler {
   const { numBlocks, blockSize } = limits;
-  const { enablePrefixCaching, enableChunkedPrefill, runAhead, numSchedulerSteps } = config;
+  const { enablePrefixCaching, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark = 0 } = config;
   if (!enableChunkedPrefill && limits.maxNumBatchedTokens < limits.maxModelLen) {
     throw new ConfigError(
       `Without chunked prefill, maxNumBatchedTokens (${limits.maxNumBatchedTokens}) must be at least maxModelLen ` +
@@ -305,12 +315,7 @@ function createScheduler(
     );
   }
   const blocks = new BlockManager({ numBlocks, blockSize, enablePrefixCaching, ...(hash ? { hash } : {}) });
-  return new Scheduler({ limits, blocks, enableChunkedPrefill, runAhead, numSchedulerSteps });
-}
-
-/** Completions of one request are requests of their own that share the prompt through the prefix cache; the first one scores it. */
-function childParams(params: ResolvedSamplingParams, index: number): ResolvedSamplingParams {
-  return index === 0 || params.promptLogprobs === null ? params : { ...params, promptLogprobs: null };
+  return new Scheduler({ limits, blocks, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark });
 }
 
 function message(cause: unknown): string {

@@ -9,7 +9,7 @@ import { TextStream } from './text-stream.ts';
 
 /** One completion of a request: its tokens (in `request`), and what became of them. */
 export class SequenceOutput {
-  readonly index: number;
+  index: number;
   readonly group: RequestGroup;
   readonly request: Request;
   readonly logprobs: PositionLogprobs[] | null;
@@ -25,7 +25,7 @@ export class SequenceOutput {
     this.group = group;
     this.index = index;
     this.request = new Request({ ...init, owner: this });
-    this.logprobs = params.logprobs === null ? null : [];
+    this.logprobs = group.params.logprobs === null ? null : [];
     this.cumulativeLogprob = params.logprobs === null ? null : 0;
     this.#text =
       params.detokenize && tokenizer !== null ? new TextStream(tokenizer, group.prompt.tokenIds, params) : null;
@@ -42,10 +42,9 @@ export class SequenceOutput {
   }
 
   pushLogprobs(step: StepLogprobs, sample: number): void {
-    if (this.logprobs === null || this.cumulativeLogprob === null) return;
-    const position = positionLogprobs(step, sample, this.request.params.logprobs!);
-    this.logprobs.push(position);
-    this.cumulativeLogprob += position.logprob;
+    if (this.cumulativeLogprob === null) return;
+    this.cumulativeLogprob += step.logprobs[sample * (1 + step.topN)]!;
+    this.logprobs?.push(positionLogprobs(step, sample, this.request.params.logprobs!));
   }
 
   finish(reason: FinishReason, stopReason: string | number | null): void {
@@ -61,7 +60,8 @@ export class RequestGroup {
   readonly id: string;
   readonly prompt: Prompt;
   readonly params: ResolvedSamplingParams;
-  readonly sequences: SequenceOutput[] = [];
+  /** Completions in order of index; once it has finished, the n that are returned. */
+  sequences: SequenceOutput[] = [];
   readonly promptLogprobs: (PositionLogprobs | null)[] | null;
   readonly metrics: RequestMetrics;
   numUnfinished: number;
@@ -73,12 +73,14 @@ export class RequestGroup {
   version = 0;
   /** Called after changes, once per step at most. */
   onChange: (() => void) | null = null;
+  /** Computes the prompt. */
+  #leader: SequenceOutput | null = null;
 
   constructor(id: string, prompt: Prompt, params: ResolvedSamplingParams, arrival: number) {
     this.id = id;
     this.prompt = prompt;
     this.params = params;
-    this.numUnfinished = params.n;
+    this.numUnfinished = params.bestOf;
     this.promptLogprobs = params.promptLogprobs === null ? null : [null];
     this.metrics = { arrival, firstScheduled: null, firstToken: null, finished: null };
   }
@@ -87,8 +89,30 @@ export class RequestGroup {
     return this.numUnfinished === 0;
   }
 
+  add(sequence: SequenceOutput): void {
+    this.#leader ??= sequence;
+    this.sequences.push(sequence);
+  }
+
+  /** Prompt tokens found in the prefix cache when it first ran. */
   get numCachedTokens(): number {
-    return Math.max(0, this.sequences[0]?.request.numCachedTokens ?? 0);
+    return Math.max(0, this.#leader?.request.numCachedTokens ?? 0);
+  }
+
+  /** Which completions are returned is known only when all have ended. */
+  get choosesAtEnd(): boolean {
+    return this.params.bestOf > this.params.n || this.params.useBeamSearch;
+  }
+
+  /** Keeps the n completions of the largest cumulative log-probability. */
+  chooseBest(): void {
+    const { n, bestOf } = this.params;
+    if (bestOf === n) return;
+    const logprob = (sequence: SequenceOutput) => sequence.cumulativeLogprob ?? -Infinity;
+    this.sequences = this.sequences.toSorted((a, b) => logprob(b) - logprob(a)).slice(0, n);
+    this.sequences.forEach((sequence, index) => {
+      sequence.index = index;
+    });
   }
 
   get numGenerationTokens(): number {

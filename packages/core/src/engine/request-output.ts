@@ -24,7 +24,8 @@ export class OutputCursor {
   /** Whether `take` has something to tell. */
   get hasNews(): boolean {
     if (this.#group.version === this.#version) return false;
-    return this.#group.isFinished || (this.#kind !== 'final' && this.#group.numGenerationTokens > 0);
+    if (this.#group.isFinished) return true;
+    return this.#kind !== 'final' && !this.#group.choosesAtEnd && this.#group.numGenerationTokens > 0;
   }
 
   take(): RequestOutput {

@@ -1,6 +1,6 @@
 import type { Request } from './request.ts';
 
-/** Waiting requests in the order in which they will run. Requests leave from anywhere in O(1). */
+/** Waiting requests by rank. They enter in O(1) at either end, where most do, and leave from anywhere in O(1). */
 export class RequestQueue {
   #first: Request | null = null;
   #last: Request | null = null;
@@ -14,19 +14,18 @@ export class RequestQueue {
     return this.#first;
   }
 
-  append(request: Request): void {
-    request.before = this.#last;
-    if (this.#last === null) this.#first = request;
-    else this.#last.after = request;
-    this.#last = request;
-    this.#length++;
-  }
-
-  prepend(request: Request): void {
-    request.after = this.#first;
-    if (this.#first === null) this.#last = request;
-    else this.#first.before = request;
-    this.#first = request;
+  insert(request: Request): void {
+    const isFirst = this.#first === null || request.rank < this.#first.rank;
+    let before = isFirst ? null : this.#last;
+    while (before !== null && before.rank > request.rank) before = before.before;
+    const after = before === null ? this.#first : before.after;
+    request.before = before;
+    request.after = after;
+    if (before === null) this.#first = request;
+    else before.after = request;
+    if (after === null) this.#last = request;
+    else after.before = request;
+    request.isQueued = true;
     this.#length++;
   }
 
@@ -37,6 +36,7 @@ export class RequestQueue {
     else request.after.before = request.before;
     request.before = null;
     request.after = null;
+    request.isQueued = false;
     this.#length--;
   }
 

@@ -14,6 +14,10 @@ export interface RequestInit {
   stopTokenIds: readonly number[];
   /** Requests under different salts share no cached blocks. */
   salt?: string;
+  /** Its place among all requests: lower runs first. Unique. */
+  rank?: number;
+  /** The host must see each sampled token before the next step of this request can be scheduled. */
+  needsHost?: boolean;
   /** What the engine keeps beside the request: where its output goes. */
   owner?: unknown;
 }
@@ -34,7 +38,21 @@ export class Request {
   readonly tokenLimit: number;
   readonly sampling: RowSampling;
   readonly table: BlockTable;
+  readonly rank: number;
   readonly owner: unknown;
+  /**
+   * Rows that need the host between two steps sit out of run-ahead: such a request is scheduled again only when all its
+   * sampled ids are known and nobody holds it.
+   */
+  needsHost: boolean;
+  /** The host has yet to decide how the request goes on; the scheduler leaves it out. */
+  isHeld = false;
+  /** First token that the host chose and the device's row does not have; -1: the row has them all. */
+  editStart = -1;
+  /** Wait until this request's prompt is computed, then share its blocks. */
+  followers: readonly Request[] = [];
+  /** All completions of its prompt: while one runs, another may begin with its blocks. */
+  siblings: readonly Request[] = [];
   status: RequestStatus = 'waiting';
   numTokens: number;
   /** Tokens whose keys and values are computed by what was submitted, or lie in the cache. */
@@ -44,6 +62,10 @@ export class Request {
   /** Raised when the request loses its row: results of older steps are dropped. */
   generation = 0;
   row = NO_ROW;
+  /** The step in which it got its row, the last that computed tokens of it, and how many were computed before that. */
+  firstStep = -1;
+  lastStep = -1;
+  numComputedBefore = 0;
   /** Tokens found in the prefix cache when it first ran; -1 before. */
   numCachedTokens = -1;
   readonly #scoresPrompt: boolean;
@@ -52,6 +74,7 @@ export class Request {
   /** Neighbours in the waiting queue. */
   before: Request | null = null;
   after: Request | null = null;
+  isQueued = false;
   #tokens: Uint32Array;
 
   constructor(init: RequestInit) {
@@ -63,6 +86,8 @@ export class Request {
     this.#scoresPrompt = params.promptLogprobs !== null;
     this.sampling = rowSampling(init);
     this.table = new BlockTable(init.salt);
+    this.rank = init.rank ?? 0;
+    this.needsHost = init.needsHost ?? false;
     this.owner = init.owner;
     this.#tokens = new Uint32Array(Math.min(this.tokenLimit, this.numPromptTokens + 16));
     this.#tokens.set(promptTokenIds);
@@ -70,6 +95,11 @@ export class Request {
 
   get virtualTokens(): number {
     return this.numTokens + this.numPlaceholders;
+  }
+
+  /** The host must act before another token of it can be computed. */
+  get waitsForHost(): boolean {
+    return this.isHeld || (this.needsHost && this.numPlaceholders > 0);
   }
 
   get numOutputTokens(): number {
@@ -99,6 +129,21 @@ export class Request {
     this.#tokens[this.numTokens++] = token;
   }
 
+  /** How many of the first `most` tokens are those of another request. */
+  commonPrefix(other: Request, most: number): number {
+    const end = Math.min(most, this.numTokens, other.numTokens);
+    let length = 0;
+    while (length < end && this.#tokens[length] === other.#tokens[length]) length++;
+    return length;
+  }
+
+  /** Takes over the tokens of another sequence of the same prompt, all but those that follow its first `length`. */
+  copyTokens(from: Request, length: number): void {
+    if (this.#tokens.length < length) this.#tokens = new Uint32Array(Math.min(this.tokenLimit, 2 * length));
+    this.#tokens.set(from.#tokens.subarray(0, length));
+    this.numTokens = length;
+  }
+
   /** A copy of the output tokens from the index-th on. */
   outputTokens(index = 0): number[] {
     return Array.from(this.#tokens.subarray(this.numPromptTokens + index, this.numTokens));
@@ -110,6 +155,7 @@ export class Request {
     this.numPlaceholders = 0;
     this.generation++;
     this.row = NO_ROW;
+    this.editStart = -1;
   }
 }
 

@@ -1,9 +1,10 @@
-import { EngineError, InvalidRequestError } from '../errors.ts';
+import { InvalidRequestError } from '../errors.ts';
 import type { ExecutorLimits } from '../worker/types.ts';
-import { type BlockManager, NO_ROOM } from './block-manager.ts';
+import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
 import type { Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
 import { newRow, StepBatch } from './step-batch.ts';
+import { StepRepeater } from './step-repeater.ts';
 
 export interface SchedulerOptions {
   limits: ExecutorLimits;
@@ -13,6 +14,8 @@ export interface SchedulerOptions {
   runAhead: number;
   /** Most repeats of one submit. */
   numSchedulerSteps: number;
+  /** Share of the blocks that an admission leaves free while others run, against preemption soon after. Default 0. */
+  watermark?: number;
 }
 
 export interface SchedulerCounters {
@@ -24,11 +27,14 @@ export interface SchedulerCounters {
 
 /**
  * Decides what each step computes: every request's numComputed is raised towards its length under one budget of tokens and
- * one of samples, running requests first in order of admission, then waiting ones in order of arrival.
+ * one of samples, running requests first, then waiting ones, each in the order of their rank.
  *
- * It never waits for results: a decode is scheduled again while its last token is still in flight. When the pool is full, the
- * request admitted last gives its blocks back and is computed again later, from the tokens that the host knows. Tokens that it
- * had in flight are dropped with it: nobody has seen them, and noise depends only on seed and position.
+ * It never waits for results: a decode is scheduled again while its last token is still in flight, unless the request needs the
+ * host between two tokens. When the pool is full, the running request of the highest rank gives its blocks back and is computed
+ * again later, from the tokens that the host knows. Tokens that it had in flight are dropped with it: nobody has seen them, and
+ * noise depends only on seed and position.
+ *
+ * Completions of one prompt share its blocks: the first computes it, the others follow and begin with a fork of its table.
  */
 export class Scheduler {
   readonly blocks: BlockManager;
@@ -37,9 +43,13 @@ export class Scheduler {
   readonly counters: SchedulerCounters = { preemptions: 0, prefixCacheQueries: 0, prefixCacheHits: 0 };
   readonly #limits: ExecutorLimits;
   readonly #chunks: boolean;
-  readonly #maxRepeats: number;
+  readonly #repeater: StepRepeater;
+  readonly #watermarkBlocks: number;
   readonly #freeRows: number[];
   readonly #spare: StepBatch[] = [];
+  /** Requests whose prompt is computed and whose followers may start with the next step. */
+  #leaders: Request[] = [];
+  #step = 0;
   #tokenBudget = 0;
   #sampleBudget = 0;
 
@@ -47,14 +57,16 @@ export class Scheduler {
     this.blocks = options.blocks;
     this.#limits = options.limits;
     this.#chunks = options.enableChunkedPrefill;
-    this.#maxRepeats = Math.min(options.numSchedulerSteps, Math.floor(options.limits.ringSlots / options.runAhead));
+    const maxRepeats = Math.min(options.numSchedulerSteps, Math.floor(options.limits.ringSlots / options.runAhead));
+    this.#repeater = new StepRepeater(options.blocks, maxRepeats);
+    this.#watermarkBlocks = Math.floor((options.watermark ?? 0) * options.limits.numBlocks);
     this.#freeRows = Array.from({ length: options.limits.maxNumSeqs }, (_, i) => options.limits.maxNumSeqs - 1 - i);
   }
 
   /** Queues a request. Throws InvalidRequestError when it could not run even alone. */
   add(request: Request): void {
     this.checkFits(request.numPromptTokens, request.params.maxTokens);
-    this.waiting.append(request);
+    this.waiting.insert(request);
   }
 
   /** Throws InvalidRequestError, with numbers, when the KV cache could never hold such a request. */
@@ -78,10 +90,11 @@ export class Scheduler {
     if (request.status === 'running') {
       this.running.splice(this.running.indexOf(request), 1);
       this.#release(request, discard);
-    } else {
+    } else if (request.isQueued) {
       this.waiting.remove(request);
     }
     request.status = 'finished';
+    this.#admitFollowers(request);
   }
 
   /**
@@ -91,6 +104,8 @@ export class Scheduler {
   schedule(stepsInFlight: number): StepBatch | null {
     const batch = this.#spare.pop() ?? new StepBatch(this.#limits.maxNumSeqs);
     batch.clear();
+    this.#step++;
+    for (const leader of this.#leaders.splice(0)) this.#admitFollowers(leader);
     this.#tokenBudget = this.#limits.maxNumBatchedTokens;
     this.#sampleBudget = this.#limits.maxSamples;
     const preempted = this.#scheduleRunning(batch);
@@ -99,7 +114,8 @@ export class Scheduler {
       this.recycle(batch);
       return null;
     }
-    this.#repeat(batch, stepsInFlight);
+    // A repeated step would keep who waits waiting.
+    if (this.waiting.length === 0) this.#repeater.repeat(batch, this.#limits.ringSlots - stepsInFlight);
     batch.copies = this.blocks.takeCopies();
     batch.zeroBlocks = this.blocks.takeZeroBlocks();
     batch.seal();
@@ -122,14 +138,14 @@ export class Scheduler {
       const request = this.running[i]!;
       const queryLen = this.#queryLen(request);
       if (queryLen === 0) continue;
-      let grantStart = this.blocks.grow(request.table, request.numComputed, request.numComputed + queryLen);
+      let grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
       while (grantStart === NO_ROOM) {
         preempted = true;
         // The newest comes last, so no victim has been scheduled in this step.
         const victim = this.running.pop()!;
         this.#preempt(victim);
         if (victim === request) return true;
-        grantStart = this.blocks.grow(request.table, request.numComputed, request.numComputed + queryLen);
+        grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
       }
       this.#addToBatch(batch, request, queryLen, grantStart);
     }
@@ -137,33 +153,66 @@ export class Scheduler {
   }
 
   #scheduleWaiting(batch: StepBatch): void {
-    for (let request = this.waiting.first; request !== null; request = this.waiting.first) {
+    let next: Request | null;
+    for (let request = this.waiting.first; request !== null; request = next) {
+      next = request.after;
       if (this.#tokenBudget === 0 || this.#freeRows.length === 0) return;
-      if (!this.#admit(batch, request)) return;
+      if (!request.waitsForHost && !this.#admit(batch, request)) return;
     }
   }
 
   /** Gives a waiting request its blocks, a row and its first tokens to compute. Returns false when it has to wait. */
   #admit(batch: StepBatch, request: Request): boolean {
-    // At least one token must be computed, for its logits; prompt log-probabilities need all of them.
-    const reusable = request.wantsPromptLogprobs ? 0 : request.numTokens - 1;
-    const hit = this.blocks.lookup(request.tokens, reusable, request.table.salt);
-    request.numComputed = hit.blocks.length * this.blocks.blockSize;
+    const start = this.#tableStart(request);
+    request.numComputed = start.numTokens;
     const queryLen = this.#queryLen(request);
-    const isWhole = request.numComputed + queryLen === request.numTokens;
-    const mayStart = queryLen > 0 && (this.#chunks || isWhole || request.wantsPromptLogprobs);
-    if (!mayStart || !this.blocks.admit(request.table, hit, request.numComputed + queryLen, request.numTokens)) {
+    const end = request.numComputed + queryLen;
+    const mayStart = queryLen > 0 && (this.#chunks || end === request.numTokens || request.wantsPromptLogprobs);
+    const watermark = this.running.length === 0 ? 0 : this.#watermarkBlocks;
+    if (!mayStart || !this.blocks.admit(request.table, start, end, request.numTokens, watermark)) {
       request.numComputed = 0;
       return false;
     }
     this.waiting.remove(request);
-    this.running.push(request);
+    insertByRank(this.running, request);
     this.#countHit(request);
     request.status = 'running';
     request.row = this.#freeRows.pop()!;
+    request.firstStep = this.#step;
     batch.newRows.push(newRow(request));
     this.#addToBatch(batch, request, queryLen, 0);
     return true;
+  }
+
+  /**
+   * The blocks that a request can begin with: cached ones, or those of a sibling that runs, whichever hold more. At least one
+   * token must be computed, for its logits; prompt log-probabilities need all of them.
+   */
+  #tableStart(request: Request): TableStart {
+    const reusable = request.wantsPromptLogprobs ? 0 : request.numTokens - 1;
+    const hit = this.blocks.lookup(request.tokens, reusable, request.table.salt);
+    let shared = hit.numTokens;
+    let source: Request | null = null;
+    for (const sibling of request.siblings) {
+      const most = Math.min(reusable, this.#numSettled(sibling));
+      const common = most > shared ? request.commonPrefix(sibling, most) : 0;
+      if (common <= shared) continue;
+      shared = common;
+      source = sibling;
+    }
+    return source === null ? hit : this.blocks.fork(source.table, shared);
+  }
+
+  /** Tokens of a running request that were computed before this step: copies of its blocks, made ahead of the step, hold them. */
+  #numSettled(request: Request): number {
+    if (request.status !== 'running' || request.firstStep === this.#step) return 0;
+    return request.lastStep === this.#step ? request.numComputedBefore : request.numComputed;
+  }
+
+  #admitFollowers(leader: Request): void {
+    const { followers } = leader;
+    leader.followers = [];
+    for (const follower of followers) if (follower.status !== 'finished') this.waiting.insert(follower);
   }
 
   #countHit(request: Request): void {
@@ -174,10 +223,10 @@ export class Scheduler {
     this.counters.prefixCacheHits += request.numComputed;
   }
 
-  /** Tokens that a request may compute now; 0 when its last token is in flight or no budget is left for it. */
+  /** Tokens that a request may compute now; 0 when its last token is in flight, the host must act, or no budget is left for it. */
   #queryLen(request: Request): number {
     const length = request.virtualTokens;
-    if (length >= request.tokenLimit) return 0;
+    if (length >= request.tokenLimit || request.waitsForHost) return 0;
     const missing = length - request.numComputed;
     const queryLen = Math.min(missing, this.#tokenBudget);
     if (request.wantsPromptLogprobs) return Math.min(queryLen, this.#sampleBudget);
@@ -190,63 +239,20 @@ export class Scheduler {
     batch.add(request, queryLen, sampleCount, appends, grantStart);
     this.#tokenBudget -= queryLen;
     this.#sampleBudget -= sampleCount;
+    request.lastStep = this.#step;
+    request.numComputedBefore = request.numComputed;
     request.numComputed += queryLen;
     request.numPlaceholders += appends;
     // A decode step computes one token, which is registered with what it samples.
     if (queryLen > 1) this.registerKnown(request);
-  }
-
-  /** Repeats the step on the device when every sequence decodes and nobody would be kept waiting. */
-  #repeat(batch: StepBatch, stepsInFlight: number): void {
-    const onlyDecodes = batch.numDecodeSequences === batch.numSequences;
-    if (
-      this.#maxRepeats === 1 ||
-      !onlyDecodes ||
-      batch.needsHost ||
-      batch.newRows.length > 0 ||
-      this.waiting.length > 0
-    )
-      return;
-    let longest = 0;
-    for (let i = 0; i < batch.numSequences; i++) longest = Math.max(longest, this.#repeatsLeft(batch.request(i)));
-    let times = Math.min(this.#maxRepeats, this.#limits.ringSlots - stepsInFlight, longest);
-    while (times > 1 && this.#blocksToRepeat(batch, times) > this.blocks.numFreeBlocks) times >>= 1;
-    if (times <= 1) return;
-    batch.times = times;
-    for (let i = 0; i < batch.numSequences; i++) this.#extend(batch, i, times);
-  }
-
-  /** Steps that a request, its placeholder of this step counted, could sample in a row. */
-  #repeatsLeft(request: Request): number {
-    return request.tokenLimit - request.virtualTokens + 1;
-  }
-
-  #blocksToRepeat(batch: StepBatch, times: number): number {
-    let blocks = 0;
-    for (let i = 0; i < batch.numSequences; i++) {
-      const request = batch.request(i);
-      const more = Math.min(times, this.#repeatsLeft(request)) - 1;
-      blocks += Math.max(0, this.blocks.blocksFor(request.numComputed + more) - request.table.length);
-    }
-    return blocks;
-  }
-
-  #extend(batch: StepBatch, i: number, times: number): void {
-    const request = batch.request(i);
-    const appends = Math.min(times, this.#repeatsLeft(request));
-    const end = request.numComputed + appends - 1;
-    const grantStart = this.blocks.grow(request.table, request.numComputed, end);
-    if (grantStart === NO_ROOM) throw new EngineError('Scheduler: blocks that were counted as free are not there.');
-    batch.extend(i, appends, grantStart);
-    request.numComputed = end;
-    request.numPlaceholders += appends - 1;
+    if (request.followers.length > 0 && request.numComputed >= request.numPromptTokens) this.#leaders.push(request);
   }
 
   #preempt(request: Request): void {
     this.counters.preemptions++;
     this.#release(request, false);
     request.status = 'preempted';
-    this.waiting.prepend(request);
+    this.waiting.insert(request);
   }
 
   #release(request: Request, discard: boolean): void {
@@ -255,4 +261,10 @@ export class Scheduler {
     this.#freeRows.push(request.row);
     request.resetComputed();
   }
+}
+
+function insertByRank(running: Request[], request: Request): void {
+  let at = running.length;
+  while (at > 0 && running[at - 1]!.rank > request.rank) at--;
+  running.splice(at, 0, request);
 }

@@ -1,4 +1,4 @@
-import type { BlockGrant, NewRow, SchedulerOutput } from '../worker/types.ts';
+import type { BlockGrant, NewRow, RowEdit, SchedulerOutput } from '../worker/types.ts';
 import { NO_ROW, type Request } from './request.ts';
 
 /** Columns of one step, one entry per sequence. */
@@ -49,6 +49,7 @@ class Columns {
  */
 export class StepBatch implements SchedulerOutput {
   newRows: NewRow[] = [];
+  edits: RowEdit[] = [];
   grants: BlockGrant[] = [];
   copies: readonly (readonly [number, number])[] = [];
   zeroBlocks: readonly number[] = [];
@@ -62,7 +63,7 @@ export class StepBatch implements SchedulerOutput {
   /** Tokens computed in one repeat. */
   numTokens = 0;
   numPromptTokens = 0;
-  /** Some sequence wants log-probabilities, so the host must look at every repeat. */
+  /** Some sequence wants log-probabilities or the host's say, so the host must look at every repeat. */
   needsHost = false;
   #columns: Columns;
   /** Holds the other order while a mixed batch is sorted. */
@@ -100,6 +101,7 @@ export class StepBatch implements SchedulerOutput {
     this.#columns.length = 0;
     this.#columns.requests.fill(null);
     if (this.newRows.length > 0) this.newRows = [];
+    if (this.edits.length > 0) this.edits = [];
     if (this.grants.length > 0) this.grants = [];
     this.numDecodeSequences = 0;
     this.times = 1;
@@ -126,7 +128,8 @@ export class StepBatch implements SchedulerOutput {
     this.numTokens += queryLen;
     this.numPromptTokens += Math.max(0, Math.min(queryLen, request.numPromptTokens - request.numComputed));
     if (queryLen === 1 && sampleCount === 1) this.numDecodeSequences++;
-    if (wantsPrompt || request.params.logprobs !== null) this.needsHost = true;
+    if (wantsPrompt || request.needsHost || request.params.logprobs !== null) this.needsHost = true;
+    if (request.editStart >= 0) this.edits.push(takeEdit(request));
   }
 
   /** Raises what sequence i appends, for a step that is repeated. */
@@ -181,4 +184,12 @@ export function newRow(request: Request): NewRow {
     sampling: request.sampling,
     logprobs: request.params.logprobs,
   };
+}
+
+/** The tokens that the host chose since the row last had them all. */
+function takeEdit(request: Request): RowEdit {
+  const start = request.editStart;
+  request.editStart = -1;
+  const tokenIds = request.tokens.subarray(start, request.numTokens);
+  return { row: request.row, start, tokenIds, numComputed: request.numComputed };
 }

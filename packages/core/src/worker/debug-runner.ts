@@ -169,6 +169,7 @@ function chunkStep(tokenIds: Uint32Array, start: number, length: number, blockSi
   };
   return {
     newRows: [newRow],
+    edits: [],
     grants: [{ row: 0, start: 0, blocks }],
     numSequences: 1,
     numDecodeSequences: 0,

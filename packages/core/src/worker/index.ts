@@ -7,6 +7,7 @@ export type {
   ExecutorLimits,
   ModelExecutor,
   NewRow,
+  RowEdit,
   RowSampling,
   SchedulerOutput,
   StepLogprobs,

@@ -175,6 +175,7 @@ function copyStep(step: SchedulerOutput): SchedulerOutput {
   const count = step.numSequences;
   return {
     newRows: step.newRows.map(row => ({ ...row, tokenIds: row.tokenIds.slice() })),
+    edits: step.edits.map(edit => ({ ...edit, tokenIds: edit.tokenIds.slice() })),
     grants: step.grants.map(grant => ({ ...grant, blocks: [...grant.blocks] })),
     numSequences: count,
     numDecodeSequences: step.numDecodeSequences,

@@ -11,7 +11,7 @@ import type { RowStateShape } from '../models/index.ts';
 import { type DeltaTargetId, RowDelta } from '../program/index.ts';
 import { biasList, rowRecord } from './row-record.ts';
 import type { DeltaLimits } from './state-programs.ts';
-import type { NewRow, SchedulerOutput } from './types.ts';
+import type { NewRow, RowEdit, SchedulerOutput } from './types.ts';
 
 /**
  * Turns scheduler outputs into row deltas: only what changed since the last step. The host keeps a mirror of the batch
@@ -27,6 +27,8 @@ export class RowWriter {
   readonly #next: Uint32Array;
   readonly #grantedBlocks: Int32Array;
   readonly #one = new Uint32Array(1);
+  /** numTokens and numComputed, the first two words of a row. */
+  readonly #lengths = new Uint32Array(2);
   #stepCounter = 0;
 
   /** `flush` takes each delta that is full or complete; it is cleared when that returns. */
@@ -50,6 +52,7 @@ export class RowWriter {
     for (const { row } of step.newRows) this.#grantedBlocks[row] = 0;
     this.#writeGrants(step);
     for (const row of step.newRows) this.#writeNewRow(row);
+    for (const edit of step.edits) this.#writeEdit(edit);
     this.#writeBatch(step);
     this.#finish();
   }
@@ -81,6 +84,13 @@ export class RowWriter {
     this.#add(DeltaTarget.rows, row.row * ROW_WORDS, rowRecord(row, credit));
     this.#add(DeltaTarget.tokenIds, row.row * this.#shape.maxModelLen, row.tokenIds);
     this.#add(DeltaTarget.biases, row.row * this.#shape.maxBiasWords, biasList(row.sampling));
+  }
+
+  #writeEdit({ row, start, tokenIds, numComputed }: RowEdit): void {
+    this.#lengths[Row.numTokens] = start + tokenIds.length;
+    this.#lengths[Row.numComputed] = numComputed;
+    this.#add(DeltaTarget.rows, row * ROW_WORDS, this.#lengths);
+    this.#add(DeltaTarget.tokenIds, row * this.#shape.maxModelLen + start, tokenIds);
   }
 
   #writeBatch(step: SchedulerOutput): void {

@@ -51,13 +51,17 @@ export class StepPlanner {
     };
   }
 
-  #takeRows({ newRows, grants }: SchedulerOutput): void {
+  #takeRows({ newRows, edits, grants }: SchedulerOutput): void {
     for (const { row, tokenIds, numComputed, sampling, logprobs } of newRows) {
       this.#flags[row] = samplingFlags(sampling);
       this.#logprobs[row] = logprobs ?? -1;
       this.#knownTokens[row] = tokenIds.length;
       this.#numComputed[row] = numComputed;
       this.#grantedBlocks[row] = 0;
+    }
+    for (const { row, start, tokenIds, numComputed } of edits) {
+      this.#knownTokens[row] = start + tokenIds.length;
+      this.#numComputed[row] = numComputed;
     }
     for (const { row, start, blocks } of grants) this.#grantedBlocks[row] = start + blocks.length;
   }
@@ -86,7 +90,7 @@ export class StepPlanner {
       random: (flags & RANDOM) !== 0,
       biases: (flags & BIASES) !== 0,
       penalties: (flags & PENALTIES) !== 0,
-      topN: wanted < 0 ? null : roundTopN(wanted, this.#maxLogprobs),
+      topN: wanted < 0 ? null : roundTopN(wanted, Math.max(wanted, this.#maxLogprobs)),
     };
   }
 

@@ -32,6 +32,15 @@ export interface NewRow {
   logprobs: number | null;
 }
 
+/** A row that goes on from tokens that the host chose. Never of a new row, which brings all its tokens. */
+export interface RowEdit {
+  row: number;
+  /** Position of the first of `tokenIds`; the row ends with the last of them. */
+  start: number;
+  tokenIds: Uint32Array;
+  numComputed: number;
+}
+
 /**
  * Blocks written to a row's table from `start` on: its end now. For a new row, all its blocks with start 0; after a copy on
  * write, `start` lies inside the table. At most one per row and step.
@@ -48,6 +57,7 @@ export interface BlockGrant {
  */
 export interface SchedulerOutput {
   newRows: readonly NewRow[];
+  edits: readonly RowEdit[];
   grants: readonly BlockGrant[];
   numSequences: number;
   numDecodeSequences: number;

@@ -1,0 +1,58 @@
+import { stopIdsOf } from '../sampling/resolve.ts';
+import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
+import { deriveSeed } from '../sampling/seeds.ts';
+import type { Tokenizer } from '../tokenizer/types.ts';
+import { RequestGroup, SequenceOutput } from './output-processor.ts';
+import { rankOf } from './priority.ts';
+import type { Prompt } from './prompt.ts';
+
+export interface GroupInit {
+  id: string;
+  prompt: Prompt;
+  params: ResolvedSamplingParams;
+  /** Number of the group's first sequence among all of the engine. */
+  number: number;
+  /** Milliseconds on the engine's clock. */
+  arrival: number;
+  /** Unsigned 64-bit pattern from which the seed derives when the request has none. */
+  engineSeed: bigint;
+  eosTokenIds: readonly number[];
+  tokenizer: Tokenizer | null;
+}
+
+/**
+ * A request and its completions: the first leads, and the others follow once it has computed the prompt. Completion i samples
+ * with the request's seed + i.
+ */
+export function createGroup(init: GroupInit): RequestGroup {
+  const group = new RequestGroup(init.id, init.prompt, init.params, init.arrival);
+  for (let i = 0; i < init.params.bestOf; i++) group.add(createSequence(group, i, init));
+  const [leader, ...followers] = group.sequences.map(({ request }) => request);
+  const siblings = group.sequences.length === 1 ? [] : [leader!, ...followers];
+  for (const request of siblings) request.siblings = siblings;
+  leader!.followers = followers;
+  return group;
+}
+
+function createSequence(group: RequestGroup, index: number, init: GroupInit): SequenceOutput {
+  const { prompt, engineSeed, eosTokenIds, tokenizer } = init;
+  const number = init.number + index;
+  const params = childParams(group, index);
+  const { seed } = group.params;
+  const request = {
+    promptTokenIds: prompt.tokenIds,
+    params,
+    seed: seed === null ? deriveSeed(engineSeed, number) : BigInt.asUintN(64, seed + BigInt(index)),
+    stopTokenIds: stopIdsOf(params, eosTokenIds),
+    rank: rankOf(params.priority, number),
+    ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),
+  };
+  return new SequenceOutput(group, index, request, tokenizer);
+}
+
+/** The first completion scores the prompt; those that are ranked by their log-probability compute it. */
+function childParams({ params, choosesAtEnd }: RequestGroup, index: number): ResolvedSamplingParams {
+  const promptLogprobs = index === 0 ? params.promptLogprobs : null;
+  const logprobs = params.logprobs ?? (choosesAtEnd ? 0 : null);
+  return { ...params, promptLogprobs, logprobs };
+}
