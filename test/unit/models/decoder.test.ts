@@ -5,7 +5,10 @@ import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
 import {
   architectureOf,
   buildModelProgram,
+  planShards,
   planWeights,
+  shardConfig,
+  shardWeights,
   supportedArchitectures,
   widestActivation,
 } from '../../../packages/core/src/models/index.ts';
@@ -57,6 +60,17 @@ describe('buildModelProgram', () => {
       expect(new Set(temporaries.map(({ dtype }) => dtype))).toEqual(new Set(['u32', 'bf16']));
       expect(program.tensors.logits!.dtype).toBe('f32');
     }
+  });
+
+  it('exchanges between the ranks of a group after the embedding, in each layer twice, and after the head', async () => {
+    const whole = llamaConfig({ attentionBias: true });
+    const shards = planShards(whole, 4);
+    const config = shardConfig(whole, shards);
+    const weights = planWeights(shardWeights(architectureOf(whole).weights(whole), shards), () => 'f16', 1 << 27);
+    const shape = { maxSizes, rowState, blockSize: 16, numBlocks: 9 };
+    const dtypes = { activationDtype: 'f32', kvDtype: 'f16' } as const;
+    const program = buildModelProgram(config, { ...shape, ...dtypes, weights, ranks: 4 });
+    await expect(printProgram(program)).toMatchFileSnapshot('__snapshots__/llama-rank-of-four.txt');
   });
 
   it('splits weights above the limit into row parts of one output', async () => {

@@ -442,4 +442,6 @@ export interface Communicator {
   /** into = the data of all ranks, in order; into.length = size * data.length. */
   allGather(data: Float32Array, into: Float32Array): void;
   barrier(): void;
+  /** Ends the group: calls that wait, and all later ones, throw on every rank. */
+  end(): void;
 }

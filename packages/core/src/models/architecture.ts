@@ -1,6 +1,6 @@
 import type { OpName } from '../contract/contract.ts';
 import type { ModelConfig } from './config.ts';
-import type { ModelWeight, WeightSource } from './model-weights.ts';
+import type { ModelWeight, SplitDimension, WeightSource } from './model-weights.ts';
 
 /** How the decoder of an architecture is put together. Everything else is read from ModelConfig and the weights. */
 export interface DecoderStyle {
@@ -29,25 +29,29 @@ export interface Architecture {
 /** Checkpoint tensors, and the weight of the Program that their rows make up. */
 export interface Projection {
   readonly name: string;
-  readonly from: readonly { readonly name: string; readonly rows: number }[];
+  readonly from: readonly { readonly name: string; readonly rows: number; readonly split?: SplitDimension }[];
   readonly columns: number;
+  readonly columnSplit?: SplitDimension;
   readonly bias: boolean;
   /** Default: linear alone. */
   readonly ops?: readonly OpName[];
 }
 
 /** Weight [rows, columns] and, where there is one, bias [rows] of a linear layer over one or several fused projections. */
-export function projection({ name, from, columns, bias, ops = ['linear'] }: Projection): ModelWeight[] {
+export function projection({ name, from, columns, columnSplit, bias, ops = ['linear'] }: Projection): ModelWeight[] {
   const rows = from.reduce((sum, source) => sum + source.rows, 0);
+  const sources = (kind: string, shapeOf: (rows: number) => number[]) =>
+    from.map(({ name, rows, split }) => ({ name: `${name}.${kind}`, shape: shapeOf(rows), ...(split && { split }) }));
   const weight = {
     name: `${name}.weight`,
     shape: [rows, columns],
-    sources: from.map(s => ({ name: `${s.name}.weight`, shape: [s.rows, columns] })),
+    sources: sources('weight', rows => [rows, columns]),
     ops,
+    ...(columnSplit && { columnSplit }),
   };
   if (!bias) return [weight];
-  const sources = from.map(s => ({ name: `${s.name}.bias`, shape: [s.rows] }));
-  return [weight, { name: `${name}.bias`, shape: [rows], sources, ops, follows: weight.name }];
+  const follows = { follows: weight.name, ...(columnSplit && { firstRankOnly: true as const }) };
+  return [weight, { name: `${name}.bias`, shape: [rows], sources: sources('bias', rows => [rows]), ops, ...follows }];
 }
 
 /** A weight that is one tensor of the checkpoint. */

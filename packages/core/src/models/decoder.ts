@@ -15,6 +15,8 @@ export interface ModelProgramOptions {
   readonly numBlocks: number;
   readonly activationDtype: DType;
   readonly kvDtype: DType;
+  /** Ranks of the tensor-parallel group; `config` then has the sizes of one of them (`shardConfig`). Default 1. */
+  readonly ranks?: number;
 }
 
 /**
@@ -61,11 +63,13 @@ class Decoder {
   readonly #builder: ProgramBuilder;
   readonly #state: Record<'rows' | 'blockTables' | 'tokenIds' | 'batch' | 'sequences' | 'samples' | 'logits', string>;
   readonly #attention: AttentionShape;
+  readonly #parallel: boolean;
 
   constructor(config: ModelConfig, options: ModelProgramOptions) {
     this.#config = config;
     this.#options = options;
     this.#style = architectureOf(config).style(config);
+    this.#parallel = (options.ranks ?? 1) > 1;
     this.#builder = new ProgramBuilder(`${config.architecture}.model`, options.maxSizes);
     const tensors = stateTensors(options.rowState, config.vocabSize);
     this.#state = declareState(this.#builder, tensors, [
@@ -118,7 +122,8 @@ class Decoder {
 
   #embed({ inputIds, positions }: { inputIds: string; positions: string }): TensorName {
     let hidden = this.#activation('embedded', this.#weight('embed.weight').weight.shape[1]!);
-    this.#lookUp('embed.weight', inputIds, 0, hidden);
+    if (this.#parallel) this.#lookUpShard('embed.weight', inputIds, hidden);
+    else this.#lookUp('embed.weight', inputIds, 0, hidden);
     if (this.#options.weights.has('projectIn.weight')) hidden = this.#project('projectIn', hidden, 'tokens');
     const { positionOffset } = this.#style;
     if (positionOffset === null) return hidden;
@@ -133,10 +138,10 @@ class Decoder {
     const name = `layers.${layer}`;
     const attended = this.#part(`${name}.attention`, hidden, (x, residual, out) => {
       const mixed = this.#attend(layer, x, inputs);
-      this.#linear(`${name}.attentionOut`, { x: mixed, residual, out });
+      this.#rowParallel(`${name}.attentionOut`, { x: mixed, residual, out });
     });
     return this.#part(`${name}.mlp`, attended, (x, residual, out) => {
-      this.#linear(`${name}.mlpDown`, { x: this.#mlp(name, x), residual, out });
+      this.#rowParallel(`${name}.mlpDown`, { x: this.#mlp(name, x), residual, out });
     });
   }
 
@@ -211,7 +216,17 @@ class Decoder {
       x = normed;
     }
     if (this.#options.weights.has('projectOut.weight')) x = this.#project('projectOut', x, 'samples');
-    this.#linear(this.#options.weights.has('head.weight') ? 'head' : 'embed', { x, out: logits });
+    const head = this.#options.weights.has('head.weight') ? 'head' : 'embed';
+    if (!this.#parallel) {
+      this.#linear(head, { x, out: logits });
+      return;
+    }
+    const shard = this.#builder.temporary('logitsShard', 'f32', [
+      'samples',
+      this.#weight(`${head}.weight`).weight.shape[0]!,
+    ]);
+    this.#linear(head, { x, out: shard });
+    this.#builder.add({ op: 'allGather', x: shard, out: logits });
   }
 
   #project(name: string, x: TensorName, rows: 'tokens' | 'samples'): TensorName {
@@ -224,6 +239,27 @@ class Decoder {
     for (const { tensor, firstRow } of this.#weight(name).parts) {
       this.#builder.add({ op: 'embed', ids, table: tensor, out, offset, firstRow });
     }
+  }
+
+  /** Each rank holds some rows of the table and looks up what it can: the sum over the ranks has every row. */
+  #lookUpShard(name: string, ids: TensorName, out: TensorName): void {
+    const { weight, parts } = this.#weight(name);
+    const rowsPerRank = weight.shape[0]!;
+    for (const { tensor, firstRow } of parts) {
+      this.#builder.add({ op: 'vocabParallelEmbed', ids, table: tensor, out, rowsPerRank, firstRow });
+    }
+    this.#builder.add({ op: 'allReduce', x: out, out });
+  }
+
+  /** A linear layer whose columns the ranks divide: the sum of what they make, and the residual once. */
+  #rowParallel(name: string, { x, residual, out }: Required<Omit<LinearOptions, 'activation'>>): void {
+    if (!this.#parallel) {
+      this.#linear(name, { x, residual, out });
+      return;
+    }
+    const part = this.#activation(`${name}.part`, this.#config.hiddenSize);
+    this.#linear(name, { x, out: part });
+    this.#builder.add({ op: 'allReduce', x: part, residual, out });
   }
 
   #linear(name: string, { x, out, residual, activation = 'none' }: LinearOptions): void {

@@ -10,6 +10,7 @@ export {
 } from './model-weights.ts';
 export { architectureOf, supportedArchitectures } from './registry.ts';
 export { buildRopeTable, ropeFrequencies } from './rope-table.ts';
+export { type ModelShards, planShards, shardConfig, shardWeights } from './shards.ts';
 export {
   declareState,
   maximalShape,

@@ -16,12 +16,11 @@ export const llama: Architecture = {
 function llamaWeights(config: ModelConfig): ModelWeight[] {
   const { hiddenSize, vocabSize, tieWordEmbeddings } = config;
   const tableShape = [vocabSize, hiddenSize];
-  const table = { name: 'embed_tokens.weight', shape: tableShape };
+  const table = { name: 'embed_tokens.weight', shape: tableShape, split: 'vocabulary' } as const;
   const weights = [single('embed.weight', table, tieWordEmbeddings ? ['embed', 'linear'] : ['embed'])];
   for (let layer = 0; layer < config.numLayers; layer++) weights.push(...layerWeights(config, layer));
   weights.push(norm('finalNorm', 'norm', config));
-  if (!tieWordEmbeddings)
-    weights.push(single('head.weight', { name: 'lm_head.weight', shape: tableShape }, ['linear']));
+  if (!tieWordEmbeddings) weights.push(single('head.weight', { ...table, name: 'lm_head.weight' }, ['linear']));
   return weights;
 }
 
@@ -37,9 +36,9 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
     ...projection({
       name: `${to}.qkv`,
       from: [
-        { name: `${attention}.q_proj`, rows: queryRows },
-        { name: `${attention}.k_proj`, rows: keyRows },
-        { name: `${attention}.v_proj`, rows: keyRows },
+        { name: `${attention}.q_proj`, rows: queryRows, split: 'queryHeads' },
+        { name: `${attention}.k_proj`, rows: keyRows, split: 'kvHeads' },
+        { name: `${attention}.v_proj`, rows: keyRows, split: 'kvHeads' },
       ],
       columns: hiddenSize,
       bias: attentionBias,
@@ -48,14 +47,15 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
       name: `${to}.attentionOut`,
       from: [{ name: `${attention}.o_proj`, rows: hiddenSize }],
       columns: queryRows,
+      columnSplit: 'queryHeads',
       bias: attentionBias,
     }),
     norm(`${to}.mlpNorm`, `${to}.post_attention_layernorm`, config),
     ...projection({
       name: `${to}.mlpUp`,
       from: [
-        { name: `${mlp}.gate_proj`, rows: intermediateSize },
-        { name: `${mlp}.up_proj`, rows: intermediateSize },
+        { name: `${mlp}.gate_proj`, rows: intermediateSize, split: 'intermediate' },
+        { name: `${mlp}.up_proj`, rows: intermediateSize, split: 'intermediate' },
       ],
       columns: hiddenSize,
       bias: mlpBias,
@@ -65,6 +65,7 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
       name: `${to}.mlpDown`,
       from: [{ name: `${mlp}.down_proj`, rows: hiddenSize }],
       columns: intermediateSize,
+      columnSplit: 'intermediate',
       bias: mlpBias,
     }),
   ];

@@ -11,7 +11,8 @@ import {
   type WeightPart,
 } from './model-weights.ts';
 import { architectureOf } from './registry.ts';
-import { rawBytes, stackedChunks } from './weight-chunks.ts';
+import { type ModelShards, planShards, shardWeights } from './shards.ts';
+import { cutOf, rawBytes, stackedChunks } from './weight-chunks.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
 /** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
@@ -21,16 +22,17 @@ export interface LoadedWeights {
   readonly layout: WeightLayout;
   /** Device tensors by their name in the Program. */
   readonly tensors: Readonly<Record<string, DeviceTensor>>;
+  /** On each rank. */
   readonly bytes: number;
   dispose(): void;
 }
 
-type PartStream = (placed: PlacedWeight, part: WeightPart) => AsyncIterable<Uint8Array>;
+type PartStream = (placed: PlacedWeight, part: WeightPart, rank: number) => AsyncIterable<Uint8Array>;
 
 /**
  * Brings a model's weights to the device, chunk by chunk: the host never holds more than a few chunks. Weights keep the
  * checkpoint's dtype (or take the one asked for) where the device offers it, and become f32 on the way where not. Throws ModelFormatError before
- * anything is uploaded when the checkpoint does not fit the configuration.
+ * anything is uploaded when the checkpoint does not fit the configuration. Of a group of devices, each rank gets its shard.
  */
 export async function loadWeights(
   device: Device,
@@ -38,7 +40,8 @@ export async function loadWeights(
   supply: WeightSupply,
   dtype: DType | 'auto' = 'auto',
 ): Promise<LoadedWeights> {
-  const weights = architectureOf(config).weights(config);
+  const shards = planShards(config, device.info.ranks);
+  const weights = shardWeights(architectureOf(config).weights(config), shards);
   const map = 'checkpoint' in supply ? mapWeights(config, supply.checkpoint) : null;
   const layout = planWeights(
     weights,
@@ -50,7 +53,7 @@ export async function loadWeights(
   );
   const stream: PartStream =
     'checkpoint' in supply
-      ? (placed, part) => checkpointStream(placed, part, supply.checkpoint, map!)
+      ? (placed, part, rank) => checkpointStream(placed, part, supply.checkpoint, map!, { ...shards, rank })
       : dummyStream(new DummyWeights(supply.dummySeed));
   return upload(device, layout, stream);
 }
@@ -83,7 +86,8 @@ async function upload(device: Device, layout: WeightLayout, stream: PartStream):
         const shape = [part.rows, ...placed.weight.shape.slice(1)];
         const tensor = device.createTensor({ name: part.tensor, dtype: placed.dtype, shape, usage: 'weight' });
         tensors[part.tensor] = tensor;
-        await device.upload(tensor, stream(placed, part));
+        for (let rank = 0; rank < device.info.ranks; rank++)
+          await device.upload(tensor, stream(placed, part, rank), rank);
       }
     }
   } catch (error) {
@@ -99,13 +103,20 @@ async function* checkpointStream(
   part: WeightPart,
   checkpoint: Checkpoint,
   map: WeightMap,
+  shard: ModelShards & { readonly rank: number },
 ): AsyncGenerator<Uint8Array> {
-  if (weight.sources.length === 0) {
-    yield rawBytes(encodeFloats(dtype, new Float32Array(part.rows).fill(1)));
+  const { sources, columnSplit, firstRankOnly = false } = weight;
+  if (sources.length === 0 || (firstRankOnly && shard.rank > 0)) {
+    yield rawBytes(encodeFloats(dtype, new Float32Array(part.rows).fill(sources.length === 0 ? 1 : 0)));
     return;
   }
-  const tensors = weight.sources.map(source => map.get(source.name)!);
-  yield* stackedChunks(checkpoint, tensors, dtype, part.firstRow, part.firstRow + part.rows);
+  const columns = columnSplit === undefined ? {} : { columns: cutOf(shard[columnSplit], shard.rank) };
+  const pieces = sources.map(({ name, split }) => ({
+    tensor: map.get(name)!,
+    ...(split === undefined ? {} : { rows: cutOf(shard[split], shard.rank) }),
+    ...columns,
+  }));
+  yield* stackedChunks(checkpoint, pieces, dtype, part.firstRow, part.firstRow + part.rows);
 }
 
 function dummyStream(dummies: DummyWeights): PartStream {

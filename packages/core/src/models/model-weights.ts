@@ -2,10 +2,15 @@ import type { DType, OpName } from '../contract/contract.ts';
 import { dtypeBytes } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 
+/** Dimensions that the ranks of a tensor-parallel group divide among themselves; heads are counted in their elements. */
+export type SplitDimension = 'queryHeads' | 'kvHeads' | 'intermediate' | 'vocabulary';
+
 /** A tensor of the checkpoint that a weight takes its rows from. Names are without the prefix of the model class. */
 export interface WeightSource {
   readonly name: string;
   readonly shape: readonly number[];
+  /** What its rows are, where ranks divide them. Absent: every rank holds all of them. */
+  readonly split?: SplitDimension;
 }
 
 /**
@@ -21,6 +26,10 @@ export interface ModelWeight {
   readonly ops: readonly OpName[];
   /** A bias shares the dtype and the row parts of this weight. */
   readonly follows?: string;
+  /** What the columns of all sources are, where ranks divide them: the products of the ranks are parts of a sum. */
+  readonly columnSplit?: SplitDimension;
+  /** A bias of such a sum: rank 0 holds it, the others hold zeros. */
+  readonly firstRankOnly?: true;
 }
 
 /** Rows [firstRow, firstRow + rows) of a weight, in a device tensor of their own. */

@@ -26,7 +26,7 @@ function optWeights(config: ModelConfig): ModelWeight[] {
   const { hiddenSize, vocabSize, tieWordEmbeddings } = config;
   const { wordEmbedProjDim, positionOffset, finalLayerNorm } = optOf(config);
   const tableShape = [vocabSize, wordEmbedProjDim];
-  const table = { name: 'embed_tokens.weight', shape: tableShape };
+  const table = { name: 'embed_tokens.weight', shape: tableShape, split: 'vocabulary' } as const;
   const positions = {
     name: 'embed_positions.weight',
     shape: [config.maxPositionEmbeddings + positionOffset, hiddenSize],
@@ -39,8 +39,7 @@ function optWeights(config: ModelConfig): ModelWeight[] {
   for (let layer = 0; layer < config.numLayers; layer++) weights.push(...layerWeights(config, layer));
   if (finalLayerNorm) weights.push(...norm('finalNorm', 'final_layer_norm', config));
   if (wordEmbedProjDim !== hiddenSize) weights.push(...embeddingProjection('projectOut', 'project_out', config));
-  if (!tieWordEmbeddings)
-    weights.push(single('head.weight', { name: 'lm_head.weight', shape: tableShape }, ['linear']));
+  if (!tieWordEmbeddings) weights.push(single('head.weight', { ...table, name: 'lm_head.weight' }, ['linear']));
   return weights;
 }
 
@@ -59,7 +58,11 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
     ...norm(`${to}.attentionNorm`, `${to}.self_attn_layer_norm`, config),
     ...projection({
       name: `${to}.qkv`,
-      from: ['q_proj', 'k_proj', 'v_proj'].map(name => ({ name: `${attention}.${name}`, rows: hiddenSize })),
+      from: [
+        { name: `${attention}.q_proj`, rows: hiddenSize, split: 'queryHeads' },
+        { name: `${attention}.k_proj`, rows: hiddenSize, split: 'kvHeads' },
+        { name: `${attention}.v_proj`, rows: hiddenSize, split: 'kvHeads' },
+      ],
       columns: hiddenSize,
       bias: attentionBias,
     }),
@@ -67,12 +70,13 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
       name: `${to}.attentionOut`,
       from: [{ name: `${attention}.out_proj`, rows: hiddenSize }],
       columns: hiddenSize,
+      columnSplit: 'queryHeads',
       bias: attentionBias,
     }),
     ...norm(`${to}.mlpNorm`, `${to}.final_layer_norm`, config),
     ...projection({
       name: `${to}.mlpUp`,
-      from: [{ name: `${to}.fc1`, rows: intermediateSize }],
+      from: [{ name: `${to}.fc1`, rows: intermediateSize, split: 'intermediate' }],
       columns: hiddenSize,
       bias: mlpBias,
     }),
@@ -80,6 +84,7 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
       name: `${to}.mlpDown`,
       from: [{ name: `${to}.fc2`, rows: hiddenSize }],
       columns: intermediateSize,
+      columnSplit: 'intermediate',
       bias: mlpBias,
     }),
   ];

@@ -1,6 +1,29 @@
 import { type DType, dtypeBytes, type TypedArray } from '../contract/contract.ts';
-import { decodeFloats, encodeFloats } from '../program/float-formats.ts';
+import { decodeFloats, encodeFloats, wholeRecords } from '../program/index.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
+import type { Split } from './shards.ts';
+
+/** A part of a checkpoint tensor, filled up with zeros: what one rank takes of it. Absent: all of it. */
+export interface Piece {
+  readonly tensor: CheckpointTensor;
+  readonly rows?: Cut;
+  readonly columns?: Cut;
+}
+
+/** [start, end) of a dimension, then zeros up to `length`. */
+export interface Cut {
+  readonly start: number;
+  readonly end: number;
+  readonly length: number;
+}
+
+const ZERO_CHUNK_BYTES = 1 << 20;
+
+/** What a rank takes of a dimension. */
+export function cutOf({ length, ranges }: Split, rank: number): Cut {
+  const [start, end] = ranges[rank]!;
+  return { start, end, length };
+}
 
 /** Rows [start, end) of a checkpoint tensor, as a tensor of its own. */
 export function rowRange(tensor: CheckpointTensor, start: number, end: number): CheckpointTensor {
@@ -13,37 +36,70 @@ export function rowRange(tensor: CheckpointTensor, start: number, end: number): 
   };
 }
 
-/** Rows [start, end) of the tensors stacked one below the other, as raw bytes in `dtype`. */
+/** Rows [start, end) of the pieces stacked one below the other, as raw bytes in `dtype`. */
 export async function* stackedChunks(
   checkpoint: Checkpoint,
-  tensors: readonly CheckpointTensor[],
+  pieces: readonly Piece[],
   dtype: DType,
   start: number,
   end: number,
 ): AsyncGenerator<Uint8Array> {
   let firstRow = 0;
-  for (const tensor of tensors) {
-    const rows = tensor.shape[0]!;
+  for (const piece of pieces) {
+    const length = piece.rows?.length ?? piece.tensor.shape[0]!;
     const from = Math.max(start - firstRow, 0);
-    const to = Math.min(end - firstRow, rows);
-    firstRow += rows;
-    if (from >= to) continue;
-    const chunks = checkpoint.stream(rowRange(tensor, from, to));
-    yield* tensor.dtype === dtype ? chunks : convertedChunks(chunks, tensor.dtype as DType, dtype);
+    const to = Math.min(end - firstRow, length);
+    firstRow += length;
+    if (from < to) yield* pieceChunks(checkpoint, piece, dtype, from, to);
   }
 }
 
-/** The same values in another dtype. Chunks may end inside an element. */
+/** Rows [from, to) of a piece. */
+async function* pieceChunks(
+  checkpoint: Checkpoint,
+  { tensor, rows, columns }: Piece,
+  dtype: DType,
+  from: number,
+  to: number,
+): AsyncGenerator<Uint8Array> {
+  const [first, last] = [rows?.start ?? 0, rows?.end ?? tensor.shape[0]!];
+  const filled = Math.min(to, last - first);
+  const rowBytes = dtypeBytes[dtype] * (columns?.length ?? tensor.shape[1] ?? 1);
+  if (from < filled) {
+    const chunks = checkpoint.stream(rowRange(tensor, first + from, first + filled));
+    const values = tensor.dtype === dtype ? chunks : convertedChunks(chunks, tensor.dtype as DType, dtype);
+    yield* columns === undefined ? values : columnChunks(values, tensor.shape[1]!, columns, dtypeBytes[dtype]);
+  }
+  yield* zeroChunks((to - Math.max(from, filled)) * rowBytes);
+}
+
+/** Some columns of each row of a matrix `width` elements wide. */
+async function* columnChunks(
+  chunks: AsyncIterable<Uint8Array>,
+  width: number,
+  { start, end, length }: Cut,
+  elementBytes: number,
+): AsyncGenerator<Uint8Array> {
+  for await (const rows of wholeRecords(chunks, width * elementBytes)) {
+    const count = rows.length / (width * elementBytes);
+    const cut = new Uint8Array(count * length * elementBytes);
+    for (let row = 0; row < count; row++) {
+      const at = row * width;
+      cut.set(rows.subarray((at + start) * elementBytes, (at + end) * elementBytes), row * length * elementBytes);
+    }
+    yield cut;
+  }
+}
+
+function* zeroChunks(bytes: number): Generator<Uint8Array> {
+  for (let left = bytes; left > 0; left -= ZERO_CHUNK_BYTES) yield new Uint8Array(Math.min(left, ZERO_CHUNK_BYTES));
+}
+
+/** The same values in another dtype. */
 async function* convertedChunks(chunks: AsyncIterable<Uint8Array>, from: DType, to: DType): AsyncGenerator<Uint8Array> {
   const size = dtypeBytes[from];
-  let rest = new Uint8Array(0);
-  for await (const chunk of chunks) {
-    const bytes = new Uint8Array(rest.length + chunk.length);
-    bytes.set(rest);
-    bytes.set(chunk, rest.length);
-    const whole = bytes.length - (bytes.length % size);
-    rest = bytes.slice(whole);
-    if (whole > 0) yield rawBytes(encodeFloats(to, decodeFloats(from, elements(bytes.buffer, whole, size))));
+  for await (const { buffer, length } of wholeRecords(chunks, size)) {
+    yield rawBytes(encodeFloats(to, decodeFloats(from, elements(buffer, length, size))));
   }
 }
 

@@ -19,3 +19,4 @@ export { ProgramError, type ProgramErrorDetails } from './program-error.ts';
 export { type DeltaTargetId, RowDelta } from './row-delta.ts';
 export { elementCount, formatShape, formatTensor, resolveShape, sizeNames, tensorBytes } from './shapes.ts';
 export { validateProgram } from './validate.ts';
+export { wholeRecords } from './whole-records.ts';

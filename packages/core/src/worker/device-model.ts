@@ -6,7 +6,9 @@ import {
   type LoadedWeights,
   loadWeights,
   maximalShape,
+  planShards,
   type StateTensor,
+  shardConfig,
   stateTensors,
   type WeightSupply,
 } from '../models/index.ts';
@@ -26,6 +28,7 @@ export interface DeviceModelOptions {
 /** A model on a device: weights, KV cache and row state, and the plan of its program, ready to be compiled. */
 export class DeviceModel {
   readonly device: Device;
+  /** With the heads and the width that one rank of a group computes. */
   readonly config: ModelConfig;
   readonly plan: ModelPlan;
   readonly #weights: LoadedWeights;
@@ -35,11 +38,12 @@ export class DeviceModel {
   static async load(options: DeviceModelOptions): Promise<DeviceModel> {
     const { device, modelConfig, engineConfig, weights: supply } = options;
     const dtypes = options.dtypes ?? chooseDTypes(engineConfig, modelConfig, device);
-    checkWorkerConfig(engineConfig, modelConfig, device);
+    const config = shardConfig(modelConfig, planShards(modelConfig, device.info.ranks));
+    checkWorkerConfig(engineConfig, config, device);
     const weights = await loadWeights(device, modelConfig, supply, dtypes.weights);
     try {
-      const plan = planModel(engineConfig, modelConfig, device, dtypes, weights.layout);
-      return new DeviceModel(device, modelConfig, plan, weights);
+      const plan = planModel(engineConfig, config, device, dtypes, weights.layout);
+      return new DeviceModel(device, config, plan, weights);
     } catch (error) {
       weights.dispose();
       throw error;

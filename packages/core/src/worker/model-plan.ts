@@ -47,7 +47,16 @@ export function planModel(
   const { maxTensorBytes } = device.info.limits;
   const { activations: activationDtype, kvCache: kvDtype } = dtypes;
   const build = ({ rowState, maxSizes }: StepPlan, numBlocks: number) =>
-    buildModelProgram(model, { maxSizes, rowState, weights, blockSize, numBlocks, activationDtype, kvDtype });
+    buildModelProgram(model, {
+      maxSizes,
+      rowState,
+      weights,
+      blockSize,
+      numBlocks,
+      activationDtype,
+      kvDtype,
+      ranks: device.info.ranks,
+    });
   const wanted = wantedModelLen(config, model);
   const reserveBytes = () => {
     const step = planStep(config, model, device, wanted.length);

@@ -193,6 +193,10 @@ export class ReferenceDevice implements Device {
 
   /** Loses the device as a GPU would be lost. */
   loseForTest(reason: string): void {
+    this.#lose(reason);
+  }
+
+  #lose(reason: string): void {
     const error = new DeviceLostError(
       `The device was lost: ${reason}. Open a new one and compute the running requests again.`,
     );
@@ -212,6 +216,11 @@ export class ReferenceDevice implements Device {
     } catch (error) {
       state.failed = true;
       this.#failure ??= error as Error;
+      // The other ranks would wait for this one at the next exchange, or go on with something else than it has.
+      if (this.#communicator.size > 1) {
+        this.#communicator.end();
+        this.#lose(`rank ${this.#communicator.rank} of a group failed: ${(error as Error).message}`);
+      }
     }
   }
 

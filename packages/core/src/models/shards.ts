@@ -1,0 +1,99 @@
+import { ConfigError } from '../errors.ts';
+import type { ModelConfig } from './config.ts';
+import type { ModelWeight, SplitDimension, WeightSource } from './model-weights.ts';
+
+/** How a dimension is divided: the range of each rank, filled up with zeros to `length` where it is shorter. */
+export interface Split {
+  readonly length: number;
+  readonly ranges: readonly (readonly [start: number, end: number])[];
+}
+
+/** How a model is divided among the ranks of a tensor-parallel group (Shoeybi et al. 2019, Megatron-LM). */
+export type ModelShards = { readonly [D in SplitDimension]: Split } & { readonly ranks: number };
+
+/**
+ * Attention is divided by KV heads, each with the query heads that read it. With fewer KV heads than ranks, several ranks hold
+ * the same one and share its query heads. Where a number does not divide evenly, the last ranks are filled up with zeros, which
+ * change no sum. Throws ConfigError when KV heads and ranks fit neither way.
+ */
+export function planShards(config: ModelConfig, ranks: number): ModelShards {
+  const { numHeads, numKvHeads, headDim } = config;
+  const group = numHeads / numKvHeads;
+  const intermediate = evenSplit(config.intermediateSize, ranks);
+  const vocabulary = evenSplit(config.vocabSize, ranks);
+  if (numKvHeads >= ranks) {
+    const kvHeads = evenSplit(numKvHeads, ranks);
+    return {
+      ranks,
+      queryHeads: scaled(kvHeads, group * headDim),
+      kvHeads: scaled(kvHeads, headDim),
+      intermediate,
+      vocabulary,
+    };
+  }
+  if (ranks % numKvHeads !== 0) {
+    throw new ConfigError(
+      `tensorParallelSize is ${ranks}, but the model has ${numKvHeads} KV heads: expected at most as many ranks, or a multiple ` +
+        `of them. Set it to ${numKvHeads}.`,
+      'tensorParallelSize',
+    );
+  }
+  const sharers = ranks / numKvHeads;
+  const shared = evenSplit(group, sharers);
+  const headOf = (rank: number) => Math.floor(rank / sharers);
+  const queryHeads = {
+    length: shared.length,
+    ranges: ranges(ranks, rank => {
+      const [start, end] = shared.ranges[rank % sharers]!;
+      return [headOf(rank) * group + start, headOf(rank) * group + end];
+    }),
+  };
+  const kvHeads = { length: 1, ranges: ranges(ranks, rank => [headOf(rank), headOf(rank) + 1]) };
+  return {
+    ranks,
+    queryHeads: scaled(queryHeads, headDim),
+    kvHeads: scaled(kvHeads, headDim),
+    intermediate,
+    vocabulary,
+  };
+}
+
+/** The sizes that one rank computes with. Hidden size, logits and layers are those of the whole model. */
+export function shardConfig(config: ModelConfig, shards: ModelShards): ModelConfig {
+  if (shards.ranks === 1) return config;
+  return {
+    ...config,
+    numHeads: shards.queryHeads.length / config.headDim,
+    numKvHeads: shards.kvHeads.length / config.headDim,
+    intermediateSize: shards.intermediate.length,
+  };
+}
+
+/** The weights as one rank holds them: the same shapes on every rank. Sources keep the shapes of the checkpoint. */
+export function shardWeights(weights: readonly ModelWeight[], shards: ModelShards): readonly ModelWeight[] {
+  if (shards.ranks === 1) return weights;
+  return weights.map(weight => {
+    if (weight.sources.length === 0) return weight;
+    const rows = weight.sources.reduce((sum, source) => sum + rowsOf(source, shards), 0);
+    const [, columns] = weight.shape;
+    if (columns === undefined) return { ...weight, shape: [rows] };
+    return { ...weight, shape: [rows, weight.columnSplit === undefined ? columns : shards[weight.columnSplit].length] };
+  });
+}
+
+function rowsOf(source: WeightSource, shards: ModelShards): number {
+  return source.split === undefined ? source.shape[0]! : shards[source.split].length;
+}
+
+function evenSplit(size: number, ranks: number): Split {
+  const length = Math.ceil(size / ranks);
+  return { length, ranges: ranges(ranks, rank => [rank * length, (rank + 1) * length].map(at => Math.min(at, size))) };
+}
+
+function ranges(ranks: number, of: (rank: number) => readonly number[]): Split['ranges'] {
+  return Array.from({ length: ranks }, (_, rank) => of(rank) as [number, number]);
+}
+
+function scaled({ length, ranges }: Split, factor: number): Split {
+  return { length: length * factor, ranges: ranges.map(([start, end]) => [start * factor, end * factor]) };
+}
