@@ -266,6 +266,9 @@ void* Block::staticShared(const void* site, size_t bytes, size_t alignment) {
   const size_t offset = (sharedUsed_ + alignment - 1) / alignment * alignment;
   if (offset + bytes > kMaxSharedBytes)
     fail(text("shared memory: %zu bytes asked for, %zu are there", offset + bytes, kMaxSharedBytes));
+  staticBytes_ += bytes;
+  if (const size_t used = grid.config.dynamicSharedBytes + staticBytes_; used > grid.config.sharedLimit)
+    fail(text("shared memory: %zu bytes dynamic and static, the launch asked for no more than %zu", used, grid.config.sharedLimit));
   sharedUsed_ = offset + bytes + 32;  // a gap, poisoned under AddressSanitizer
   staticShared_.push_back({site, offset});
   EMU_UNPOISON(shared + offset, bytes);

@@ -132,6 +132,7 @@ class Block {
     size_t offset;
   };
   std::vector<StaticShared> staticShared_;
+  size_t staticBytes_ = 0;
   size_t sharedUsed_ = 0;
   int done_ = 0;
 };
@@ -143,6 +144,8 @@ struct LaunchConfig {
   bool cooperative = false;
   // Programmatic dependent launch: may start before the kernel in front of it has finished.
   bool programmatic = false;
+  // Bytes of shared memory, dynamic and static, that the launch may use.
+  size_t sharedLimit = kMaxSharedBytes;
   // What the launching thread was at work on, for reports.
   std::string operation = {};
 };

@@ -71,6 +71,13 @@ void rowSums() {
   check(caught([&](cudaStream_t s) { return launchEarlyExit(Bug::exitedLane, lanes.data, s); }, lanes.data, 0), "mask names lanes that have ended");
 }
 
+void sharedMemory() {
+  DeviceArray<float> out(32);
+  check(!caught([&](cudaStream_t s) { return launchCrowded(out.data, 36 * 1024, s); }, out.data, 32), "48 KiB of shared memory need no asking");
+  check(!caught([&](cudaStream_t s) { return launchCrowded(out.data, 48 * 1024, s); }, out.data, 32), "a launch asks for more");
+  check(caught([&](cudaStream_t s) { return launchCrowded(out.data, 38 * 1024, s); }, out.data, 0), "static shared memory above what the launch asked for");
+}
+
 template <class T, class From, class To>
 void products(const char* name, From from, To to) {
   constexpr int k = 64;
@@ -195,6 +202,7 @@ int main(int argc, char** argv) {
   rowSums();
   products<__half>("half", __float2half_rn, __half2float);
   products<__nv_bfloat16>("bfloat16", __float2bfloat16_rn, __bfloat162float);
+  sharedMemory();
   acrossBlocks();
   graphs();
   counters();

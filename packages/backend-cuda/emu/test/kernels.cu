@@ -96,6 +96,12 @@ __global__ void consumer(const float* data, float* out) {
 
 __global__ void outOfBounds(float* data, int n) { data[n + threadIdx.x] = 1.0f; }
 
+__global__ void crowded(float* out) {
+  SHARED(float, table, 3072);
+  table[threadIdx.x] = 1.0f;
+  out[threadIdx.x] = table[threadIdx.x];
+}
+
 __global__ void strided(const float* x, float* out, int stride) { out[threadIdx.x] = GPU_LOAD(x + threadIdx.x * stride); }
 
 }  // namespace
@@ -131,4 +137,5 @@ cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaSt
   return gpuLaunch({"consumer", {blocks}, {32}, 0, s}, bug == Bug::none ? consumer<Bug::none> : consumer<Bug::missingDependencyWait>, data, out);
 }
 cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s) { return gpuLaunch({"outOfBounds", {1}, {32}, 0, s}, outOfBounds, data, n); }
+cudaError_t launchCrowded(float* out, size_t dynamicBytes, cudaStream_t s) { return gpuLaunch({"crowded", {1}, {32}, dynamicBytes, s}, crowded, out); }
 cudaError_t launchStrided(const float* x, float* out, int stride, cudaStream_t s) { return gpuLaunch({"strided", {1}, {32}, 0, s}, strided, x, out, stride); }

@@ -15,4 +15,6 @@ cudaError_t launchLastArriver(float* parts, unsigned* counter, float* out, unsig
 cudaError_t launchNeighbours(float* values, float* out, unsigned* barrier, unsigned blocks, cudaStream_t s);
 cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaStream_t s);
 cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s);
+// 12 KiB of static shared memory beside `dynamicBytes`.
+cudaError_t launchCrowded(float* out, size_t dynamicBytes, cudaStream_t s);
 cudaError_t launchStrided(const float* x, float* out, int stride, cudaStream_t s);

@@ -35,15 +35,20 @@ struct GpuLaunch {
   bool programmatic = true;
 };
 
+// A block gets 48 KiB of shared memory without asking, its static arrays included, whose size a launch does not know: it asks
+// from so many dynamic bytes on.
+constexpr size_t kSharedWithoutAsking = 48 * 1024, kAskForSharedFrom = 40 * 1024;
+
 // The only way to launch a kernel.
 template <class... Parameters, class... Arguments>
 cudaError_t gpuLaunch(const GpuLaunch& l, void (*kernel)(Parameters...), Arguments... arguments) {
   const bool programmatic = quire::dependentLaunches && l.programmatic && !l.cooperative;
 #if defined(EMU)
   emu::LaunchConfig config{l.name, l.grid, l.block, l.dynamicSharedBytes, l.cooperative, programmatic};
+  if (l.dynamicSharedBytes < kAskForSharedFrom) config.sharedLimit = kSharedWithoutAsking;
   return emu::launch(config, [=] { kernel(static_cast<Parameters>(arguments)...); }, l.stream);
 #else
-  if (l.dynamicSharedBytes > 48 * 1024) {
+  if (l.dynamicSharedBytes >= kAskForSharedFrom) {
     const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(l.dynamicSharedBytes));
     if (e != cudaSuccess) return e;
   }

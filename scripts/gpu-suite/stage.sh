@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Packs what a bare machine with a GPU needs beside a copy of the working tree into build/stage.tar.xz: Node, the compiled
+# TypeScript, the few packages that run, and the addon. Run `npm run build`, `npm run build:cuda` and the two build.sh first.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+out=scripts/gpu-suite/build
+mkdir -p "$out"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp "$(command -v node)" "$work/node"
+strip "$work/node"
+mkdir -p "$work/tree"
+for package in packages/core packages/server packages/backend-cuda packages/backend-webgpu test/conformance; do
+  mkdir -p "$work/tree/$package"
+  cp -a "$package/dist" "$work/tree/$package/"
+done
+mkdir -p "$work/tree/packages/backend-cuda/build/cuda/Release"
+cp packages/backend-cuda/build/cuda/Release/quire_cuda.node "$work/tree/packages/backend-cuda/build/cuda/Release/"
+mkdir -p "$work/tree/node_modules"
+cp -a node_modules/@quire "$work/tree/node_modules/"
+npm ls --omit=dev --all --parseable | sed "s#^$PWD/##" | grep '^node_modules/' | grep -v -e '^node_modules/@quire' -e '^node_modules/webgpu$' | sort -u | tar -cf - -T - | tar -C "$work/tree" -xf -
+if [[ ${1:-} == --dawn ]]; then
+  mkdir -p "$work/tree/node_modules/webgpu"
+  cp -a node_modules/webgpu/package.json node_modules/webgpu/index.js "$work/tree/node_modules/webgpu/"
+  mkdir -p "$work/tree/node_modules/webgpu/dist"
+  cp -a node_modules/webgpu/dist/linux-x64 "$work/tree/node_modules/webgpu/dist/"
+fi
+tar -C "$work" -cf - node tree | xz -9 -T2 > "$out/stage.tar.xz"
+ls -l "$out/stage.tar.xz"

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs stages on a machine with a GPU, in the order in which they are named, each under its cap: window.sh STAGE... Output goes
+# to build/results/STAGE.jsonl line by line, and after every stage the whole folder to $OUT/results.tar.gz, where OUT is set.
+# Stages: unpack probe conformance golden kernels torch ops
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$here/../..
+out=$here/build/results
+mkdir -p "$out"
+cd "$root"
+export PATH=/tmp/quire-stage:$PATH
+
+stage() {
+  local name=$1 cap=$2
+  shift 2
+  local start=$SECONDS
+  timeout -k 5 "$cap" "$@" > "$out/$name.jsonl" 2> "$out/$name.err"
+  local code=$?
+  [[ -s $out/$name.err ]] || rm -f "$out/$name.err"
+  if [[ -n ${OUT:-} ]]; then tar -C "$out" -czf "$OUT/results.tar.gz" .; fi
+  echo "{\"stage\":\"$name\",\"code\":$code,\"seconds\":$((SECONDS - start))}"
+}
+
+unpack() {
+  mkdir -p /tmp/quire-stage
+  xz -dc "$here/build/stage.tar.xz" | tar -C /tmp/quire-stage -xf -
+  cp -a /tmp/quire-stage/tree/. "$root/"
+  node --version
+}
+
+for name in "$@"; do
+  case $name in
+    unpack) unpack || exit 1 ;;
+    probe) stage probe 190 env OUT="$out" bash scripts/gpu-probe/run.sh && cat "$out/probe.jsonl" | tail -n 40 ;;
+    conformance) stage conformance 150 node scripts/gpu-suite/conformance.mjs cuda full; tail -n 60 "$out/conformance.jsonl" ;;
+    golden) stage golden 60 node scripts/gpu-suite/golden.mjs cuda; tail -n 20 "$out/golden.jsonl" ;;
+    kernels) stage kernels 100 "$here/build/kernel-bench" 85; tail -n 3 "$out/kernels.jsonl" ;;
+    torch) stage torch 80 python3 scripts/gpu-suite/baseline.py 55; tail -n 3 "$out/torch.jsonl" ;;
+    ops) stage ops 60 node packages/server/dist/cli/main.js bench ops --device cuda --json ;;
+    *) echo "window.sh: unknown stage $name" >&2; exit 2 ;;
+  esac
+done
