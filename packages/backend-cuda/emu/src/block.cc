@@ -9,7 +9,7 @@
 
 namespace emu {
 
-thread_local Thread* current = nullptr;
+thread_local Thread* current __attribute__((tls_model("initial-exec"))) = nullptr;
 
 namespace {
 StackPool& stackPool() {
@@ -64,6 +64,7 @@ void Block::makeThreads() {
   threads.resize(count);
   warps.resize((count + kWarpSize - 1) / kWarpSize);
   for (int i = 0; i < count; i++) {
+    warps[i / kWarpSize].present |= 1u << i % kWarpSize;
     Thread& t = threads[i];
     t.threadIdx = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
     t.lane = i % kWarpSize;
@@ -73,8 +74,8 @@ void Block::makeThreads() {
     fiberPrepare(t.fiber, i, &Block::threadMain, &t);
     ready_.push_back(i);
   }
-  if (chip().order == Order::reverse) std::reverse(ready_.begin(), ready_.end());
-  if (chip().order == Order::shuffled) std::shuffle(ready_.begin(), ready_.end(), grid.random);
+  if (grid.order == Order::reverse) std::reverse(ready_.begin(), ready_.end());
+  if (grid.order == Order::shuffled) std::shuffle(ready_.begin(), ready_.end(), grid.random);
 }
 
 Block::~Block() {
@@ -95,7 +96,10 @@ void Block::threadMain(void* argument) {
 void Block::finish(Thread& thread) {
   if (!thread.copies.empty()) fail("a thread ended with cp.async copies that it never waited for");
   done_++;
-  yield(ThreadState::done, "end", 0);
+  warps[thread.linear / kWarpSize].done |= 1u << thread.lane;
+  checkBarrierAgainstExit();
+  thread.state = ThreadState::done;
+  switchFrom(thread);
   __builtin_unreachable();  // a finished thread is never resumed
 }
 
@@ -104,8 +108,15 @@ void Block::yield(ThreadState state, const char* what, int line) {
   self->state = state;
   self->waitingAt = what;
   self->waitingLine = line;
-  fiberSwitch(self->fiber, scheduler_);
+  switchFrom(*self);
   current = self;
+}
+
+// On to the next thread that can go on; when there is none, or after a fault, back to run().
+void Block::switchFrom(Thread& self) {
+  const int next = grid.error.empty() ? nextReady() : -1;
+  if (next >= 0) current = &threads[next];
+  fiberSwitch(self.fiber, next >= 0 ? threads[next].fiber : scheduler_);
 }
 
 void Block::wake(int linear) {
@@ -119,7 +130,7 @@ int Block::nextReady() {
     readyHead_ = 0;
     return -1;
   }
-  if (chip().order == Order::shuffled) {
+  if (grid.order == Order::shuffled) {
     const size_t pick = readyHead_ + grid.random() % (ready_.size() - readyHead_);
     std::swap(ready_[readyHead_], ready_[pick]);
   }
@@ -144,13 +155,11 @@ bool Block::run() {
     }
   }
   pollSpinning();
-  for (int linear = nextReady(); linear >= 0; linear = nextReady()) {
-    Thread& thread = threads[linear];
-    current = &thread;
-    fiberSwitch(scheduler_, thread.fiber);
+  if (const int first = nextReady(); first >= 0) {
+    current = &threads[first];
+    fiberSwitch(scheduler_, threads[first].fiber);
     current = nullptr;
     if (!grid.error.empty()) return false;
-    checkBarrierAgainstExit();
   }
   if (done_ == static_cast<int>(threads.size())) return true;
   const bool waitsOutside = std::any_of(threads.begin(), threads.end(), [](const Thread& t) {
@@ -211,42 +220,31 @@ void Block::checkBarrierAgainstExit() {
 
 void Block::collective(uint32_t mask, int operation, void* slot, int line, void (*execute)(void**, uint32_t, void*), void* state) {
   Thread* self = current;
-  const int warpIndex = self->linear / kWarpSize;
-  Warp& warp = warps[warpIndex];
-  const uint32_t bit = 1u << self->lane;
-  const int first = warpIndex * kWarpSize;
-  const int lanes = std::min(kWarpSize, static_cast<int>(threads.size()) - first);
-  const uint32_t present = lanes == kWarpSize ? 0xffffffffu : (1u << lanes) - 1;
-  const uint32_t members = mask & present;
-  if (!(mask & bit)) fail(text("line %d: lane %d calls a warp collective whose mask %08x does not name it", line, self->lane, mask));
-  for (int lane = 0; lane < lanes; lane++) {
-    if ((members >> lane & 1) && threads[first + lane].state == ThreadState::done)
-      fail(text("line %d: the mask %08x of a warp collective names lane %d, which has ended", line, mask, lane));
+  Warp& warp = warps[self->linear / kWarpSize];
+  const int first = self->linear - self->lane;
+  const uint32_t members = mask & warp.present;
+  if (!(mask >> self->lane & 1)) fail(text("line %d: lane %d calls a warp collective whose mask %08x does not name it", line, self->lane, mask));
+  if (members & warp.done) fail(text("line %d: the mask %08x of a warp collective names lane %d, which has ended", line, mask, __builtin_ctz(members & warp.done)));
+  auto entry = std::find_if(warp.collectives.begin(), warp.collectives.end(), [mask](const Collective& c) { return c.mask == mask; });
+  if (entry == warp.collectives.end()) {
+    warp.collectives.push_back({mask, 0, operation, line, {}});
+    entry = std::prev(warp.collectives.end());
   }
-  auto entry = std::find_if(warp.collectives.begin(), warp.collectives.end(), [&](const Collective& c) { return c.mask == mask; });
-  if (entry == warp.collectives.end()) entry = warp.collectives.insert(warp.collectives.end(), Collective{mask, 0, operation, line});
-  if (entry->operation != operation)
-    fail(text("lanes of one mask %08x meet in different collectives: lines %d and %d", mask, entry->line, line));
+  if (entry->operation != operation) fail(text("lanes of one mask %08x meet in different collectives: lines %d and %d", mask, entry->line, line));
   for (const auto& other : warp.collectives) {
     if (other.mask != mask && (other.mask & mask & other.arrived)) fail(text("line %d: masks %08x and %08x of waiting collectives overlap", line, mask, other.mask));
   }
-  self->collectiveSlot = slot;
-  entry->arrived |= bit;
+  entry->slots[self->lane] = slot;
+  entry->arrived |= 1u << self->lane;
   if ((entry->arrived & members) != members) {
     yield(ThreadState::atCollective, "a warp collective", line);
     return;
   }
-  warp.collectives.erase(entry);
   grid.counters.collectives++;
-  void* slots[kWarpSize] = {};
-  for (int lane = 0; lane < lanes; lane++) {
-    if (members >> lane & 1) slots[lane] = threads[first + lane].collectiveSlot;
-  }
-  if (execute != nullptr) execute(slots, members, state);
-  if (members == present) warp.requests.flush(grid.counters);
-  for (int lane = 0; lane < lanes; lane++) {
-    if ((members >> lane & 1) && lane != self->lane) wake(first + lane);
-  }
+  if (execute != nullptr) execute(entry->slots, members, state);
+  warp.collectives.erase(entry);
+  if (members == warp.present) warp.requests.flush(grid.counters);
+  for (uint32_t others = members & ~(1u << self->lane); others != 0; others &= others - 1) wake(first + __builtin_ctz(others));
 }
 
 void Block::waitForDependency() {

@@ -14,7 +14,7 @@ Chip& chip() {
 thread_local std::string operation;
 
 Grid::Grid(LaunchConfig c, std::function<void()> kernel)
-    : config(c), body(std::move(kernel)), counters(kernelCounters()[c.name]), random(chip().seed ^ std::hash<std::string>{}(c.name)) {
+    : config(c), body(std::move(kernel)), counters(kernelCounters()[c.name]), order(chip().order), random(chip().seed ^ std::hash<std::string>{}(c.name)) {
   const uint64_t blocks = config.grid.count();
   capacity_ = static_cast<size_t>(chip().smCount) * chip().blocksPerSm;
   if (config.cooperative && blocks > capacity_) {
@@ -22,8 +22,8 @@ Grid::Grid(LaunchConfig c, std::function<void()> kernel)
   }
   order_.resize(blocks);
   std::iota(order_.begin(), order_.end(), 0);
-  if (chip().order == Order::reverse) std::reverse(order_.begin(), order_.end());
-  if (chip().order == Order::shuffled) std::shuffle(order_.begin(), order_.end(), random);
+  if (order == Order::reverse) std::reverse(order_.begin(), order_.end());
+  if (order == Order::shuffled) std::shuffle(order_.begin(), order_.end(), random);
   counters.launches++;
   counters.blocks += blocks;
   counters.threads += blocks * config.block.count();

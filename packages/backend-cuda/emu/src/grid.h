@@ -51,16 +51,16 @@ struct AsyncCopy {
   int group;       // -1 until committed
 };
 
-struct Thread {
-  Dim3 threadIdx;
-  int lane = 0;
-  int linear = 0;
+// What a switch touches comes first, in one cache line.
+struct alignas(64) Thread {
+  Fiber fiber;
   Block* block = nullptr;
   ThreadState state = ThreadState::ready;
-  Fiber fiber;
-  const char* waitingAt = "";
+  int lane = 0;
+  int linear = 0;
+  Dim3 threadIdx;
   int waitingLine = 0;
-  void* collectiveSlot = nullptr;
+  const char* waitingAt = "";
   std::function<bool()> spinUntil;
   std::vector<AsyncCopy> copies;
   int committedGroups = 0;
@@ -72,9 +72,12 @@ struct Collective {
   uint32_t arrived = 0;
   int operation = 0;
   int line = 0;
+  void* slots[kWarpSize] = {};
 };
 
 struct Warp {
+  // Lanes that exist, and lanes that have ended.
+  uint32_t present = 0, done = 0;
   std::vector<Collective> collectives;
   RequestLog requests;
 };
@@ -116,6 +119,7 @@ class Block {
   static void threadMain(void* thread);
   void makeThreads();
   void yield(ThreadState state, const char* what, int line);
+  void switchFrom(Thread& self);
   void wake(int linear);
   int nextReady();
   bool pollSpinning();
@@ -167,6 +171,7 @@ class Grid {
   bool dependencyDone = true;
   KernelCounters& counters;
   std::string error;
+  const Order order;
   std::mt19937_64 random;
 
  private:
@@ -181,8 +186,9 @@ class Grid {
 // What this host thread is at work on. Every launch remembers it.
 extern thread_local std::string operation;
 
-// The thread whose fiber runs now.
-extern thread_local Thread* current;
+// The thread whose fiber runs now. Read at every index and every wait: with this model that is one instruction in a shared library
+// too, for eight bytes of the room that loaders keep.
+extern thread_local Thread* current __attribute__((tls_model("initial-exec")));
 
 // Thrown to the host by Grid::run when a kernel breaks a rule of the model; the message says where and how.
 struct KernelFault {

@@ -162,6 +162,10 @@ void counters() {
   launchStrided(x.data, out.data, 32, nullptr);
   cudaDeviceSynchronize();
   check(c.loadRequests == 1 && c.loadSectors == 32, "a request with a stride of 128 bytes is 32 sectors");
+  const auto& pair = emu::kernelCounters()["twoRequests"];
+  launchTwoRequests(x.data, out.data, nullptr);
+  cudaDeviceSynchronize();
+  check(pair.loadRequests == 2 && pair.loadSectors == 8, "requests on the two sides of a __syncwarp are two, whatever lanes take part");
   uintptr_t same[32], apart[32], row[32];
   for (int i = 0; i < 32; i++) same[i] = 0, apart[i] = i * 128, row[i] = i * 4;
   check(emu::conflictsOf(same, ~0u, 4) == 0 && emu::conflictsOf(row, ~0u, 4) == 0 && emu::conflictsOf(apart, ~0u, 4) == 31, "bank conflicts");

@@ -104,6 +104,16 @@ __global__ void crowded(float* out) {
 
 __global__ void strided(const float* x, float* out, int stride) { out[threadIdx.x] = GPU_LOAD(x + threadIdx.x * stride); }
 
+// Lane 0 takes no part in the first of two requests.
+__global__ void twoRequests(const float* x, float* out) {
+  float sum = 0;
+  for (int i = 0; i < 2; i++) {
+    if (i == 1 || threadIdx.x != 0) sum += GPU_LOAD(x + 32 * i + threadIdx.x);
+    __syncwarp();
+  }
+  out[threadIdx.x] = sum;
+}
+
 }  // namespace
 
 template <Bug kBug>
@@ -139,3 +149,4 @@ cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaSt
 cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s) { return gpuLaunch({"outOfBounds", {1}, {32}, 0, s}, outOfBounds, data, n); }
 cudaError_t launchCrowded(float* out, size_t dynamicBytes, cudaStream_t s) { return gpuLaunch({"crowded", {1}, {32}, dynamicBytes, s}, crowded, out); }
 cudaError_t launchStrided(const float* x, float* out, int stride, cudaStream_t s) { return gpuLaunch({"strided", {1}, {32}, 0, s}, strided, x, out, stride); }
+cudaError_t launchTwoRequests(const float* x, float* out, cudaStream_t s) { return gpuLaunch({"twoRequests", {1}, {32}, 0, s}, twoRequests, x, out); }

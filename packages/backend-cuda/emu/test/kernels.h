@@ -18,3 +18,4 @@ cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s);
 // 12 KiB of static shared memory beside `dynamicBytes`.
 cudaError_t launchCrowded(float* out, size_t dynamicBytes, cudaStream_t s);
 cudaError_t launchStrided(const float* x, float* out, int stride, cudaStream_t s);
+cudaError_t launchTwoRequests(const float* x, float* out, cudaStream_t s);
