@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { SchedulingPolicy } from '../../../packages/core/src/engine/priority.ts';
 import { NAN_TOKEN } from '../../support/symbolic-model.ts';
+import { symbolicBeams } from './beams.ts';
 import { drain, expectedOutput, type TestEngineOptions, testEngine } from './helpers.ts';
 import { checkInvariants } from './invariants.ts';
 
@@ -56,7 +57,7 @@ const setups: fc.Arbitrary<Setup> = fc.record({
   watermark: fc.constantFrom(0, 0, 0.1),
 });
 
-const params: fc.Arbitrary<SamplingParams> = fc.record(
+const sampled: fc.Arbitrary<SamplingParams> = fc.record(
   {
     maxTokens: fc.integer({ min: 1, max: 12 }),
     minTokens: fc.constantFrom(0, 0, 1),
@@ -71,6 +72,25 @@ const params: fc.Arbitrary<SamplingParams> = fc.record(
   },
   { requiredKeys: ['maxTokens', 'seed', 'temperature'] },
 );
+
+const beams: fc.Arbitrary<SamplingParams> = fc.record(
+  {
+    useBeamSearch: fc.constant(true),
+    temperature: fc.constant(0),
+    seed: fc.constant(0),
+    maxTokens: fc.integer({ min: 1, max: 8 }),
+    minTokens: fc.constantFrom(0, 0, 1),
+    n: fc.integer({ min: 1, max: 2 }),
+    bestOf: fc.integer({ min: 2, max: 4 }),
+    lengthPenalty: fc.constantFrom(1, 0, -1, 2),
+    earlyStopping: fc.constantFrom(false as const, true as const, 'never' as const),
+    stopTokenIds: fc.constantFrom([], [1], [2, 3, 4]),
+    ignoreEos: fc.boolean(),
+  },
+  { requiredKeys: ['useBeamSearch', 'maxTokens', 'bestOf', 'temperature', 'seed'] },
+);
+
+const params = fc.oneof({ weight: 8, arbitrary: sampled }, { weight: 1, arbitrary: beams });
 
 const commands: fc.Arbitrary<Command> = fc.oneof(
   {
@@ -166,8 +186,11 @@ class Harness {
     }
   }
 
-  checkOutputs(): void {
-    for (const group of this.groups) this.#checkGroup(group);
+  async checkOutputs(): Promise<void> {
+    for (const group of this.groups) {
+      if (group.params.useBeamSearch) await this.#checkBeams(group);
+      else this.#checkGroup(group);
+    }
     const { scheduler } = this.engine;
     assert.equal(scheduler.blocks.numFreeBlocks, scheduler.blocks.numBlocks - 1, 'K10: all blocks are free in the end');
   }
@@ -229,6 +252,21 @@ class Harness {
     return earlier.with(at % earlier.length, fresh[0]!);
   }
 
+  async #checkBeams(group: Group): Promise<void> {
+    assert(group.isFinished, 'L1: every search ends');
+    if (this.aborted.has(group)) return;
+    const found = await symbolicBeams(Array.from(group.prompt.tokenIds), group.params, VOCAB);
+    if (found === null) {
+      assert.equal(group.sequences[0]!.finishReason, 'error', 'O8: a beam over NaN ends its search');
+      return;
+    }
+    assert.deepEqual(
+      group.sequences.map(({ request, finishReason }) => [request.outputTokens(), finishReason]),
+      found.map(({ tokenIds, finishReason }) => [tokenIds, finishReason]),
+      'O1: beams',
+    );
+  }
+
   #checkGroup(group: Group): void {
     assert(group.isFinished, 'L1: every request ends');
     const tokenIds = Array.from(group.prompt.tokenIds);
@@ -283,7 +321,7 @@ test(
             await harness.run({ kind: 'step', abortDuring: null });
           }
           await drain(harness.engine);
-          harness.checkOutputs();
+          await harness.checkOutputs();
         },
       ),
       { numRuns: isLong ? 3000 : 1200, ...(isLong ? {} : { seed: 20261122 }), endOnFailure: false },

@@ -2,6 +2,7 @@ import { stopIdsOf } from '../sampling/resolve.ts';
 import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import { deriveSeed } from '../sampling/seeds.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
+import { BeamSearch } from './beam-search.ts';
 import { RequestGroup, SequenceOutput } from './output-processor.ts';
 import { rankOf } from './priority.ts';
 import type { Prompt } from './prompt.ts';
@@ -18,11 +19,12 @@ export interface GroupInit {
   engineSeed: bigint;
   eosTokenIds: readonly number[];
   tokenizer: Tokenizer | null;
+  vocabSize: number;
 }
 
 /**
  * A request and its completions: the first leads, and the others follow once it has computed the prompt. Completion i samples
- * with the request's seed + i.
+ * with the request's seed + i. Beams start from the first.
  */
 export function createGroup(init: GroupInit): RequestGroup {
   const group = new RequestGroup(init.id, init.prompt, init.params, init.arrival);
@@ -30,14 +32,19 @@ export function createGroup(init: GroupInit): RequestGroup {
   const [leader, ...followers] = group.sequences.map(({ request }) => request);
   const siblings = group.sequences.length === 1 ? [] : [leader!, ...followers];
   for (const request of siblings) request.siblings = siblings;
-  leader!.followers = followers;
+  if (init.params.useBeamSearch) {
+    group.beams = new BeamSearch(group, numCandidates(init), new Set(init.eosTokenIds));
+    for (const request of siblings) request.needsHost = true;
+  } else {
+    leader!.followers = followers;
+  }
   return group;
 }
 
 function createSequence(group: RequestGroup, index: number, init: GroupInit): SequenceOutput {
   const { prompt, engineSeed, eosTokenIds, tokenizer } = init;
   const number = init.number + index;
-  const params = childParams(group, index);
+  const params = childParams(group, index, init);
   const { seed } = group.params;
   const request = {
     promptTokenIds: prompt.tokenIds,
@@ -50,9 +57,16 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
   return new SequenceOutput(group, index, request, tokenizer);
 }
 
-/** The first completion scores the prompt; those that are ranked by their log-probability compute it. */
-function childParams({ params, choosesAtEnd }: RequestGroup, index: number): ResolvedSamplingParams {
+/** The first completion scores the prompt; those that are ranked by their log-probability compute it; beams need candidates. */
+function childParams({ params, choosesAtEnd }: RequestGroup, index: number, init: GroupInit): ResolvedSamplingParams {
   const promptLogprobs = index === 0 ? params.promptLogprobs : null;
-  const logprobs = params.logprobs ?? (choosesAtEnd ? 0 : null);
+  const asked = params.logprobs ?? (choosesAtEnd ? 0 : null);
+  const logprobs = params.useBeamSearch ? Math.max(asked ?? 0, numCandidates(init)) : asked;
   return { ...params, promptLogprobs, logprobs };
+}
+
+/** Twice the width, so that enough beams are left when one token of each ends it; and those that min_tokens masks. */
+function numCandidates({ params, eosTokenIds, vocabSize }: GroupInit): number {
+  const masked = params.minTokens > 0 ? stopIdsOf(params, eosTokenIds).length : 0;
+  return Math.min(vocabSize, 2 * params.bestOf + masked);
 }

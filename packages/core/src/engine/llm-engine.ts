@@ -10,14 +10,14 @@ import { createGroup } from './create-group.ts';
 import type { EngineConfig } from './engine-config.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
-import type { FinishReason } from './outputs.ts';
+import type { FinishReason, SequenceEnd } from './outputs.ts';
 import type { PrefixCache } from './prefix-cache.ts';
 import type { SchedulingPolicy } from './priority.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
 import { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
-import { updateSequence } from './update-sequence.ts';
+import { LENGTH, type SequenceUpdate, updateBeam, updateSequence } from './update-sequence.ts';
 
 export type LLMEngineConfig = Pick<
   EngineConfig,
@@ -125,6 +125,7 @@ export class LLMEngine {
       engineSeed: this.#options.config.seed,
       eosTokenIds: this.#options.eosTokenIds,
       tokenizer,
+      vocabSize: this.limits.vocabSize,
     });
     this.#numSequences += resolved.bestOf;
     this.#groups.add(group);
@@ -135,7 +136,7 @@ export class LLMEngine {
   /** Ends a request with reason `abort`. Nothing happens when it has ended already. */
   abort(group: RequestGroup): void {
     if (group.failure !== null) return;
-    for (const sequence of group.sequences) this.#end(sequence, 'abort', null);
+    this.#endGroup(group, { reason: 'abort', stopReason: null });
     group.notify();
   }
 
@@ -239,9 +240,10 @@ export class LLMEngine {
 
   #update({ batch, submitted }: InFlight, result: StepResult): void {
     const now = this.#clock();
+    const update = { batch, result, eos: this.#eos, vocabSize: this.limits.vocabSize };
     let tokens = 0;
     for (let i = 0; i < batch.numSequences; i++) {
-      if (batch.isCurrent(i)) tokens += this.#updateSequence(batch, i, result, now);
+      if (batch.isCurrent(i)) tokens += this.#updateSequence(i, update, now);
     }
     this.#generationTokens += tokens;
     this.#numSteps++;
@@ -251,12 +253,13 @@ export class LLMEngine {
   }
 
   /** Returns how many tokens the sequence gained. Whatever goes wrong here ends this sequence only. */
-  #updateSequence(batch: StepBatch, i: number, result: StepResult, now: number): number {
-    const request = batch.request(i);
+  #updateSequence(i: number, update: SequenceUpdate, now: number): number {
+    const request = update.batch.request(i);
     const sequence = request.owner as SequenceOutput;
     const before = request.numTokens;
     try {
-      const end = updateSequence(sequence, batch, i, result, this.#eos, this.limits.vocabSize);
+      if (sequence.group.beams !== null) return this.#updateBeam(sequence, i, update, now);
+      const end = updateSequence(sequence, i, update);
       if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
       this.scheduler.registerKnown(request);
       if (end !== null) this.#end(sequence, end.reason, end.stopReason);
@@ -267,11 +270,35 @@ export class LLMEngine {
     return request.numTokens - before;
   }
 
+  /** The last beam of a group that has its candidates moves all of them on. Returns how many tokens this beam gained. */
+  #updateBeam(beam: SequenceOutput, i: number, update: SequenceUpdate, now: number): number {
+    updateBeam(beam, i, update);
+    if (update.batch.appends(i) === 0) return 0;
+    this.#reporter.gained(beam, 1, now);
+    const { group } = beam;
+    if (!group.beams!.advance(this.scheduler)) return 1;
+    this.#endGroup(group, LENGTH);
+    group.notify();
+    return 1;
+  }
+
   #endWithError(sequence: SequenceOutput, cause: unknown): void {
     const error =
       cause instanceof EngineError ? cause : new EngineError(`The request failed: ${message(cause)}`, { cause });
-    sequence.group.error ??= error;
-    this.#end(sequence, 'error', null);
+    const { group } = sequence;
+    group.error ??= error;
+    // Beams are one search: none goes on without the others.
+    if (group.beams !== null) this.#endGroup(group, { reason: 'error', stopReason: null });
+    else this.#end(sequence, 'error', null);
+  }
+
+  /** Ends all completions that have not ended. Beams end as they were found, unless their search failed. */
+  #endGroup(group: RequestGroup, end: SequenceEnd): void {
+    const ends = group.beams?.settle(end);
+    group.sequences.forEach((sequence, i) => {
+      const { reason, stopReason } = end.reason === 'error' ? end : (ends?.[i] ?? end);
+      this.#end(sequence, reason, stopReason);
+    });
   }
 
   #end(sequence: SequenceOutput, reason: FinishReason, stopReason: string | number | null): void {

@@ -1,9 +1,10 @@
 import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { StepLogprobs } from '../worker/types.ts';
-import type { FinishReason, PositionLogprobs, RequestMetrics } from './outputs.ts';
+import type { FinishReason, PositionLogprobs, RequestMetrics, SequenceEnd } from './outputs.ts';
 import type { Prompt } from './prompt.ts';
 import { Request, type RequestInit } from './request.ts';
+import type { Scheduler } from './scheduler.ts';
 import { positionLogprobs } from './step-logprobs.ts';
 import { TextStream } from './text-stream.ts';
 
@@ -12,7 +13,7 @@ export class SequenceOutput {
   index: number;
   readonly group: RequestGroup;
   readonly request: Request;
-  readonly logprobs: PositionLogprobs[] | null;
+  logprobs: PositionLogprobs[] | null;
   cumulativeLogprob: number | null;
   finishReason: FinishReason | null = null;
   stopReason: string | number | null = null;
@@ -47,12 +48,31 @@ export class SequenceOutput {
     this.logprobs?.push(positionLogprobs(step, sample, this.request.params.logprobs!));
   }
 
+  /** Takes over a beam's output, all at once. The text of the token that stopped it is shown only where asked. */
+  setOutput(tokens: readonly number[], total: number, logprobs: PositionLogprobs[] | null, end: SequenceEnd): void {
+    this.request.setOutput(tokens);
+    this.cumulativeLogprob = total;
+    this.logprobs = logprobs;
+    const hidden = end.reason === 'stop' && !this.request.params.includeStopStrInOutput ? 1 : 0;
+    for (const token of tokens.slice(0, tokens.length - hidden)) this.pushText(token);
+  }
+
   finish(reason: FinishReason, stopReason: string | number | null): void {
     this.#text?.finish();
     this.finishReason = reason;
     this.stopReason = stopReason;
     this.group.numUnfinished--;
   }
+}
+
+/** Decides how the sequences of a group go on, where the device does not. */
+export interface SequenceSearch {
+  /** Takes what a step found for a sequence: its most likely next tokens. */
+  take(sequence: SequenceOutput, step: StepLogprobs, sample: number): void;
+  /** Moves all sequences on once each has been taken. Returns whether the search is over. */
+  advance(scheduler: Scheduler): boolean;
+  /** Gives the group's sequences their outputs; those that still run are ended by `end`. Returns how each ended. */
+  settle(end: SequenceEnd): SequenceEnd[];
 }
 
 /** A request as its caller knows it: one prompt, and `n` completions. */
@@ -62,6 +82,8 @@ export class RequestGroup {
   readonly params: ResolvedSamplingParams;
   /** Completions in order of index; once it has finished, the n that are returned. */
   sequences: SequenceOutput[] = [];
+  /** Set for beam search: decides how the sequences go on. */
+  beams: SequenceSearch | null = null;
   readonly promptLogprobs: (PositionLogprobs | null)[] | null;
   readonly metrics: RequestMetrics;
   numUnfinished: number;
@@ -104,12 +126,13 @@ export class RequestGroup {
     return this.params.bestOf > this.params.n || this.params.useBeamSearch;
   }
 
-  /** Keeps the n completions of the largest cumulative log-probability. */
+  /** Keeps the n completions of the largest cumulative log-probability. Beams come ranked. */
   chooseBest(): void {
-    const { n, bestOf } = this.params;
+    const { n, bestOf, useBeamSearch } = this.params;
     if (bestOf === n) return;
     const logprob = (sequence: SequenceOutput) => sequence.cumulativeLogprob ?? -Infinity;
-    this.sequences = this.sequences.toSorted((a, b) => logprob(b) - logprob(a)).slice(0, n);
+    const ranked = useBeamSearch ? this.sequences : this.sequences.toSorted((a, b) => logprob(b) - logprob(a));
+    this.sequences = ranked.slice(0, n);
     this.sequences.forEach((sequence, index) => {
       sequence.index = index;
     });

@@ -2,6 +2,12 @@
 
 export type FinishReason = 'stop' | 'length' | 'abort' | 'error';
 
+/** Why a sequence ended. */
+export interface SequenceEnd {
+  reason: FinishReason;
+  stopReason: string | number | null;
+}
+
 export interface TokenLogprob {
   tokenId: number;
   logprob: number;

@@ -129,6 +129,19 @@ export class Request {
     this.#tokens[this.numTokens++] = token;
   }
 
+  /** Goes on with a token of the host's choice in place of what the row sampled. */
+  choose(token: number): void {
+    if (this.row !== NO_ROW && this.editStart < 0) this.editStart = this.numTokens;
+    this.append(token);
+    this.isHeld = false;
+  }
+
+  /** Replaces the output, of a request that runs no more. */
+  setOutput(tokens: readonly number[]): void {
+    this.numTokens = this.numPromptTokens;
+    for (const token of tokens) this.append(token);
+  }
+
   /** How many of the first `most` tokens are those of another request. */
   commonPrefix(other: Request, most: number): number {
     const end = Math.min(most, this.numTokens, other.numTokens);

@@ -87,14 +87,25 @@ export class Scheduler {
   /** Ends a request wherever it is, once. `discard`: what it computed must not be used by others. */
   finish(request: Request, discard: boolean): void {
     if (request.status === 'finished') return;
+    this.withdraw(request, discard);
+    request.status = 'finished';
+    this.#admitFollowers(request);
+  }
+
+  /** Takes a request out of the schedule, and what it holds from it. `requeue` brings it back. */
+  withdraw(request: Request, discard = false): void {
     if (request.status === 'running') {
       this.running.splice(this.running.indexOf(request), 1);
       this.#release(request, discard);
     } else if (request.isQueued) {
       this.waiting.remove(request);
     }
-    request.status = 'finished';
-    this.#admitFollowers(request);
+    request.status = 'waiting';
+  }
+
+  /** Queues a request that is not in the schedule. */
+  requeue(request: Request): void {
+    this.waiting.insert(request);
   }
 
   /**
@@ -110,6 +121,7 @@ export class Scheduler {
     this.#sampleBudget = this.#limits.maxSamples;
     const preempted = this.#scheduleRunning(batch);
     if (!preempted) this.#scheduleWaiting(batch);
+    while (batch.numSequences === 0 && stepsInFlight === 0 && this.#preemptHeld()) this.#scheduleWaiting(batch);
     if (batch.numSequences === 0) {
       this.recycle(batch);
       return null;
@@ -253,6 +265,16 @@ export class Scheduler {
     this.#release(request, false);
     request.status = 'preempted';
     this.waiting.insert(request);
+  }
+
+  /** When nothing else is left to run, who waits for the host makes room for who waits for blocks. */
+  #preemptHeld(): boolean {
+    const victim = this.running.findLast(request => request.waitsForHost);
+    const runnable = [...this.waiting].some(request => !request.waitsForHost);
+    if (victim === undefined || !runnable) return false;
+    this.running.splice(this.running.indexOf(victim), 1);
+    this.#preempt(victim);
+    return true;
   }
 
   #release(request: Request, discard: boolean): void {

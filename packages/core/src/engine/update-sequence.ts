@@ -1,31 +1,28 @@
 import { SAMPLE_FINITE, SAMPLE_LIVE } from '../contract/contract.ts';
 import { EngineError } from '../errors.ts';
+import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import type { StepResult } from '../worker/types.ts';
 import type { SequenceOutput } from './output-processor.ts';
-import type { FinishReason } from './outputs.ts';
+import type { SequenceEnd } from './outputs.ts';
 import type { StepBatch } from './step-batch.ts';
 
-/** Why a sequence ended. */
-export interface SequenceEnd {
-  reason: FinishReason;
-  stopReason: string | number | null;
-}
-
-const LENGTH: SequenceEnd = { reason: 'length', stopReason: null };
+export const LENGTH: SequenceEnd = { reason: 'length', stopReason: null };
 const EOS: SequenceEnd = { reason: 'stop', stopReason: null };
+
+/** What a step computed for sequences, and the rules by which they end. */
+export interface SequenceUpdate {
+  batch: StepBatch;
+  result: StepResult;
+  eos: ReadonlySet<number>;
+  vocabSize: number;
+}
 
 /**
  * Gives the i-th sequence of a batch what the step computed for it: log-probabilities of its prompt, then its tokens, one by
  * one, until one ends it. Tokens computed past that are dropped. Throws EngineError when the device's answer is unusable.
  */
-export function updateSequence(
-  sequence: SequenceOutput,
-  batch: StepBatch,
-  i: number,
-  result: StepResult,
-  eos: ReadonlySet<number>,
-  vocabSize: number,
-): SequenceEnd | null {
+export function updateSequence(sequence: SequenceOutput, i: number, update: SequenceUpdate): SequenceEnd | null {
+  const { batch, result, eos, vocabSize } = update;
   if (batch.promptLogprobs[i]! >= 0) takePromptLogprobs(sequence, batch, i, result);
   const appends = batch.appends(i);
   for (let repeat = 0; repeat < appends; repeat++) {
@@ -41,6 +38,16 @@ export function updateSequence(
     if (end !== null) return end;
   }
   return null;
+}
+
+/** Gives the i-th sequence of a batch, which is a beam, its candidates. Throws EngineError as `updateSequence` does. */
+export function updateBeam(beam: SequenceOutput, i: number, { batch, result, vocabSize }: SequenceUpdate): void {
+  if (batch.promptLogprobs[i]! >= 0) takePromptLogprobs(beam, batch, i, result);
+  if (batch.appends(i) === 0) return;
+  checkedToken(result.tokenIds[i]!, result.flags[i]!, vocabSize);
+  if (result.logprobs === null) throw new EngineError('The device returned no log-probabilities for a beam.');
+  beam.request.numPlaceholders--;
+  beam.group.beams!.take(beam, result.logprobs, result.sampleStarts[i]! + batch.sampleCounts[i]! - 1);
 }
 
 function checkedToken(token: number, flags: number, vocabSize: number): number {
@@ -74,14 +81,18 @@ function takePromptLogprobs(sequence: SequenceOutput, batch: StepBatch, i: numbe
 function acceptToken(sequence: SequenceOutput, token: number, eos: ReadonlySet<number>): SequenceEnd | null {
   const { request } = sequence;
   const { params } = request;
-  const isFree = request.numOutputTokens > params.minTokens;
-  const isEos = isFree && !params.ignoreEos && eos.has(token);
-  const isStopId = isFree && !isEos && params.stopTokenIds.has(token);
-  if (isEos || isStopId) {
+  const end = request.numOutputTokens > params.minTokens ? stopOf(params, token, eos) : null;
+  if (end !== null) {
     if (params.includeStopStrInOutput) sequence.pushText(token);
-    return isEos ? EOS : { reason: 'stop', stopReason: token };
+    return end;
   }
   const stop = sequence.pushText(token);
   if (stop !== null) return { reason: 'stop', stopReason: stop };
   return request.numTokens >= request.tokenLimit ? LENGTH : null;
+}
+
+/** How a token ends its sequence by itself: as EOS, or as one of the request's stop ids. */
+export function stopOf(params: ResolvedSamplingParams, token: number, eos: ReadonlySet<number>): SequenceEnd | null {
+  if (!params.ignoreEos && eos.has(token)) return EOS;
+  return params.stopTokenIds.has(token) ? { reason: 'stop', stopReason: token } : null;
 }

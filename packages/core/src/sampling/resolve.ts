@@ -58,7 +58,7 @@ export function resolveSamplingParams(input: SamplingParams, context: ResolveCon
   const stops = resolveStops(given, context);
   const logits = resolveLogits(given, context);
   checkBiasWords(logits.logitBias.length, lengths.minTokens, stops, context);
-  checkBeamSearch(randomness, logits);
+  checkBeamSearch(randomness, stops, logits);
   return Object.freeze({
     ...lengths,
     ...randomness,
@@ -149,11 +149,22 @@ function resolveLogits(given: Given, { limits, encodeWord, generationConfig }: R
   };
 }
 
-/** Beams fork from step to step; what the host keeps for each token of a sequence does not fork with them. */
-function checkBeamSearch({ useBeamSearch }: Randomness, logits: Logits): void {
+/**
+ * Beams fork from step to step, and what the host keeps for each token of a sequence does not fork with them. They are chosen
+ * by the model's own log-probabilities, so whatever would change those is refused too.
+ */
+function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits: Logits): void {
   if (!useBeamSearch) return;
+  const { presencePenalty, frequencyPenalty, repetitionPenalty } = logits;
   if (logits.structuredOutputs !== null) fail('structuredOutputs', 'cannot be used with use_beam_search');
   if (logits.logitsProcessors.length > 0) fail('logitsProcessors', 'cannot be used with use_beam_search');
+  if (logits.logitBias.length > 0) fail('logitBias', 'cannot be used with use_beam_search');
+  if (logits.allowedTokenIds !== null) fail('allowedTokenIds', 'cannot be used with use_beam_search');
+  if (logits.badWords.length > 0) fail('badWords', 'cannot be used with use_beam_search');
+  if (presencePenalty !== 0) fail('presencePenalty', 'must be 0 when using beam search');
+  if (frequencyPenalty !== 0) fail('frequencyPenalty', 'must be 0 when using beam search');
+  if (repetitionPenalty !== 1) fail('repetitionPenalty', 'must be 1 when using beam search');
+  if (stop.length > 0) fail('stop', 'strings cannot be used with use_beam_search: use stop_token_ids');
 }
 
 type Logprobs = Pick<ResolvedSamplingParams, 'logprobs' | 'promptLogprobs' | 'logprobTokenIds'>;

@@ -1,0 +1,46 @@
+import { createModelRunner, LLMEngine, type LLMEngineOptions, type ModelRunner, parseEngineConfig } from '@quire/core';
+import type { Device } from '@quire/core/contract';
+import { llamaConfig } from '../unit/models/configs.ts';
+import { completeTensors, fakeCheckpoint } from '../unit/models/fake-checkpoint.ts';
+
+/** A Llama of two layers and 96 tokens. */
+export const tinyModel = llamaConfig({ dtype: 'f32' });
+
+/** Its weights: pseudo-random in [-1/2, 1/2), so that no two logits are equal. */
+export function tinyCheckpoint() {
+  const tensors = completeTensors(tinyModel, 'model.');
+  let state = 1;
+  for (const { values } of Object.values(tensors)) {
+    for (let i = 0; i < values.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      values[i] = state / 2 ** 32 - 0.5;
+    }
+  }
+  return fakeCheckpoint(tensors, 4096);
+}
+
+export function tinyConfig(options: Record<string, unknown> = {}) {
+  return parseEngineConfig({
+    blockSize: 4,
+    maxNumSeqs: 8,
+    maxNumBatchedTokens: 32,
+    kvCacheDtype: 'float32',
+    numGpuBlocksOverride: 100,
+    ...options,
+  });
+}
+
+export async function tinyRunner(device: Device, options: Record<string, unknown> = {}): Promise<ModelRunner> {
+  const engineConfig = tinyConfig(options);
+  return createModelRunner({ device, modelConfig: tinyModel, engineConfig, checkpoint: tinyCheckpoint() });
+}
+
+/** An engine over the tiny model on a device. */
+export async function tinyEngine(
+  device: Device,
+  options: Record<string, unknown> = {},
+  changes: Partial<LLMEngineOptions> = {},
+): Promise<LLMEngine> {
+  const executor = await tinyRunner(device, options);
+  return new LLMEngine({ executor, config: tinyConfig(options), tokenizer: null, eosTokenIds: [2], ...changes });
+}
