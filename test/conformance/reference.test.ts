@@ -43,7 +43,7 @@ describe('the list of cases', () => {
 
   test('covers real vocabularies, head dims, group sizes, dtypes and grids', () => {
     const names = conformanceCases().map(({ op, name }) => `${op} ${name}`);
-    for (const op of ['sample', 'argmax', 'logProbs', 'filterLogits', 'penalties', 'biasLogits']) {
+    for (const op of ['sample', 'argmax', 'logProbs', 'filterLogits', 'penalties', 'biasLogits', 'maskLogits']) {
       for (const vocabulary of [50_272, 151_936])
         expect(names.some(name => name.startsWith(`${op} vocab=${vocabulary}`))).toBe(true);
     }

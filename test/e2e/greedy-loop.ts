@@ -25,6 +25,7 @@ export const greedySampling: RowSampling = {
   minTokens: 0,
   stopTokenIds: [],
   logitBias: [],
+  masked: false,
 };
 
 interface Running extends GreedyRequest {
@@ -87,6 +88,8 @@ function greedyStep(batch: readonly Running[], started: Running | undefined, blo
     times: 1,
     copies: [],
     zeroBlocks: [],
+    masks: [],
+    hostLogits: [],
   };
 }
 

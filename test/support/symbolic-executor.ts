@@ -198,6 +198,7 @@ export class SymbolicExecutor implements ModelExecutor {
       flags: new Uint32Array(step.times * n),
       logprobs: topN < 0 ? null : logprobs,
       sampleStarts,
+      hostLogprobs: null,
     };
   }
 

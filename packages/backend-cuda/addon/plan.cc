@@ -149,6 +149,10 @@ const std::map<std::string, Builder>& builders() {
          auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), biases = r.tensor("biases"), out = r.tensor("out");
          return {[=](const Step& s) { const auto& z = s.sizes; return biasLogits({logits.at(z), samples.at(z), rows.at(z), biases.at(z), out.at(z)}, s); }};
        }},
+      {"maskLogits", [](const OpReader& r, const Context&) -> Built {
+         auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), masks = r.tensor("masks"), out = r.tensor("out");
+         return {[=](const Step& s) { const auto& z = s.sizes; return maskLogits({logits.at(z), samples.at(z), rows.at(z), masks.at(z), out.at(z)}, s); }};
+       }},
       {"filterLogits", [](const OpReader& r, const Context&) -> Built {
          auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), thresholds = r.tensor("thresholds");
          return {[=](const Step& s) { const auto& z = s.sizes; return filterLogits({logits.at(z), samples.at(z), rows.at(z), thresholds.at(z)}, s); }};

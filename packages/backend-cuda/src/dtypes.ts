@@ -34,6 +34,7 @@ export const dtypes = {
   zeroBlocks: { kv },
   penalties: {},
   biasLogits: {},
+  maskLogits: {},
   filterLogits: {},
   sample: {},
   argmax: {},

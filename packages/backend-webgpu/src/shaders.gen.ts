@@ -1586,6 +1586,43 @@ fn run_sample(sample: u32, lane: u32) {
 }
 `,
   },
+  'mask_logits': {
+    uses: ["sizes","vocabulary"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"logits","access":"read_write","type":"array<f32>"},{"index":1,"name":"samples","access":"read_write","type":"array<u32>"},{"index":2,"name":"rows","access":"read_write","type":"array<u32>"},{"index":3,"name":"masks","access":"read_write","type":"array<u32>"},{"index":4,"name":"out","access":"read_write","type":"array<f32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"samples","type":"u32"},{"name":"vocabulary","type":"u32"},{"name":"words","type":"u32"},{"name":"in_place","type":"u32"}],
+    source: `struct Params {
+  samples: u32,
+  vocabulary: u32,
+  words: u32,
+  in_place: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> samples: array<u32>;
+@group(0) @binding(2) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(3) var<storage, read_write> masks: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
+fn sample_count() -> u32 { return resolve_size(params.samples); }
+fn run_sample(sample: u32, lane: u32) {
+  let start = sample * params.vocabulary;
+  if (params.in_place == 0u) {
+    for (var id = lane; id < params.vocabulary; id += LANES) { out[start + id] = logits[start + id]; }
+  }
+  let record = sample * SAMPLE_WORDS;
+  let row = samples[record + SAMPLE_ROW];
+  if (row == NONE || samples[record + SAMPLE_TARGET] != NONE) { return; }
+  if (rows[row * ROW_WORDS + ROW_MASKED] == 0u) { return; }
+  let mask = row * params.words;
+  for (var id = lane; id < params.vocabulary; id += LANES) {
+    if (((masks[mask + id / 32u] >> (id % 32u)) & 1u) == 0u) { out[start + id] = MASKED_LOGIT; }
+  }
+}
+`,
+  },
   'paged_attention': {
     uses: ["sizes","paged"],
     enables: [],

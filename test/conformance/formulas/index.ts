@@ -5,7 +5,7 @@ import type { Op, OpName, OpOf } from '@quire/core/contract';
 import { gumbel } from '../src/noise.ts';
 import { pagedAttention } from './paged-attention.ts';
 import * as rowState from './row-state.ts';
-import { argmax, biasLogits, filterLogits, logProbs, penalties, sampleFormula } from './sampler.ts';
+import { argmax, biasLogits, filterLogits, logProbs, maskLogits, penalties, sampleFormula } from './sampler.ts';
 import * as tensorOps from './tensor-ops.ts';
 import { Tensors } from './tensors.ts';
 
@@ -35,6 +35,7 @@ const formulas: Formulas = {
   zeroBlocks: tensorOps.zeroBlocks,
   penalties,
   biasLogits,
+  maskLogits,
   filterLogits,
   sample: sampleFormula((seed, position, id) => gumbel(seed, position, id).value),
   argmax,

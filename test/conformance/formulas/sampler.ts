@@ -59,6 +59,17 @@ export function biasLogits(op: OpOf<'biasLogits'>, t: Tensors): void {
   }
 }
 
+export function maskLogits(op: OpOf<'maskLogits'>, t: Tensors): void {
+  for (const index of range(t.sizes.samples)) {
+    const { row, open } = sampleOf(t, op.samples, index);
+    const masked = open && t.at(op.rows, row, Row.masked) !== 0;
+    const allows = (id: number) => Math.floor(t.at(op.masks, row, Math.floor(id / 32)) / 2 ** (id % 32)) % 2 === 1;
+    logitsOf(t, op.logits, index).forEach((logit, id) => {
+      t.set(op.out, masked && !allows(id) ? MASKED : logit, index, id);
+    });
+  }
+}
+
 export function filterLogits(op: OpOf<'filterLogits'>, t: Tensors): void {
   for (const index of range(t.sizes.samples)) {
     const { row, open } = sampleOf(t, op.samples, index);

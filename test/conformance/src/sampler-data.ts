@@ -39,6 +39,7 @@ export interface SamplerRow {
   minTokensUntil?: number;
   numStopIds?: number;
   numBiases?: number;
+  masked?: number;
 }
 const floatFields: ReadonlySet<string> = new Set([
   'temperature',
@@ -63,6 +64,7 @@ const off: Required<SamplerRow> = {
   minTokensUntil: 0,
   numStopIds: 0,
   numBiases: 0,
+  masked: 0,
 };
 
 export function samplerRows(rows: readonly SamplerRow[]): Uint32Array {

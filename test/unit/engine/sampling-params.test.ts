@@ -252,7 +252,7 @@ describe('resolution', () => {
     );
   });
   test('beam search is greedy, wider than one, and takes no defaults of a sampler', () => {
-    const generationConfig = { ...noDefaults, temperature: 0.5, topK: 7, topP: 0.9, minP: 0.1 };
+    const generationConfig = { ...noDefaults, temperature: 0.5, topK: 7, topP: 0.9, minP: 0.1, repetitionPenalty: 1.1 };
     expect(resolve({ useBeamSearch: true, n: 2 }, { generationConfig })).toMatchObject({
       useBeamSearch: true,
       n: 2,
@@ -268,8 +268,20 @@ describe('resolution', () => {
     for (const [name, value] of Object.entries({ temperature: 0.5, top_p: 0.9, top_k: 5, min_p: 0.1 })) {
       expect(refusal({ useBeamSearch: true, n: 2, [name]: value }).param).toBe(name);
     }
-    expect(refusal({ ...beams, structuredOutputs: { regex: 'a' } }).param).toBe('structured_outputs');
-    expect(refusal({ ...beams, logitsProcessors: [() => {}] }).param).toBe('logits_processors');
+    const withoutEffect = {
+      structured_outputs: { regex: 'a' },
+      logits_processors: [() => {}],
+      presence_penalty: 1,
+      frequency_penalty: 1,
+      repetition_penalty: 2,
+      logit_bias: { 1: 1 },
+      allowed_token_ids: [1],
+      bad_words: ['a'],
+      logprob_token_ids: [1],
+    };
+    for (const [name, value] of Object.entries(withoutEffect)) {
+      expect(refusal({ ...beams, [name]: value }).param).toBe(name);
+    }
   });
   test('bad words become token sequences, with and without a space before them', () => {
     expect(resolve({ badWords: ['a', 'ab'] }).badWords).toEqual([[1], [21], [1, 2], [21, 2]]);
@@ -279,6 +291,10 @@ describe('resolution', () => {
       [1, 22],
       [21, 22],
     ]);
+    const spaceApart = (text: string) => Array.from(text, letter => (letter === ' ' ? 30 : letter.charCodeAt(0) - 96));
+    expect(resolve({ badWords: ['ab'] }, { encodeWord: spaceApart }).badWords).toEqual([[1, 2]]);
+    const longer = (text: string) => (text.startsWith(' ') ? [9] : [1, 2]);
+    expect(resolve({ badWords: ['ab'] }, { encodeWord: longer }).badWords).toEqual([[1, 2], [9]]);
     expect(refusal({ badWords: ['z'] }, { limits: { ...limits, vocabSize: 40 } }).message).toBe(
       'bad_words must have token ids in [0, 40), got 46.',
     );

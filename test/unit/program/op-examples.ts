@@ -195,6 +195,10 @@ export const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: T
     { op: 'biasLogits', logits: 'logits', samples: 'samples', rows: 'rows', biases: 'biases', out: 'out' },
     { ...state, biases: ['u32', 4, 6], out: ['f32', 'samples', 10] },
   ],
+  maskLogits: [
+    { op: 'maskLogits', logits: 'logits', samples: 'samples', rows: 'rows', masks: 'masks', out: 'logits' },
+    { ...state, masks: ['u32', 4, 1] },
+  ],
   filterLogits: [
     { op: 'filterLogits', logits: 'logits', samples: 'samples', rows: 'rows', thresholds: 'thresholds' },
     { ...state, thresholds: ['f32', 'samples'] },

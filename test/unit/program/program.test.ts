@@ -184,6 +184,7 @@ describe('the dtype table of the reference device', () => {
       zeroBlocks: {"kv":["f32","f16","bf16"]}
       penalties: {}
       biasLogits: {}
+      maskLogits: {}
       filterLogits: {}
       sample: {}
       argmax: {}

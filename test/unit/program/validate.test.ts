@@ -170,6 +170,7 @@ const wrong: Wrong[] = [
     { out: ['f32', 'samples', 9] },
     'out "out": found shape [samples, 9], expected [samples, 10] to agree with logits.',
   ],
+  ['maskLogits', {}, { masks: ['u32', 4, 2] }, 'masks "masks": found 2 words, expected 1 (a bit for each of 10 ids).'],
   [
     'filterLogits',
     {},

@@ -17,7 +17,7 @@ const maxSizes = {
   deltaSegments: 0,
 };
 const rowState = { maxRows: 4, maxBlocksPerSequence: 4, maxModelLen: 64, ringSlots: 8, maxBiasWords: 16 };
-const plain: SamplingClass = { random: false, biases: false, penalties: false, topN: null };
+const plain: SamplingClass = { random: false, biases: false, masks: false, penalties: false, topN: null };
 
 function build(changes: Partial<SamplingClass>): Program {
   return buildSamplingProgram({ ...plain, ...changes }, { maxSizes, rowState, vocabSize: 96 });
@@ -30,7 +30,8 @@ describe('buildSamplingProgram', () => {
   it('takes the ops that a class needs, in vLLM’s order', () => {
     expect(names(build({}))).toEqual(['argmax', 'advanceRows']);
     expect(names(build({ random: true }))).toEqual(['filterLogits', 'sample', 'advanceRows']);
-    expect(names(build({ biases: true, penalties: true, topN: 5 }))).toEqual([
+    expect(names(build({ masks: true, biases: true, penalties: true, topN: 5 }))).toEqual([
+      'maskLogits',
       'biasLogits',
       'penalties',
       'argmax',
@@ -42,8 +43,12 @@ describe('buildSamplingProgram', () => {
   it('changes logits in place unless their log-probabilities are asked for', () => {
     const inPlace = build({ random: true, penalties: true });
     expect(find(inPlace, 'penalties')).toMatchObject({ logits: 'logits', out: 'logits' });
-    const kept = build({ random: true, biases: true, penalties: true, topN: 0 });
-    expect(find(kept, 'biasLogits')).toMatchObject({ logits: 'logits', out: 'processedLogits' });
+    const masked = build({ masks: true });
+    expect(find(masked, 'maskLogits')).toMatchObject({ logits: 'logits', out: 'logits' });
+    expect(masked.tensors.masks).toMatchObject({ dtype: 'u32', shape: [4, 3], kind: 'external' });
+    const kept = build({ random: true, masks: true, biases: true, penalties: true, topN: 0 });
+    expect(find(kept, 'maskLogits')).toMatchObject({ logits: 'logits', out: 'processedLogits' });
+    expect(find(kept, 'biasLogits')).toMatchObject({ logits: 'processedLogits', out: 'processedLogits' });
     expect(find(kept, 'penalties')).toMatchObject({ logits: 'processedLogits', out: 'processedLogits' });
     expect(find(kept, 'filterLogits').logits).toBe('processedLogits');
     expect(find(kept, 'sample').logits).toBe('processedLogits');
@@ -56,11 +61,13 @@ describe('samplingClassName', () => {
     const flags = [false, true];
     const classes = flags.flatMap(random =>
       flags.flatMap(biases =>
-        flags.flatMap(penalties => [null, 0, 5].map(topN => ({ random, biases, penalties, topN }))),
+        flags.flatMap(masks =>
+          flags.flatMap(penalties => [null, 0, 5].map(topN => ({ random, biases, masks, penalties, topN }))),
+        ),
       ),
     );
-    expect(new Set(classes.map(samplingClassName)).size).toBe(24);
-    expect(samplingClassName({ random: true, biases: false, penalties: true, topN: 5 })).toBe(
+    expect(new Set(classes.map(samplingClassName)).size).toBe(48);
+    expect(samplingClassName({ random: true, biases: false, masks: false, penalties: true, topN: 5 })).toBe(
       'random+penalties+logprobs5',
     );
   });

@@ -12,6 +12,7 @@ export const greedy: RowSampling = {
   minTokens: 0,
   stopTokenIds: [],
   logitBias: [],
+  masked: false,
 };
 
 export function newRow(
@@ -52,6 +53,8 @@ export function stepOf(entries: readonly Entry[], changes: Partial<SchedulerOutp
     times: 1,
     copies: [],
     zeroBlocks: [],
+    masks: [],
+    hostLogits: [],
     ...changes,
   };
 }

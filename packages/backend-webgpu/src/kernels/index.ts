@@ -16,6 +16,7 @@ import { kvWrite } from './kv-write.ts';
 import { layerNorm } from './layer-norm.ts';
 import { linear } from './linear.ts';
 import { logProbs } from './log-probs.ts';
+import { maskLogits } from './mask-logits.ts';
 import { pagedAttention } from './paged-attention.ts';
 import { penalties } from './penalties.ts';
 import { prepareInputs } from './prepare-inputs.ts';
@@ -50,6 +51,7 @@ export const kernels = {
   zeroBlocks,
   penalties,
   biasLogits,
+  maskLogits,
   filterLogits,
   sample,
   argmax,

@@ -255,6 +255,12 @@ export interface OpCatalogue {
    */
   biasLogits: { logits: TensorName; samples: TensorName; rows: TensorName; biases: TensorName; out: TensorName };
   /**
+   * On samples without a target whose row is `masked`: logits of the ids that its mask does not allow become MASKED_LOGIT.
+   * masks u32 [maxRows, ceil(vocabulary / 32)]: bit id % 32 of word id / 32 is set where the id may be sampled. `out` may be
+   * `logits`; other samples are copied.
+   */
+  maskLogits: { logits: TensorName; samples: TensorName; rows: TensorName; masks: TensorName; out: TensorName };
+  /**
    * thresholds f32 [samples]: the smallest logit that survives min-p, then top-k, then top-p of the row, on
    * temperature-scaled probabilities. Logits equal to the threshold survive, so ties are kept; at least one survives.
    * Greedy rows, rows with no active filter (topK 0 or >= the vocabulary, topP >= 1, minP 0), samples with a target or

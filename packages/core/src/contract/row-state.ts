@@ -44,6 +44,8 @@ export const Row = {
   numStopIds: 15,
   /** Entries of the bias list after the stop ids: (token id, f32 added to its logit). */
   numBiases: 16,
+  /** Not 0: only the ids of the row's mask may be sampled. */
+  masked: 17,
 } as const;
 export const ROW_WORDS = 24;
 

@@ -6,6 +6,7 @@ import { BeamSearch } from './beam-search.ts';
 import { RequestGroup, SequenceOutput } from './output-processor.ts';
 import { rankOf } from './priority.ts';
 import type { Prompt } from './prompt.ts';
+import { TokenConstraint } from './token-constraint.ts';
 
 export interface GroupInit {
   id: string;
@@ -19,6 +20,7 @@ export interface GroupInit {
   engineSeed: bigint;
   eosTokenIds: readonly number[];
   tokenizer: Tokenizer | null;
+  /** Width of the logits. */
   vocabSize: number;
 }
 
@@ -52,9 +54,17 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
     seed: seed === null ? deriveSeed(engineSeed, number) : BigInt.asUintN(64, seed + BigInt(index)),
     stopTokenIds: stopIdsOf(params, eosTokenIds),
     rank: rankOf(params.priority, number),
+    constraint: createConstraint(params, init.vocabSize),
     ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),
   };
   return new SequenceOutput(group, index, request, tokenizer);
+}
+
+/** Which ids a completion may sample; null: all. */
+function createConstraint(params: ResolvedSamplingParams, vocabSize: number): TokenConstraint | null {
+  const { allowedTokenIds, badWords } = params;
+  if (allowedTokenIds === null && badWords.length === 0) return null;
+  return new TokenConstraint({ vocabSize, allowedTokenIds, badWords, grammar: null });
 }
 
 /** The first completion scores the prompt; those that are ranked by their log-probability compute it; beams need candidates. */

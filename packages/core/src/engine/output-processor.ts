@@ -42,10 +42,11 @@ export class SequenceOutput {
     return this.#text?.push(token, this.request.numOutputTokens) ?? null;
   }
 
-  pushLogprobs(step: StepLogprobs, sample: number): void {
+  /** The log-probabilities of a sample; `own`: those that the host computed for it. */
+  pushLogprobs(step: StepLogprobs, sample: number, own: PositionLogprobs | undefined): void {
     if (this.cumulativeLogprob === null) return;
-    this.cumulativeLogprob += step.logprobs[sample * (1 + step.topN)]!;
-    this.logprobs?.push(positionLogprobs(step, sample, this.request.params.logprobs!));
+    this.cumulativeLogprob += own?.logprob ?? step.logprobs[sample * (1 + step.topN)]!;
+    this.logprobs?.push(own ?? positionLogprobs(step, sample, this.request.params.logprobs!));
   }
 
   /** Takes over a beam's output, all at once. The text of the token that stopped it is shown only where asked. */

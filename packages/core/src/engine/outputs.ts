@@ -1,3 +1,5 @@
+import type { PositionLogprobs, TokenLogprob } from '../worker/types.ts';
+
 /** What a request yields. */
 
 export type FinishReason = 'stop' | 'length' | 'abort' | 'error';
@@ -8,16 +10,7 @@ export interface SequenceEnd {
   stopReason: string | number | null;
 }
 
-export interface TokenLogprob {
-  tokenId: number;
-  logprob: number;
-  /** 1 + number of tokens with a strictly greater logit. */
-  rank: number;
-}
-/** Log-probabilities at one position: of the chosen token, and of the most likely ones in order. */
-export interface PositionLogprobs extends TokenLogprob {
-  top: TokenLogprob[];
-}
+export type { PositionLogprobs, TokenLogprob };
 
 export interface CompletionOutput {
   index: number;

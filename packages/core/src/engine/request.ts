@@ -1,6 +1,7 @@
 import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import type { RowSampling } from '../worker/types.ts';
 import { BlockTable } from './block-table.ts';
+import type { TokenConstraint } from './token-constraint.ts';
 
 /** A request is in the waiting queue (waiting, preempted), among the running ones, or finished. */
 export type RequestStatus = 'waiting' | 'running' | 'preempted' | 'finished';
@@ -18,6 +19,8 @@ export interface RequestInit {
   rank?: number;
   /** The host must see each sampled token before the next step of this request can be scheduled. */
   needsHost?: boolean;
+  /** Which ids it may sample; null: all. */
+  constraint?: TokenConstraint | null;
   /** What the engine keeps beside the request: where its output goes. */
   owner?: unknown;
 }
@@ -53,6 +56,9 @@ export class Request {
   followers: readonly Request[] = [];
   /** All completions of its prompt: while one runs, another may begin with its blocks. */
   siblings: readonly Request[] = [];
+  readonly constraint: TokenConstraint | null;
+  /** What a logits processor of the caller's threw. */
+  processorError: Error | null = null;
   status: RequestStatus = 'waiting';
   numTokens: number;
   /** Tokens whose keys and values are computed by what was submitted, or lie in the cache. */
@@ -87,8 +93,10 @@ export class Request {
     this.sampling = rowSampling(init);
     this.table = new BlockTable(init.salt);
     this.rank = init.rank ?? 0;
-    this.needsHost = init.needsHost ?? false;
     this.owner = init.owner;
+    this.constraint = init.constraint ?? null;
+    const dependsOnTokens = this.constraint?.waitsForTokens === true || params.logitsProcessors.length > 0;
+    this.needsHost = init.needsHost === true || dependsOnTokens;
     this.#tokens = new Uint32Array(Math.min(this.tokenLimit, this.numPromptTokens + 16));
     this.#tokens.set(promptTokenIds);
   }
@@ -99,7 +107,7 @@ export class Request {
 
   /** The host must act before another token of it can be computed. */
   get waitsForHost(): boolean {
-    return this.isHeld || (this.needsHost && this.numPlaceholders > 0);
+    return this.isHeld || (this.needsHost && (this.numPlaceholders > 0 || this.constraint?.isReady === false));
   }
 
   get numOutputTokens(): number {
@@ -172,7 +180,7 @@ export class Request {
   }
 }
 
-function rowSampling({ params, seed, stopTokenIds }: RequestInit): RowSampling {
+function rowSampling({ params, seed, stopTokenIds, constraint }: RequestInit): RowSampling {
   return {
     temperature: params.temperature,
     topK: params.topK,
@@ -185,5 +193,6 @@ function rowSampling({ params, seed, stopTokenIds }: RequestInit): RowSampling {
     minTokens: params.minTokens,
     stopTokenIds: params.minTokens > 0 ? stopTokenIds : [],
     logitBias: params.logitBias,
+    masked: (constraint ?? null) !== null,
   };
 }

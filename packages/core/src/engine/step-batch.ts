@@ -1,4 +1,5 @@
-import type { BlockGrant, NewRow, RowEdit, SchedulerOutput } from '../worker/types.ts';
+import type { BlockGrant, HostLogits, NewRow, RowEdit, RowMask, SchedulerOutput } from '../worker/types.ts';
+import { hostLogits } from './host-logits.ts';
 import { NO_ROW, type Request } from './request.ts';
 
 /** Columns of one step, one entry per sequence. */
@@ -53,6 +54,8 @@ export class StepBatch implements SchedulerOutput {
   grants: BlockGrant[] = [];
   copies: readonly (readonly [number, number])[] = [];
   zeroBlocks: readonly number[] = [];
+  masks: RowMask[] = [];
+  hostLogits: HostLogits[] = [];
   numSequences = 0;
   numDecodeSequences = 0;
   times = 1;
@@ -103,6 +106,8 @@ export class StepBatch implements SchedulerOutput {
     if (this.newRows.length > 0) this.newRows = [];
     if (this.edits.length > 0) this.edits = [];
     if (this.grants.length > 0) this.grants = [];
+    if (this.masks.length > 0) this.masks = [];
+    if (this.hostLogits.length > 0) this.hostLogits = [];
     this.numDecodeSequences = 0;
     this.times = 1;
     this.numTokens = 0;
@@ -130,6 +135,15 @@ export class StepBatch implements SchedulerOutput {
     if (queryLen === 1 && sampleCount === 1) this.numDecodeSequences++;
     if (wantsPrompt || request.needsHost || request.params.logprobs !== null) this.needsHost = true;
     if (request.editStart >= 0) this.edits.push(takeEdit(request));
+    if (appends > 0) this.#addHostWork(request);
+  }
+
+  /** What the host has to say on the token that the request samples in this step. */
+  #addHostWork(request: Request): void {
+    const words = request.constraint?.take(request) ?? null;
+    if (words !== null) this.masks.push({ row: request.row, words });
+    const logits = hostLogits(request);
+    if (logits !== null) this.hostLogits.push(logits);
   }
 
   /** Raises what sequence i appends, for a step that is repeated. */

@@ -4,6 +4,7 @@ import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import type { StepResult } from '../worker/types.ts';
 import type { SequenceOutput } from './output-processor.ts';
 import type { SequenceEnd } from './outputs.ts';
+import type { Request } from './request.ts';
 import type { StepBatch } from './step-batch.ts';
 
 export const LENGTH: SequenceEnd = { reason: 'length', stopReason: null };
@@ -30,9 +31,12 @@ export function updateSequence(sequence: SequenceOutput, i: number, update: Sequ
     const token = checkedToken(result.tokenIds[at]!, result.flags[at]!, vocabSize);
     const { request } = sequence;
     request.numPlaceholders--;
+    if (endsInsteadOf(request, token, eos)) return EOS;
+    checkConstraint(request, token);
     request.append(token);
     if (result.logprobs !== null) {
-      sequence.pushLogprobs(result.logprobs, result.sampleStarts[i]! + batch.sampleCounts[i]! - 1);
+      const sample = result.sampleStarts[i]! + batch.sampleCounts[i]! - 1;
+      sequence.pushLogprobs(result.logprobs, sample, result.hostLogprobs?.get(batch.rows[i]!));
     }
     const end = acceptToken(sequence, token, eos);
     if (end !== null) return end;
@@ -55,6 +59,31 @@ function checkedToken(token: number, flags: number, vocabSize: number): number {
   if ((flags & SAMPLE_FINITE) === 0) throw nonFinite();
   if (token >= vocabSize) throw new EngineError(`The device sampled token ${token}, outside the ${vocabSize} logits.`);
   return token;
+}
+
+/**
+ * A grammar that is fulfilled ends its request, also where min_tokens masks the end-of-sequence tokens or they do not count: the
+ * token that was sampled for want of a better one is dropped.
+ */
+function endsInsteadOf(
+  { constraint, params, numOutputTokens }: Request,
+  token: number,
+  eos: ReadonlySet<number>,
+): boolean {
+  if (constraint === null || params.structuredOutputs === null) return false;
+  const isFree = numOutputTokens >= params.minTokens && !params.ignoreEos;
+  return !(isFree && eos.has(token)) && constraint.allowsOnly(eos);
+}
+
+/** A masked token is sampled only when nothing else is left. */
+function checkConstraint({ constraint, processorError }: Request, token: number): void {
+  if (processorError !== null) {
+    throw new EngineError(`A logits processor failed: ${processorError.message}`, { cause: processorError });
+  }
+  if (constraint === null || constraint.allows(token)) return;
+  throw new EngineError(
+    'No token may follow: what allowed_token_ids, bad_words and structured_outputs allow excludes each other.',
+  );
 }
 
 function nonFinite(): EngineError {

@@ -25,6 +25,7 @@ const catalogue = {
   zeroBlocks: true,
   penalties: true,
   biasLogits: true,
+  maskLogits: true,
   filterLogits: true,
   sample: true,
   argmax: true,

@@ -129,6 +129,13 @@ export const operandTable = {
     biases: read('u32'),
     out: writeOver('f32', 'logits'),
   },
+  maskLogits: {
+    logits: read('f32'),
+    samples: read('u32'),
+    rows: read('u32'),
+    masks: read('u32'),
+    out: writeOver('f32', 'logits'),
+  },
   filterLogits: { logits: read('f32'), samples: read('u32'), rows: read('u32'), thresholds: write('f32') },
   sample: {
     logits: read('f32'),

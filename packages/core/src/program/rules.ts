@@ -210,6 +210,14 @@ export const rules = {
     shapes: () => ({ logits, samples, rows: rowState.rows, tokenIds: rowState.tokenIds, out: logits }),
   },
   biasLogits: { shapes: () => ({ logits, samples, rows: rowState.rows, biases: ['M', 'W'], out: logits }) },
+  maskLogits: {
+    shapes: () => ({ logits, samples, rows: rowState.rows, masks: ['M', 'W'], out: logits }),
+    check(_, context) {
+      const [words, vocabulary] = [context.max('W'), context.max('V')];
+      const expected = `${Math.ceil(vocabulary / 32)} (a bit for each of ${vocabulary} ids)`;
+      context.require(words === Math.ceil(vocabulary / 32), `${words} words`, expected, 'masks');
+    },
+  },
   filterLogits: { shapes: () => ({ logits, samples, rows: rowState.rows, thresholds: ['S'] }) },
   sample: { shapes: () => ({ logits, thresholds: ['S'], samples, rows: rowState.rows, sampled }) },
   argmax: { shapes: () => ({ logits, samples, sampled }) },

@@ -56,15 +56,16 @@ export function resolveSamplingParams(input: SamplingParams, context: ResolveCon
   const lengths = resolveLengths(given, context);
   const randomness = resolveRandomness(given, context);
   const stops = resolveStops(given, context);
-  const logits = resolveLogits(given, context);
+  const logprobs = resolveLogprobs(given, context.limits);
+  const logits = resolveLogits(given, context, randomness.useBeamSearch);
   checkBiasWords(logits.logitBias.length, lengths.minTokens, stops, context);
-  checkBeamSearch(randomness, stops, logits);
+  checkBeamSearch(randomness, stops, { ...logits, ...logprobs });
   return Object.freeze({
     ...lengths,
     ...randomness,
     ...stops,
     ...logits,
-    ...resolveLogprobs(given, context.limits),
+    ...logprobs,
     seed: take(given, 'seed', null, checkSeed),
     skipSpecialTokens: take(given, 'skipSpecialTokens', true, boolean),
     spacesBetweenSpecialTokens: take(given, 'spacesBetweenSpecialTokens', true, boolean),
@@ -131,8 +132,10 @@ type Logits = Pick<
   | 'logitsProcessors'
 >;
 
-function resolveLogits(given: Given, { limits, encodeWord, generationConfig }: ResolveContext): Logits {
-  const { vocabSize } = limits;
+function resolveLogits(given: Given, context: ResolveContext, isBeamSearch: boolean): Logits {
+  const { encodeWord, generationConfig } = context;
+  const { vocabSize } = context.limits;
+  const defaultRepetition = isBeamSearch ? 1 : (generationConfig?.repetitionPenalty ?? 1);
   const structuredOutputs = take(given, 'structuredOutputs', null, checkStructuredOutputs);
   if (structuredOutputs !== null && encodeWord === null) {
     fail('structuredOutputs', 'need a tokenizer: this engine has none');
@@ -140,7 +143,7 @@ function resolveLogits(given: Given, { limits, encodeWord, generationConfig }: R
   return {
     presencePenalty: take(given, 'presencePenalty', 0, penalty),
     frequencyPenalty: take(given, 'frequencyPenalty', 0, penalty),
-    repetitionPenalty: take(given, 'repetitionPenalty', generationConfig?.repetitionPenalty ?? 1, repetition),
+    repetitionPenalty: take(given, 'repetitionPenalty', defaultRepetition, repetition),
     logitBias: take(given, 'logitBias', null, value => checkLogitBias(value, vocabSize)),
     allowedTokenIds: take(given, 'allowedTokenIds', null, value => checkAllowedTokenIds(value, vocabSize)),
     badWords: take(given, 'badWords', null, value => checkBadWords(value, encodeWord, vocabSize)),
@@ -153,7 +156,7 @@ function resolveLogits(given: Given, { limits, encodeWord, generationConfig }: R
  * Beams fork from step to step, and what the host keeps for each token of a sequence does not fork with them. They are chosen
  * by the model's own log-probabilities, so whatever would change those is refused too.
  */
-function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits: Logits): void {
+function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits: Logits & Logprobs): void {
   if (!useBeamSearch) return;
   const { presencePenalty, frequencyPenalty, repetitionPenalty } = logits;
   if (logits.structuredOutputs !== null) fail('structuredOutputs', 'cannot be used with use_beam_search');
@@ -161,6 +164,7 @@ function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits:
   if (logits.logitBias.length > 0) fail('logitBias', 'cannot be used with use_beam_search');
   if (logits.allowedTokenIds !== null) fail('allowedTokenIds', 'cannot be used with use_beam_search');
   if (logits.badWords.length > 0) fail('badWords', 'cannot be used with use_beam_search');
+  if (logits.logprobTokenIds !== null) fail('logprobTokenIds', 'cannot be used with use_beam_search');
   if (presencePenalty !== 0) fail('presencePenalty', 'must be 0 when using beam search');
   if (frequencyPenalty !== 0) fail('frequencyPenalty', 'must be 0 when using beam search');
   if (repetitionPenalty !== 1) fail('repetitionPenalty', 'must be 1 when using beam search');
@@ -170,7 +174,7 @@ function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits:
 type Logprobs = Pick<ResolvedSamplingParams, 'logprobs' | 'promptLogprobs' | 'logprobTokenIds'>;
 
 function resolveLogprobs(given: Given, limits: SamplingLimits): Logprobs {
-  const count = (value: unknown, name: string) => logprobs(value, name, limits);
+  const count = (value: unknown, name: string) => logprobCount(value, name, limits);
   const asked = take(given, 'logprobs', null, count);
   const ids = take(given, 'logprobTokenIds', null, value => checkLogprobTokenIds(value, limits.vocabSize));
   if (ids !== null && asked !== null && asked !== ids.length) {
@@ -209,9 +213,9 @@ function repetition(value: unknown, name: string): number {
   return checkNumber(name, value, 'greater than zero', p => p > 0);
 }
 
-function logprobs(value: unknown, name: string, limits: SamplingLimits): number | null {
+function logprobCount(value: unknown, name: string, limits: SamplingLimits): number | null {
   if (value === null || value === false) return null;
-  if (value === true) return logprobs(1, name, limits);
+  if (value === true) return logprobCount(1, name, limits);
   const asked = checkInteger(name, value, 'non-negative or -1', count => count >= -1);
   const count = asked === -1 ? limits.vocabSize : asked;
   const allowed = limits.maxLogprobs === -1 ? limits.vocabSize : limits.maxLogprobs;

@@ -61,8 +61,9 @@ function clampBias(bias: unknown, key: string): number {
 export type EncodeWord = (text: string) => readonly number[];
 
 /**
- * Each word as token sequences, by vLLM's rule: as it is, and after a space where that has as many tokens and another first
- * one. The last token of a sequence is banned after the others.
+ * Each word as token sequences: as it is, and after a space. The last token of a sequence is banned after the others. vLLM keeps
+ * the second sequence only where it is as long as the first, which leaves most words allowed in the middle of a sentence; here it
+ * is left out only where the space is a token of its own, for then the first covers it.
  */
 export function checkBadWords(
   value: unknown,
@@ -90,5 +91,6 @@ function badSequences(word: unknown, encode: EncodeWord): (readonly number[])[] 
   const plain = encode(trimmed);
   const spaced = encode(` ${trimmed}`);
   if (plain.length === 0) return fail('badWords', `must be words that have tokens, got ${show(word)}`);
-  return spaced.length === plain.length && spaced[0] !== plain[0] ? [plain, spaced] : [plain];
+  const covers = plain.every((id, i) => spaced[spaced.length - plain.length + i] === id);
+  return covers ? [plain] : [plain, spaced];
 }

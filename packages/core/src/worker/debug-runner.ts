@@ -71,6 +71,7 @@ const greedy: RowSampling = {
   minTokens: 0,
   stopTokenIds: [],
   logitBias: [],
+  masked: false,
 };
 
 /** One sequence at a time through the model's program, without a sampler. */
@@ -180,5 +181,7 @@ function chunkStep(tokenIds: Uint32Array, start: number, length: number, blockSi
     times: 1,
     copies: [],
     zeroBlocks: [],
+    masks: [],
+    hostLogits: [],
   };
 }

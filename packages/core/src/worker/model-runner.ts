@@ -4,6 +4,7 @@ import type { WeightSupply } from '../models/index.ts';
 import type { RowDelta } from '../program/index.ts';
 import type { Checkpoint } from '../weights/types.ts';
 import { DeviceModel } from './device-model.ts';
+import { processLogits, readLogits, type SampleLogits } from './host-logits.ts';
 import type { KvCacheSize } from './kv-cache-size.ts';
 import { type BlockProgram, ProgramSet, samplingProgram } from './program-set.ts';
 import { type LogprobOutputs, ResultReader } from './result-reader.ts';
@@ -53,7 +54,7 @@ export class ModelRunner implements ModelExecutor {
   readonly #reader: ResultReader;
   /** Steps of the next submit that come before the model. */
   readonly #before: SubmitStep[] = [];
-  /** Settles when every step that had to wait for a compilation is submitted; null when none waits. */
+  /** Settles when every step that had to wait, for a compilation or for the host, is submitted; null when none waits. */
   #waiting: Promise<void> | null = null;
 
   constructor(model: DeviceModel, programs: ProgramSet) {
@@ -85,7 +86,8 @@ export class ModelRunner implements ModelExecutor {
 
   submit(step: SchedulerOutput): Promise<StepResult> {
     const plan = this.#planner.plan(step);
-    if (this.#waiting === null && this.#isCompiled(step, plan)) return this.#submitNow(step, plan);
+    const isReady = this.#waiting === null && !processesLogits(step) && this.#isCompiled(step, plan);
+    if (isReady) return this.#submitNow(step, plan);
     // The caller may reuse the arrays of the step when this returns.
     return this.#submitLater(copyStep(step), plan);
   }
@@ -104,7 +106,7 @@ export class ModelRunner implements ModelExecutor {
   #submitLater(step: SchedulerOutput, plan: StepPlan): Promise<StepResult> {
     const compiled = (this.#waiting ?? Promise.resolve()).then(() => this.#compileFor(step, plan));
     // Wrapped, so that the next step waits for this one to be submitted and not for its result.
-    const submitted = compiled.then(() => ({ result: this.#submitNow(step, plan) }));
+    const submitted = compiled.then(() => this.#submitInTurn(step, plan));
     const settled = () => {
       if (this.#waiting === waiting) this.#waiting = null;
     };
@@ -114,19 +116,46 @@ export class ModelRunner implements ModelExecutor {
   }
 
   #submitNow(step: SchedulerOutput, plan: StepPlan): Promise<StepResult> {
+    this.#prepare(step);
+    const steps = [
+      ...this.#before.splice(0),
+      this.#step('model', plan),
+      this.#step(samplingProgram(plan.sampling), plan),
+    ];
+    this.#device.submit(steps, plan.times);
+    return this.#read(plan, readLogits(this.#device, this.#model.tensor('logits'), step.hostLogits, plan));
+  }
+
+  /** Model and sampler in two submits where the host changes logits in between; nothing else may be submitted until both are. */
+  async #submitInTurn(step: SchedulerOutput, plan: StepPlan): Promise<{ result: Promise<StepResult> }> {
+    if (!processesLogits(step)) return { result: this.#submitNow(step, plan) };
+    const logits = this.#model.tensor('logits');
+    this.#prepare(step);
+    this.#device.submit([...this.#before.splice(0), this.#step('model', plan)]);
+    const samples = await readLogits(this.#device, logits, step.hostLogits, plan);
+    processLogits(this.#device, logits, samples);
+    this.#device.submit([this.#step(samplingProgram(plan.sampling), plan)]);
+    return { result: this.#read(plan, Promise.resolve(samples)) };
+  }
+
+  /** Writes what changed; what must run for that lies in `#before`. */
+  #prepare(step: SchedulerOutput): void {
     this.#writer.write(step);
     // Cleared first: a block that is copied into is new, one that is copied from is not.
     this.#changeBlocks('zeroBlocks', 'blockList', step.zeroBlocks, BLOCK_BATCH);
     this.#changeBlocks('copyBlocks', 'blockPairs', step.copies.flat(), 2 * BLOCK_BATCH);
-    const steps = [
-      { executable: this.#programs.get('model'), sizes: plan.sizes },
-      { executable: this.#programs.get(samplingProgram(plan.sampling)), sizes: plan.sizes },
-    ];
-    if (plan.times > 1) this.#submitBefore();
-    this.#device.submit([...this.#before.splice(0), ...steps], plan.times);
+    for (const { row, words } of step.masks) this.#device.write(this.#model.tensor('masks'), words, row * words.length);
+    if (step.times > 1) this.#submitBefore();
+  }
+
+  #step(program: string, plan: StepPlan): SubmitStep {
+    return { executable: this.#programs.get(program), sizes: plan.sizes };
+  }
+
+  #read(plan: StepPlan, logits: Promise<readonly SampleLogits[]>): Promise<StepResult> {
     const { stepCounter } = this.#writer;
     this.#writer.advance(plan.times);
-    return this.#reader.read(plan, stepCounter, this.#logprobOutputs(plan.sampling.topN));
+    return this.#reader.read(plan, stepCounter, this.#logprobOutputs(plan.sampling.topN), logits);
   }
 
   /** Called by the writer. A further delta of one step first submits the one before, which lies in the same tensor. */
@@ -171,6 +200,10 @@ export class ModelRunner implements ModelExecutor {
   }
 }
 
+function processesLogits({ hostLogits }: SchedulerOutput): boolean {
+  return hostLogits.some(({ process }) => process !== null);
+}
+
 function copyStep(step: SchedulerOutput): SchedulerOutput {
   const count = step.numSequences;
   return {
@@ -186,6 +219,8 @@ function copyStep(step: SchedulerOutput): SchedulerOutput {
     times: step.times,
     copies: [...step.copies],
     zeroBlocks: [...step.zeroBlocks],
+    masks: [...step.masks],
+    hostLogits: [...step.hostLogits],
   };
 }
 

@@ -1,6 +1,13 @@
 import type { CompileOptions, Executable, Program } from '../contract/contract.ts';
+import type { StateTensor } from '../models/index.ts';
 import type { DeviceModel } from './device-model.ts';
-import { buildSamplingProgram, logprobTensors, type SamplingClass, samplingClassName } from './sampling-programs.ts';
+import {
+  buildSamplingProgram,
+  logprobTensors,
+  maskTensor,
+  type SamplingClass,
+  samplingClassName,
+} from './sampling-programs.ts';
 import { BLOCK_BATCH, buildCopyProgram, buildDeltaProgram, buildZeroProgram } from './state-programs.ts';
 
 export type BlockProgram = 'copyBlocks' | 'zeroBlocks';
@@ -12,8 +19,8 @@ export function samplingProgram(sampling: SamplingClass): string {
 
 /** Compiled at start; the other classes when a request first needs them. */
 const commonClasses: readonly SamplingClass[] = [
-  { random: false, biases: false, penalties: false, topN: null },
-  { random: true, biases: false, penalties: false, topN: null },
+  { random: false, biases: false, masks: false, penalties: false, topN: null },
+  { random: true, biases: false, masks: false, penalties: false, topN: null },
 ];
 
 /** The programs of a runner, compiled once each, with the tensors that only they use. */
@@ -60,6 +67,7 @@ export class ProgramSet {
     const { vocabSize } = this.#model.config;
     await this.#compile(samplingProgram(sampling), () => {
       if (sampling.topN !== null) this.#createLogprobTensors(sampling.topN);
+      if (sampling.masks) this.#createOnce(maskTensor(rowState, vocabSize));
       return buildSamplingProgram(sampling, { maxSizes, rowState, vocabSize });
     });
   }
@@ -83,9 +91,11 @@ export class ProgramSet {
   }
 
   #createLogprobTensors(topN: number): void {
-    for (const tensor of Object.values(logprobTensors(topN))) {
-      if (!this.#model.has(tensor.name)) this.#model.createState(tensor);
-    }
+    for (const tensor of Object.values(logprobTensors(topN))) this.#createOnce(tensor);
+  }
+
+  #createOnce(tensor: StateTensor): void {
+    if (!this.#model.has(tensor.name)) this.#model.createState(tensor);
   }
 
   #tensor(name: string, shape: number[]): void {

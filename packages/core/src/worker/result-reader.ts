@@ -1,7 +1,8 @@
 import { type Device, type DeviceTensor, NONE } from '../contract/contract.ts';
 import type { RowStateShape } from '../models/index.ts';
+import { describeLogits, type SampleLogits } from './host-logits.ts';
 import type { StepPlan } from './step-plan.ts';
-import type { StepLogprobs, StepResult } from './types.ts';
+import type { PositionLogprobs, StepLogprobs, StepResult } from './types.ts';
 
 export interface LogprobOutputs {
   readonly topN: number;
@@ -22,14 +23,23 @@ export class ResultReader {
   }
 
   /** Queues the reads at once, behind the submit whose first repeat had this step counter. */
-  read(plan: StepPlan, stepCounter: number, outputs: LogprobOutputs | null): Promise<StepResult> {
+  async read(
+    plan: StepPlan,
+    stepCounter: number,
+    outputs: LogprobOutputs | null,
+    logits: Promise<readonly SampleLogits[]>,
+  ): Promise<StepResult> {
     const ring = this.#readRing(stepCounter, plan.times);
-    const logprobs = outputs === null ? Promise.resolve(null) : this.#readLogprobs(outputs, plan.sizes.samples);
-    return Promise.all([ring, logprobs]).then(([pairs, read]) => ({
-      ...this.#pick(pairs, plan),
+    const logprobs = outputs === null ? null : this.#readLogprobs(outputs, plan.sizes.samples);
+    const [pairs, read, samples] = await Promise.all([ring, logprobs, logits]);
+    const sampled = this.#pick(pairs, plan);
+    const chosen = (row: number) => sampled.tokenIds[plan.rows.indexOf(row)]!;
+    return {
+      ...sampled,
       logprobs: read,
       sampleStarts: plan.sampleStarts,
-    }));
+      hostLogprobs: samples.length === 0 ? null : describeAll(samples, chosen),
+    };
   }
 
   /** Pairs of every row, u32 [times, maxRows, 2]; the slots may wrap around the end of the ring. */
@@ -64,4 +74,18 @@ export class ResultReader {
     }
     return { tokenIds, flags };
   }
+}
+
+/** By row; one that sampled nothing, or wants no log-probabilities, has none. */
+function describeAll(
+  samples: readonly SampleLogits[],
+  chosen: (row: number) => number,
+): ReadonlyMap<number, PositionLogprobs> {
+  const described = new Map<number, PositionLogprobs>();
+  for (const { entry, values } of samples) {
+    const token = chosen(entry.row);
+    if (entry.topN === null || token >= values.length) continue;
+    described.set(entry.row, describeLogits(values, token, entry.tokenIds, entry.topN));
+  }
+  return described;
 }

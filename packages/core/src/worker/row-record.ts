@@ -25,6 +25,7 @@ export function rowRecord(row: NewRow, blockCredit: number): Uint32Array {
   words[Row.minTokensUntil] = row.promptTokens + sampling.minTokens;
   words[Row.numStopIds] = maskedStopIds(sampling).length;
   words[Row.numBiases] = sampling.logitBias.length;
+  words[Row.masked] = Number(sampling.masked);
   return words;
 }
 

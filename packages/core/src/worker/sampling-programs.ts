@@ -8,6 +8,8 @@ export interface SamplingClass {
   random: boolean;
   /** Some row has logit biases, or stop ids that are masked for a while. */
   biases: boolean;
+  /** Some row may only sample ids of its mask. */
+  masks: boolean;
   penalties: boolean;
   /** Top log-probabilities per sample, or null for none at all. */
   topN: number | null;
@@ -27,9 +29,14 @@ export function logprobTensors(topN: number) {
   } as const;
 }
 
+/** The tensor of the rows' masks, which exists once a row needs one: u32 [maxRows, ceil(vocabSize / 32)]. */
+export function maskTensor({ maxRows }: RowStateShape, vocabSize: number) {
+  return { name: 'masks', dtype: 'u32', shape: [maxRows, Math.ceil(vocabSize / 32)] } as const;
+}
+
 /** `greedy`, `random+penalties+logprobs5`: one name per class. */
 export function samplingClassName(c: SamplingClass): string {
-  const parts = [c.random ? 'random' : 'greedy', c.biases && 'biases', c.penalties && 'penalties'];
+  const parts = [c.random ? 'random' : 'greedy', c.masks && 'masks', c.biases && 'biases', c.penalties && 'penalties'];
   if (c.topN !== null) parts.push(`logprobs${c.topN}`);
   return parts.filter(Boolean).join('+');
 }
@@ -43,7 +50,7 @@ export function roundTopN(wanted: number, max: number): number {
 }
 
 /**
- * From `logits` and `samples` to the advanced rows, in vLLM's order: biases, penalties, filters, sampling; then the
+ * From `logits` and `samples` to the advanced rows, in vLLM's order: masks, biases, penalties, filters, sampling; then the
  * log-probabilities of the model's own logits, and advanceRows.
  */
 export function buildSamplingProgram(sampling: SamplingClass, options: SamplingProgramOptions): Program {
@@ -79,13 +86,18 @@ export function buildSamplingProgram(sampling: SamplingClass, options: SamplingP
 
 /** Adds the ops that change logits, and returns the tensor to sample from. */
 function addLogitProcessors(builder: ProgramBuilder, sampling: SamplingClass, options: SamplingProgramOptions): string {
-  if (!sampling.biases && !sampling.penalties) return 'logits';
+  if (!sampling.masks && !sampling.biases && !sampling.penalties) return 'logits';
   const state = stateTensors(options.rowState, options.vocabSize);
   const shared = { samples: 'samples', rows: 'rows' };
   // Log-probabilities are those of the model, so its logits are kept where they are asked for.
   const out =
     sampling.topN === null ? 'logits' : builder.temporary('processedLogits', 'f32', ['samples', options.vocabSize]);
   let logits = 'logits';
+  if (sampling.masks) {
+    const { name, dtype, shape } = maskTensor(options.rowState, options.vocabSize);
+    builder.add({ op: 'maskLogits', logits, ...shared, masks: builder.external(name, dtype, shape), out });
+    logits = out;
+  }
   if (sampling.biases) {
     const { biases } = declareState(builder, state, ['biases']);
     builder.add({ op: 'biasLogits', logits, ...shared, biases, out });

@@ -11,11 +11,13 @@ export interface StepPlan {
   /** 1 where the sequence samples a new token, 0 where it only fills the cache or scores its prompt. */
   readonly samplesToken: Uint8Array;
   readonly sampleStarts: Int32Array;
+  readonly sampleCounts: Int32Array;
 }
 
 const RANDOM = 1;
 const BIASES = 2;
 const PENALTIES = 4;
+const MASKED = 8;
 
 /** Keeps what the host must know of each row to choose programs and sizes of a step. Steps are planned in submit order. */
 export class StepPlanner {
@@ -48,6 +50,7 @@ export class StepPlanner {
       rows: step.rows.slice(0, step.numSequences),
       samplesToken,
       sampleStarts,
+      sampleCounts: step.sampleCounts.slice(0, step.numSequences),
     };
   }
 
@@ -89,6 +92,7 @@ export class StepPlanner {
     return {
       random: (flags & RANDOM) !== 0,
       biases: (flags & BIASES) !== 0,
+      masks: (flags & MASKED) !== 0,
       penalties: (flags & PENALTIES) !== 0,
       topN: wanted < 0 ? null : roundTopN(wanted, Math.max(wanted, this.#maxLogprobs)),
     };
@@ -123,5 +127,7 @@ export class StepPlanner {
 function samplingFlags(s: RowSampling): number {
   const biases = s.logitBias.length > 0 || (s.minTokens > 0 && s.stopTokenIds.length > 0);
   const penalties = s.presencePenalty !== 0 || s.frequencyPenalty !== 0 || s.repetitionPenalty !== 1;
-  return (s.temperature > 0 ? RANDOM : 0) | (biases ? BIASES : 0) | (penalties ? PENALTIES : 0);
+  return (
+    (s.temperature > 0 ? RANDOM : 0) | (biases ? BIASES : 0) | (penalties ? PENALTIES : 0) | (s.masked ? MASKED : 0)
+  );
 }

@@ -16,6 +16,8 @@ export interface RowSampling {
   /** All ids that end the request (EOS unless ignored still counts for minTokens). Masked below minTokens. */
   stopTokenIds: readonly number[];
   logitBias: readonly (readonly [number, number])[];
+  /** Only ids of the row's mask may be sampled; the mask comes with `SchedulerOutput.masks` before the row first samples. */
+  masked: boolean;
 }
 
 /** A request that takes a row in this step: new, or resumed after preemption. */
@@ -51,6 +53,24 @@ export interface BlockGrant {
   blocks: readonly number[];
 }
 
+/** The ids that a row may sample from this step on: bit id % 32 of word id / 32. */
+export interface RowMask {
+  row: number;
+  /** [ceil(vocabSize / 32)]; not changed afterwards. */
+  words: Uint32Array;
+}
+
+/** A row whose sampled position the host looks at, in this step. */
+export interface HostLogits {
+  row: number;
+  /** Changes the model's logits f32 [vocabSize] in place before the sampler sees them; null: they are only read. Does not throw. */
+  process: ((logits: Float32Array) => void) | null;
+  /** Ids whose log-probabilities are asked for, or null for the likeliest. */
+  tokenIds: readonly number[] | null;
+  /** How many of the likeliest are asked for; null: no log-probabilities at all. */
+  topN: number | null;
+}
+
 /**
  * One submit, as the scheduler decided it: what changed, and the batch. Arrays are parallel, one entry per sequence; decode
  * sequences (queryLen 1, sampleCount 1) come first.
@@ -73,6 +93,9 @@ export interface SchedulerOutput {
   copies: readonly (readonly [number, number])[];
   /** KV blocks to clear before the step, and before its copies. */
   zeroBlocks: readonly number[];
+  masks: readonly RowMask[];
+  /** Only with times = 1. */
+  hostLogits: readonly HostLogits[];
 }
 
 /** Log-probabilities of the samples of one repeat, struct of arrays; sample s of sequence i is at sampleStart[i] + s. */
@@ -84,6 +107,17 @@ export interface StepLogprobs {
   ids: Uint32Array;
 }
 
+export interface TokenLogprob {
+  tokenId: number;
+  logprob: number;
+  /** 1 + number of tokens with a strictly greater logit. */
+  rank: number;
+}
+/** Log-probabilities at one position: of the chosen token, then of the likeliest in order, or of the ids that were asked for. */
+export interface PositionLogprobs extends TokenLogprob {
+  top: TokenLogprob[];
+}
+
 /** What came back from one submit. Arrays are valid until the next result is taken. */
 export interface StepResult {
   /** [times, numSequences]: sampled id, or NONE where the sequence sampled nothing. */
@@ -93,6 +127,8 @@ export interface StepResult {
   /** Present when any sequence asked for them; only with times = 1. */
   logprobs: StepLogprobs | null;
   sampleStarts: Int32Array;
+  /** Log-probabilities that the host computed, by row: those of `hostLogits`, in place of the ones in `logprobs`. */
+  hostLogprobs: ReadonlyMap<number, PositionLogprobs> | null;
 }
 
 /** What the engine needs from the worker below it. ModelRunner implements it over a Device; tests over symbolic blocks. */

@@ -18,6 +18,7 @@ import { kvWriteCases } from './kv-write.ts';
 import { layerNormCases } from './layer-norm.ts';
 import { linearCases } from './linear.ts';
 import { logProbsCases } from './log-probs.ts';
+import { maskLogitsCases } from './mask-logits.ts';
 import { pagedAttentionCases } from './paged-attention.ts';
 import { penaltiesCases } from './penalties.ts';
 import { prepareInputsCases } from './prepare-inputs.ts';
@@ -54,6 +55,7 @@ const lists = {
   zeroBlocks: zeroBlocksCases,
   penalties: penaltiesCases,
   biasLogits: biasLogitsCases,
+  maskLogits: maskLogitsCases,
   filterLogits: filterLogitsCases,
   sample: sampleCases,
   argmax: argmaxCases,

@@ -27,6 +27,7 @@ export const dtypes = {
   zeroBlocks: { kv: floats },
   penalties: {},
   biasLogits: {},
+  maskLogits: {},
   filterLogits: {},
   sample: {},
   argmax: {},

@@ -17,6 +17,7 @@ import { layerNorm } from './layer-norm.ts';
 import type { Kernel } from './lib/kernel.ts';
 import { linear } from './linear.ts';
 import { logProbs } from './log-probs.ts';
+import { maskLogits } from './mask-logits.ts';
 import { pagedAttention } from './paged-attention.ts';
 import { penalties } from './penalties.ts';
 import { prepareInputs } from './prepare-inputs.ts';
@@ -53,6 +54,7 @@ export const kernels = {
   zeroBlocks,
   penalties,
   biasLogits,
+  maskLogits,
   filterLogits,
   sample,
   argmax,
