@@ -153,17 +153,18 @@ const std::map<std::string, Builder>& builders() {
          auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), masks = r.tensor("masks"), out = r.tensor("out");
          return {[=](const Step& s) { const auto& z = s.sizes; return maskLogits({logits.at(z), samples.at(z), rows.at(z), masks.at(z), out.at(z)}, s); }};
        }},
-      {"filterLogits", [](const OpReader& r, const Context&) -> Built {
+      {"filterLogits", [](const OpReader& r, const Context& c) -> Built {
          auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), thresholds = r.tensor("thresholds");
-         return {[=](const Step& s) { const auto& z = s.sizes; return filterLogits({logits.at(z), samples.at(z), rows.at(z), thresholds.at(z)}, s); }};
+         auto at = [=](const StepSizes& z) { return FilterLogits{logits.at(z), samples.at(z), rows.at(z), thresholds.at(z)}; };
+         return {[=](const Step& s) { return filterLogits(at(s.sizes), s); }, filterLogitsWorkspace(at(c.maxSizes), c.maxSizes)};
        }},
-      {"sample", [](const OpReader& r, const Context&) -> Built {
+      {"sample", [](const OpReader& r, const Context& c) -> Built {
          auto logits = r.tensor("logits"), thresholds = r.tensor("thresholds"), samples = r.tensor("samples"), rows = r.tensor("rows"), sampled = r.tensor("sampled");
-         return {[=](const Step& s) { const auto& z = s.sizes; return sample({logits.at(z), thresholds.at(z), samples.at(z), rows.at(z), sampled.at(z)}, s); }};
+         return {[=](const Step& s) { const auto& z = s.sizes; return sample({logits.at(z), thresholds.at(z), samples.at(z), rows.at(z), sampled.at(z)}, s); }, sampleWorkspace(c.maxSizes)};
        }},
-      {"argmax", [](const OpReader& r, const Context&) -> Built {
+      {"argmax", [](const OpReader& r, const Context& c) -> Built {
          auto logits = r.tensor("logits"), samples = r.tensor("samples"), sampled = r.tensor("sampled");
-         return {[=](const Step& s) { const auto& z = s.sizes; return argmax({logits.at(z), samples.at(z), sampled.at(z)}, s); }};
+         return {[=](const Step& s) { const auto& z = s.sizes; return argmax({logits.at(z), samples.at(z), sampled.at(z)}, s); }, argmaxWorkspace(c.maxSizes)};
        }},
       {"logProbs", [](const OpReader& r, const Context&) -> Built {
          auto logits = r.tensor("logits"), samples = r.tensor("samples"), sampled = r.tensor("sampled"), logprobs = r.tensor("logprobs"), ids = r.tensor("logprobIds");

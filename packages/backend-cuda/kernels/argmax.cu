@@ -1,40 +1,38 @@
-// argmax: the token of each sample when every row is greedy. One block per sample.
-#include "lib/elements.h"
-#include "lib/reduce.h"
-#include "lib/sampler.h"
+// argmax: the token of each sample when every row is greedy. Blocks share a row by slices of it.
+#include "lib/vocabulary.h"
 
 namespace quire {
 namespace {
 
-__global__ void argmaxKernel(const float* logits, const uint32_t* samples, uint32_t* sampled, int vocabulary) {
-  SHARED(float, values, 32);
-  SHARED(unsigned, indices, 32);
-  SHARED(unsigned, any, 1);
+__global__ void __launch_bounds__(kSamplerThreads) argmaxKernel(const float* logits, const uint32_t* samples, uint32_t* sampled, int vocabulary, Slices slices) {
   waitForPrevious();
-  const int s = blockIdx.x;
-  const SampleView sample = viewSample(samples, nullptr, s);
-  const float* row = logits + static_cast<int64_t>(s) * vocabulary;
-  ValueIndex best{-INFINITY, 0};
+  const SampleView sample = viewSample(samples, nullptr, blockIdx.y);
+  const float* row = logits + static_cast<int64_t>(blockIdx.y) * vocabulary;
+  const int begin = blockIdx.x * slices.length, end = begin + slices.length < vocabulary ? begin + slices.length : vocabulary;
+  ValueIndex best{-INFINITY, NONE};
   bool infinite = false;
-  for (int id = threadIdx.x; id < vocabulary; id += blockDim.x) {
-    const float x = GPU_LOAD(row + id);
-    infinite |= !isFiniteBits(x);
-    best = better(best, {x, static_cast<unsigned>(id)});
-  }
-  best = blockBest(best, values, indices);
-  infinite = blockAny(infinite, any);
-  if (threadIdx.x != 0) return;
-  const uint32_t id = sample.target != NONE ? sample.target : best.index;
-  sampled[2 * s] = sample.row == NONE ? NONE : id;
-  sampled[2 * s + 1] = sample.row == NONE ? 0 : SAMPLE_LIVE | (infinite ? 0 : SAMPLE_FINITE);
+  forQuads(row, begin, end, [&](int id, const float(&x)[4], int count) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (i >= count) break;
+      infinite |= !isFiniteBits(x[i]);
+      best = better(best, {x[i], static_cast<unsigned>(id + i)});
+    }
+  });
+  launchDependents();
+  chooseToken(slices, sample, best, infinite, sampled);
 }
 
 }  // namespace
 
+size_t argmaxWorkspace(const StepSizes& maxSizes) { return sliceWorkspace(maxSizes.samples); }
+
 cudaError_t argmax(const Argmax& a, const Step& s) {
   if (a.logits.rows == 0) return cudaSuccess;
-  return gpuLaunch({"argmax", {static_cast<unsigned>(a.logits.rows)}, {kSamplerThreads}, 0, s.stream}, argmaxKernel, a.logits.as<float>(), a.samples.as<uint32_t>(), a.sampled.as<uint32_t>(),
-                   static_cast<int>(a.logits.columns));
+  const int vocabulary = static_cast<int>(a.logits.columns);
+  const Slices slices = sliceRows(a.logits.rows, vocabulary, s);
+  const dim3 grid{static_cast<unsigned>(slices.count), static_cast<unsigned>(a.logits.rows)};
+  return gpuLaunch({"argmax", grid, {kSamplerThreads}, 0, s.stream}, argmaxKernel, a.logits.as<float>(), a.samples.as<uint32_t>(), a.sampled.as<uint32_t>(), vocabulary, slices);
 }
 
 }  // namespace quire

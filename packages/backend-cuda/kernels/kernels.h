@@ -112,6 +112,9 @@ cudaError_t logProbs(const LogProbs&, const Step&);
 
 // Bytes of workspace that an operation needs at the largest sizes; 0 for operations not named here.
 size_t pagedAttentionWorkspace(const PagedAttention&, const StepSizes& maxSizes, int smCount);
+size_t filterLogitsWorkspace(const FilterLogits&, const StepSizes& maxSizes);
+size_t sampleWorkspace(const StepSizes& maxSizes);
+size_t argmaxWorkspace(const StepSizes& maxSizes);
 size_t penaltiesWorkspace(const Penalties&, const StepSizes& maxSizes);
 size_t copyBlocksWorkspace(const CopyBlocks&);
 
