@@ -29,6 +29,8 @@ export interface SymbolicOptions {
   limits: ExecutorLimits;
   /** Called for every block that a step writes to, before it does. */
   onWrite?: (block: number) => void;
+  /** Delays each transfer. */
+  delayTransfer?: () => Promise<void>;
   /** Delays each result; results stay in order. */
   deliver?: (result: StepResult) => Promise<StepResult>;
 }
@@ -40,6 +42,8 @@ export const symbolicLimits: ExecutorLimits = {
   maxSamples: 16,
   blockSize: 4,
   numBlocks: 33,
+  numHostBlocks: 0,
+  blockBytes: 1024,
   vocabSize: 32,
   maxLogprobs: 5,
   maxBiasWords: 32,
@@ -57,6 +61,8 @@ export class SymbolicExecutor implements ModelExecutor {
   readonly layer2: Uint32Array;
   readonly #rows: (DeviceRow | null)[];
   readonly #options: SymbolicOptions;
+  readonly #hostSlots = new Map<string, Uint32Array>();
+  #transfers: Promise<void> = Promise.resolve();
   /** Steps, repeats counted. */
   steps = 0;
   submits = 0;
@@ -92,10 +98,41 @@ export class SymbolicExecutor implements ModelExecutor {
     return this.#options.deliver?.(result) ?? Promise.resolve(result);
   }
 
+  /**
+   * Blocks are read late and written late: a block that is handed out too soon, or read too soon, shows. Transfers end in
+   * order.
+   */
+  transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void> {
+    assert.equal(blocks.length, hostSlots.length);
+    for (const slot of hostSlots) assert(slot >= 0 && slot < this.limits.numHostBlocks, `host slot ${slot}`);
+    if (direction === 'toDevice') for (const block of blocks) this.poison(block);
+    const moved = (this.#options.delayTransfer?.() ?? Promise.resolve()).then(() =>
+      this.#move(blocks, hostSlots, direction),
+    );
+    this.#transfers = Promise.all([this.#transfers, moved]).then(() => {});
+    return this.#transfers;
+  }
+
   async synchronize(): Promise<void> {}
 
   async dispose(): Promise<void> {
     this.disposed = true;
+  }
+
+  #move(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): void {
+    const { blockSize } = this.limits;
+    for (const [i, layer] of [this.layer1, this.layer2].entries()) {
+      for (const [j, block] of blocks.entries()) {
+        const [onDevice, key] = [layer.subarray(block * blockSize, (block + 1) * blockSize), `${i} ${hostSlots[j]}`];
+        if (direction === 'toHost') {
+          this.#hostSlots.set(key, onDevice.slice());
+        } else {
+          const saved = this.#hostSlots.get(key);
+          assert(saved !== undefined, `host slot ${key} was never filled`);
+          onDevice.set(saved);
+        }
+      }
+    }
   }
 
   /** Makes a block unreadable, as from this place in the queue on. */

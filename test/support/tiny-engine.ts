@@ -31,7 +31,8 @@ export function tinyConfig(options: Record<string, unknown> = {}) {
 }
 
 export async function tinyRunner(device: Device, options: Record<string, unknown> = {}): Promise<ModelRunner> {
-  const engineConfig = tinyConfig(options);
+  const { swapSpace = 0, ...rest } = options;
+  const engineConfig = { ...tinyConfig(rest), swapSpace: swapSpace as number };
   return createModelRunner({ device, modelConfig: tinyModel, engineConfig, checkpoint: tinyCheckpoint() });
 }
 
@@ -42,5 +43,6 @@ export async function tinyEngine(
   changes: Partial<LLMEngineOptions> = {},
 ): Promise<LLMEngine> {
   const executor = await tinyRunner(device, options);
-  return new LLMEngine({ executor, config: tinyConfig(options), tokenizer: null, eosTokenIds: [2], ...changes });
+  const { swapSpace: _, ...rest } = options;
+  return new LLMEngine({ executor, config: tinyConfig(rest), tokenizer: null, eosTokenIds: [2], ...changes });
 }

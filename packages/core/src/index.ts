@@ -1,8 +1,9 @@
 /** The engine core: everything a Node or browser entry needs to load a model and to serve requests. */
 export { AsyncLLM, type GenerateOptions } from './engine/async-llm.ts';
+export type { LLMEngineConfig } from './engine/create-scheduler.ts';
 export { type EngineConfig, type EngineOptions, engineOptionNames, parseEngineConfig } from './engine/engine-config.ts';
 export type { EngineObserver, EngineStats, FinishedRequest, StepReport } from './engine/engine-stats.ts';
-export { type AddOptions, LLMEngine, type LLMEngineConfig, type LLMEngineOptions } from './engine/llm-engine.ts';
+export { type AddOptions, LLMEngine, type LLMEngineOptions } from './engine/llm-engine.ts';
 export type * from './engine/outputs.ts';
 export type { PromptInput } from './engine/prompt.ts';
 export type { OutputKind } from './engine/request-output.ts';

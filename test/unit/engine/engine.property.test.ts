@@ -26,6 +26,7 @@ interface Setup {
   weakHash: boolean;
   policy: SchedulingPolicy;
   watermark: number;
+  hostBlocks: number;
 }
 
 type Command =
@@ -55,6 +56,7 @@ const setups: fc.Arbitrary<Setup> = fc.record({
   weakHash: fc.boolean(),
   policy: fc.constantFrom('fcfs', 'priority'),
   watermark: fc.constantFrom(0, 0, 0.1),
+  hostBlocks: fc.constantFrom(0, 0, 1, 4, 40),
 });
 
 const sampled: fc.Arbitrary<SamplingParams> = fc.record(
@@ -133,6 +135,7 @@ class Harness {
   readonly prompts: number[][] = [];
   readonly #params = new Map<Group, SamplingParams>();
   #running = new Set<Request>();
+  #transfers = 0;
   readonly #ended = new Map<Group, number>();
 
   constructor(setup: Setup) {
@@ -146,6 +149,7 @@ class Harness {
         maxSamples: setup.samples,
         maxNumSeqs: setup.maxNumSeqs,
         vocabSize: VOCAB,
+        numHostBlocks: setup.prefixCaching ? setup.hostBlocks : 0,
       },
       config: {
         enableChunkedPrefill: setup.chunked,
@@ -157,6 +161,7 @@ class Harness {
       },
       executor: {
         onWrite: block => this.#checkWrite(block),
+        delayTransfer: () => this.#delay(),
       },
       ...(setup.weakHash ? { hash: (_: number, tokens: Uint32Array, start: number) => (tokens[start] ?? 0) & 15 } : {}),
     };
@@ -186,7 +191,16 @@ class Harness {
     }
   }
 
+  /** Transfers take a few turns of the event loop's microtasks. */
+  async #delay(): Promise<void> {
+    for (let turns = this.#transfers++ % 9; turns > 0; turns--) await null;
+  }
+
   async checkOutputs(): Promise<void> {
+    const { hostTier } = this.engine.scheduler;
+    await hostTier?.idle();
+    hostTier?.poll();
+    this.check();
     for (const group of this.groups) {
       if (group.params.useBeamSearch) await this.#checkBeams(group);
       else this.#checkGroup(group);

@@ -15,13 +15,14 @@ export function checkInvariants(engine: LLMEngine, executor: SymbolicExecutor): 
 }
 
 /** K1, K2: every block is free or held, never both, and is held as often as it is counted. */
-function checkBlocks({ blocks, running, waiting }: Scheduler): void {
+function checkBlocks({ blocks, running, waiting, hostTier }: Scheduler): void {
   const free = [...blocks.freeBlocks()];
   assert.equal(free.length, blocks.numFreeBlocks);
   assert.equal(new Set(free).size, free.length, 'K1: a block is free once');
   assert(!free.includes(0), 'K1: the null block is never free');
   const held = new Int32Array(blocks.numBlocks);
   for (const { table } of running) for (let i = 0; i < table.length; i++) held[table.at(i)]!++;
+  for (const block of hostTier?.heldBlocks() ?? []) held[block]!++;
   for (const { table } of waiting) assert.equal(table.length, 0, 'S3: who waits holds nothing');
   const isFree = new Set(free);
   for (let block = 1; block < blocks.numBlocks; block++) {
@@ -44,7 +45,7 @@ function checkTables({ blocks, running }: Scheduler, executor: SymbolicExecutor)
       table.numCached * blockSize <= Math.min(numTokens, numComputed),
       'K4: only known and computed tokens are cached',
     );
-    checkContent(request, executor, ids);
+    if (!request.isLoading) checkContent(request, executor, ids);
     for (let i = 0; i < table.numCached; i++) {
       if (!blocks.cache?.has(ids[i]!)) continue;
       const cached = [...blocks.cache.tokensOf(ids[i]!)];

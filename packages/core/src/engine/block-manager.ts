@@ -7,6 +7,8 @@ export interface BlockManagerOptions {
   numBlocks: number;
   blockSize: number;
   enablePrefixCaching: boolean;
+  /** Blocks in host memory that the prefix cache may name. Default 0. */
+  numHostBlocks?: number;
   /** Replaces the hash of the prefix cache. Hits are exact with any hash. */
   hash?: BlockHash;
 }
@@ -38,6 +40,7 @@ export const NO_ROOM = -1;
 export class BlockManager {
   readonly numBlocks: number;
   readonly blockSize: number;
+  readonly numHostBlocks: number;
   readonly #cache: PrefixCache | null;
   readonly #free: FreeBlockQueue;
   readonly #refCounts: Int32Array;
@@ -51,11 +54,12 @@ export class BlockManager {
   constructor(options: BlockManagerOptions) {
     this.numBlocks = options.numBlocks;
     this.blockSize = options.blockSize;
+    this.numHostBlocks = options.numHostBlocks ?? 0;
     this.#free = new FreeBlockQueue(options.numBlocks);
     this.#refCounts = new Int32Array(options.numBlocks);
     this.#tainted = new Uint8Array(options.numBlocks);
     this.#cache = options.enablePrefixCaching
-      ? new PrefixCache(options.numBlocks, options.blockSize, options.hash)
+      ? new PrefixCache(options.numBlocks, this.numHostBlocks, options.blockSize, options.hash)
       : null;
   }
 
@@ -130,7 +134,7 @@ export class BlockManager {
     const copies = start.numTokens % this.blockSize === 0 ? 0 : 1;
     if (this.blocksFor(Math.max(numTokens, reserveTokens)) - start.blocks.length + copies > free) return false;
     for (const block of start.blocks) {
-      this.#hold(block);
+      this.hold(block);
       table.push(block);
     }
     table.numCached = start.numCached;
@@ -170,9 +174,31 @@ export class BlockManager {
 
   /** Lets go of all blocks of a table. What the cache was told stays findable. */
   free(table: BlockTable): void {
-    for (let i = table.length - 1; i >= 0; i--) this.#release(table.at(i));
+    for (let i = table.length - 1; i >= 0; i--) this.release(table.at(i));
     this.#releaseSalt(table);
     table.clear();
+  }
+
+  /** Counts one more holder of a block that is free or held. */
+  hold(block: number): void {
+    if (this.#refCounts[block]!++ === 0) this.#free.remove(block);
+  }
+
+  /** Lets go of a block. One that is cached is handed out last, unless there is a copy of it in host memory: then next. */
+  release(block: number, isCopied = false): void {
+    const count = this.#refCounts[block]!;
+    if (count <= 0) throw new Error(`BlockManager: block ${block} is freed twice.`);
+    this.#refCounts[block] = count - 1;
+    if (count > 1) return;
+    if (this.#tainted[block] === 1) this.#clean(block);
+    if (this.#cache?.has(block) && !isCopied) this.#free.append(block);
+    else this.#free.prepend(block);
+  }
+
+  /** The block is about to be overwritten as a whole: it need not be cleared first. */
+  skipZero(block: number): void {
+    const at = this.#zeroBlocks.indexOf(block);
+    if (at >= 0) this.#zeroBlocks.splice(at, 1);
   }
 
   /** Lets go of blocks whose content must not be used: they leave the cache now, and are cleared once nobody holds them. */
@@ -180,7 +206,7 @@ export class BlockManager {
     for (let i = 0; i < table.length; i++) {
       const block = table.at(i);
       this.#tainted[block] = 1;
-      if (this.#cache?.has(block)) this.#cache.remove(block);
+      if (this.#cache?.has(block)) this.#disown(block);
     }
     this.free(table);
   }
@@ -217,11 +243,7 @@ export class BlockManager {
     const to = this.#take();
     table.replace(table.length - 1, to);
     this.#copies.push([from, to]);
-    this.#release(from);
-  }
-
-  #hold(block: number): void {
-    if (this.#refCounts[block]!++ === 0) this.#free.remove(block);
+    this.release(from);
   }
 
   #take(): number {
@@ -231,20 +253,17 @@ export class BlockManager {
     return block;
   }
 
-  #release(block: number): void {
-    const count = this.#refCounts[block]!;
-    if (count <= 0) throw new Error(`BlockManager: block ${block} is freed twice.`);
-    this.#refCounts[block] = count - 1;
-    if (count > 1) return;
-    if (this.#tainted[block] === 1) this.#clean(block);
-    if (this.#cache?.has(block)) this.#free.append(block);
-    else this.#free.prepend(block);
-  }
-
   #clean(block: number): void {
     this.#tainted[block] = 0;
-    if (this.#cache?.has(block)) this.#cache.remove(block);
+    if (this.#cache?.has(block)) this.#disown(block);
     this.#zeroBlocks.push(block);
+  }
+
+  /** Removes a block from the cache, and its copy in host memory. */
+  #disown(block: number): void {
+    const twin = this.#cache!.hostTwin(block);
+    if (twin !== 0) this.#cache!.remove(twin);
+    this.#cache!.remove(block);
   }
 
   #releaseSalt(table: BlockTable): void {

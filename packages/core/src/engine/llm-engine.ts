@@ -1,33 +1,21 @@
-import { ConfigError, EngineClosedError, EngineError, InvalidRequestError } from '../errors.ts';
+import { EngineClosedError, EngineError, InvalidRequestError } from '../errors.ts';
 import type { GenerationConfig } from '../models/config.ts';
 import { resolveSamplingParams } from '../sampling/resolve.ts';
 import type { SamplingParams } from '../sampling/sampling-params.ts';
 import { truncatedLength } from '../sampling/truncation.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
-import { BlockManager } from './block-manager.ts';
 import { createGroup } from './create-group.ts';
-import type { EngineConfig } from './engine-config.ts';
+import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { FinishReason, SequenceEnd } from './outputs.ts';
-import type { PrefixCache } from './prefix-cache.ts';
-import type { SchedulingPolicy } from './priority.ts';
+import type { BlockHash } from './prefix-cache.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
-import { Scheduler } from './scheduler.ts';
+import type { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
 import { LENGTH, type SequenceUpdate, updateBeam, updateSequence } from './update-sequence.ts';
-
-export type LLMEngineConfig = Pick<
-  EngineConfig,
-  'seed' | 'enablePrefixCaching' | 'enableChunkedPrefill' | 'runAhead' | 'numSchedulerSteps'
-> & {
-  /** Default fcfs. */
-  readonly schedulingPolicy?: SchedulingPolicy;
-  /** Share of the blocks that admissions leave free while others run. Default 0. */
-  readonly watermark?: number;
-};
 
 export interface LLMEngineOptions {
   executor: ModelExecutor;
@@ -41,7 +29,7 @@ export interface LLMEngineOptions {
   /** Milliseconds on a monotonic clock. Default: performance.now. */
   clock?: () => number;
   /** Replaces the hash of the prefix cache. */
-  prefixHash?: ConstructorParameters<typeof PrefixCache>[2];
+  prefixHash?: BlockHash;
 }
 
 export interface AddOptions {
@@ -87,7 +75,7 @@ export class LLMEngine {
     this.#clock = options.clock ?? (() => performance.now());
     this.#lastProgress = this.#clock();
     this.#reporter = new StepReporter(options.observer ?? {});
-    this.scheduler = createScheduler(executor.limits, config, options.prefixHash);
+    this.scheduler = createScheduler(executor, config, options.prefixHash);
   }
 
   /** It was disposed or has failed, and takes no more requests. */
@@ -153,7 +141,8 @@ export class LLMEngine {
     try {
       this.#submitAhead();
       const oldest = this.#inFlight.shift();
-      if (oldest === undefined) return this.#endStuckRequest();
+      if (oldest === undefined)
+        return this.scheduler.hostTier?.isBusy ? await this.scheduler.hostTier.settled() : this.#endStuckRequest();
       const result = await oldest.result;
       this.#stepsInFlight -= oldest.batch.times;
       if (this.#closed === null) this.#update(oldest, result);
@@ -184,6 +173,7 @@ export class LLMEngine {
       numPreemptions: scheduler.counters.preemptions,
       prefixCacheQueries: scheduler.counters.prefixCacheQueries,
       prefixCacheHits: scheduler.counters.prefixCacheHits,
+      hostTierBytes: this.#hostTierBytes(),
       promptTokens: this.#promptTokens,
       generationTokens: this.#generationTokens,
       numSteps: this.#numSteps,
@@ -201,7 +191,14 @@ export class LLMEngine {
   async dispose(): Promise<void> {
     this.fail(new EngineClosedError());
     await Promise.allSettled(this.#inFlight.splice(0).map(({ result }) => result));
+    await this.scheduler.hostTier?.idle();
     await this.#options.executor.dispose();
+  }
+
+  #hostTierBytes(): EngineStats['hostTierBytes'] {
+    const { toHost, toDevice } = this.scheduler.hostTier?.moved ?? { toHost: 0, toDevice: 0 };
+    const { blockBytes } = this.limits;
+    return { toHost: toHost * blockBytes, toDevice: toDevice * blockBytes };
   }
 
   /** As vLLM: a priority that would be ignored is an error. */
@@ -249,6 +246,8 @@ export class LLMEngine {
     this.#numSteps++;
     this.#lastProgress = now;
     this.#reporter.report(batch, tokens, now - submitted);
+    // The end of a request frees blocks, and there may be no further step to save them in.
+    this.scheduler.hostTier?.saveNext();
     this.scheduler.recycle(batch);
   }
 
@@ -325,24 +324,6 @@ export class LLMEngine {
     );
     sequence.group.notify();
   }
-}
-
-function createScheduler(
-  limits: ExecutorLimits,
-  config: LLMEngineConfig,
-  hash: LLMEngineOptions['prefixHash'],
-): Scheduler {
-  const { numBlocks, blockSize } = limits;
-  const { enablePrefixCaching, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark = 0 } = config;
-  if (!enableChunkedPrefill && limits.maxNumBatchedTokens < limits.maxModelLen) {
-    throw new ConfigError(
-      `Without chunked prefill, maxNumBatchedTokens (${limits.maxNumBatchedTokens}) must be at least maxModelLen ` +
-        `(${limits.maxModelLen}): a request that is computed again must fit one step. Raise it, or enable chunked prefill.`,
-      'maxNumBatchedTokens',
-    );
-  }
-  const blocks = new BlockManager({ numBlocks, blockSize, enablePrefixCaching, ...(hash ? { hash } : {}) });
-  return new Scheduler({ limits, blocks, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark });
 }
 
 function message(cause: unknown): string {

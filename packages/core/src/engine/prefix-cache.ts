@@ -7,13 +7,15 @@ export const ROOT_PREFIX = 0;
 const NO_BLOCK = 0;
 
 /**
- * Full KV blocks by their content: which block holds the keys and values of these tokens after that prefix.
+ * Full KV blocks by their content: which block holds the keys and values of these tokens after that prefix. Entries from
+ * numBlocks on are blocks in host memory.
  *
  * A prefix is a number that stands for one sequence of full blocks under one salt: equal numbers mean equal tokens from the
  * first on. It is given when a block is added and never given again. A lookup finds candidates by hash, then compares prefix
  * and tokens, so that a hit is exact whatever the hash does. Several blocks may hold the same content; they share a prefix.
  */
 export class PrefixCache {
+  readonly #numBlocks: number;
   readonly #blockSize: number;
   readonly #hash: BlockHash;
   readonly #mask: number;
@@ -31,17 +33,24 @@ export class PrefixCache {
   #lastPrefix = ROOT_PREFIX;
   #size = 0;
 
-  constructor(numBlocks: number, blockSize: number, hash: BlockHash = seededHash(Math.floor(Math.random() * 2 ** 32))) {
+  constructor(
+    numBlocks: number,
+    numHostBlocks: number,
+    blockSize: number,
+    hash: BlockHash = seededHash(Math.floor(Math.random() * 2 ** 32)),
+  ) {
+    const numEntries = numBlocks + numHostBlocks;
+    this.#numBlocks = numBlocks;
     this.#blockSize = blockSize;
     this.#hash = hash;
-    const buckets = 2 ** Math.ceil(Math.log2(Math.max(2, numBlocks)));
+    const buckets = 2 ** Math.ceil(Math.log2(Math.max(2, numEntries)));
     this.#mask = buckets - 1;
     this.#heads = new Int32Array(buckets);
-    this.#next = new Int32Array(numBlocks);
-    this.#bucket = new Int32Array(numBlocks);
-    this.#tokens = new Uint32Array(numBlocks * blockSize);
-    this.#parent = new Float64Array(numBlocks);
-    this.#prefix = new Float64Array(numBlocks);
+    this.#next = new Int32Array(numEntries);
+    this.#bucket = new Int32Array(numEntries);
+    this.#tokens = new Uint32Array(numEntries * blockSize);
+    this.#parent = new Float64Array(numEntries);
+    this.#prefix = new Float64Array(numEntries);
   }
 
   /** Cached blocks. */
@@ -86,7 +95,27 @@ export class PrefixCache {
   /** A block that holds tokens[start, start + blockSize) after `prefix`, or 0. */
   find(prefix: number, tokens: Uint32Array, start: number): number {
     const bucket = this.#hash(prefix, tokens, start, this.#blockSize) & this.#mask;
-    return this.#findIn(bucket, prefix, tokens, start);
+    return this.#findIn(bucket, prefix, tokens, start, 0, this.#numBlocks);
+  }
+
+  /** The same in host memory. */
+  findHost(prefix: number, tokens: Uint32Array, start: number): number {
+    const bucket = this.#hash(prefix, tokens, start, this.#blockSize) & this.#mask;
+    return this.#findIn(bucket, prefix, tokens, start, this.#numBlocks);
+  }
+
+  /** The host entry of equal content, or 0. */
+  hostTwin(block: number): number {
+    const prefix = this.#prefix[block];
+    let entry = this.#heads[this.#bucket[block]!]!;
+    while (entry !== NO_BLOCK && (entry < this.#numBlocks || this.#prefix[entry] !== prefix))
+      entry = this.#next[entry]!;
+    return entry;
+  }
+
+  /** Makes an entry findable that holds a copy of a cached block. */
+  addTwin(entry: number, block: number): void {
+    this.add(entry, this.#parent[block]!, this.tokensOf(block), 0);
   }
 
   /** Makes a full block findable. Returns the prefix that ends with it. */
@@ -138,8 +167,17 @@ export class PrefixCache {
     return before;
   }
 
-  #findIn(bucket: number, prefix: number, tokens: Uint32Array, start: number): number {
+  /** Among entries from, .. to - 1. */
+  #findIn(
+    bucket: number,
+    prefix: number,
+    tokens: Uint32Array,
+    start: number,
+    from = 0,
+    to = this.#next.length,
+  ): number {
     for (let block = this.#heads[bucket]!; block !== NO_BLOCK; block = this.#next[block]!) {
+      if (block < from || block >= to) continue;
       if (this.#parent[block] === prefix && this.#holds(block, tokens, start)) return block;
     }
     return NO_BLOCK;

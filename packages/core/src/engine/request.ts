@@ -50,6 +50,8 @@ export class Request {
   needsHost: boolean;
   /** The host has yet to decide how the request goes on; the scheduler leaves it out. */
   isHeld = false;
+  /** Its blocks are on their way from host memory. */
+  isLoading = false;
   /** First token that the host chose and the device's row does not have; -1: the row has them all. */
   editStart = -1;
   /** Wait until this request's prompt is computed, then share its blocks. */
@@ -68,6 +70,8 @@ export class Request {
   /** Raised when the request loses its row: results of older steps are dropped. */
   generation = 0;
   row = NO_ROW;
+  /** The device knows nothing of its row yet. */
+  isRowNew = false;
   /** The step in which it got its row, the last that computed tokens of it, and how many were computed before that. */
   firstStep = -1;
   lastStep = -1;
@@ -107,7 +111,8 @@ export class Request {
 
   /** The host must act before another token of it can be computed. */
   get waitsForHost(): boolean {
-    return this.isHeld || (this.needsHost && (this.numPlaceholders > 0 || this.constraint?.isReady === false));
+    if (this.isHeld || this.isLoading) return true;
+    return this.needsHost && (this.numPlaceholders > 0 || this.constraint?.isReady === false);
   }
 
   get numOutputTokens(): number {
@@ -176,6 +181,7 @@ export class Request {
     this.numPlaceholders = 0;
     this.generation++;
     this.row = NO_ROW;
+    this.isLoading = false;
     this.editStart = -1;
   }
 }

@@ -1,6 +1,7 @@
 import { InvalidRequestError } from '../errors.ts';
 import type { ExecutorLimits } from '../worker/types.ts';
 import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
+import type { HostTier } from './host-tier.ts';
 import type { Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
 import { newRow, StepBatch } from './step-batch.ts';
@@ -16,6 +17,8 @@ export interface SchedulerOptions {
   numSchedulerSteps: number;
   /** Share of the blocks that an admission leaves free while others run, against preemption soon after. Default 0. */
   watermark?: number;
+  /** Where blocks go that leave the device, and come from. */
+  hostTier?: HostTier | null;
 }
 
 export interface SchedulerCounters {
@@ -38,6 +41,7 @@ export interface SchedulerCounters {
  */
 export class Scheduler {
   readonly blocks: BlockManager;
+  readonly hostTier: HostTier | null;
   readonly running: Request[] = [];
   readonly waiting = new RequestQueue();
   readonly counters: SchedulerCounters = { preemptions: 0, prefixCacheQueries: 0, prefixCacheHits: 0 };
@@ -59,6 +63,7 @@ export class Scheduler {
     this.#chunks = options.enableChunkedPrefill;
     const maxRepeats = Math.min(options.numSchedulerSteps, Math.floor(options.limits.ringSlots / options.runAhead));
     this.#repeater = new StepRepeater(options.blocks, maxRepeats);
+    this.hostTier = options.hostTier ?? null;
     this.#watermarkBlocks = Math.floor((options.watermark ?? 0) * options.limits.numBlocks);
     this.#freeRows = Array.from({ length: options.limits.maxNumSeqs }, (_, i) => options.limits.maxNumSeqs - 1 - i);
   }
@@ -116,12 +121,14 @@ export class Scheduler {
     const batch = this.#spare.pop() ?? new StepBatch(this.#limits.maxNumSeqs);
     batch.clear();
     this.#step++;
+    for (const request of this.hostTier?.poll() ?? []) this.#giveUpLoad(request);
     for (const leader of this.#leaders.splice(0)) this.#admitFollowers(leader);
     this.#tokenBudget = this.#limits.maxNumBatchedTokens;
     this.#sampleBudget = this.#limits.maxSamples;
     const preempted = this.#scheduleRunning(batch);
     if (!preempted) this.#scheduleWaiting(batch);
     while (batch.numSequences === 0 && stepsInFlight === 0 && this.#preemptHeld()) this.#scheduleWaiting(batch);
+    this.hostTier?.saveNext();
     if (batch.numSequences === 0) {
       this.recycle(batch);
       return null;
@@ -153,13 +160,15 @@ export class Scheduler {
       let grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
       while (grantStart === NO_ROOM) {
         preempted = true;
+        // Blocks on their way to the host will be free soon; those of a further victim would not be so sooner.
+        if (this.hostTier?.isSaving) break;
         // The newest comes last, so no victim has been scheduled in this step.
         const victim = this.running.pop()!;
         this.#preempt(victim);
         if (victim === request) return true;
         grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
       }
-      this.#addToBatch(batch, request, queryLen, grantStart);
+      if (grantStart !== NO_ROOM) this.#addToBatch(batch, request, queryLen, grantStart);
     }
     return preempted;
   }
@@ -176,24 +185,59 @@ export class Scheduler {
   /** Gives a waiting request its blocks, a row and its first tokens to compute. Returns false when it has to wait. */
   #admit(batch: StepBatch, request: Request): boolean {
     const start = this.#tableStart(request);
+    const slots = this.#hostSlots(request, start);
+    if (slots.length > 0) return this.#admitLoading(request, start, slots);
     request.numComputed = start.numTokens;
     const queryLen = this.#queryLen(request);
     const end = request.numComputed + queryLen;
     const mayStart = queryLen > 0 && (this.#chunks || end === request.numTokens || request.wantsPromptLogprobs);
-    const watermark = this.running.length === 0 ? 0 : this.#watermarkBlocks;
-    if (!mayStart || !this.blocks.admit(request.table, start, end, request.numTokens, watermark)) {
+    if (!mayStart || !this.#takeBlocks(request, start, end)) {
       request.numComputed = 0;
       return false;
     }
+    this.#takeRow(request);
+    this.#addToBatch(batch, request, queryLen, 0);
+    return true;
+  }
+
+  /** The same for a request whose next blocks lie in host memory: it holds its row and waits for them. */
+  #admitLoading(request: Request, start: TableStart, slots: number[]): boolean {
+    const first = start.blocks.length;
+    const end = start.numTokens + slots.length * this.blocks.blockSize;
+    if (!this.#takeBlocks(request, start, end)) return false;
+    request.numComputed = end;
+    this.#takeRow(request);
+    this.hostTier!.load(request, first, slots);
+    return true;
+  }
+
+  #takeBlocks(request: Request, start: TableStart, end: number): boolean {
+    const watermark = this.running.length === 0 ? 0 : this.#watermarkBlocks;
+    return this.blocks.admit(request.table, start, end, request.numTokens, watermark);
+  }
+
+  #takeRow(request: Request): void {
     this.waiting.remove(request);
     insertByRank(this.running, request);
     this.#countHit(request);
     request.status = 'running';
     request.row = this.#freeRows.pop()!;
+    request.isRowNew = true;
     request.firstStep = this.#step;
-    batch.newRows.push(newRow(request));
-    this.#addToBatch(batch, request, queryLen, 0);
-    return true;
+  }
+
+  /** Host memory that goes on where the cached blocks of a request end. */
+  #hostSlots(request: Request, start: TableStart): number[] {
+    const isCached = start.numCached * this.blocks.blockSize === start.numTokens;
+    if (this.hostTier === null || !isCached || request.wantsPromptLogprobs) return [];
+    return this.hostTier.find(start.prefix, request.tokens, start.numTokens, request.numTokens - 1);
+  }
+
+  #giveUpLoad(request: Request): void {
+    this.running.splice(this.running.indexOf(request), 1);
+    this.#release(request, false);
+    request.status = 'preempted';
+    this.waiting.insert(request);
   }
 
   /**
@@ -217,7 +261,7 @@ export class Scheduler {
 
   /** Tokens of a running request that were computed before this step: copies of its blocks, made ahead of the step, hold them. */
   #numSettled(request: Request): number {
-    if (request.status !== 'running' || request.firstStep === this.#step) return 0;
+    if (request.status !== 'running' || request.isLoading || request.firstStep === this.#step) return 0;
     return request.lastStep === this.#step ? request.numComputedBefore : request.numComputed;
   }
 
@@ -248,7 +292,9 @@ export class Scheduler {
   #addToBatch(batch: StepBatch, request: Request, queryLen: number, grantStart: number): void {
     const appends = request.numComputed + queryLen === request.virtualTokens ? 1 : 0;
     const sampleCount = request.wantsPromptLogprobs ? queryLen : appends;
-    batch.add(request, queryLen, sampleCount, appends, grantStart);
+    if (request.isRowNew) batch.newRows.push(newRow(request));
+    batch.add(request, queryLen, sampleCount, appends, request.isRowNew ? 0 : grantStart);
+    request.isRowNew = false;
     this.#tokenBudget -= queryLen;
     this.#sampleBudget -= sampleCount;
     request.lastStep = this.#step;
@@ -262,6 +308,7 @@ export class Scheduler {
 
   #preempt(request: Request): void {
     this.counters.preemptions++;
+    this.hostTier?.saveTable(request.table);
     this.#release(request, false);
     request.status = 'preempted';
     this.waiting.insert(request);
@@ -269,7 +316,7 @@ export class Scheduler {
 
   /** When nothing else is left to run, who waits for the host makes room for who waits for blocks. */
   #preemptHeld(): boolean {
-    const victim = this.running.findLast(request => request.waitsForHost);
+    const victim = this.running.findLast(request => request.waitsForHost && !request.isLoading);
     const runnable = [...this.waiting].some(request => !request.waitsForHost);
     if (victim === undefined || !runnable) return false;
     this.running.splice(this.running.indexOf(victim), 1);

@@ -11,7 +11,14 @@ import { planMemory } from '../program/index.ts';
 import { type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
 import type { ModelDTypes } from './model-dtypes.ts';
 import type { DeltaLimits } from './state-programs.ts';
-import { kvBudget, MAX_BIAS_WORDS, stepBudgets, type WorkerConfig, wantedModelLen } from './worker-config.ts';
+import {
+  hostBlocks,
+  kvBudget,
+  MAX_BIAS_WORDS,
+  stepBudgets,
+  type WorkerConfig,
+  wantedModelLen,
+} from './worker-config.ts';
 
 const MAX_DELTA_WORDS = 1 << 16;
 const MAX_DELTA_SEGMENTS = 1024;
@@ -21,6 +28,8 @@ export interface ModelPlan {
   readonly blockSize: number;
   readonly dtypes: ModelDTypes;
   readonly kvCache: KvCacheSize;
+  /** Slots of host memory for KV blocks. */
+  readonly numHostBlocks: number;
   readonly rowState: RowStateShape;
   readonly maxSizes: StepSizes;
   readonly maxLogprobs: number;
@@ -77,7 +86,8 @@ export function planModel(
     words: Math.min(MAX_DELTA_WORDS, Math.floor(maxTensorBytes / 4)),
     segments: MAX_DELTA_SEGMENTS,
   };
-  return { ...step, blockSize, dtypes, kvCache, deltaLimits, program: build(step, kvCache.numBlocks) };
+  const numHostBlocks = hostBlocks(config, device, kvCache.bytes / kvCache.numBlocks);
+  return { ...step, blockSize, dtypes, kvCache, numHostBlocks, deltaLimits, program: build(step, kvCache.numBlocks) };
 }
 
 function planStep(config: WorkerConfig, model: ModelConfig, device: Device, maxModelLen: number): StepPlan {

@@ -92,6 +92,12 @@ export class ModelRunner implements ModelExecutor {
     return this.#submitLater(copyStep(step), plan);
   }
 
+  async transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void> {
+    // Steps that wait for a compilation come first.
+    if (this.#waiting !== null) await this.#waiting;
+    await this.#device.transfer(blocks, hostSlots, direction);
+  }
+
   async synchronize(): Promise<void> {
     await this.#waiting;
     await this.#device.synchronize();
@@ -233,6 +239,8 @@ function executorLimits({ config, plan }: DeviceModel): ExecutorLimits {
     maxSamples: maxSizes.samples,
     blockSize,
     numBlocks: kvCache.numBlocks,
+    numHostBlocks: plan.numHostBlocks,
+    blockBytes: kvCache.bytes / kvCache.numBlocks,
     vocabSize: config.vocabSize,
     maxLogprobs,
     maxBiasWords: MAX_BIAS_WORDS,

@@ -136,6 +136,11 @@ export interface ModelExecutor {
   readonly limits: ExecutorLimits;
   /** Encodes and submits; returns at once. Results arrive in submit order. */
   submit(step: SchedulerOutput): Promise<StepResult>;
+  /**
+   * Copies KV blocks to slots of host memory or back, behind all steps submitted so far. Neither side may be used before it
+   * resolves. Called only where limits.numHostBlocks > 0.
+   */
+  transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void>;
   /** Resolves when everything submitted is done. */
   synchronize(): Promise<void>;
   dispose(): Promise<void>;
@@ -150,6 +155,10 @@ export interface ExecutorLimits {
   blockSize: number;
   /** KV blocks, the null block included. */
   numBlocks: number;
+  /** Slots of host memory for KV blocks. */
+  numHostBlocks: number;
+  /** Bytes of one KV block, over all layers. */
+  blockBytes: number;
   /** Width of the logits: every token id in a request must be below. */
   vocabSize: number;
   maxLogprobs: number;

@@ -24,6 +24,8 @@ export interface WorkerConfig {
   readonly numSchedulerSteps: number;
   /** Share of the device's memory that the engine may fill, weights and cache together. Default 0.9. */
   readonly gpuMemoryUtilization?: number;
+  /** GiB of host memory for KV blocks that leave the device. Default 0. */
+  readonly swapSpace?: number;
   /** Positions whose logits may be computed in one step. Default: maxNumSeqs, at least 64. */
   readonly maxSamples?: number;
 }
@@ -65,6 +67,17 @@ export function kvBudget(config: WorkerConfig, device: Device, reserveBytes: () 
   const share = config.gpuMemoryUtilization ?? DEFAULT_UTILIZATION;
   const bytes = Math.max(memory.total * share - used - reserveBytes(), 0);
   return { kind: 'bytes', bytes, source: `the memory left on ${device.info.name}` };
+}
+
+/** KV blocks that the host memory set aside holds. Throws ConfigError where the device cannot move blocks. */
+export function hostBlocks(config: WorkerConfig, device: Device, blockBytes: number): number {
+  const { swapSpace = 0 } = config;
+  if (swapSpace === 0) return 0;
+  if (device.info.capabilities.hostTier) return Math.floor((swapSpace * 2 ** 30) / blockBytes);
+  throw new ConfigError(
+    `swapSpace is ${swapSpace}, but ${device.info.name} cannot move KV blocks to host memory. Set it to 0.`,
+    'swapSpace',
+  );
 }
 
 /** Budgets of a step, lowered to what the device can bind. */

@@ -1,0 +1,60 @@
+import { ConfigError } from '../errors.ts';
+import type { ExecutorLimits, ModelExecutor } from '../worker/types.ts';
+import { BlockManager } from './block-manager.ts';
+import type { EngineConfig } from './engine-config.ts';
+import { HostTier } from './host-tier.ts';
+import type { BlockHash } from './prefix-cache.ts';
+import type { SchedulingPolicy } from './priority.ts';
+import { Scheduler } from './scheduler.ts';
+
+export type LLMEngineConfig = Pick<
+  EngineConfig,
+  'seed' | 'enablePrefixCaching' | 'enableChunkedPrefill' | 'runAhead' | 'numSchedulerSteps'
+> & {
+  /** Default fcfs. */
+  readonly schedulingPolicy?: SchedulingPolicy;
+  /** Share of the blocks that admissions leave free while others run. Default 0. */
+  readonly watermark?: number;
+};
+
+/** Blocks are saved to the host this many full steps before they are needed, so that transfers have time. */
+const STEPS_OF_TRANSFER = 4;
+
+/**
+ * The scheduler of an engine with its blocks, and the host tier where the executor has one. Throws ConfigError for options that
+ * do not go together.
+ */
+export function createScheduler(executor: ModelExecutor, config: LLMEngineConfig, hash?: BlockHash): Scheduler {
+  const { limits } = executor;
+  checkConfig(limits, config);
+  const { numBlocks, numHostBlocks, blockSize } = limits;
+  const { enablePrefixCaching, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark = 0 } = config;
+  const sizes = { numBlocks, numHostBlocks, blockSize };
+  const blocks = new BlockManager({ ...sizes, enablePrefixCaching, ...(hash ? { hash } : {}) });
+  const hostTier =
+    numHostBlocks === 0
+      ? null
+      : new HostTier({
+          blocks,
+          transfer: executor.transfer.bind(executor),
+          lookahead: STEPS_OF_TRANSFER * blocks.blocksFor(limits.maxNumBatchedTokens),
+        });
+  const options = { limits, blocks, hostTier, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark };
+  return new Scheduler(options);
+}
+
+function checkConfig(limits: ExecutorLimits, config: LLMEngineConfig): void {
+  if (!config.enableChunkedPrefill && limits.maxNumBatchedTokens < limits.maxModelLen) {
+    throw new ConfigError(
+      `Without chunked prefill, maxNumBatchedTokens (${limits.maxNumBatchedTokens}) must be at least maxModelLen ` +
+        `(${limits.maxModelLen}): a request that is computed again must fit one step. Raise it, or enable chunked prefill.`,
+      'maxNumBatchedTokens',
+    );
+  }
+  if (limits.numHostBlocks > 0 && !config.enablePrefixCaching) {
+    throw new ConfigError(
+      'swapSpace keeps blocks of the prefix cache in host memory, but enablePrefixCaching is false. Enable it, or set swapSpace to 0.',
+      'swapSpace',
+    );
+  }
+}
