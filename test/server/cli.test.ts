@@ -43,8 +43,7 @@ describe('the command line', () => {
   });
 
   it('has a flag for every option of the engine and every sampling parameter', () => {
-    const elsewhere = ['model', 'servedModelName'];
-    const engine = engineOptionNames.filter(name => !elsewhere.includes(name)).map(kebab);
+    const engine = engineOptionNames.filter(name => name !== 'model').map(kebab);
     expect(Object.keys(engineFlags).sort()).toEqual(engine.sort());
     const sampling = samplingParamNames.filter(name => name !== 'seed').map(kebab);
     expect(Object.keys(samplingFlags).sort()).toEqual(sampling.sort());
@@ -53,7 +52,17 @@ describe('the command line', () => {
   it.each([
     [['srve'], 'Did you mean "serve"?'],
     [['serve', 'm', '--max-modle-len', '5'], 'Unknown flag --max-modle-len. Did you mean "--max-model-len"?'],
-    [['serve', 'm', '--max-model-len', 'many'], '--max-model-len must be an integer, got "many"'],
+    [['serve', 'm', '--max-model-len', 'many'], '--max-model-len must be an integer in'],
+    [['serve', 'm', '--max-num-seqs', 'many'], '--max-num-seqs must be an integer, got "many"'],
+    [['serve', 'm', '--speculative-config', '4'], '--speculative-config must be a JSON object, got "4"'],
+    [
+      ['serve', 'm', '--trust-remote-code'],
+      '--trust-remote-code cannot be true: code from a model folder is never run',
+    ],
+    [
+      ['serve', 'm', '--tensor-parallel-size', '2', '--device', 'webgpu'],
+      'devices of kind webgpu do not work in groups',
+    ],
     [['serve', 'm', '--max-model-len'], '--max-model-len needs a value'],
     [['serve', 'm', '--max-model-len=1.5'], 'must be an integer'],
     [['serve', tinyLlama, '--max-model-len', '1'], '--max-model-len must be an integer in'],

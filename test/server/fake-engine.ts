@@ -65,6 +65,8 @@ export class FakeEngine implements ServingEngine {
     this.#script = script;
   }
 
+  checkQueue(): void {}
+
   generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput> {
     const request = { prompt, params, signal: options.signal };
     this.requests.push(request);

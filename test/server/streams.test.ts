@@ -1,9 +1,10 @@
 import { EngineError } from '@quire/core';
 import OpenAI from 'openai';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type FakeRequest, pieces, type Script } from './fake-engine.ts';
 import { type FakeServer, startFakeServer } from './fake-server.ts';
 import { RawClient, rawPost, rawRequest } from './raw-socket.ts';
+import { startTinyServer } from './tiny-server.ts';
 
 const servers: FakeServer[] = [];
 async function start(script: Script, options: Parameters<typeof startFakeServer>[1] = {}): Promise<FakeServer> {
@@ -213,4 +214,25 @@ it('reports a closed engine on /health', async () => {
   expect((await fetch(`${fake.origin}/health`)).status).toBe(200);
   fake.engine.closed = true;
   expect((await fetch(`${fake.origin}/health`)).status).toBe(503);
+});
+
+it('a full queue of tokens is 429 before the prompt is tokenised', async () => {
+  const { server, origin } = await startTinyServer({ maxNumQueuedTokens: 4, maxNumSeqs: 1, numGpuBlocksOverride: 64 });
+  const { asyncLLM } = server.engine;
+  const running = asyncLLM.generate([5, 6, 7], { maxTokens: 400, ignoreEos: true })[Symbol.asyncIterator]();
+  await running.next();
+  const waiting = asyncLLM.generate([5, 6, 7, 8], { maxTokens: 1 });
+  const encode = vi.spyOn(server.engine.tokenizer!, 'encode');
+  const answer = await fetch(`${origin}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ prompt: 'x', max_tokens: 1 }),
+  });
+  expect([answer.status, answer.headers.get('retry-after'), encode.mock.calls]).toEqual([429, '1', []]);
+  expect(await answer.json()).toMatchObject({
+    error: { type: 'rate_limit_error', code: 'queue_full', message: expect.stringContaining('4 tokens wait') },
+  });
+  waiting.abort();
+  await running.return?.();
+  await server.close(0);
 });

@@ -93,7 +93,7 @@ function openOnce(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions)
       dtypes,
       ranks: 1,
       limits: { maxTensorBytes },
-      capabilities: { hostTier: true, batchInvariant: true, software: kind === 'cuda-emu' },
+      capabilities: { hostTier: true, batchInvariant: true, graphs, software: kind === 'cuda-emu' },
     }),
     onDispose: () => live.delete(device),
   });

@@ -34,6 +34,6 @@ function describe(device: GPUDevice, adapter: GPUAdapterInfo, options: WebGpuOpt
     ranks: 1,
     limits: { maxTensorBytes: maxTensorBytes & ~255 },
     memory: null,
-    capabilities: { hostTier: true, batchInvariant: true, software: isSoftware(adapter) },
+    capabilities: { hostTier: true, batchInvariant: true, graphs: false, software: isSoftware(adapter) },
   };
 }

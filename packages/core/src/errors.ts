@@ -30,6 +30,14 @@ export class ConfigError extends QuireError {
   }
 }
 
+/** Too much waits already, and the request was not looked at: HTTP 429. Try again later. */
+export class QueueFullError extends QuireError {
+  override readonly name = 'QueueFullError';
+  constructor(message: string) {
+    super('queue_full', message);
+  }
+}
+
 /** A request that the engine gave up after admission (non-finite logits, device failure): HTTP 500. */
 export class EngineError extends QuireError {
   override readonly name = 'EngineError';

@@ -1,7 +1,14 @@
 /** The engine core: everything a Node or browser entry needs to load a model and to serve requests. */
 export { AsyncLLM, type GenerateOptions } from './engine/async-llm.ts';
 export type { LLMEngineConfig } from './engine/create-scheduler.ts';
-export { type EngineConfig, type EngineOptions, engineOptionNames, parseEngineConfig } from './engine/engine-config.ts';
+export {
+  type ArgType,
+  type EngineArg,
+  type EngineArgName,
+  engineArgs,
+  engineOptionNames,
+} from './engine/engine-args.ts';
+export { type EngineConfig, type EngineOptions, parseEngineConfig } from './engine/engine-config.ts';
 export type { EngineObserver, EngineStats, FinishedRequest, StepReport } from './engine/engine-stats.ts';
 export { type AddOptions, LLMEngine, type LLMEngineOptions } from './engine/llm-engine.ts';
 export type * from './engine/outputs.ts';
@@ -9,10 +16,12 @@ export type { PromptInput } from './engine/prompt.ts';
 export type { OutputKind } from './engine/request-output.ts';
 export type { RequestStream } from './engine/request-stream.ts';
 export * from './errors.ts';
-export { LLM, type LLMOptions, type LLMRuntime, type Progress, type RunOptions } from './llm/llm.ts';
+export { LLM, type LLMOptions, type Progress, type RunOptions } from './llm/llm.ts';
 export { type LoadEngineOptions, type LoadedEngine, loadEngine } from './llm/load-engine.ts';
+export { type DeviceOptions, type LLMRuntime, type ModelInputs, openModelInputs } from './llm/model-inputs.ts';
 export type * from './models/config.ts';
 export { parseGenerationConfig, parseModelConfig } from './models/parse-config.ts';
+export { tensorChunks } from './models/weight-chunks.ts';
 export { nearestName, show, suggestion, toCamelCase, toSnakeCase } from './names.ts';
 export { samplingParamNames } from './sampling/checks.ts';
 export { MAX_N } from './sampling/randomness.ts';

@@ -18,6 +18,7 @@ export {
   EngineError,
   InvalidRequestError,
   ModelFormatError,
+  QueueFullError,
   QuireError,
 } from '@quire/core';
 export { type RunningServer, type ServerOptions, startServer } from './app/start-server.ts';

@@ -347,6 +347,8 @@ export interface DeviceInfo {
     readonly hostTier: boolean;
     /** Equal inputs give bit-equal logits in any batch. */
     readonly batchInvariant: boolean;
+    /** Steady decode replays captured graphs. */
+    readonly graphs: boolean;
     /** A device in software, on the processor. */
     readonly software: boolean;
   };

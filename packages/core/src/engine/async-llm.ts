@@ -43,8 +43,8 @@ export class AsyncLLM implements AsyncDisposable {
   }
 
   /**
-   * Queues a request and returns the stream of its outputs. Throws InvalidRequestError when it cannot be served as asked, and
-   * EngineClosedError or EngineError when the engine is closed or has failed. Leaving the loop over the stream (its `return`)
+   * Queues a request and returns the stream of its outputs. Throws InvalidRequestError when it cannot be served as asked,
+   * QueueFullError when too much waits, and EngineClosedError or EngineError when the engine is closed or has failed. Leaving the loop over the stream (its `return`)
    * aborts the request. When the engine fails, the stream throws EngineError.
    */
   generate(prompt: PromptInput, params: SamplingParams = {}, options: GenerateOptions = {}): RequestStream {
@@ -53,6 +53,11 @@ export class AsyncLLM implements AsyncDisposable {
     const stream = new RequestStream(group, outputKind, () => this.#engine.abort(group), signal);
     this.#loop ??= this.#run();
     return stream;
+  }
+
+  /** Throws QueueFullError when a request would be refused now whatever it is: ask before its prompt is tokenised. */
+  checkQueue(): void {
+    this.#engine.checkQueue();
   }
 
   /** Ends every running request with this id, with reason `abort`. */

@@ -4,18 +4,18 @@ import { BlockManager } from './block-manager.ts';
 import type { EngineConfig } from './engine-config.ts';
 import { HostTier } from './host-tier.ts';
 import type { BlockHash } from './prefix-cache.ts';
-import type { SchedulingPolicy } from './priority.ts';
 import { Scheduler } from './scheduler.ts';
 
 export type LLMEngineConfig = Pick<
   EngineConfig,
   'seed' | 'enablePrefixCaching' | 'enableChunkedPrefill' | 'runAhead' | 'numSchedulerSteps'
-> & {
-  /** Default fcfs. */
-  readonly schedulingPolicy?: SchedulingPolicy;
-  /** Share of the blocks that admissions leave free while others run. Default 0. */
-  readonly watermark?: number;
-};
+> &
+  Partial<
+    Pick<
+      EngineConfig,
+      'schedulingPolicy' | 'watermark' | 'longPrefillTokenThreshold' | 'maxNumQueuedReqs' | 'maxNumQueuedTokens'
+    >
+  >;
 
 /** Blocks are saved to the host this many full steps before they are needed, so that transfers have time. */
 const STEPS_OF_TRANSFER = 4;
@@ -39,8 +39,9 @@ export function createScheduler(executor: ModelExecutor, config: LLMEngineConfig
           transfer: executor.transfer.bind(executor),
           lookahead: STEPS_OF_TRANSFER * blocks.blocksFor(limits.maxNumBatchedTokens),
         });
-  const options = { limits, blocks, hostTier, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark };
-  return new Scheduler(options);
+  const { longPrefillTokenThreshold = 0 } = config;
+  const pace = { enableChunkedPrefill, longPrefillTokenThreshold, runAhead, numSchedulerSteps, watermark };
+  return new Scheduler({ limits, blocks, hostTier, ...pace });
 }
 
 function checkConfig(limits: ExecutorLimits, config: LLMEngineConfig): void {

@@ -12,6 +12,7 @@ import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { FinishReason, SequenceEnd } from './outputs.ts';
 import type { BlockHash } from './prefix-cache.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
+import { checkQueue, checkQueuedTokens } from './queue-limits.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
@@ -88,11 +89,12 @@ export class LLMEngine {
   }
 
   /**
-   * Queues a request. Throws InvalidRequestError when it cannot be served as asked, EngineClosedError after dispose or a
-   * failure of the executor.
+   * Queues a request. Throws QueueFullError before it looks at it when too much waits, InvalidRequestError when it cannot be served
+   * as asked, EngineClosedError after dispose or a failure of the executor.
    */
   add(input: PromptInput, params: SamplingParams = {}, options: AddOptions = {}): RequestGroup {
     if (this.#closed !== null) throw this.#closed;
+    this.checkQueue();
     const { tokenizer } = this;
     const prompt = resolvePrompt(input, tokenizer, this.limits, truncatedLength(params, this.limits));
     const resolved = resolveSamplingParams(params, {
@@ -103,6 +105,7 @@ export class LLMEngine {
       promptTokens: prompt.tokenIds.length,
     });
     this.scheduler.checkFits(prompt.tokenIds.length, resolved.maxTokens);
+    checkQueuedTokens(this.scheduler.waiting, this.#options.config, prompt.tokenIds.length);
     this.#checkPriority(resolved.priority);
     const group = createGroup({
       id: options.requestId ?? String(this.#numSequences),
@@ -119,6 +122,11 @@ export class LLMEngine {
     this.#groups.add(group);
     this.scheduler.add(group.sequences[0]!.request);
     return group;
+  }
+
+  /** Throws QueueFullError when a request would be refused now whatever it is: before it is tokenised. */
+  checkQueue(): void {
+    checkQueue(this.scheduler.waiting, this.#options.config);
   }
 
   /** Ends a request with reason `abort`. Nothing happens when it has ended already. */

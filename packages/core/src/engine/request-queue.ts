@@ -5,9 +5,15 @@ export class RequestQueue {
   #first: Request | null = null;
   #last: Request | null = null;
   #length = 0;
+  #tokens = 0;
 
   get length(): number {
     return this.#length;
+  }
+
+  /** Of all that wait, output of preempted ones included. */
+  get numTokens(): number {
+    return this.#tokens;
   }
 
   get first(): Request | null {
@@ -27,6 +33,7 @@ export class RequestQueue {
     else after.before = request;
     request.isQueued = true;
     this.#length++;
+    this.#tokens += request.numTokens;
   }
 
   remove(request: Request): void {
@@ -38,6 +45,7 @@ export class RequestQueue {
     request.after = null;
     request.isQueued = false;
     this.#length--;
+    this.#tokens -= request.numTokens;
   }
 
   *[Symbol.iterator](): Generator<Request> {

@@ -11,6 +11,8 @@ export interface SchedulerOptions {
   limits: ExecutorLimits;
   blocks: BlockManager;
   enableChunkedPrefill: boolean;
+  /** Most tokens of one request in a step; 0: no bound. */
+  longPrefillTokenThreshold?: number;
   /** Submits in flight at most. */
   runAhead: number;
   /** Most repeats of one submit. */
@@ -47,6 +49,7 @@ export class Scheduler {
   readonly counters: SchedulerCounters = { preemptions: 0, prefixCacheQueries: 0, prefixCacheHits: 0 };
   readonly #limits: ExecutorLimits;
   readonly #chunks: boolean;
+  readonly #longestChunk: number;
   readonly #repeater: StepRepeater;
   readonly #watermarkBlocks: number;
   readonly #freeRows: number[];
@@ -61,6 +64,7 @@ export class Scheduler {
     this.blocks = options.blocks;
     this.#limits = options.limits;
     this.#chunks = options.enableChunkedPrefill;
+    this.#longestChunk = options.longPrefillTokenThreshold || Number.POSITIVE_INFINITY;
     const maxRepeats = Math.min(options.numSchedulerSteps, Math.floor(options.limits.ringSlots / options.runAhead));
     this.#repeater = new StepRepeater(options.blocks, maxRepeats);
     this.hostTier = options.hostTier ?? null;
@@ -284,7 +288,7 @@ export class Scheduler {
     const length = request.virtualTokens;
     if (length >= request.tokenLimit || request.waitsForHost) return 0;
     const missing = length - request.numComputed;
-    const queryLen = Math.min(missing, this.#tokenBudget);
+    const queryLen = Math.min(missing, this.#tokenBudget, this.#longestChunk);
     if (request.wantsPromptLogprobs) return Math.min(queryLen, this.#sampleBudget);
     return queryLen === missing && this.#sampleBudget === 0 ? queryLen - 1 : queryLen;
   }

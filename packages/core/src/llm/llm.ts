@@ -9,12 +9,7 @@ import type { SamplingParams } from '../sampling/sampling-params.ts';
 import type { ChatMessage, ChatTemplateOptions, Tokenizer } from '../tokenizer/types.ts';
 import type { ModelSource } from '../weights/types.ts';
 import { type LoadedEngine, loadEngine } from './load-engine.ts';
-
-/** How names become things on this platform. Node and browser entries bring their own. */
-export interface LLMRuntime {
-  openDevice(name: string): Promise<Device>;
-  openSource(location: string): Promise<ModelSource>;
-}
+import { type LLMRuntime, openModelInputs } from './model-inputs.ts';
 
 export interface LLMOptions extends Omit<EngineOptions, 'model'> {
   /** A location that the runtime can open, or an open source (which stays the caller's). */
@@ -123,23 +118,15 @@ export class LLM implements AsyncDisposable {
   }
 
   async #load(): Promise<LoadedEngine> {
-    const source = await this.#openSource(this.#model);
-    const { tokenizer } = this.config;
-    const tokenizerSource = tokenizer === null ? source : await this.#openSource(tokenizer);
+    const keep = (resource: { close(): Promise<void> }) => this.#opened.push({ dispose: () => resource.close() });
+    const inputs = await openModelInputs(this.config, this.#model, this.#runtime, keep);
     const device = await this.#openDevice();
-    return loadEngine({ source, tokenizerSource, device, config: this.config });
-  }
-
-  async #openSource(location: string | ModelSource): Promise<ModelSource> {
-    if (typeof location !== 'string') return location;
-    const source = await this.#runtime.openSource(location);
-    this.#opened.push({ dispose: () => source.close() });
-    return source;
+    return loadEngine({ ...inputs, device, config: this.config });
   }
 
   async #openDevice(): Promise<Device> {
     if (typeof this.#device !== 'string') return this.#device;
-    const device = await this.#runtime.openDevice(this.#device);
+    const device = await this.#runtime.openDevice(this.#device, this.config);
     this.#opened.push(device);
     return device;
   }

@@ -2,21 +2,20 @@ import type { Device } from '../contract/contract.ts';
 import { AsyncLLM } from '../engine/async-llm.ts';
 import type { EngineConfig } from '../engine/engine-config.ts';
 import type { EngineObserver } from '../engine/engine-stats.ts';
+import { ConfigError } from '../errors.ts';
 import type { GenerationConfig, ModelConfig } from '../models/config.ts';
 import { parseGenerationConfig, parseModelConfig } from '../models/parse-config.ts';
 import { hasTokenizer, loadTokenizer } from '../tokenizer/index.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { openCheckpoint } from '../weights/index.ts';
-import type { ModelSource } from '../weights/types.ts';
 import { createModelRunner, type ModelRunner } from '../worker/index.ts';
+import { checkDevice } from './check-device.ts';
+import type { ModelInputs } from './model-inputs.ts';
 
-export interface LoadEngineOptions {
-  source: ModelSource;
+export interface LoadEngineOptions extends ModelInputs {
   /** Stays the caller's: disposing the engine frees what it holds on the device, not the device. */
   device: Device;
   config: EngineConfig;
-  /** Where the tokenizer's files are when they are not beside the model's. */
-  tokenizerSource?: ModelSource;
   observer?: EngineObserver;
   /** Takes sentences on fields of the model folder that are ignored on purpose. */
   onNotice?: (notice: string) => void;
@@ -37,12 +36,19 @@ export interface LoadedEngine {
  * is broken or not supported, ConfigError for options that do not fit, DeviceError when the device fails.
  */
 export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngine> {
-  const { source, device, config } = options;
+  const { source, device, config, weightCache } = options;
+  checkDevice(config, device.info);
   const modelConfig = await parseModelConfig(source, options.onNotice);
-  const generationConfig = await parseGenerationConfig(source, modelConfig.vocabSize);
+  const generationConfig = await readGenerationConfig(options, modelConfig);
   const tokenizer = await openTokenizer(options);
   const checkpoint = config.loadFormat === 'dummy' ? null : await openCheckpoint(source);
-  const runner = await createModelRunner({ device, modelConfig, engineConfig: config, checkpoint });
+  const runner = await createModelRunner({
+    device,
+    modelConfig,
+    engineConfig: config,
+    checkpoint,
+    ...(weightCache ? { weightCache } : {}),
+  });
   try {
     const asyncLLM = new AsyncLLM({
       executor: runner,
@@ -59,10 +65,33 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
   }
 }
 
+/** The ids that end a request count in any case; `vllm` leaves out the defaults of sampling. */
+async function readGenerationConfig(options: LoadEngineOptions, model: ModelConfig): Promise<GenerationConfig> {
+  const { source, generationConfigSource = source, config } = options;
+  const given = await parseGenerationConfig(generationConfigSource, model.vocabSize);
+  return config.generationConfig === 'vllm' ? { ...noDefaults, eosTokenIds: given.eosTokenIds } : given;
+}
+
+const noDefaults: GenerationConfig = {
+  eosTokenIds: null,
+  temperature: null,
+  topP: null,
+  topK: null,
+  minP: null,
+  repetitionPenalty: null,
+  maxNewTokens: null,
+};
+
 /** A model of stand-ins needs no tokenizer. */
-async function openTokenizer({ source, tokenizerSource = source, config, onNotice }: LoadEngineOptions) {
+async function openTokenizer(options: LoadEngineOptions): Promise<Tokenizer | null> {
+  const { source, tokenizerSource = source, config, chatTemplate, onNotice } = options;
+  if (config.skipTokenizerInit && chatTemplate !== undefined) {
+    throw new ConfigError('chatTemplate needs a tokenizer, but skipTokenizerInit is true.', 'chatTemplate');
+  }
   if (config.skipTokenizerInit) return null;
-  if (config.loadFormat !== 'dummy' || (await hasTokenizer(tokenizerSource))) return loadTokenizer(tokenizerSource);
+  if (config.loadFormat !== 'dummy' || (await hasTokenizer(tokenizerSource))) {
+    return loadTokenizer(tokenizerSource, chatTemplate);
+  }
   onNotice?.(`${tokenizerSource.location} has no tokenizer: prompts must be token ids.`);
   return null;
 }

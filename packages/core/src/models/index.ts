@@ -19,4 +19,5 @@ export {
   type StateTensor,
   stateTensors,
 } from './state-tensors.ts';
+export { tensorChunks } from './weight-chunks.ts';
 export { mapWeights, type WeightMap } from './weight-map.ts';

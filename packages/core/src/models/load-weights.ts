@@ -1,6 +1,6 @@
 import type { Device, DeviceTensor, DType } from '../contract/contract.ts';
 import { encodeFloats } from '../program/float-formats.ts';
-import type { Checkpoint } from '../weights/types.ts';
+import type { Checkpoint, WeightCache } from '../weights/types.ts';
 import type { ModelConfig } from './config.ts';
 import { DummyWeights } from './dummy-weights.ts';
 import {
@@ -16,7 +16,9 @@ import { cutOf, rawBytes, stackedChunks } from './weight-chunks.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
 /** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
-export type WeightSupply = { readonly checkpoint: Checkpoint } | { readonly dummySeed: number };
+export type WeightSupply =
+  | { readonly checkpoint: Checkpoint; readonly cache?: WeightCache }
+  | { readonly dummySeed: number };
 
 export interface LoadedWeights {
   readonly layout: WeightLayout;
@@ -51,11 +53,29 @@ export async function loadWeights(
     },
     device.info.limits.maxTensorBytes,
   );
-  const stream: PartStream =
+  const stream =
     'checkpoint' in supply
-      ? (placed, part, rank) => checkpointStream(placed, part, supply.checkpoint, map!, { ...shards, rank })
+      ? await checkpointStreams(supply, map!, layout, shards)
       : dummyStream(new DummyWeights(supply.dummySeed));
   return upload(device, layout, stream);
+}
+
+async function checkpointStreams(
+  { checkpoint, cache }: Extract<WeightSupply, { checkpoint: Checkpoint }>,
+  map: WeightMap,
+  layout: WeightLayout,
+  shards: ModelShards,
+): Promise<PartStream> {
+  if (cache === undefined) {
+    return (placed, part, rank) => checkpointStream(placed, part, checkpoint, map, { ...shards, rank });
+  }
+  const dtypes = new Map<string, DType>();
+  for (const { weight, dtype } of layout.values()) {
+    for (const { name } of weight.sources) dtypes.set(map.get(name)!.name, dtype);
+  }
+  const converted = await cache.converted(checkpoint, dtypes);
+  const convertedMap = new Map([...map].map(([source, { name }]) => [source, converted.tensors.get(name)!]));
+  return checkpointStreams({ checkpoint: converted }, convertedMap, layout, shards);
 }
 
 /** Whether a device offers a dtype for the weights of all these ops. */

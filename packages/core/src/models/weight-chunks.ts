@@ -36,6 +36,15 @@ export function rowRange(tensor: CheckpointTensor, start: number, end: number): 
   };
 }
 
+/** All values of a tensor as raw bytes in `dtype`. */
+export function tensorChunks(
+  checkpoint: Checkpoint,
+  tensor: CheckpointTensor,
+  dtype: DType,
+): AsyncIterable<Uint8Array> {
+  return stackedChunks(checkpoint, [{ tensor }], dtype, 0, tensor.shape[0]!);
+}
+
 /** Rows [start, end) of the pieces stacked one below the other, as raw bytes in `dtype`. */
 export async function* stackedChunks(
   checkpoint: Checkpoint,

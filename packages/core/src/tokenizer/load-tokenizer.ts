@@ -14,10 +14,15 @@ export async function hasTokenizer(source: ModelSource): Promise<boolean> {
 
 /**
  * Loads the tokenizer of a model folder: tokenizer.json, or the older pair vocab.json and merges.txt, with tokenizer_config.json,
- * special_tokens_map.json, added_tokens.json and the chat template beside them. Throws ModelFormatError (codes TOKENIZER_*).
+ * special_tokens_map.json, added_tokens.json and the chat template beside them, or the one given. Throws ModelFormatError (codes
+ * TOKENIZER_*).
  */
-export async function loadTokenizer(source: ModelSource): Promise<Tokenizer> {
+export async function loadTokenizer(source: ModelSource, chatTemplate?: string): Promise<Tokenizer> {
   const files = await TokenizerFiles.list(source);
   const { spec, special, config } = await readSpec(files);
-  return new ModelTokenizer(spec, special, new ChatRenderer(await readChatTemplate(files, config), special));
+  return new ModelTokenizer(
+    spec,
+    special,
+    new ChatRenderer(chatTemplate ?? (await readChatTemplate(files, config)), special),
+  );
 }

@@ -11,4 +11,5 @@ export {
   type CheckpointTensor,
   checkpointDTypeBytes,
   type ModelSource,
+  type WeightCache,
 } from './types.ts';

@@ -16,6 +16,8 @@ export interface ModelSource {
    * them, an implementation may write them there and return that part of it; the caller must use what is returned.
    */
   read(file: string, start: number, end: number, into?: Uint8Array): Promise<Uint8Array>;
+  /** Something that changes when the contents of the file do, such as its size and the time of its last change. */
+  stamp?(file: string): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -54,4 +56,14 @@ export interface Checkpoint {
   readonly notices?: readonly string[];
   /** Streams a tensor's bytes in chunks of at most `chunkBytes` (default 4 MiB). */
   stream(tensor: CheckpointTensor, chunkBytes?: number): AsyncIterable<Uint8Array>;
+}
+
+/** Keeps tensors of a checkpoint in other dtypes, so that the next load need not convert them. */
+export interface WeightCache {
+  /**
+   * The checkpoint with each of these tensors in the dtype given for it: from an earlier load of the same files where there is one,
+   * else converted now and kept. What is kept is checked before it is used.
+   */
+  converted(checkpoint: Checkpoint, dtypes: ReadonlyMap<string, DType>): Promise<Checkpoint>;
+  close(): Promise<void>;
 }

@@ -2,7 +2,7 @@ import type { Device, DType, Executable, SubmitStep } from '../contract/contract
 import type { ModelConfig } from '../models/config.ts';
 import type { WeightSupply } from '../models/index.ts';
 import type { RowDelta } from '../program/index.ts';
-import type { Checkpoint } from '../weights/types.ts';
+import type { Checkpoint, WeightCache } from '../weights/types.ts';
 import { DeviceModel } from './device-model.ts';
 import { processLogits, readLogits, type SampleLogits } from './host-logits.ts';
 import type { KvCacheSize } from './kv-cache-size.ts';
@@ -21,6 +21,8 @@ export interface ModelRunnerOptions {
   readonly engineConfig: WorkerConfig;
   /** null: seeded stand-ins instead of weights (`loadFormat: 'dummy'`). */
   readonly checkpoint: Checkpoint | null;
+  /** Where converted weights are kept. Default: they are converted at every load. */
+  readonly weightCache?: WeightCache;
 }
 
 /**
@@ -28,9 +30,11 @@ export interface ModelRunnerOptions {
  * configuration, ConfigError when the device has no room, DeviceError when it fails; nothing stays allocated then.
  */
 export async function createModelRunner(options: ModelRunnerOptions): Promise<ModelRunner> {
-  const { device, modelConfig, engineConfig, checkpoint } = options;
+  const { device, modelConfig, engineConfig, checkpoint, weightCache } = options;
   const weights: WeightSupply =
-    checkpoint === null ? { dummySeed: Number(engineConfig.seed & 0x7fffffffn) } : { checkpoint };
+    checkpoint === null
+      ? { dummySeed: Number(engineConfig.seed & 0x7fffffffn) }
+      : { checkpoint, ...(weightCache ? { cache: weightCache } : {}) };
   const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights });
   const programs = new ProgramSet(model);
   try {

@@ -19,6 +19,8 @@ export interface ServingEngine {
   /** It was disposed or has failed. */
   readonly closed: boolean;
   generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput>;
+  /** Throws QueueFullError when a request would be refused now whatever it is. */
+  checkQueue(): void;
   stats(): EngineStats;
 }
 

@@ -4,17 +4,18 @@ import {
   type EngineOptions,
   type LoadedEngine,
   loadEngine,
-  type ModelSource,
+  type ModelInputs,
+  openModelInputs,
   parseEngineConfig,
 } from '@quire/core';
 import type { Device } from '@quire/core/contract';
 import type { Logger } from 'pino';
-import { openFolderSource } from '../node/folder-source.ts';
-import { openDevice } from '../node/open-device.ts';
+import { nodeRuntime } from '../node/llm.ts';
 import { BootTimeline } from './boot.ts';
 import { type AppOptions, createApp } from './create-app.ts';
+import { StatsLogger } from './stats-logger.ts';
 
-export interface ServerOptions extends EngineOptions, Omit<AppOptions, 'modelNames'> {
+export interface ServerOptions extends EngineOptions, Omit<AppOptions, 'modelNames' | 'maxNumQueuedReqs'> {
   /** Folder of the model. */
   model: string;
   /** Default `auto`. */
@@ -47,20 +48,21 @@ export interface RunningServer {
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { device: deviceName = 'auto', host = '127.0.0.1', port = 8000, apiKeys = [], log, ...rest } = options;
-  const { strict, maxNumQueuedReqs, maxBodyBytes, maxBufferedBytes, slowClientMs, ...engineOptions } = rest;
+  const { strict, maxBodyBytes, maxBufferedBytes, slowClientMs, ...engineOptions } = rest;
   const config = parseEngineConfig(engineOptions);
   const timeline = new BootTimeline();
   const cleanup = new Cleanup();
   try {
     // Modules of the HTTP side load while the device opens.
     const parts = loadHttpParts();
-    const [device, source, tokenizerSource] = await Promise.all([
-      timeline.stage('device', () => openDevice(deviceName)).then(opened => cleanup.with(opened, d => d.dispose())),
-      openSource(config.model, cleanup),
-      config.tokenizer === null ? null : openSource(config.tokenizer, cleanup),
+    const [device, inputs] = await Promise.all([
+      timeline
+        .stage('device', () => nodeRuntime.openDevice(deviceName, config))
+        .then(opened => cleanup.with(opened, d => d.dispose())),
+      openModelInputs(config, config.model, nodeRuntime, resource => cleanup.with(resource, r => r.close())),
     ]);
     const observer: { target?: EngineObserver } = {};
-    const engine = await timeline.stage('model', () => load(config, device, source, tokenizerSource, observer));
+    const engine = await timeline.stage('model', () => load(config, device, inputs, observer));
     const { asyncLLM, tokenizer } = cleanup.with(engine, e => e.asyncLLM.dispose());
     if (tokenizer === null) {
       throw new ConfigError(
@@ -74,8 +76,16 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     observer.target = metrics;
     const app = createApp(
       { engine: asyncLLM, tokenizer, metrics, log: log ?? pino({ level: 'silent' }) },
-      { modelNames, strict, maxNumQueuedReqs, maxBodyBytes, maxBufferedBytes, slowClientMs },
+      {
+        modelNames,
+        strict,
+        maxNumQueuedReqs: config.maxNumQueuedReqs ?? undefined,
+        maxBodyBytes,
+        maxBufferedBytes,
+        slowClientMs,
+      },
     );
+    if (!config.disableLogStats) cleanup.with(new StatsLogger(asyncLLM, app.log), async logger => logger.stop());
     const server = new HttpServer(app, { host, port, apiKeys });
     const boundPort = await server.listen();
     const close = async (graceMs = 30_000) => {
@@ -98,23 +108,18 @@ async function loadHttpParts() {
   return { pino, Metrics, HttpServer };
 }
 
-async function openSource(folder: string, cleanup: Cleanup): Promise<ModelSource> {
-  return cleanup.with(await openFolderSource(folder), source => source.close());
-}
-
 function load(
   config: ReturnType<typeof parseEngineConfig>,
   device: Device,
-  source: ModelSource,
-  tokenizerSource: ModelSource | null,
+  inputs: ModelInputs,
   observer: { target?: EngineObserver },
 ): Promise<LoadedEngine> {
   const forward: EngineObserver = {
     onStep: report => observer.target?.onStep?.(report),
     onRequestFinished: request => observer.target?.onRequestFinished?.(request),
   };
-  const tokenizer = tokenizerSource === null ? {} : { tokenizerSource };
-  return loadEngine({ source, device, config, observer: forward, ...tokenizer });
+  // Admission bounds the requests, and counts them before their bodies are read.
+  return loadEngine({ ...inputs, device, config: { ...config, maxNumQueuedReqs: null }, observer: forward });
 }
 
 /** Closes what was opened, last first. */

@@ -7,8 +7,8 @@ export class UsageError extends Error {
 }
 
 export interface FlagSpec {
-  /** `list` may be given several times; `names` also, and holds names separated by commas. */
-  readonly type: 'string' | 'integer' | 'number' | 'boolean' | 'list' | 'names';
+  /** `list` may be given several times; `names` also, and holds names separated by commas. `json` is an object. */
+  readonly type: 'string' | 'integer' | 'number' | 'boolean' | 'list' | 'names' | 'json';
   readonly help: string;
   /** Shown in help: `--port N`. */
   readonly value?: string;
@@ -26,6 +26,7 @@ interface ValueTypes {
   boolean: boolean;
   list: readonly string[];
   names: readonly string[];
+  json: object;
 }
 export type FlagValues<S extends FlagSpecs> = { readonly [K in keyof S]?: ValueTypes[S[K]['type']] };
 
@@ -104,6 +105,7 @@ function readFlag(
 function readValue(spec: FlagSpec, text: string, shown: string): ValueTypes[keyof ValueTypes] {
   if (spec.type === 'string') return text;
   if (spec.type === 'list') return [text];
+  if (spec.type === 'json') return readJson(text, shown);
   if (spec.type === 'names')
     return text
       .split(',')
@@ -119,4 +121,14 @@ function readValue(spec: FlagSpec, text: string, shown: string): ValueTypes[keyo
   if (!fits)
     throw new UsageError(`${shown} must be ${spec.type === 'integer' ? 'an integer' : 'a number'}, got "${text}".`);
   return value;
+}
+
+function readJson(text: string, shown: string): object {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  } catch {
+    // Told below.
+  }
+  throw new UsageError(`${shown} must be a JSON object, got "${text}".`);
 }

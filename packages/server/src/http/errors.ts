@@ -1,4 +1,4 @@
-import { EngineClosedError, EngineError, InvalidRequestError, toSnakeCase } from '@quire/core';
+import { EngineClosedError, EngineError, InvalidRequestError, QueueFullError, toSnakeCase } from '@quire/core';
 
 /** The `type` of an OpenAI error object. */
 export type ErrorType = 'invalid_request_error' | 'authentication_error' | 'rate_limit_error' | 'server_error';
@@ -50,6 +50,10 @@ export function toHttpError(error: unknown): HttpError {
       param: error.param === null ? null : toSnakeCase(error.param),
       code: error.code,
     });
+  }
+  if (error instanceof QueueFullError) {
+    const headers = { 'retry-after': '1' };
+    return new HttpError(429, error.message, { type: 'rate_limit_error', code: error.code, headers, cause: error });
   }
   if (error instanceof EngineClosedError) {
     const headers = { 'retry-after': '5' };

@@ -54,6 +54,11 @@ class FolderSource implements ModelSource {
     return place === null ? null : place.stats.size;
   }
 
+  async stamp(file: string): Promise<string> {
+    const place = await this.#resolve(file);
+    return place === null ? 'absent' : `${place.stats.size} ${place.stats.mtimeMs} ${place.stats.ino}`;
+  }
+
   async read(file: string, start: number, end: number, into?: Uint8Array): Promise<Uint8Array> {
     const handle = await this.#open(file);
     const bytes = into?.subarray(0, end - start) ?? new Uint8Array(end - start);

@@ -1,9 +1,18 @@
+import { totalmem } from 'node:os';
 import { LLM as CoreLLM, type LLMOptions, type LLMRuntime } from '@quire/core';
-import { openFolderSource } from './folder-source.ts';
+import { openModelSource } from './model-folder.ts';
 import { openDevice } from './open-device.ts';
+import { readText } from './read-text.ts';
+import { openWeightCache } from './weight-cache.ts';
 
-/** Names in Node: devices by kind, models by folder. */
-export const nodeRuntime: LLMRuntime = { openDevice, openSource: openFolderSource };
+/** Names in Node: devices by kind, models by folder or by name in a Hugging Face cache. */
+export const nodeRuntime: LLMRuntime = {
+  openDevice,
+  openSource: openModelSource,
+  readText,
+  openWeightCache,
+  hostMemoryBytes: totalmem(),
+};
 
 /**
  * Offline inference in Node: `new LLM({ model: 'folder' })`, then `generate` or `chat`, then `dispose`. The device is the best

@@ -1,4 +1,4 @@
-import { ConfigError, suggestion } from '@quire/core';
+import { ConfigError, type DeviceOptions, suggestion } from '@quire/core';
 import type { Device } from '@quire/core/contract';
 import { hasVulkanLoader, installSoftwareAdapter } from './software-adapter.ts';
 
@@ -18,7 +18,7 @@ export interface DeviceStatus {
   reason: string | null;
 }
 
-export interface OpenDeviceOptions {
+export interface OpenDeviceOptions extends Partial<DeviceOptions> {
   /** Of the reference device: the largest tensor that an op may bind. Default: no bound. */
   maxTensorBytes?: number;
 }
@@ -30,12 +30,31 @@ export interface OpenDeviceOptions {
  * @throws ConfigError for an unknown kind, and for one that cannot be used here, with the reason.
  */
 export async function openDevice(kind: string = 'auto', options: OpenDeviceOptions = {}): Promise<Device> {
-  if (kind === 'auto') return (await openGpu()) ?? openReference();
+  const { tensorParallelSize = 1, enforceEager = false } = options;
+  if (tensorParallelSize > 1) return openGroup(kind, tensorParallelSize, options);
+  if (kind === 'auto') return (await openGpu(enforceEager)) ?? openReference();
   if (kind === 'reference') return openReference(options);
   if (kind === 'webgpu') return openWebGpu();
-  if (kind === 'cuda' || kind === 'cuda-emu') return openCuda(kind);
-  const known = ['auto', ...deviceKinds];
+  if (kind === 'cuda' || kind === 'cuda-emu') return openCuda(kind, enforceEager);
+  throw unknownKind(kind);
+}
+
+/** Ranks of a tensor-parallel group. Only reference devices know the way to one another. */
+async function openGroup(kind: string, size: number, options: OpenDeviceOptions): Promise<Device> {
+  if (kind === 'reference') {
+    const { openReferenceGroup } = await import('./reference-group.ts');
+    return openReferenceGroup(size, options);
+  }
+  if (kind !== 'auto' && !deviceKinds.some(known => known === kind)) throw unknownKind(kind);
   throw new ConfigError(
+    `tensorParallelSize is ${size}, but devices of kind ${kind} do not work in groups. Set it to 1, or take the device reference.`,
+    'tensorParallelSize',
+  );
+}
+
+function unknownKind(kind: string): ConfigError {
+  const known = ['auto', ...deviceKinds];
+  return new ConfigError(
     `device must be one of ${known.join(', ')}, got "${kind}".${suggestion(kind, known)}`,
     'device',
   );
@@ -66,15 +85,15 @@ async function openReference(options: OpenDeviceOptions = {}): Promise<Device> {
 }
 
 /** A GPU through CUDA, else through WebGPU, or null where there is none. `quire devices` tells why. */
-async function openGpu(): Promise<Device | null> {
-  return (await openCuda('cuda').catch(() => null)) ?? openWebGpuHardware();
+async function openGpu(enforceEager: boolean): Promise<Device | null> {
+  return (await openCuda('cuda', enforceEager).catch(() => null)) ?? openWebGpuHardware();
 }
 
 /** An NVIDIA GPU, or the CUDA kernels on the emulator. */
-async function openCuda(kind: 'cuda' | 'cuda-emu'): Promise<Device> {
+async function openCuda(kind: 'cuda' | 'cuda-emu', enforceEager: boolean): Promise<Device> {
   const { openCudaDevice, openCudaEmuDevice } = await import('@quire/backend-cuda');
   try {
-    return await (kind === 'cuda' ? openCudaDevice() : openCudaEmuDevice());
+    return await (kind === 'cuda' ? openCudaDevice : openCudaEmuDevice)({ graphs: !enforceEager });
   } catch (cause) {
     throw new ConfigError(`The device "${kind}" cannot be opened: ${(cause as Error).message}`, 'device');
   }

@@ -2,21 +2,12 @@
  * A Vulkan driver in software for machines without a GPU: SwiftShader with its loader, as they lie in the development
  * dependency `@sparticuz/chromium` (Linux x64, glibc). Unpacked once per version into the user's cache folder.
  */
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { constants, homedir, tmpdir } from 'node:os';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
+import { privateCacheFolder } from './cache-folder.ts';
 
 /** Where the driver lies on this machine. Paths are absolute. */
 export interface SoftwareAdapter {
@@ -119,26 +110,6 @@ function findArchive(): { file: string; version: string } | null {
   } catch {
     return null;
   }
-}
-
-/** A folder that only this user can write to: libraries are loaded from it. */
-function privateCacheFolder(): string {
-  const preferred = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'quire');
-  const fallback = join(tmpdir(), `quire-${process.getuid?.() ?? 0}`);
-  for (const folder of [preferred, fallback]) {
-    try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 });
-      const status = lstatSync(folder);
-      if (!status.isDirectory() || status.uid !== process.getuid?.()) continue;
-      chmodSync(folder, 0o700);
-      return folder;
-    } catch {
-      // A home that cannot be written to: the next one.
-    }
-  }
-  throw new Error(
-    `no private folder for the software adapter: neither ${preferred} nor ${fallback} can be written to. Set XDG_CACHE_HOME.`,
-  );
 }
 
 /** Unpacks beside `directory` and renames, so that processes that start together never see half of it. */

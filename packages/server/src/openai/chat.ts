@@ -14,6 +14,7 @@ import { streamChoice } from './stream-options.ts';
 /** POST /v1/chat/completions */
 export async function handleChat(app: AppContext, context: RequestContext): Promise<void> {
   app.admission.checkRoom();
+  app.engine.checkQueue();
   const body = await readJsonBody(context.req, app.maxBodyBytes);
   const { request, ignored } = parseRequest(chatSchema, body, app.strict);
   const model = servedModel(app, request.model);

@@ -23,6 +23,7 @@ const DEFAULT_MAX_TOKENS = 16;
 /** POST /v1/completions */
 export async function handleCompletion(app: AppContext, context: RequestContext): Promise<void> {
   app.admission.checkRoom();
+  app.engine.checkQueue();
   const body = await readJsonBody(context.req, app.maxBodyBytes);
   const { request, ignored } = parseRequest(completionSchema, body, app.strict);
   const model = servedModel(app, request.model);

@@ -63,7 +63,7 @@ export class ReferenceDevice implements Device {
       ranks: 1,
       limits: { maxTensorBytes },
       memory: null,
-      capabilities: { hostTier: true, batchInvariant: true, software: true },
+      capabilities: { hostTier: true, batchInvariant: true, graphs: false, software: true },
     };
     this.lost = new Promise(resolve => {
       this.#reportLoss = resolve;

@@ -1,3 +1,4 @@
+import { parseEngineConfig } from '@quire/core';
 import { type BenchReport, type BenchRow, benchReport } from '../../bench/report.ts';
 import { LLM } from '../../node/llm.ts';
 import { openDevice } from '../../node/open-device.ts';
@@ -47,9 +48,10 @@ async function ops(given: Flags): Promise<BenchReport> {
 
 async function offline(given: Flags): Promise<BenchReport> {
   const { benchOffline } = await import('../../bench/offline.ts');
-  const device = await openDevice(given.device);
+  const options = { model: given.model ?? 'models/tiny-llama', ...engineOptions(given) };
+  const device = await openDevice(given.device, parseEngineConfig(options));
   try {
-    const llm = new LLM({ model: given.model ?? 'models/tiny-llama', ...engineOptions(given), device });
+    const llm = new LLM({ ...options, device });
     try {
       const { asyncLLM } = await llm.load();
       return await benchReport(describeDevice(device.info), await benchOffline(asyncLLM));

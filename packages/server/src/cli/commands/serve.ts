@@ -19,11 +19,6 @@ const serverFlags = {
     help: 'Port to listen on; 0 takes a free one. Default 8000.',
     env: 'QUIRE_PORT',
   },
-  'served-model-name': {
-    type: 'names',
-    value: 'NAME,NAME',
-    help: 'Names that the model answers to; the first is shown. Default: MODEL as given.',
-  },
   'api-key': {
     type: 'list',
     value: 'KEY',
@@ -33,11 +28,6 @@ const serverFlags = {
   strict: {
     type: 'boolean',
     help: 'Refuse request fields that would be ignored, instead of listing them in x-quire-ignored-fields.',
-  },
-  'max-num-queued-reqs': {
-    type: 'integer',
-    value: 'N',
-    help: 'Requests that may wait before others are refused with 429. Default 256.',
   },
   'shutdown-timeout': {
     type: 'number',
@@ -69,17 +59,14 @@ export const serve: Command = {
     const level = given['log-level'] ?? 'info';
     if (!LOG_LEVELS.includes(level))
       throw new UsageError(`--log-level must be one of ${LOG_LEVELS.join(', ')}, got "${level}".`);
-    const names = given['served-model-name'];
     const server = await startServer({
       model,
       ...engineOptions(given),
-      ...(names === undefined ? {} : { servedModelName: names }),
       ...(given.device === undefined ? {} : { device: given.device }),
       ...(given.host === undefined ? {} : { host: given.host }),
       ...(given.port === undefined ? {} : { port: given.port }),
       apiKeys: given['api-key'] ?? [],
       strict: given.strict,
-      maxNumQueuedReqs: given['max-num-queued-reqs'],
       log: pino({ level }, pino.destination(2)),
     });
     io.out(startMessage(server));

@@ -1,0 +1,401 @@
+import {
+  automatic,
+  boolean,
+  type Check,
+  fraction,
+  integer,
+  names,
+  notNegative,
+  oneOf,
+  only,
+  orNull,
+  quantity,
+  seed,
+  share,
+  text,
+} from './arg-checks.ts';
+import { speculativeConfig } from './speculative-config.ts';
+
+/** How a command line takes an argument. `quantity` may have a unit, such as 32k; `json` is a JSON object. */
+export type ArgType = 'string' | 'integer' | 'number' | 'boolean' | 'names' | 'quantity' | 'json';
+
+/** One argument of the engine, as documentation, help and checks need it. */
+export interface EngineArg<T = unknown> {
+  readonly default: T;
+  readonly check: Check<T>;
+  readonly type: ArgType;
+  /** Stands for the value in help: `--max-num-seqs N`. */
+  readonly value?: string;
+  readonly effect: string;
+  /** Where it cannot be honoured, which is an error that says so. */
+  readonly refused?: string;
+}
+
+const DTYPES = {
+  auto: 'auto',
+  f32: 'f32',
+  float: 'f32',
+  float32: 'f32',
+  f16: 'f16',
+  half: 'f16',
+  float16: 'f16',
+  bf16: 'bf16',
+  bfloat16: 'bf16',
+} as const;
+
+const NO_QUANTIZATION = 'quantised weights are not supported yet. Leave it out, and give a checkpoint in 16 or 32 bits';
+
+/**
+ * Every argument of the engine under vLLM's name in camelCase. The order is that of the documentation: the model, its numbers, its
+ * memory, the schedule, devices, the rest.
+ */
+export const engineArgs = {
+  model: {
+    default: '',
+    check: text,
+    type: 'string',
+    value: 'MODEL',
+    effect: 'Folder of the model, or the name of one in a Hugging Face cache on this machine.',
+    refused: 'Nothing is downloaded: a name that no cache on this machine has.',
+  },
+  tokenizer: {
+    default: null,
+    check: orNull(text),
+    type: 'string',
+    value: 'FOLDER',
+    effect: "Folder of the tokenizer, when it is not the model's.",
+  },
+  tokenizerMode: {
+    default: 'auto',
+    check: oneOf({ auto: 'auto', hf: 'auto', slow: 'auto' }),
+    type: 'string',
+    value: 'MODE',
+    effect: 'auto, hf or slow: all three are the one implementation that there is.',
+    refused: 'Other modes of vLLM (mistral, custom classes).',
+  },
+  skipTokenizerInit: {
+    default: false,
+    check: boolean,
+    type: 'boolean',
+    effect: 'Load no tokenizer: prompts are token ids, and outputs have no text.',
+    refused: 'By serve, which needs texts.',
+  },
+  trustRemoteCode: {
+    default: false,
+    check: only([false], false, 'code from a model folder is never run'),
+    type: 'boolean',
+    effect: 'Only false: code from a model folder is never run.',
+    refused: 'Everywhere.',
+  },
+  revision: {
+    default: null,
+    check: orNull(text),
+    type: 'string',
+    value: 'REVISION',
+    effect: 'Branch, tag or commit of a model in a Hugging Face cache. Default: main.',
+    refused: 'For a plain folder, which has no revisions, and for a revision that the cache lacks.',
+  },
+  downloadDir: {
+    default: null,
+    check: orNull(text),
+    type: 'string',
+    value: 'FOLDER',
+    effect:
+      'Where models of a Hugging Face cache are looked up and repacked weights are kept. Default: the caches of this user.',
+  },
+  loadFormat: {
+    default: 'auto',
+    check: oneOf({ auto: 'auto', safetensors: 'auto', pt: 'auto', dummy: 'dummy', npcache: 'npcache' }),
+    type: 'string',
+    value: 'FORMAT',
+    effect:
+      'auto: safetensors or pytorch_model.bin, as the folder has it. dummy: seeded stand-ins instead of weights; config.json alone will do, and without a tokenizer in the folder skip_tokenizer_init is implied. npcache: auto, with weights that must be converted kept in their new dtype for the next start.',
+    refused: 'npcache in a browser.',
+  },
+  useNpWeights: {
+    default: null,
+    check: orNull(boolean),
+    type: 'boolean',
+    effect: 'The old name of load_format npcache.',
+  },
+  useDummyWeights: {
+    default: null,
+    check: orNull(boolean),
+    type: 'boolean',
+    effect: 'The old name of load_format dummy.',
+  },
+  generationConfig: {
+    default: 'auto',
+    check: text,
+    type: 'string',
+    value: 'SOURCE',
+    effect:
+      "Where defaults of sampling come from: auto (the model's generation_config.json), vllm (none, only those of the engine), or a folder with another generation_config.json.",
+  },
+  chatTemplate: {
+    default: null,
+    check: orNull(text),
+    type: 'string',
+    value: 'FILE|TEXT',
+    effect: "Chat template instead of the model's: a file, or the template itself (recognised by its braces).",
+    refused: 'A file in a browser; any with skip_tokenizer_init.',
+  },
+  servedModelName: {
+    default: null,
+    check: orNull(names),
+    type: 'names',
+    value: 'NAME,NAME',
+    effect: 'Names that the model answers to; the first is shown. Default: the model as given.',
+  },
+  dtype: {
+    default: 'auto',
+    check: oneOf(DTYPES),
+    type: 'string',
+    value: 'DTYPE',
+    effect:
+      "Weights and activations: auto (the checkpoint's), float32, float16 (half) or bfloat16. Activations are float32 all the same where the device does not compute in that dtype, and with auto in software.",
+  },
+  quantization: {
+    default: null,
+    check: only([null], null, NO_QUANTIZATION),
+    type: 'string',
+    value: 'METHOD',
+    effect: 'Only null: quantised weights are not supported yet.',
+    refused: 'Everywhere.',
+  },
+  quantMode: {
+    default: null,
+    check: only([null], null, NO_QUANTIZATION),
+    type: 'string',
+    value: 'METHOD',
+    effect: 'Another name of quantization.',
+    refused: 'Everywhere.',
+  },
+  kvCacheDtype: {
+    default: 'auto',
+    check: oneOf(DTYPES),
+    type: 'string',
+    value: 'DTYPE',
+    effect: 'KV cache: auto (that of the activations), float32, float16 or bfloat16.',
+    refused: 'Where the device does not offer it, such as bfloat16 in a browser.',
+  },
+  seed: {
+    default: 0n,
+    check: seed,
+    type: 'integer',
+    value: 'N',
+    effect: 'Base of the seeds of requests that set none, and of stand-ins for weights.',
+  },
+  batchInvariant: {
+    default: false,
+    check: boolean,
+    type: 'boolean',
+    effect: 'Equal requests get bit-equal logits in any batch.',
+    refused: 'On a device that cannot promise it.',
+  },
+  maxModelLen: {
+    default: null,
+    check: automatic(['auto', -1, '-1'], quantity(2, 2 ** 24)),
+    type: 'quantity',
+    value: 'N',
+    effect:
+      'Longest sequence in tokens, prompt and output together. auto or -1: the longest that the model knows and the KV cache holds.',
+    refused: 'A number above what the model knows, or for which the KV cache has no room; the message says what fits.',
+  },
+  blockSize: {
+    default: 16,
+    check: integer(1, 1024),
+    type: 'integer',
+    value: 'N',
+    effect: 'Tokens per block of the KV cache. Every device takes every size; powers of two are fastest on GPUs.',
+  },
+  gpuMemoryUtilization: {
+    default: 0.9,
+    check: share,
+    type: 'number',
+    value: 'SHARE',
+    effect:
+      'Share of the memory of a device that tells how much it has, for weights and KV cache together. The cache of the others is sized from its requests and a cap.',
+  },
+  kvCacheMemoryBytes: {
+    default: null,
+    check: orNull(quantity(1, 2 ** 50)),
+    type: 'quantity',
+    value: 'N',
+    effect: 'Bytes of the KV cache on each rank, instead of a size derived from the device.',
+  },
+  numGpuBlocksOverride: {
+    default: null,
+    check: orNull(integer(1, 2 ** 30)),
+    type: 'integer',
+    value: 'N',
+    effect: 'Blocks of the KV cache, instead of a number derived from bytes. The null block is not counted.',
+  },
+  swapSpace: {
+    default: 0,
+    check: notNegative,
+    type: 'number',
+    value: 'GIB',
+    effect:
+      'GiB of host memory on each rank for blocks of the prefix cache that leave the device, and of preempted requests: they come back instead of being computed again. 0: none.',
+    refused:
+      'On a device that cannot move blocks, without prefix caching, and above 70 % of the memory of this machine.',
+  },
+  enablePrefixCaching: {
+    default: true,
+    check: boolean,
+    type: 'boolean',
+    effect: 'Reuse the KV blocks of shared prefixes.',
+  },
+  maxNumSeqs: {
+    default: 256,
+    check: integer(1, 65_536),
+    type: 'integer',
+    value: 'N',
+    effect: 'Requests that run at once.',
+  },
+  maxNumBatchedTokens: {
+    default: 2048,
+    check: quantity(1, 2 ** 24),
+    type: 'quantity',
+    value: 'N',
+    effect: 'Tokens computed in one step, over all requests.',
+  },
+  enableChunkedPrefill: {
+    default: true,
+    check: boolean,
+    type: 'boolean',
+    effect: 'Split long prompts over steps.',
+    refused: 'false with max_num_batched_tokens below max_model_len.',
+  },
+  longPrefillTokenThreshold: {
+    default: 0,
+    check: quantity(0, 2 ** 24),
+    type: 'quantity',
+    value: 'N',
+    effect: 'Most tokens of one prompt in one step, so that others have room beside it. 0: no bound of its own.',
+    refused: 'Without chunked prefill.',
+  },
+  schedulingPolicy: {
+    default: 'fcfs',
+    check: oneOf({ fcfs: 'fcfs', priority: 'priority' }),
+    type: 'string',
+    value: 'POLICY',
+    effect: 'fcfs: in order of arrival. priority: by the priority of requests, lower first, with ageing.',
+  },
+  watermark: {
+    default: 0,
+    check: fraction,
+    type: 'number',
+    value: 'SHARE',
+    effect: 'Share of the KV blocks that a newly admitted request leaves free while others run.',
+  },
+  maxNumQueuedReqs: {
+    default: null,
+    check: orNull(integer(1, 2 ** 30)),
+    type: 'integer',
+    value: 'N',
+    effect:
+      'Requests that may wait before others are refused (HTTP 429). Default: no bound in the library, 256 in serve.',
+  },
+  maxNumQueuedTokens: {
+    default: null,
+    check: orNull(quantity(1, 2 ** 40)),
+    type: 'quantity',
+    value: 'N',
+    effect: 'Prompt tokens that may wait before further requests are refused (HTTP 429). Default: no bound.',
+  },
+  asyncScheduling: {
+    default: true,
+    check: boolean,
+    type: 'boolean',
+    effect:
+      'Schedule the next step before the tokens of the last are known. false: run_ahead 1 and num_scheduler_steps 1. Outputs are the same.',
+  },
+  runAhead: {
+    default: 2,
+    check: integer(1, 64),
+    type: 'integer',
+    value: 'N',
+    effect: 'Submits in flight while the next is scheduled.',
+    refused: 'Above 1 without async_scheduling.',
+  },
+  numSchedulerSteps: {
+    default: 4,
+    check: integer(1, 64),
+    type: 'integer',
+    value: 'N',
+    effect: 'Most decode steps in one submit to the device, when nothing needs the host between them.',
+    refused: 'Above 1 without async_scheduling.',
+  },
+  maxLogprobs: {
+    default: 20,
+    check: integer(-1, 2 ** 24),
+    type: 'integer',
+    value: 'N',
+    effect: 'Most log-probabilities per token that a request may ask for. -1: as many as the vocabulary has.',
+  },
+  tensorParallelSize: {
+    default: 1,
+    check: integer(1, 64),
+    type: 'integer',
+    value: 'N',
+    effect: 'Ranks that divide the weights, the heads and the KV cache of the model among themselves.',
+    refused:
+      'Above 1 on every device but reference, and where neither KV heads divide among ranks nor ranks among KV heads.',
+  },
+  pipelineParallelSize: {
+    default: 1,
+    check: only([1], 1, 'layers are not divided among devices yet. Use tensorParallelSize'),
+    type: 'integer',
+    value: 'N',
+    effect: 'Only 1: layers are not divided among devices yet.',
+    refused: 'Above 1 everywhere.',
+  },
+  distributedExecutorBackend: {
+    default: null,
+    check: only(
+      [null, 'uni'],
+      null,
+      'ranks are threads in one process on one machine. Leave it out, or start one engine per machine behind a balancer',
+    ),
+    type: 'string',
+    value: 'BACKEND',
+    effect: 'Only uni: one process, whose ranks are threads.',
+    refused: 'mp, ray and external_launcher.',
+  },
+  workerUseRay: {
+    default: false,
+    check: only([false], false, 'Ray is not used: ranks are threads in one process on one machine'),
+    type: 'boolean',
+    effect: 'Only false: Ray is not used.',
+    refused: 'Everywhere.',
+  },
+  enforceEager: {
+    default: false,
+    check: boolean,
+    type: 'boolean',
+    effect: 'Submit every step op by op, without captured graphs on the devices that have them.',
+    refused: 'With a device that was opened before with graphs.',
+  },
+  speculativeConfig: {
+    default: null,
+    check: orNull(speculativeConfig),
+    type: 'json',
+    value: 'JSON',
+    effect:
+      'Speculative decoding by prompt lookup: {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 5, "prompt_lookup_min": 5}. Outputs are those of plain decoding.',
+    refused: 'Methods other than ngram.',
+  },
+  disableLogStats: {
+    default: false,
+    check: boolean,
+    type: 'boolean',
+    effect: 'serve logs no line of throughput, requests and cache use every ten seconds.',
+  },
+} as const satisfies Readonly<Record<string, EngineArg>>;
+
+export type EngineArgName = keyof typeof engineArgs;
+
+/** Names of all arguments of the engine, in camelCase. */
+export const engineOptionNames = Object.keys(engineArgs) as readonly EngineArgName[];
