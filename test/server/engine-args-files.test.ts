@@ -1,4 +1,5 @@
 /** Arguments of the engine that name files: the model, its tokenizer, its defaults and templates, and repacked weights. */
+import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
@@ -117,38 +118,46 @@ describe('useNpWeights', () => {
   beforeAll(() => cpSync(tinyOpt, model, { recursive: true }));
 
   it('keeps converted weights, and loads them instead of converting again', async () => {
-    const expected = tokensOf((await run({ model, dtype: 'float32' }, [[5, 6, 7]])).outputs);
-    expect(tokensOf((await load('float32')).outputs)).toEqual(expected);
+    const expected = tokensOf((await run({ model, dtype: 'bfloat16' }, [[5, 6, 7]])).outputs);
+    expect(tokensOf((await load('bfloat16')).outputs)).toEqual(expected);
     const [entry] = entries();
     expect(entries()).toHaveLength(1);
     const written = statSync(weightsIn(entry!));
-    expect(written.size).toBeGreaterThan(4_000_000);
-    // The second load reads the entry: a value that was changed there, with its checksum, changes the output.
-    expect(tokensOf((await load('float32')).outputs)).toEqual(expected);
+    expect(written.size).toBeGreaterThan(3_000_000);
+    expect(tokensOf((await load('bfloat16')).outputs)).toEqual(expected);
     expect(statSync(weightsIn(entry!)).mtimeMs).toBe(written.mtimeMs);
+    // An entry with other values, and with the checksum of those, gives other tokens: it is what is loaded.
+    const bytes = readFileSync(weightsIn(entry!));
+    const header = 8 + Number(bytes.readBigUInt64LE());
+    const other = Buffer.concat([bytes.subarray(0, header), Buffer.alloc(bytes.length - header)]);
+    const manifest = join(weightsIn(entry!), '../manifest.json');
+    const kept = readFileSync(manifest);
+    writeFileSync(weightsIn(entry!), other);
+    writeFileSync(manifest, JSON.stringify({ sha256: createHash('sha256').update(other).digest('hex') }));
+    expect(tokensOf((await load('bfloat16')).outputs)).not.toEqual(expected);
+    writeFileSync(manifest, kept);
   });
 
   it('makes a damaged entry anew', async () => {
     const [entry] = entries();
-    const expected = tokensOf((await load('float32')).outputs);
+    // Its checksum no longer fits.
+    const expected = tokensOf((await run({ model, dtype: 'bfloat16' }, [[5, 6, 7]])).outputs);
+    expect(tokensOf((await load('bfloat16')).outputs)).toEqual(expected);
     const bytes = readFileSync(weightsIn(entry!));
     const damaged = Buffer.from(bytes);
     damaged[damaged.length - 5]! ^= 0x40;
     writeFileSync(weightsIn(entry!), damaged);
-    expect(tokensOf((await load('float32')).outputs)).toEqual(expected);
+    expect(tokensOf((await load('bfloat16')).outputs)).toEqual(expected);
     expect(readFileSync(weightsIn(entry!)).equals(bytes)).toBe(true);
   });
 
-  it('converts again when the model or the dtype changes, and keeps nothing when there is nothing to convert', async () => {
+  it('rounds again when the model changes, and keeps nothing when there is nothing to round', async () => {
     const before = entries();
-    await load('bfloat16');
-    expect(entries()).toHaveLength(before.length + 1);
     const weights = join(model, 'pytorch_model.bin');
     utimesSync(weights, new Date(), new Date(Date.now() + 5000));
-    await load('float32');
-    expect(entries()).toHaveLength(before.length + 2);
-    await load('float16');
-    await load('auto');
-    expect(entries()).toHaveLength(before.length + 2);
+    await load('bfloat16');
+    expect(entries()).toHaveLength(before.length + 1);
+    for (const dtype of ['float16', 'float32', 'auto']) await load(dtype);
+    expect(entries()).toHaveLength(before.length + 1);
   });
 });

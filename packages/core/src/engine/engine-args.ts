@@ -109,7 +109,7 @@ export const engineArgs = {
     type: 'string',
     value: 'FORMAT',
     effect:
-      'auto: safetensors or pytorch_model.bin, as the folder has it. dummy: seeded stand-ins instead of weights; config.json alone will do, and without a tokenizer in the folder skip_tokenizer_init is implied. npcache: auto, with weights that must be converted kept in their new dtype for the next start.',
+      'auto: safetensors or pytorch_model.bin, as the folder has it. dummy: seeded stand-ins instead of weights; config.json alone will do, and without a tokenizer in the folder skip_tokenizer_init is implied. npcache: auto, with weights that must be rounded to 16 bits kept that way for the next start.',
     refused: 'npcache in a browser.',
   },
   useNpWeights: {

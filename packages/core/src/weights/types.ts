@@ -61,8 +61,8 @@ export interface Checkpoint {
 /** Keeps tensors of a checkpoint in other dtypes, so that the next load need not convert them. */
 export interface WeightCache {
   /**
-   * The checkpoint with each of these tensors in the dtype given for it: from an earlier load of the same files where there is one,
-   * else converted now and kept. What is kept is checked before it is used.
+   * The checkpoint with each of these tensors in the dtype given for it, where that is worth keeping: from an earlier load of the
+   * same files, else converted now and kept. What is kept is checked before it is used. Other tensors are as they were.
    */
   converted(checkpoint: Checkpoint, dtypes: ReadonlyMap<string, DType>): Promise<Checkpoint>;
   close(): Promise<void>;
