@@ -56,18 +56,17 @@ Bench::Bench(Limits limits, double seconds) : limits_(limits), deadline_(now() +
   CUDA_TRY(cudaDeviceGetAttribute(&step_.smCount, cudaDevAttrMultiProcessorCount, 0));
   CUDA_TRY(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
   quire::dependentLaunches = major >= 9;
-  reserveWorkspace(0);
+  reserveWorkspace(quire::workspaceBytes(0));
 }
 
 Bench::~Bench() { cudaFree(step_.workspace.data); }
 
 void Bench::reserveWorkspace(size_t bytes) {
-  const size_t wanted = quire::workspaceBytes(bytes);
-  if (step_.workspace.bytes >= wanted) return;
+  if (step_.workspace.bytes >= bytes) return;
   cudaFree(step_.workspace.data);
-  CUDA_TRY(cudaMalloc(&step_.workspace.data, wanted));
-  CUDA_TRY(cudaMemset(step_.workspace.data, 0, wanted));
-  step_.workspace.bytes = wanted;
+  CUDA_TRY(cudaMalloc(&step_.workspace.data, bytes));
+  CUDA_TRY(cudaMemset(step_.workspace.data, 0, bytes));
+  step_.workspace.bytes = bytes;
 }
 
 bool Bench::outOfTime() const { return now() > deadline_; }

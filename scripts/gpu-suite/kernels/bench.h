@@ -45,7 +45,7 @@ class Bench {
   const quire::Step& step() const { return step_; }
   quire::Step& step() { return step_; }
   cudaStream_t stream() const { return step_.stream; }
-  // Room behind the counters of the workspace.
+  // A workspace of at least so many bytes, counters included.
   void reserveWorkspace(size_t bytes);
   // Prints the time of one launch: the median over replays of a graph of `replicas` of them. A failed launch is a line with its error.
   void time(const Subject&, const std::function<cudaError_t(int replica)>& enqueue);

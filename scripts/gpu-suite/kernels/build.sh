@@ -5,9 +5,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 backend=$here/../../../packages/backend-cuda
 out=$here/../build
 mkdir -p "$out/objects"
-objects=$(find "$backend/build/cuda/CMakeFiles/quire_cuda.dir/kernels" -name '*.o')
-if [[ -z $objects ]]; then
-  echo "build.sh: no compiled kernels; run npm run build:cuda first" >&2
+compiled=$backend/build/cuda/CMakeFiles/quire_cuda.dir
+objects=$(cd "$backend" && for source in kernels/*.cu kernels/*/*.cu; do echo "$compiled/$source.o"; done)
+if ! ls $objects > /dev/null; then
+  echo "build.sh: kernels are not compiled; run npm run build:cuda first" >&2
   exit 1
 fi
 flags=(-std=c++17 -O3 -I"$backend" -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90)

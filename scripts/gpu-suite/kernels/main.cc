@@ -168,8 +168,10 @@ void smallOnes(Bench& bench) {
     const Tensor sampleTensor = arena.words(samples, SAMPLE_WORDS, records), rowTensor = arena.words(samples, ROW_WORDS, rows);
     const double bytes = 4.0 * samples * vocab;
     bench.step().sizes = {samples, samples, samples, samples, 1, 1, 0};
+    const FilterLogits filter{logits, sampleTensor, rowTensor, thresholds};
+    bench.reserveWorkspace(std::max(filterLogitsWorkspace(filter, bench.step().sizes), sampleWorkspace(bench.step().sizes)));
     bench.time({"argmax." + text(samples), bytes, 0, 8}, [&](int) { return argmax({logits, sampleTensor, sampled}, bench.step()); });
-    bench.time({"filterLogits." + text(samples), bytes, 0, 8}, [&](int) { return filterLogits({logits, sampleTensor, rowTensor, thresholds}, bench.step()); });
+    bench.time({"filterLogits." + text(samples), bytes, 0, 8}, [&](int) { return filterLogits(filter, bench.step()); });
     bench.time({"sample." + text(samples), bytes, 0, 8}, [&](int) { return sample({logits, thresholds, sampleTensor, rowTensor, sampled}, bench.step()); });
   }
 }
