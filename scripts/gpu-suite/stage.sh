@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs what a bare machine with a GPU needs beside a copy of the working tree into build/stage.tar.xz: Node, the compiled
-# TypeScript, the few packages that run, and the addon. Run `npm run build`, `npm run build:cuda` and the two build.sh first.
+# TypeScript, the few packages that run, the addon, the probe and the kernel bench, and build/queue. Run `npm run build`, `npm run build:cuda` and the two build.sh first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=scripts/gpu-suite/build
@@ -25,5 +25,9 @@ if [[ ${1:-} == --dawn ]]; then
   mkdir -p "$work/tree/node_modules/webgpu/dist"
   cp -a node_modules/webgpu/dist/linux-x64 "$work/tree/node_modules/webgpu/dist/"
 fi
+for program in scripts/gpu-suite/build/kernel-bench scripts/gpu-probe/build/gpu-probe; do
+  if [[ -f $program ]]; then mkdir -p "$work/tree/$(dirname $program)" && strip -o "$work/tree/$program" "$program"; fi
+done
+if [[ -d $out/queue ]]; then cp -a --parents "$out/queue" "$work/tree/"; fi
 tar -C "$work" -cf - node tree | xz -9 -T2 > "$out/stage.tar.xz"
 ls -l "$out/stage.tar.xz"
