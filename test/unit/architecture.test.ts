@@ -66,7 +66,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   device: ['contract', 'program'],
   weights: leaves,
   tokenizer: [...leaves, 'weights'],
-  'structured-output': leaves,
+  'structured-output': [...leaves, 'tokenizer'],
   models: [...leaves, 'program', 'weights'],
   sampling: [...leaves, 'program', 'models', 'structured-output'],
   worker: [...leaves, 'program', 'models', 'sampling', 'weights', 'tokenizer'],
@@ -75,7 +75,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
 };
 /** Entries for users; nothing in core imports them. */
 const entries = ['index.ts', 'testing.ts'];
-const coreDependencies = ['@huggingface/jinja', '@huggingface/tokenizers'];
+const coreDependencies = ['@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar'];
 const contractOnly = ['@quire/core/contract', '@quire/core/program'];
 
 describe('layers', () => {

@@ -32,6 +32,7 @@ export type {
   ResolvedSamplingParams,
   SamplingParams,
 } from './sampling/sampling-params.ts';
+export type { GrammarPort } from './structured-output/grammar-messages.ts';
 export type { StructuredOutputs } from './structured-output/structured-outputs.ts';
 export * from './tokenizer/index.ts';
 export * from './weights/index.ts';

@@ -60,6 +60,14 @@ export class AsyncLLM implements AsyncDisposable {
     this.#engine.checkQueue();
   }
 
+  /**
+   * Compiles the grammar of such a request ahead of `generate`, where it has structured outputs. Rejects with InvalidRequestError
+   * when it cannot be used; without this, the stream throws it.
+   */
+  async prepare(params: SamplingParams): Promise<void> {
+    await this.#engine.prepare(params);
+  }
+
   /** Ends every running request with this id, with reason `abort`. */
   abort(requestId: string): void {
     this.#engine.abortById(requestId);

@@ -1,6 +1,7 @@
 import { stopIdsOf } from '../sampling/resolve.ts';
 import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import { deriveSeed } from '../sampling/seeds.ts';
+import type { GrammarService } from '../structured-output/grammar-service.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { BeamSearch } from './beam-search.ts';
 import { RequestGroup, SequenceOutput } from './output-processor.ts';
@@ -22,6 +23,7 @@ export interface GroupInit {
   tokenizer: Tokenizer | null;
   /** Width of the logits. */
   vocabSize: number;
+  grammars: GrammarService | null;
 }
 
 /**
@@ -54,17 +56,19 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
     seed: seed === null ? deriveSeed(engineSeed, number) : BigInt.asUintN(64, seed + BigInt(index)),
     stopTokenIds: stopIdsOf(params, eosTokenIds),
     rank: rankOf(params.priority, number),
-    constraint: createConstraint(params, init.vocabSize),
+    constraint: createConstraint(params, init),
     ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),
   };
   return new SequenceOutput(group, index, request, tokenizer);
 }
 
 /** Which ids a completion may sample; null: all. */
-function createConstraint(params: ResolvedSamplingParams, vocabSize: number): TokenConstraint | null {
-  const { allowedTokenIds, badWords } = params;
-  if (allowedTokenIds === null && badWords.length === 0) return null;
-  return new TokenConstraint({ vocabSize, allowedTokenIds, badWords, grammar: null });
+function createConstraint(params: ResolvedSamplingParams, init: GroupInit): TokenConstraint | null {
+  const { allowedTokenIds, badWords, structuredOutputs } = params;
+  const { vocabSize, grammars } = init;
+  if (allowedTokenIds === null && badWords.length === 0 && structuredOutputs === null) return null;
+  const openGrammar = structuredOutputs && grammars && (() => grammars.start(structuredOutputs));
+  return new TokenConstraint({ vocabSize, allowedTokenIds, badWords, openGrammar });
 }
 
 /** The first completion scores the prompt; those that are ranked by their log-probability compute it; beams need candidates. */

@@ -1,8 +1,11 @@
 import { EngineClosedError, EngineError, InvalidRequestError } from '../errors.ts';
 import type { GenerationConfig } from '../models/config.ts';
+import { readParams } from '../sampling/checks.ts';
 import { resolveSamplingParams } from '../sampling/resolve.ts';
 import type { SamplingParams } from '../sampling/sampling-params.ts';
 import { truncatedLength } from '../sampling/truncation.ts';
+import type { GrammarService } from '../structured-output/grammar-service.ts';
+import { checkStructuredOutputs, type GrammarSpec } from '../structured-output/structured-outputs.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
 import { createGroup } from './create-group.ts';
@@ -10,6 +13,7 @@ import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { FinishReason, SequenceEnd } from './outputs.ts';
+import { PendingGrammars } from './pending-grammars.ts';
 import type { BlockHash } from './prefix-cache.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
 import { checkQueue, checkQueuedTokens } from './queue-limits.ts';
@@ -26,6 +30,8 @@ export interface LLMEngineOptions {
   /** Ids that end a request unless it ignores EOS. */
   eosTokenIds: readonly number[];
   generationConfig?: GenerationConfig | null;
+  /** Matches structured outputs; without it, requests for them are refused. */
+  grammars?: GrammarService;
   observer?: EngineObserver;
   /** Milliseconds on a monotonic clock. Default: performance.now. */
   clock?: () => number;
@@ -58,6 +64,7 @@ export class LLMEngine {
   readonly #reporter: StepReporter;
   readonly #groups = new Set<RequestGroup>();
   readonly #inFlight: InFlight[] = [];
+  readonly #pendingGrammars = new PendingGrammars();
   readonly #finished: Record<FinishReason, number> = { stop: 0, length: 0, abort: 0, error: 0 };
   #stepsInFlight = 0;
   #numSequences = 0;
@@ -107,6 +114,7 @@ export class LLMEngine {
     this.scheduler.checkFits(prompt.tokenIds.length, resolved.maxTokens);
     checkQueuedTokens(this.scheduler.waiting, this.#options.config, prompt.tokenIds.length);
     this.#checkPriority(resolved.priority);
+    const grammars = this.#grammarsFor(resolved.structuredOutputs);
     const group = createGroup({
       id: options.requestId ?? String(this.#numSequences),
       prompt,
@@ -117,16 +125,23 @@ export class LLMEngine {
       eosTokenIds: this.#options.eosTokenIds,
       tokenizer,
       vocabSize: this.limits.vocabSize,
+      grammars,
     });
     this.#numSequences += resolved.bestOf;
     this.#groups.add(group);
-    this.scheduler.add(group.sequences[0]!.request);
+    this.#enqueue(group);
     return group;
   }
 
   /** Throws QueueFullError when a request would be refused now whatever it is: before it is tokenised. */
   checkQueue(): void {
     checkQueue(this.scheduler.waiting, this.#options.config);
+  }
+
+  /** Compiles the grammar of such a request, if it has one. Rejects with InvalidRequestError when that cannot be used. */
+  async prepare(params: SamplingParams): Promise<void> {
+    const spec = checkStructuredOutputs(readParams(params).get('structuredOutputs') ?? null);
+    if (spec !== null) await this.#grammarsFor(spec)!.prepare(spec);
   }
 
   /** Ends a request with reason `abort`. Nothing happens when it has ended already. */
@@ -149,8 +164,7 @@ export class LLMEngine {
     try {
       this.#submitAhead();
       const oldest = this.#inFlight.shift();
-      if (oldest === undefined)
-        return this.scheduler.hostTier?.isBusy ? await this.scheduler.hostTier.settled() : this.#endStuckRequest();
+      if (oldest === undefined) return await this.#waitForOthers();
       const result = await oldest.result;
       this.#stepsInFlight -= oldest.batch.times;
       if (this.#closed === null) this.#update(oldest, result);
@@ -166,8 +180,7 @@ export class LLMEngine {
     this.#closed ??= error;
     for (const group of this.#groups) {
       for (const { request } of group.sequences) this.scheduler.finish(request, false);
-      group.failure = error;
-      group.notify();
+      refuse(group, error);
     }
     this.#groups.clear();
   }
@@ -200,7 +213,60 @@ export class LLMEngine {
     this.fail(new EngineClosedError());
     await Promise.allSettled(this.#inFlight.splice(0).map(({ result }) => result));
     await this.scheduler.hostTier?.idle();
+    await this.#options.grammars?.dispose();
     await this.#options.executor.dispose();
+  }
+
+  #grammarsFor(spec: GrammarSpec | null): GrammarService | null {
+    const { grammars = null } = this.#options;
+    if (spec === null || grammars !== null) return grammars;
+    throw new InvalidRequestError(
+      'structured_outputs are not available: this engine was opened without a thread that matches grammars.',
+      'structured_outputs',
+    );
+  }
+
+  /** A request is scheduled once its grammars have said what may come first. */
+  #enqueue(group: RequestGroup): void {
+    const [leader] = group.sequences;
+    const pending = group.sequences.map(({ request }) => request.constraint?.pending ?? null).filter(p => p !== null);
+    if (pending.length === 0) {
+      this.scheduler.add(leader!.request);
+      return;
+    }
+    const isHere = () => this.#groups.has(group);
+    this.#pendingGrammars.add(
+      Promise.all(pending),
+      () => isHere() && this.scheduler.add(leader!.request),
+      cause => isHere() && this.#groups.delete(group) && refuse(group, asError(cause)),
+    );
+  }
+
+  /** Ends a sequence whose grammar ended or failed with the token that it just got. */
+  #awaitGrammar(sequence: SequenceOutput): void {
+    const { constraint } = sequence.request;
+    if (constraint === null || constraint.pending === null) return;
+    this.#pendingGrammars.add(
+      constraint.pending,
+      () => {
+        if (!constraint.isOver) return;
+        this.#end(sequence, 'stop', null);
+        sequence.group.notify();
+      },
+      cause => {
+        if (sequence.finishReason !== null) return;
+        this.#endWithError(sequence, cause);
+        sequence.group.notify();
+      },
+    );
+  }
+
+  /** Nothing is in flight: blocks or grammars may be on their way. */
+  async #waitForOthers(): Promise<void> {
+    const { hostTier } = this.scheduler;
+    if (hostTier?.isBusy) return hostTier.settled();
+    if (this.#pendingGrammars.isBusy) return this.#pendingGrammars.next();
+    this.#endStuckRequest();
   }
 
   #hostTierBytes(): EngineStats['hostTierBytes'] {
@@ -270,6 +336,7 @@ export class LLMEngine {
       if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
       this.scheduler.registerKnown(request);
       if (end !== null) this.#end(sequence, end.reason, end.stopReason);
+      else if (request.numTokens > before) this.#awaitGrammar(sequence);
     } catch (cause) {
       this.#endWithError(sequence, cause);
     }
@@ -311,6 +378,7 @@ export class LLMEngine {
   #end(sequence: SequenceOutput, reason: FinishReason, stopReason: string | number | null): void {
     if (sequence.finishReason !== null) return;
     this.scheduler.finish(sequence.request, reason === 'error');
+    sequence.request.constraint?.close();
     sequence.finish(reason, stopReason);
     const { group } = sequence;
     if (!group.isFinished) return;
@@ -332,6 +400,17 @@ export class LLMEngine {
     );
     sequence.group.notify();
   }
+}
+
+/** The request gives no output any more: its consumer gets the error. */
+function refuse(group: RequestGroup, error: Error): void {
+  for (const { request } of group.sequences) request.constraint?.close();
+  group.failure = error;
+  group.notify();
+}
+
+function asError(cause: unknown): Error {
+  return cause instanceof Error ? cause : new Error(String(cause));
 }
 
 function message(cause: unknown): string {

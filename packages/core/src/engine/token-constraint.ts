@@ -6,7 +6,8 @@ export interface TokenConstraintInit {
   allowedTokenIds: readonly number[] | null;
   /** Token sequences whose last token is banned after the others. */
   badWords: readonly (readonly number[])[];
-  grammar: GrammarSession | null;
+  /** Begins the grammar of the output; null: there is none. */
+  openGrammar: (() => Promise<GrammarSession>) | null;
 }
 
 /** What a constraint must know of its request. */
@@ -20,7 +21,11 @@ export interface TokenHistory {
 
 /** Which ids a request may sample next, as a bit mask: allowed ids, less bad words, within its grammar. */
 export class TokenConstraint {
-  readonly #grammar: GrammarSession | null;
+  /** Settles when the mask of the next token is known; null where it always is. */
+  pending: Promise<void> | null;
+  readonly hasGrammar: boolean;
+  #grammar: GrammarSession | null = null;
+  #isClosed = false;
   /** What does not depend on the output. */
   readonly #fixed: Uint32Array;
   /** Bad words of more than one token. */
@@ -29,8 +34,9 @@ export class TokenConstraint {
   #sentMask: Uint32Array | null = null;
   #sentGeneration = -1;
 
-  constructor({ vocabSize, allowedTokenIds, badWords, grammar }: TokenConstraintInit) {
-    this.#grammar = grammar;
+  constructor({ vocabSize, allowedTokenIds, badWords, openGrammar }: TokenConstraintInit) {
+    this.hasGrammar = openGrammar !== null;
+    this.pending = openGrammar === null ? null : this.#open(openGrammar);
     this.#fixed = new Uint32Array(Math.ceil(vocabSize / 32)).fill(allowedTokenIds === null ? 0xffffffff : 0);
     for (const id of allowedTokenIds ?? []) this.#fixed[id >>> 5]! |= 1 << (id & 31);
     for (const word of badWords) if (word.length === 1) clear(this.#fixed, word[0]!);
@@ -40,12 +46,12 @@ export class TokenConstraint {
 
   /** The mask of a token depends on the tokens before it. */
   get waitsForTokens(): boolean {
-    return this.#grammar !== null || this.#phrases.length > 0;
+    return this.hasGrammar || this.#phrases.length > 0;
   }
 
   /** The mask after the tokens accepted so far can be known now. */
   get isReady(): boolean {
-    return this.#grammar === null || this.#grammar.mask !== null;
+    return !this.hasGrammar || (this.#grammar !== null && this.#grammar.mask !== null);
   }
 
   /** The grammar is fulfilled and nothing may follow. */
@@ -55,7 +61,7 @@ export class TokenConstraint {
 
   /** The mask of the request's next token, or null when its row has it already. The words are not changed afterwards. */
   take(request: TokenHistory): Uint32Array | null {
-    if (this.#grammar !== null || this.#phrases.length > 0) this.#mask = this.#nextMask(request);
+    if (this.waitsForTokens) this.#mask = this.#nextMask(request);
     const isSent = this.#sentGeneration === request.generation && sameWords(this.#sentMask, this.#mask);
     if (isSent) return null;
     this.#sentGeneration = request.generation;
@@ -75,13 +81,19 @@ export class TokenConstraint {
     return rest.every(word => word === 0);
   }
 
-  /** Goes on to the next token; the promise, if any, settles when its mask is known. */
-  accept(token: number): Promise<void> | null {
-    return this.#grammar?.accept(token) ?? null;
+  /** Goes on to the next token. */
+  accept(token: number): void {
+    if (this.#grammar !== null) this.pending = this.#grammar.accept(token);
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#grammar?.close();
+  }
+
+  async #open(openGrammar: () => Promise<GrammarSession>): Promise<void> {
+    this.#grammar = await openGrammar();
+    if (this.#isClosed) this.#grammar.close();
   }
 
   #nextMask(request: TokenHistory): Uint32Array {

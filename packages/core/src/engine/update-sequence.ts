@@ -40,6 +40,7 @@ export function updateSequence(sequence: SequenceOutput, i: number, update: Sequ
     }
     const end = acceptToken(sequence, token, eos);
     if (end !== null) return end;
+    request.constraint?.accept(token);
   }
   return null;
 }
@@ -70,7 +71,7 @@ function endsInsteadOf(
   token: number,
   eos: ReadonlySet<number>,
 ): boolean {
-  if (constraint === null || params.structuredOutputs === null) return false;
+  if (constraint === null || !constraint.hasGrammar) return false;
   const isFree = numOutputTokens >= params.minTokens && !params.ignoreEos;
   return !(isFree && eos.has(token)) && constraint.allowsOnly(eos);
 }

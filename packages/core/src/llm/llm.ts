@@ -150,8 +150,11 @@ async function runAll(
   { onProgress, signal }: RunOptions,
 ): Promise<RequestOutput[]> {
   const start = performance.now();
+  const params = paramsOf(samplingParams, prompts.length);
+  await Promise.all([...new Set(params)].map(each => asyncLLM.prepare(each)));
+  signal?.throwIfAborted();
   const progress: Progress = { finished: 0, total: prompts.length, promptTokens: 0, generationTokens: 0, seconds: 0 };
-  const streams = addAll(asyncLLM, prompts, paramsOf(samplingParams, prompts.length), signal);
+  const streams = addAll(asyncLLM, prompts, params, signal);
   const outputs = streams.map(async stream => {
     const output = await lastOutput(stream);
     progress.finished++;

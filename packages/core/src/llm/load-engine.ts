@@ -5,6 +5,8 @@ import type { EngineObserver } from '../engine/engine-stats.ts';
 import { ConfigError } from '../errors.ts';
 import type { GenerationConfig, ModelConfig } from '../models/config.ts';
 import { parseGenerationConfig, parseModelConfig } from '../models/parse-config.ts';
+import type { GrammarPort } from '../structured-output/grammar-messages.ts';
+import { GrammarService } from '../structured-output/grammar-service.ts';
 import { hasTokenizer, loadTokenizer } from '../tokenizer/index.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { openCheckpoint } from '../weights/index.ts';
@@ -42,6 +44,8 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
   const generationConfig = await readGenerationConfig(options, modelConfig);
   const tokenizer = await openTokenizer(options);
   const checkpoint = config.loadFormat === 'dummy' ? null : await openCheckpoint(source);
+  const stops = eosTokenIds(modelConfig, generationConfig, tokenizer);
+  const grammars = openGrammars(options.openGrammarThread, tokenizer, modelConfig.vocabSize, stops);
   const runner = await createModelRunner({
     device,
     modelConfig,
@@ -55,7 +59,8 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
       config,
       tokenizer,
       generationConfig,
-      eosTokenIds: eosTokenIds(modelConfig, generationConfig, tokenizer),
+      eosTokenIds: stops,
+      ...(grammars ? { grammars } : {}),
       ...(options.observer ? { observer: options.observer } : {}),
     });
     return { asyncLLM, tokenizer, modelConfig, generationConfig, runner };
@@ -81,6 +86,17 @@ const noDefaults: GenerationConfig = {
   repetitionPenalty: null,
   maxNewTokens: null,
 };
+
+/** Threads are started by the first request that needs them. */
+function openGrammars(
+  open: (() => GrammarPort) | undefined,
+  tokenizer: Tokenizer | null,
+  vocabSize: number,
+  stops: readonly number[],
+): GrammarService | null {
+  if (open === undefined || tokenizer === null) return null;
+  return new GrammarService({ open, tokenizer, vocabSize, eosTokenIds: stops });
+}
 
 /** A model of stand-ins needs no tokenizer. */
 async function openTokenizer(options: LoadEngineOptions): Promise<Tokenizer | null> {

@@ -1,6 +1,7 @@
 import type { Device } from '../contract/contract.ts';
 import type { EngineConfig } from '../engine/engine-config.ts';
 import { ConfigError } from '../errors.ts';
+import type { GrammarPort } from '../structured-output/grammar-messages.ts';
 import type { ModelSource, WeightCache } from '../weights/types.ts';
 
 /** What a device must be told when it is opened. */
@@ -11,6 +12,8 @@ export interface LLMRuntime {
   /** Throws ConfigError for an unknown device, one that cannot be opened here, and options that it cannot honour. */
   openDevice(name: string, options: DeviceOptions): Promise<Device>;
   openSource(location: string, options: Partial<Pick<EngineConfig, 'revision' | 'downloadDir'>>): Promise<ModelSource>;
+  /** Starts a thread that runs a GrammarServer; without it, structured outputs are refused. */
+  readonly openGrammarThread?: () => GrammarPort;
   /** Memory of this machine in bytes. Absent where it is not told. */
   readonly hostMemoryBytes?: number;
   /** The text of a file. Absent where there are none. */
@@ -30,6 +33,8 @@ export interface ModelInputs {
   readonly chatTemplate?: string;
   /** For loadFormat npcache. */
   readonly weightCache?: WeightCache;
+  /** Starts a thread that matches grammars, for structured outputs. */
+  readonly openGrammarThread?: () => GrammarPort;
 }
 
 /** Opens what a configuration names. `opened` is told of all that is opened, so that it can be closed. */
@@ -54,12 +59,14 @@ export async function openModelInputs(
     );
   }
   const source = typeof model === 'string' ? await open(model, { revision, downloadDir }) : model;
+  const { openGrammarThread } = runtime;
   const isNamed = generationConfig !== 'auto' && generationConfig !== 'vllm';
   return {
     source,
     ...(tokenizer === null ? {} : { tokenizerSource: await open(tokenizer, { downloadDir }) }),
     ...(isNamed ? { generationConfigSource: await open(generationConfig, { downloadDir }) } : {}),
     ...(chatTemplate === null ? {} : { chatTemplate: await templateText(chatTemplate, runtime) }),
+    ...(openGrammarThread === undefined ? {} : { openGrammarThread }),
     ...(config.loadFormat === 'npcache' ? { weightCache: keep(openCache(source, downloadDir, runtime)) } : {}),
   };
 }

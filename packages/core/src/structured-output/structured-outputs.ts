@@ -54,23 +54,24 @@ export function checkStructuredOutputs(value: unknown): GrammarSpec | null {
   }
   for (const name of FLAGS) {
     const flag = given.get(name);
-    if (flag !== undefined && typeof flag !== 'boolean') fail(name, `must be true or false, got ${show(flag)}`);
+    if (flag !== undefined && typeof flag !== 'boolean')
+      fail(toSnakeCase(name), `must be true or false, got ${show(flag)}`);
   }
   const kind = kinds[0]!;
   const source = readers[kind](given.get(kind));
   if (source.length > MAX_GRAMMAR_LENGTH) {
-    fail(kind, `has ${source.length} characters, at most ${MAX_GRAMMAR_LENGTH} are allowed`);
+    fail(toSnakeCase(kind), `has ${source.length} characters, at most ${MAX_GRAMMAR_LENGTH} are allowed`);
   }
-  if (source.includes('\0')) fail(kind, 'must not contain the character U+0000');
+  if (source.includes('\0')) fail(toSnakeCase(kind), 'must not contain the character U+0000');
   const anyWhitespace = given.get('disableAnyWhitespace') !== true;
   const strict = given.get('disableAdditionalProperties') !== false;
   return { kind, source, anyWhitespace, strict, key: JSON.stringify([kind, anyWhitespace, strict, source]) };
 }
 
-/** Throws InvalidRequestError about `structured_outputs`, or about one field of it. */
-export function fail(name: string, problem: string): never {
-  const param = name === '' ? PARAM : `${PARAM}.${toSnakeCase(name)}`;
-  throw new InvalidRequestError(`${param} ${problem}.`, PARAM);
+/** Throws InvalidRequestError about `structured_outputs`, or about a place in it, such as `json.properties.age`. */
+export function fail(place: string, problem: string): never {
+  const field = place === '' ? PARAM : `${PARAM}.${place}`;
+  throw new InvalidRequestError(`${field} ${problem}.`, PARAM);
 }
 
 function readFields(value: object): Map<string, unknown> {
@@ -79,12 +80,12 @@ function readFields(value: object): Map<string, unknown> {
   for (const [spelled, field] of Object.entries(value)) {
     if (field === null || field === undefined) continue;
     const name = toCamelCase(spelled);
-    if (REFUSED.includes(name)) fail(name, 'is not supported by this engine');
+    if (REFUSED.includes(name)) fail(toSnakeCase(name), 'is not supported by this engine');
     if (!known.includes(name)) {
       const hint = suggestion(spelled, known.map(toSnakeCase));
       throw new InvalidRequestError(`${PARAM} has an unknown field "${show(spelled).slice(1, -1)}".${hint}`, PARAM);
     }
-    if (given.has(name)) fail(name, 'is given twice');
+    if (given.has(name)) fail(toSnakeCase(name), 'is given twice');
     given.set(name, field);
   }
   return given;
@@ -93,15 +94,15 @@ function readFields(value: object): Map<string, unknown> {
 /** The text of a constraint, by kind. */
 const readers: Readonly<Record<GrammarSpec['kind'], (value: unknown) => string>> = {
   json: readSchema,
-  jsonObject: value => (value === true ? '' : fail('jsonObject', `must be true, got ${show(value)}`)),
+  jsonObject: value => (value === true ? '' : fail('json_object', `must be true, got ${show(value)}`)),
   regex: value => readText('regex', value),
   choice: readChoice,
   grammar: value => readText('grammar', value),
 };
 
 function readText(name: string, value: unknown): string {
-  if (typeof value !== 'string') return fail(name, `must be a string, got ${show(value)}`);
-  return value === '' ? fail(name, 'cannot be an empty string') : value;
+  if (typeof value !== 'string') return fail(toSnakeCase(name), `must be a string, got ${show(value)}`);
+  return value === '' ? fail(toSnakeCase(name), 'cannot be an empty string') : value;
 }
 
 function readSchema(value: unknown): string {

@@ -1,5 +1,6 @@
 import { totalmem } from 'node:os';
 import { LLM as CoreLLM, type LLMOptions, type LLMRuntime } from '@quire/core';
+import { openGrammarThread } from './grammar-thread.ts';
 import { openModelSource } from './model-folder.ts';
 import { openDevice } from './open-device.ts';
 import { readText } from './read-text.ts';
@@ -8,6 +9,7 @@ import { openWeightCache } from './weight-cache.ts';
 /** Names in Node: devices by kind, models by folder or by name in a Hugging Face cache. */
 export const nodeRuntime: LLMRuntime = {
   openDevice,
+  openGrammarThread,
   openSource: openModelSource,
   readText,
   openWeightCache,

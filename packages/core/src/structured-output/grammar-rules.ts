@@ -1,0 +1,99 @@
+import { charSet, charsOf, complement } from './char-set.ts';
+import { charClass, choiceOf, jsonChars, literal } from './ebnf.ts';
+import { anyNumber } from './number-grammar.ts';
+
+/** Characters of a grammar's text at most: more takes the library too long. */
+const MAX_TEXT = 1 << 19;
+
+const control = charSet([[0, 0x1f]]);
+
+/** The rules of a grammar of JSON texts, by name. */
+export class GrammarRules {
+  /** White space between tokens, and after commas and colons. */
+  readonly space: string;
+  readonly comma: string;
+  readonly colon: string;
+  readonly #rules = new Map<string, string>();
+  #length = 0;
+
+  /** Bounded white space: a model that likes spaces must come to an end. */
+  constructor(anyWhitespace: boolean) {
+    this.space = anyWhitespace ? 'space' : '""';
+    this.comma = anyWhitespace ? 'space "," space' : '", "';
+    this.colon = anyWhitespace ? 'space ":" space' : '": "';
+    if (anyWhitespace) this.#rules.set('space', '"" | " " | "\\n" [ \\t]{0,20}');
+  }
+
+  get isTooLong(): boolean {
+    return this.#length > MAX_TEXT;
+  }
+
+  /** Takes the name of a rule whose text is `set` later: for rules that refer to themselves. */
+  reserve(): string {
+    const name = `r${this.#rules.size}`;
+    this.#rules.set(name, '');
+    return name;
+  }
+
+  set(name: string, text: string): string {
+    this.#rules.set(name, text);
+    this.#length += text.length;
+    return name;
+  }
+
+  add(text: string): string {
+    return this.set(this.reserve(), text);
+  }
+
+  /** A rule that all grammars share, made on first use. */
+  shared(name: 'value' | 'string' | 'char' | 'object' | 'array'): string {
+    if (this.#rules.has(name)) return name;
+    this.#rules.set(name, '');
+    return this.set(name, sharedRules[name](this));
+  }
+
+  text(root: string): string {
+    const rules = [...this.#rules].map(([name, text]) => `${name} ::= ${text}`);
+    return [`root ::= ${root}`, ...rules].join('\n');
+  }
+}
+
+const sharedRules = {
+  char: () => {
+    const plain = charClass(complement(charSet([...control, ...charsOf('"\\')])));
+    const escaped = `"\\\\" (${charClass(charsOf('"\\/bfnrt'))} | "u00" [01] [0-9a-f])`;
+    return `${plain} | ${escaped}`;
+  },
+  string: (rules: GrammarRules) => `"\\"" ${rules.shared('char')}* "\\""`,
+  value: (rules: GrammarRules) =>
+    ['object', 'array', 'string'].map(name => rules.shared(name as 'object')).join(' | ') +
+    ` | ${anyNumber} | "true" | "false" | "null"`,
+  array: (rules: GrammarRules) => {
+    const value = rules.shared('value');
+    return `"[" ${rules.space} (${value} (${rules.comma} ${value})* ${rules.space})? "]"`;
+  },
+  object: (rules: GrammarRules) => {
+    const member = `${rules.shared('string')} ${rules.colon} ${rules.shared('value')}`;
+    return `"{" ${rules.space} (${member} (${rules.comma} ${member})* ${rules.space})? "}"`;
+  },
+};
+
+/** A string in quotes that is none of the names: a trie of their characters, left at each node by another one. */
+export function otherString(rules: GrammarRules, names: readonly string[]): string {
+  const node = (rest: readonly (readonly string[])[]): string => {
+    const heads = [...new Set(rest.filter(chars => chars.length > 0).map(chars => chars[0]!))];
+    const others = complement(charsOf(heads.join('')));
+    const options = heads.map(
+      head =>
+        `${jsonChars(charsOf(head))} ${node(rest.filter(chars => chars[0] === head).map(chars => chars.slice(1)))}`,
+    );
+    options.push(`${jsonChars(others)} ${rules.shared('char')}* "\\""`);
+    if (!rest.some(chars => chars.length === 0)) options.push('"\\""');
+    return rules.add(choiceOf(options));
+  };
+  return `"\\"" ${node(names.map(name => Array.from(name)))}`;
+}
+
+export function jsonLiteral(value: unknown): string {
+  return literal(JSON.stringify(value));
+}
