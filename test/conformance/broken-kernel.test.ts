@@ -36,6 +36,12 @@ const faults: readonly (readonly [what: string, op: OpName, fault: Fault])[] = [
   ],
   ['columns shifted by one', 'linear', instead('linear', op => ({ outColumn: Math.max(0, op.outColumn - 1) }))],
   ['pairs of the other layout', 'rope', instead('rope', op => ({ interleaved: !op.interleaved }))],
+  [
+    'norms of the other heads',
+    'rope',
+    instead('rope', op => (op.qNorm && op.kNorm ? { qNorm: op.kNorm, kNorm: op.qNorm } : {})),
+  ],
+  ['an epsilon that is a hundredth', 'ropeKvWrite', instead('ropeKvWrite', op => (op.qNorm ? { normEps: 0.01 } : {}))],
   ['fused pairs of the other layout', 'ropeKvWrite', instead('ropeKvWrite', op => ({ interleaved: !op.interleaved }))],
   ['values where keys belong', 'ropeKvWrite', instead('ropeKvWrite', op => ({ kCache: op.vCache, vCache: op.kCache }))],
   [

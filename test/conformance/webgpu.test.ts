@@ -10,7 +10,15 @@ import { openTestReference, openTestWebGpu } from '../support/devices.ts';
 
 const full = process.env.QUIRE_CONFORMANCE === 'full';
 /** Ops whose kernels share a row among lanes, and so differ between adapters. */
-const laneOps: readonly OpName[] = ['rmsNorm', 'layerNorm', 'linear', 'gatedLinear', 'pagedAttention'];
+const laneOps: readonly OpName[] = [
+  'rmsNorm',
+  'layerNorm',
+  'rope',
+  'ropeKvWrite',
+  'linear',
+  'gatedLinear',
+  'pagedAttention',
+];
 const dispatched = new Set<string>();
 /** The only things that WebGPU does not offer: WGSL computes in f32, and devices cannot reach one another. */
 const NOT_OFFERED =

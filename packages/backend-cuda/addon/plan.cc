@@ -28,6 +28,11 @@ class OpReader {
   }
   double number(const char* name) const { return attributes_.Get(name).As<Napi::Number>().DoubleValue(); }
   int integer(const char* name) const { return attributes_.Get(name).As<Napi::Number>().Int32Value(); }
+  HeadNorms norms() const {
+    // Weights: their rows are not those of a step.
+    const Tensor q = tensor("qNorm").at({}), k = tensor("kNorm").at({});
+    return {q, k, q ? static_cast<float>(number("normEps")) : 0.0f};
+  }
   AttentionShape attention() const { return {integer("heads"), integer("kvHeads"), integer("headDim"), integer("blockSize")}; }
 
  private:
@@ -96,7 +101,8 @@ const std::map<std::string, Builder>& builders() {
          auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table");
          const int heads = r.integer("heads"), kvHeads = r.integer("kvHeads"), headDim = r.integer("headDim"), rotaryDim = r.integer("rotaryDim");
          const bool interleaved = r.integer("interleaved") != 0;
-         return {[=](const Step& s) { const auto& z = s.sizes; return rope({qkv.at(z), positions.at(z), table.at(z), heads, kvHeads, headDim, rotaryDim, interleaved}, s); }};
+         const HeadNorms norms = r.norms();
+         return {[=](const Step& s) { const auto& z = s.sizes; return rope({qkv.at(z), positions.at(z), table.at(z), heads, kvHeads, headDim, rotaryDim, interleaved, norms}, s); }};
        }},
       {"kvWrite", [](const OpReader& r, const Context&) -> Built {
          auto qkv = r.tensor("qkv"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache");
@@ -108,7 +114,8 @@ const std::map<std::string, Builder>& builders() {
          const int rotaryDim = r.integer("rotaryDim");
          const bool interleaved = r.integer("interleaved") != 0;
          const AttentionShape shape = r.attention();
-         return {[=](const Step& s) { const auto& z = s.sizes; return ropeKvWrite({qkv.at(z), positions.at(z), table.at(z), slots.at(z), k.at(z), v.at(z), rotaryDim, interleaved, shape}, s); }};
+         const HeadNorms norms = r.norms();
+         return {[=](const Step& s) { const auto& z = s.sizes; return ropeKvWrite({qkv.at(z), positions.at(z), table.at(z), slots.at(z), k.at(z), v.at(z), rotaryDim, interleaved, shape, norms}, s); }};
        }},
       {"pagedAttention", [](const OpReader& r, const Context& c) -> Built {
          auto qkv = r.tensor("qkv"), k = r.tensor("kCache"), v = r.tensor("vCache"), sequences = r.tensor("sequences"), tables = r.tensor("blockTables"), out = r.tensor("out");

@@ -67,9 +67,11 @@ struct LayerNorm { Tensor x, weight, bias, out; float eps; };
 struct Linear { Tensor x, weight, out, bias, residual; Activation activation; int outColumn; };
 // out = activation(gate) * up, where gate and up are the first and the second n rows of x weight^T + bias; weight [2 n, K].
 struct GatedLinear { Tensor x, weight, out, bias; Activation activation; };
-struct Rope { Tensor qkv, positions, table; int heads, kvHeads, headDim, rotaryDim; bool interleaved; };
+// RMS norms of query and key heads, before they are rotated; no weights, no norm.
+struct HeadNorms { Tensor qNorm, kNorm; float eps = 0; };
+struct Rope { Tensor qkv, positions, table; int heads, kvHeads, headDim, rotaryDim; bool interleaved; HeadNorms norms; };
 struct KvWrite { Tensor qkv, slotMapping, kCache, vCache; AttentionShape shape; };
-struct RopeKvWrite { Tensor qkv, positions, table, slotMapping, kCache, vCache; int rotaryDim; bool interleaved; AttentionShape shape; };
+struct RopeKvWrite { Tensor qkv, positions, table, slotMapping, kCache, vCache; int rotaryDim; bool interleaved; AttentionShape shape; HeadNorms norms; };
 struct PagedAttention { Tensor qkv, kCache, vCache, sequences, blockTables, out; float scale; int window; float softCap; AttentionShape shape; };
 struct GatedActivation { Tensor x, out; Activation activation; };
 struct Add { Tensor a, b, out; };

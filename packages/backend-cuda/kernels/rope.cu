@@ -1,16 +1,20 @@
-// rope: rotates queries and keys of qkv in place. One block per token.
+// rope: norms queries and keys of qkv where the op has norms, and rotates them, in place. A warp owns a head of a token; a block
+// is eight of them.
 #include "lib/rotary.h"
 
 namespace quire {
 namespace {
 
+constexpr int kWarps = 8;
+
 template <class T>
-__global__ void ropeKernel(T* qkv, const uint32_t* positions, const float* table, int width, int rotatedHeads, int headDim, Rotary rotary) {
+__global__ void ropeKernel(T* qkv, const uint32_t* positions, const float* table, int width, int heads, int kvHeads, int headDim, Rotary rotary, NormWeights norms) {
   waitForPrevious();
-  T* token = qkv + static_cast<int64_t>(blockIdx.x) * width;
+  const int head = blockIdx.y * kWarps + threadIdx.x / 32;
+  if (head >= heads + kvHeads) return;
+  T* const data = qkv + static_cast<int64_t>(blockIdx.x) * width + head * headDim;
   const float* angles = table + static_cast<int64_t>(positions[blockIdx.x]) * rotary.rotaryDim;
-  const int pairs = rotary.rotaryDim / 2;
-  for (int i = threadIdx.x; i < rotatedHeads * pairs; i += blockDim.x) rotatePair(token + i / pairs * headDim, angles, i % pairs, rotary);
+  RotaryHead<T>(data, headDim, threadIdx.x % 32, rotary, norms, head < heads).turn(angles);
 }
 
 }  // namespace
@@ -19,8 +23,9 @@ cudaError_t rope(const Rope& a, const Step& s) {
   if (a.qkv.rows == 0) return cudaSuccess;
   return withDType(a.qkv.dtype, [&](auto* q) {
     using T = Element<decltype(q)>;
-    return gpuLaunch({"rope", {static_cast<unsigned>(a.qkv.rows)}, {128}, 0, s.stream}, ropeKernel<T>, a.qkv.as<T>(), a.positions.as<uint32_t>(), a.table.as<float>(),
-                     static_cast<int>(a.qkv.columns), a.heads + a.kvHeads, a.headDim, Rotary{a.rotaryDim, a.interleaved});
+    const dim3 grid{static_cast<unsigned>(a.qkv.rows), ceilDiv(a.heads + a.kvHeads, kWarps)};
+    return gpuLaunch({"rope", grid, {32 * kWarps}, 0, s.stream}, ropeKernel<T>, a.qkv.as<T>(), a.positions.as<uint32_t>(), a.table.as<float>(), static_cast<int>(a.qkv.columns), a.heads,
+                     a.kvHeads, a.headDim, Rotary{a.rotaryDim, a.interleaved}, normWeights(a.norms));
   });
 }
 

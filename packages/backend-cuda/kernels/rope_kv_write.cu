@@ -1,5 +1,5 @@
-// ropeKvWrite: rope, then kvWrite, in one launch: rotates queries and keys of qkv in place, and scatters the rotated keys and
-// the values into their cache slots.
+// ropeKvWrite: rope, then kvWrite, in one launch: norms queries and keys of qkv where the op has norms, rotates them, in place, and
+// scatters these keys and the values into their cache slots.
 //
 // A warp owns a head of a token, queries, keys and values alike, so that a step of one token still fills a multiprocessor or
 // more; a block is eight of them. A lane writes to the cache what it rotated itself, as it stored it, rounded to the dtype of
@@ -20,7 +20,7 @@ __device__ __forceinline__ void writeElement(C* cache, const T* head, int i) {
 }
 
 template <class T, class C>
-__global__ void ropeKvWriteKernel(T* qkv, const uint32_t* positions, const float* table, const uint32_t* slotMapping, C* kCache, C* vCache, AttentionShape shape, Rotary rotary) {
+__global__ void ropeKvWriteKernel(T* qkv, const uint32_t* positions, const float* table, const uint32_t* slotMapping, C* kCache, C* vCache, AttentionShape shape, Rotary rotary, NormWeights norms) {
   waitForPrevious();
   const int lane = threadIdx.x % 32, head = blockIdx.y * kWarps + threadIdx.x / 32, allHeads = shape.heads + 2 * shape.kvHeads;
   if (head >= allHeads) return;
@@ -32,14 +32,13 @@ __global__ void ropeKvWriteKernel(T* qkv, const uint32_t* positions, const float
   if (written) to = (isValue ? vCache : kCache) + cacheIndex(slot, (head - shape.heads) % shape.kvHeads, shape);
   if (!isValue) {
     const float* angles = table + static_cast<int64_t>(positions[blockIdx.x]) * rotary.rotaryDim;
-    for (int pair = lane; pair < rotary.rotaryDim / 2; pair += 32) {
-      rotatePair(from, angles, pair, rotary);
-      if (!written) continue;
-      writeElement(to, from, rotary.first(pair));
-      writeElement(to, from, rotary.second(pair));
-    }
+    RotaryHead<T>(from, shape.headDim, lane, rotary, norms, head < shape.heads).turn(angles);
   }
   if (!written) return;
+  for (int pair = lane; !isValue && pair < rotary.rotaryDim / 2; pair += 32) {
+    writeElement(to, from, rotary.first(pair));
+    writeElement(to, from, rotary.second(pair));
+  }
   for (int i = (isValue ? 0 : rotary.rotaryDim) + lane; i < shape.headDim; i += 32) writeElement(to, from, i);
 }
 
@@ -53,7 +52,7 @@ cudaError_t ropeKvWrite(const RopeKvWrite& a, const Step& s) {
       using C = Element<decltype(c)>;
       const dim3 grid{static_cast<unsigned>(a.qkv.rows), ceilDiv(a.shape.heads + 2 * a.shape.kvHeads, kWarps)};
       return gpuLaunch({"ropeKvWrite", grid, {32 * kWarps}, 0, s.stream}, ropeKvWriteKernel<T, C>, a.qkv.as<T>(), a.positions.as<uint32_t>(), a.table.as<float>(), a.slotMapping.as<uint32_t>(),
-                       a.kCache.as<C>(), a.vCache.as<C>(), a.shape, Rotary{a.rotaryDim, a.interleaved});
+                       a.kCache.as<C>(), a.vCache.as<C>(), a.shape, Rotary{a.rotaryDim, a.interleaved}, normWeights(a.norms));
     });
   });
 }

@@ -365,21 +365,62 @@ fn gumbel(word: u32) -> f32 {
 `,
   },
   'rotary': {
-    uses: [],
+    uses: ["element"],
     enables: [],
     directives: [],
     consts: {},
     bindings: [],
-    source: `fn rotate_pair(head: u32, position: u32, pair: u32) {
-  let first = head + select(pair, 2u * pair, params.interleaved != 0u);
-  let second = first + select(params.pairs, 1u, params.interleaved != 0u);
+    source: `fn first_of(pair: u32) -> u32 { return select(pair, 2u * pair, params.interleaved != 0u); }
+fn second_of(pair: u32) -> u32 { return first_of(pair) + select(params.pairs, 1u, params.interleaved != 0u); }
+fn rest_of(unit: u32) -> u32 { return 2u * params.pairs + (unit - params.rotary_units) * params.word_elements; }
+fn square(at: u32) -> f32 { return qkv[at] * qkv[at]; }
+fn unit_squares(head: u32, unit: u32) -> f32 {
+  var sum = 0.0;
+  if (unit < params.rotary_units) {
+    for (var i = 0u; i < params.unit_pairs; i++) {
+      let pair = unit * params.unit_pairs + i;
+      sum += square(head + first_of(pair)) + square(head + second_of(pair));
+    }
+    return sum;
+  }
+  for (var i = 0u; i < params.word_elements; i++) { sum += square(head + rest_of(unit) + i); }
+  return sum;
+}
+fn head_scale(head: u32, lane: u32) -> f32 {
+  if (params.norm_dtype == NONE) { return 1.0; }
+  var squares = 0.0;
+  for (var unit = lane; unit < params.units; unit += LANES) { squares += unit_squares(head, unit); }
+  return 1.0 / sqrt(lane_sum(squares) / f32(params.head_dim) + params.norm_eps);
+}
+fn normed(head: u32, element: u32, is_query: bool, scale: f32) -> f32 {
+  let value = qkv[head + element];
+  if (params.norm_dtype == NONE) { return value; }
+  let at = element_word(params.norm_dtype, element);
+  var word = 0u;
+  if (is_query) { word = q_norm[at]; } else { word = k_norm[at]; }
+  return value * scale * element_value(params.norm_dtype, word, element);
+}
+fn turn_pair(head: u32, pair: u32, position: u32, is_query: bool, scale: f32) {
   let angle = position * 2u * params.pairs + pair;
   let cosine = table[angle];
   let sine = table[angle + params.pairs];
-  let a = qkv[first];
-  let b = qkv[second];
-  qkv[first] = a * cosine - b * sine;
-  qkv[second] = b * cosine + a * sine;
+  let a = normed(head, first_of(pair), is_query, scale);
+  let b = normed(head, second_of(pair), is_query, scale);
+  qkv[head + first_of(pair)] = a * cosine - b * sine;
+  qkv[head + second_of(pair)] = b * cosine + a * sine;
+}
+fn turn_unit(head: u32, unit: u32, position: u32, is_query: bool, scale: f32) {
+  if (unit < params.rotary_units) {
+    for (var i = 0u; i < params.unit_pairs; i++) {
+      turn_pair(head, unit * params.unit_pairs + i, position, is_query, scale);
+    }
+    return;
+  }
+  if (params.norm_dtype == NONE) { return; }
+  for (var i = 0u; i < params.word_elements; i++) {
+    let element = rest_of(unit) + i;
+    qkv[head + element] = normed(head, element, is_query, scale);
+  }
 }
 `,
   },
@@ -2079,42 +2120,56 @@ fn read_back(index: u32) -> f32 {
 `,
   },
   'rope': {
-    uses: ["sizes","elements","rotary"],
+    uses: ["sizes","rotary"],
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<f32>"},{"index":1,"name":"positions","access":"read_write","type":"array<u32>"},{"index":2,"name":"table","access":"read","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {},
-    params: [{"name":"tokens","type":"u32"},{"name":"rotated_heads","type":"u32"},{"name":"head_dim","type":"u32"},{"name":"pairs","type":"u32"},{"name":"stride","type":"u32"},{"name":"interleaved","type":"u32"}],
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<f32>"},{"index":1,"name":"positions","access":"read_write","type":"array<u32>"},{"index":2,"name":"table","access":"read","type":"array<f32>"},{"index":3,"name":"q_norm","access":"read","type":"array<u32>"},{"index":4,"name":"k_norm","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"]},
+    params: [{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"head_dim","type":"u32"},{"name":"stride","type":"u32"},{"name":"pairs","type":"u32"},{"name":"interleaved","type":"u32"},{"name":"norm_eps","type":"f32"},{"name":"norm_dtype","type":"u32"},{"name":"word_elements","type":"u32"},{"name":"units","type":"u32"},{"name":"rotary_units","type":"u32"},{"name":"unit_pairs","type":"u32"}],
     source: `struct Params {
   tokens: u32,
-  rotated_heads: u32,
+  heads: u32,
+  kv_heads: u32,
   head_dim: u32,
-  pairs: u32,
   stride: u32,
+  pairs: u32,
   interleaved: u32,
+  norm_eps: f32,
+  norm_dtype: u32,
+  word_elements: u32,
+  units: u32,
+  rotary_units: u32,
+  unit_pairs: u32,
 }
 @group(0) @binding(0) var<storage, read_write> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read_write> positions: array<u32>;
 @group(0) @binding(2) var<storage, read> table: array<f32>;
-@group(0) @binding(3) var<uniform> params: Params;
-fn element_count() -> u32 { return resolve_size(params.tokens) * params.rotated_heads * params.pairs; }
-fn run_element(index: u32) {
-  let pair = index % params.pairs;
-  let head = (index / params.pairs) % params.rotated_heads;
-  let token = index / (params.pairs * params.rotated_heads);
-  rotate_pair(token * params.stride + head * params.head_dim, positions[token], pair);
+@group(0) @binding(3) var<storage, read> q_norm: array<u32>;
+@group(0) @binding(4) var<storage, read> k_norm: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let heads = params.heads + params.kv_heads;
+  if (group >= resolve_size(params.tokens) * heads) { return; }
+  let token = group / heads;
+  let head = group % heads;
+  let start = token * params.stride + head * params.head_dim;
+  let scale = head_scale(start, lane);
+  for (var unit = lane; unit < params.units; unit += LANES) {
+    turn_unit(start, unit, positions[token], head < params.heads, scale);
+  }
 }
 `,
   },
   'rope_kv_write': {
-    uses: ["sizes","elements","paged","rotary","cache_word"],
+    uses: ["sizes","paged","rotary","cache_word"],
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<f32>"},{"index":1,"name":"positions","access":"read_write","type":"array<u32>"},{"index":2,"name":"table","access":"read","type":"array<f32>"},{"index":3,"name":"slot_mapping","access":"read_write","type":"array<u32>"},{"index":4,"name":"k_cache","access":"read_write","type":"array<u32>"},{"index":5,"name":"v_cache","access":"read_write","type":"array<u32>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {},
-    params: [{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"head_dim","type":"u32"},{"name":"stride","type":"u32"},{"name":"block_size","type":"u32"},{"name":"pairs","type":"u32"},{"name":"interleaved","type":"u32"},{"name":"word_elements","type":"u32"},{"name":"units","type":"u32"},{"name":"rotary_units","type":"u32"},{"name":"unit_pairs","type":"u32"},{"name":"unit_words","type":"u32"},{"name":"unit_step","type":"u32"},{"name":"word_step","type":"u32"}],
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<f32>"},{"index":1,"name":"positions","access":"read_write","type":"array<u32>"},{"index":2,"name":"table","access":"read","type":"array<f32>"},{"index":3,"name":"q_norm","access":"read","type":"array<u32>"},{"index":4,"name":"k_norm","access":"read","type":"array<u32>"},{"index":5,"name":"slot_mapping","access":"read_write","type":"array<u32>"},{"index":6,"name":"k_cache","access":"read_write","type":"array<u32>"},{"index":7,"name":"v_cache","access":"read_write","type":"array<u32>"},{"index":8,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"]},
+    params: [{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"head_dim","type":"u32"},{"name":"stride","type":"u32"},{"name":"block_size","type":"u32"},{"name":"pairs","type":"u32"},{"name":"interleaved","type":"u32"},{"name":"norm_eps","type":"f32"},{"name":"norm_dtype","type":"u32"},{"name":"word_elements","type":"u32"},{"name":"units","type":"u32"},{"name":"rotary_units","type":"u32"},{"name":"unit_pairs","type":"u32"},{"name":"unit_words","type":"u32"},{"name":"unit_step","type":"u32"},{"name":"word_step","type":"u32"}],
     source: `struct Params {
   tokens: u32,
   heads: u32,
@@ -2124,6 +2179,8 @@ fn run_element(index: u32) {
   block_size: u32,
   pairs: u32,
   interleaved: u32,
+  norm_eps: f32,
+  norm_dtype: u32,
   word_elements: u32,
   units: u32,
   rotary_units: u32,
@@ -2135,41 +2192,45 @@ fn run_element(index: u32) {
 @group(0) @binding(0) var<storage, read_write> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read_write> positions: array<u32>;
 @group(0) @binding(2) var<storage, read> table: array<f32>;
-@group(0) @binding(3) var<storage, read_write> slot_mapping: array<u32>;
-@group(0) @binding(4) var<storage, read_write> k_cache: array<u32>;
-@group(0) @binding(5) var<storage, read_write> v_cache: array<u32>;
-@group(0) @binding(6) var<uniform> params: Params;
-fn all_heads() -> u32 { return params.heads + 2u * params.kv_heads; }
-fn element_count() -> u32 { return resolve_size(params.tokens) * all_heads() * params.units; }
-fn store_word(head_start: u32, row: u32, word: u32, is_key: bool) {
+@group(0) @binding(3) var<storage, read> q_norm: array<u32>;
+@group(0) @binding(4) var<storage, read> k_norm: array<u32>;
+@group(0) @binding(5) var<storage, read_write> slot_mapping: array<u32>;
+@group(0) @binding(6) var<storage, read_write> k_cache: array<u32>;
+@group(0) @binding(7) var<storage, read_write> v_cache: array<u32>;
+@group(0) @binding(8) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn store_word(start: u32, row: u32, word: u32, is_key: bool) {
   let at = row * (params.head_dim / params.word_elements) + word;
-  let value = cache_word(head_start + word * params.word_elements);
+  let value = cache_word(start + word * params.word_elements);
   if (is_key) { k_cache[at] = value; } else { v_cache[at] = value; }
 }
-fn run_element(index: u32) {
-  let unit = index % params.units;
-  let head = (index / params.units) % all_heads();
-  let token = index / (params.units * all_heads());
-  let head_start = token * params.stride + head * params.head_dim;
-  let rotary = unit < params.rotary_units;
-  if (rotary && head < params.heads + params.kv_heads) {
-    for (var i = 0u; i < params.unit_pairs; i++) {
-      rotate_pair(head_start, positions[token], unit * params.unit_pairs + i);
+fn store_unit(start: u32, row: u32, unit: u32, is_key: bool) {
+  if (unit >= params.rotary_units) {
+    store_word(start, row, rest_of(unit) / params.word_elements, is_key);
+    return;
+  }
+  for (var i = 0u; i < params.unit_words; i++) {
+    store_word(start, row, unit * params.unit_step + i * params.word_step, is_key);
+  }
+}
+fn run(group: u32, lane: u32) {
+  let turned_heads = params.heads + params.kv_heads;
+  let all_heads = turned_heads + params.kv_heads;
+  if (group >= resolve_size(params.tokens) * all_heads) { return; }
+  let token = group / all_heads;
+  let head = group % all_heads;
+  let start = token * params.stride + head * params.head_dim;
+  if (head < turned_heads) {
+    let scale = head_scale(start, lane);
+    for (var unit = lane; unit < params.units; unit += LANES) {
+      turn_unit(start, unit, positions[token], head < params.heads, scale);
     }
   }
   let slot = slot_mapping[token];
   if (head < params.heads || slot == NONE) { return; }
-  let is_key = head < params.heads + params.kv_heads;
   let kv_head = (head - params.heads) % params.kv_heads;
   let row = cache_row(slot / params.block_size, kv_head, slot % params.block_size, params.kv_heads, params.block_size);
-  if (!rotary) {
-    let rotated_words = 2u * params.pairs / params.word_elements;
-    store_word(head_start, row, rotated_words + unit - params.rotary_units, is_key);
-    return;
-  }
-  for (var i = 0u; i < params.unit_words; i++) {
-    store_word(head_start, row, unit * params.unit_step + i * params.word_step, is_key);
-  }
+  for (var unit = lane; unit < params.units; unit += LANES) { store_unit(start, row, unit, head < turned_heads); }
 }
 `,
   },

@@ -103,9 +103,20 @@ export function gatedLinear(op: OpOf<'gatedLinear'>, t: Tensors): void {
   }
 }
 
-/** Rotation as a product of complex numbers. */
+/** Rotation as a product of complex numbers, of heads that are scaled to length sqrt(headDim) first where there are norms. */
 export function rope(op: OpOf<'rope'>, t: Tensors): void {
   const half = op.rotaryDim / 2;
+  for (const token of range(op.qNorm === undefined ? 0 : t.sizes.tokens)) {
+    for (const head of range(op.heads + op.kvHeads)) {
+      const columns = range(op.headDim).map(i => head * op.headDim + i);
+      const values = columns.map(column => t.at(op.qkv, token, column));
+      const length = Math.hypot(...values, Math.sqrt(op.headDim * op.normEps!));
+      const weight = head < op.heads ? op.qNorm! : op.kNorm!;
+      columns.forEach((column, i) => {
+        t.set(op.qkv, (values[i]! * Math.sqrt(op.headDim) * t.at(weight, i)) / length, token, column);
+      });
+    }
+  }
   for (const token of range(t.sizes.tokens)) {
     const position = t.at(op.positions, token);
     for (const head of range(op.heads + op.kvHeads)) {

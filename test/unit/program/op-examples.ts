@@ -115,8 +115,17 @@ export const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: T
       headDim: 4,
       rotaryDim: 4,
       interleaved: false,
+      qNorm: 'qn',
+      kNorm: 'kn',
+      normEps: 1e-6,
     },
-    { qkv: ['f16', 'tokens', 16], positions: ['u32', 'tokens'], table: ['f32', 32, 4] },
+    {
+      qkv: ['f16', 'tokens', 16],
+      positions: ['u32', 'tokens'],
+      table: ['f32', 32, 4],
+      qn: ['bf16', 4],
+      kn: ['bf16', 4],
+    },
   ],
   kvWrite: [
     { op: 'kvWrite', qkv: 'qkv', slotMapping: 'slots', kCache: 'k', vCache: 'v', ...geometry },

@@ -73,6 +73,11 @@ const wrong: Wrong[] = [
   ['rope', {}, { table: ['f32', 32, 2] }, 'table "table": found shape [32, 2], expected [P, 4].'],
   ['rope', {}, { table: ['f16', 32, 4] }, 'table "table": found dtype f16, expected f32.'],
   ['rope', {}, { qkv: ['f16', 'tokens', 12] }, 'qkv "qkv": found shape [tokens, 12], expected [T, 16].'],
+  ['rope', { kNorm: undefined }, {}, 'found qNorm and normEps, expected qNorm, kNorm and normEps, or none of them.'],
+  ['rope', { normEps: undefined }, {}, 'found qNorm and kNorm, expected qNorm, kNorm and normEps, or none of them.'],
+  ['rope', { normEps: -1 }, {}, 'found normEps = -1, expected 0 or a positive number.'],
+  ['rope', {}, { kn: ['f32', 4] }, 'kNorm "kn": found dtype f32, expected bf16 as of qNorm "qn".'],
+  ['rope', {}, { qn: ['bf16', 8] }, 'qNorm "qn": found shape [8], expected [4].'],
   ['kvWrite', { vCache: 'k' }, {}, 'kCache "k": found the same tensor as vCache, expected a tensor of its own.'],
   ['kvWrite', {}, { v: ['f32', 6, 1, 8, 4] }, 'vCache "v": found dtype f32, expected f16 as of kCache "k".'],
   [

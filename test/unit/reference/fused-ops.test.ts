@@ -9,8 +9,12 @@ const noise = (count: number, seed: number) =>
 const tensor = (dtype: DType, shape: number[], data: ArrayLike<number>): TestTensor => ({ dtype, shape, data });
 
 describe.each(dtypes)('in %s', dtype => {
-  it.each([false, true])('ropeKvWrite is rope, then kvWrite (interleaved: %s)', async interleaved => {
-    const geometry = { heads: 3, kvHeads: 2, headDim: 6 };
+  it.each([
+    [false, {}],
+    [true, {}],
+    [false, { qNorm: 'qNorm', kNorm: 'kNorm', normEps: 1e-6 }],
+  ])('ropeKvWrite is rope, then kvWrite (interleaved: %s, norms: %o)', async (interleaved, norms) => {
+    const geometry = { heads: 3, kvHeads: 2, headDim: 6, ...norms };
     const rotation = { rotaryDim: 4, interleaved, positions: 'positions', table: 'table' };
     const caches = { slotMapping: 'slots', kCache: 'k', vCache: 'v', blockSize: 2 };
     for (const kv of dtypes) {
@@ -21,6 +25,7 @@ describe.each(dtypes)('in %s', dtype => {
         slots: u32([4], [3, NONE, 0, 5]),
         k: tensor(kv, [3, 2, 2, 6], noise(72, 7)),
         v: tensor(kv, [3, 2, 2, 6], noise(72, 11)),
+        ...('qNorm' in norms && { qNorm: tensor('f32', [6], noise(6, 13)), kNorm: tensor('f32', [6], noise(6, 17)) }),
       };
       const apart: Op[] = [
         { op: 'rope', qkv: 'qkv', ...rotation, ...geometry },

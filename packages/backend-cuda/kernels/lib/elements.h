@@ -18,6 +18,13 @@ __device__ __forceinline__ __half fromFloat<__half>(float x) { return __float2ha
 template <>
 __device__ __forceinline__ __nv_bfloat16 fromFloat<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
 
+// One element of a tensor whose dtype is an argument: for vectors that are read once per output.
+__device__ __forceinline__ float loadElement(const void* data, DType dtype, int i) {
+  if (dtype == DType::f16) return toFloat(static_cast<const __half*>(data)[i]);
+  if (dtype == DType::bf16) return toFloat(static_cast<const __nv_bfloat16*>(data)[i]);
+  return static_cast<const float*>(data)[i];
+}
+
 // 16 bytes of T: what one lane moves in one access.
 template <class T>
 struct alignas(16) Pack {

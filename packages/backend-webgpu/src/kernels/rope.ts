@@ -1,22 +1,18 @@
-import { dimCode, dispatch, elementGrid, fixed, type Kernel } from '../kernel.ts';
+import { dispatch, type Kernel, laneConsts, laneGrid, sizeOf } from '../kernel.ts';
+import { headUnits, rotaryOperands } from '../rotary.ts';
 
 export const rope: Kernel<'rope'> = (op, context) => {
-  const qkv = context.tensor(op.qkv);
-  const pairs = op.rotaryDim / 2;
-  const heads = op.heads + op.kvHeads;
+  const { lanes } = context.tuning;
+  const { params, bindings } = rotaryOperands(op, context);
+  const { word_elements, units, rotary_units, unit_pairs } = headUnits(op, 1);
+  const tokens = bindings.qkv.shape[0]!;
   return [
     dispatch('rope', {
-      fragments: {},
-      params: {
-        tokens: dimCode(qkv.shape[0]!),
-        rotated_heads: heads,
-        head_dim: op.headDim,
-        pairs,
-        stride: fixed(qkv, 1),
-        interleaved: Number(op.interleaved),
-      },
-      bindings: { qkv, positions: context.tensor(op.positions), table: context.tensor(op.table) },
-      workgroups: elementGrid(qkv.shape[0]!, heads * pairs),
+      fragments: { lanes: lanes.fragment },
+      consts: laneConsts(lanes),
+      params: { ...params, word_elements, units, rotary_units, unit_pairs },
+      bindings,
+      workgroups: laneGrid(lanes, sizes => sizeOf(tokens, sizes) * (op.heads + op.kvHeads)),
     }),
   ];
 };

@@ -84,6 +84,16 @@ export interface AttentionShape {
 }
 
 /**
+ * RMS norms of heads (Qwen3's QK norm): before they are rotated, each query head becomes head / sqrt(mean(head^2) + eps) * qNorm,
+ * each key head the same with kNorm, both weights [headDim]; not rounded in between. The three come together or not at all.
+ */
+export interface HeadNorms {
+  qNorm?: TensorName;
+  kNorm?: TensorName;
+  normEps?: number;
+}
+
+/**
  * The op catalogue: closed and typed. Names of tensors are strings into `Program.tensors`; everything else is an attribute.
  * `qkv` is the fused projection [tokens, (heads + 2 kvHeads) headDim]: queries, then keys, then values.
  */
@@ -184,7 +194,7 @@ export interface OpCatalogue {
     headDim: number;
     rotaryDim: number;
     interleaved: boolean;
-  };
+  } & HeadNorms;
   /** Writes keys and values of qkv to their cache slots; slot NONE is skipped. Caches are [blocks, kvHeads, blockSize, headDim]. */
   kvWrite: { qkv: TensorName; slotMapping: TensorName; kCache: TensorName; vCache: TensorName } & AttentionShape;
   /** rope, then kvWrite: the cache gets the keys as they lie in qkv once rotated. Slot NONE is rotated, and not written. */
@@ -197,7 +207,8 @@ export interface OpCatalogue {
     vCache: TensorName;
     rotaryDim: number;
     interleaved: boolean;
-  } & AttentionShape;
+  } & AttentionShape &
+    HeadNorms;
   /**
    * Causal attention of each sequence's queries over its cached context through the block table: query token j of a sequence
    * sees positions 0 .. firstPosition + j. out [tokens, heads * headDim]; rows of spent sequences and padding become 0.

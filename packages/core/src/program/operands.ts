@@ -29,6 +29,8 @@ const writeOver = <R extends Role>(role: R, inPlaceOf: string) => ({ role, acces
 const optional = <O extends Operand>(operand: O) => ({ ...operand, optional: true }) as const;
 
 const stateOperands = { rows: read('u32'), tokenIds: read('u32') };
+/** Weights of HeadNorms. */
+const normOperands = { qNorm: optional(read('weight')), kNorm: optional(read('weight')) };
 const cacheOperands = { kCache: write('kv'), vCache: write('kv') };
 
 /** The tensors of every op: this table alone says which ones are read, written, activations, weights and caches. */
@@ -93,12 +95,13 @@ export const operandTable = {
     bias: optional(read('weight')),
     out: write('activation'),
   },
-  rope: { qkv: update('activation'), positions: read('u32'), table: read('f32') },
+  rope: { qkv: update('activation'), positions: read('u32'), table: read('f32'), ...normOperands },
   kvWrite: { qkv: read('activation'), slotMapping: read('u32'), ...cacheOperands },
   ropeKvWrite: {
     qkv: update('activation'),
     positions: read('u32'),
     table: read('f32'),
+    ...normOperands,
     slotMapping: read('u32'),
     ...cacheOperands,
   },

@@ -1,6 +1,7 @@
 import {
   type AttentionShape,
   BATCH_WORDS,
+  type HeadNorms,
   type OpName,
   type OpOf,
   ROW_WORDS,
@@ -62,6 +63,7 @@ const logits: Pattern = ['S', 'V'];
 const sampled: Pattern = ['S', 2];
 
 const qkv = (op: Omit<AttentionShape, 'blockSize'>): Pattern => ['T', (op.heads + 2 * op.kvHeads) * op.headDim];
+const normShapes = (op: { headDim: number }) => ({ qNorm: [op.headDim], kNorm: [op.headDim] }) as const;
 const cache = (op: AttentionShape): Pattern => ['B', op.kvHeads, op.blockSize, op.headDim];
 
 export const rules = {
@@ -143,8 +145,9 @@ export const rules = {
     attributes(op, context) {
       heads(context, op);
       rotary(context, op);
+      headNorms(context, op);
     },
-    shapes: op => ({ qkv: qkv(op), positions: ['T'], table: ['P', op.rotaryDim] }),
+    shapes: op => ({ qkv: qkv(op), positions: ['T'], table: ['P', op.rotaryDim], ...normShapes(op) }),
   },
   kvWrite: {
     attributes(op, context) {
@@ -157,12 +160,14 @@ export const rules = {
     attributes(op, context) {
       heads(context, op);
       rotary(context, op);
+      headNorms(context, op);
       positive(context, op, 'blockSize');
     },
     shapes: op => ({
       qkv: qkv(op),
       positions: ['T'],
       table: ['P', op.rotaryDim],
+      ...normShapes(op),
       slotMapping: ['T'],
       kCache: cache(op),
       vCache: cache(op),
@@ -243,6 +248,13 @@ function rotary(context: Requirer, { rotaryDim, headDim }: { rotaryDim: number; 
   context.require(fits, `${rotaryDim}`, `an even number up to headDim (${headDim})`, 'rotaryDim');
 }
 
+function headNorms(context: Requirer, { qNorm, kNorm, normEps }: HeadNorms): void {
+  const given = Object.entries({ qNorm, kNorm, normEps }).filter(([, value]) => value !== undefined);
+  const found = given.map(([field]) => field).join(' and ');
+  context.require(given.length === 0 || given.length === 3, found, 'qNorm, kNorm and normEps, or none of them');
+  if (normEps !== undefined) epsilon(context, normEps, 'normEps');
+}
+
 /** The batch tensor has a header and one record for each sequence that the program may run. */
 function batchHolds(context: RuleContext): void {
   const [records, needed] = [context.max('B'), 1 + context.max('Q')];
@@ -250,8 +262,8 @@ function batchHolds(context: RuleContext): void {
   context.require(records >= needed, `${records} records`, expected, 'batch');
 }
 
-function epsilon(context: Requirer, eps: number): void {
-  context.require(Number.isFinite(eps) && eps >= 0, `${eps}`, '0 or a positive number', 'eps');
+function epsilon(context: Requirer, eps: number, field = 'eps'): void {
+  context.require(Number.isFinite(eps) && eps >= 0, `${eps}`, '0 or a positive number', field);
 }
 
 function positive<F extends string>(context: Requirer, op: Readonly<Record<F, number>>, field: F): void {

@@ -3,10 +3,20 @@ import { decodeFloats, encodeFloats } from '@quire/core/program';
 import { compareValues, unitRoundoff } from '../checks.ts';
 import { group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
-import { positionOf, ROTARY_POSITIONS, type RotaryShape, rotaryTable, rotationBound } from '../rotary.ts';
+import {
+  declareNorms,
+  type FloatType,
+  normInputs,
+  normsName,
+  positionOf,
+  ROTARY_POSITIONS,
+  type RotaryShape,
+  rotaryTable,
+  rotationBound,
+  rotationReason,
+} from '../rotary.ts';
 import type { CaseGroup, CaseVariant, CheckArguments, OutputCheck } from '../types.ts';
 
-type FloatType = 'f32' | 'f16' | 'bf16';
 interface Shape extends RotaryShape {
   blockSize: number;
   kv: FloatType;
@@ -30,11 +40,25 @@ export function ropeKvWriteCases(): CaseGroup[] {
     { heads: 3, kvHeads: 1, headDim: 12, rotaryDim: 10, interleaved: false, blockSize: 4, quick: true },
     { heads: 2, kvHeads: 1, headDim: 10, rotaryDim: 6, interleaved: true, blockSize: 8, quick: false },
     { heads: 32, kvHeads: 8, headDim: 64, rotaryDim: 64, interleaved: false, blockSize: 16, quick: false },
+    {
+      heads: 4,
+      kvHeads: 2,
+      headDim: 128,
+      rotaryDim: 128,
+      interleaved: false,
+      norms: 'bf16',
+      blockSize: 16,
+      quick: true,
+    },
+    { heads: 2, kvHeads: 1, headDim: 20, rotaryDim: 12, interleaved: false, norms: 'f16', blockSize: 4, quick: true },
+    { heads: 3, kvHeads: 1, headDim: 12, rotaryDim: 10, interleaved: false, norms: 'f32', blockSize: 4, quick: false },
   ];
   const plain = { heads: 4, kvHeads: 2, headDim: 64, rotaryDim: 64, interleaved: false, blockSize: 16 };
   const sixteen: readonly Shape[] = [
     { ...plain, activations: 'f16', kv: 'f16', quick: true },
     { ...plain, activations: 'bf16', kv: 'bf16', quick: true },
+    { ...plain, activations: 'bf16', kv: 'bf16', headDim: 128, rotaryDim: 128, norms: 'bf16', quick: true },
+    { ...plain, activations: 'f16', kv: 'f16', headDim: 80, rotaryDim: 32, norms: 'f32', quick: false },
     { ...plain, activations: 'bf16', kv: 'f32', headDim: 80, rotaryDim: 32, quick: false },
     { ...plain, activations: 'f16', kv: 'f32', interleaved: true, quick: false },
   ];
@@ -60,6 +84,7 @@ function writes(shape: Shape): CaseGroup[] {
       ),
       positions: Uint32Array.from({ length: count }, (_, i) => positionOf(order, random, i)),
       table: rotaryTable(rotaryDim),
+      ...normInputs(random, shape),
       slotMapping: Uint32Array.from(slot(random)),
       kCache: encodeFloats(kv, floats(random, slots * kvHeads * headDim)),
       vCache: encodeFloats(kv, floats(random, slots * kvHeads * headDim)),
@@ -68,7 +93,7 @@ function writes(shape: Shape): CaseGroup[] {
   const scattered = (count: number) => (random: Random) => random.distinct(count, 0, slots);
   return group({
     name: [
-      `heads=${heads}/${kvHeads}x${headDim} rotary=${rotaryDim}${interleaved ? ' interleaved' : ''}`,
+      `heads=${heads}/${kvHeads}x${headDim} rotary=${rotaryDim}${interleaved ? ' interleaved' : ''}${normsName(shape)}`,
       `block=${blockSize} kv=${kv}${activations === 'f32' ? '' : ` activations=${activations}`}`,
     ].join(' '),
     quick,
@@ -81,7 +106,7 @@ function writes(shape: Shape): CaseGroup[] {
       builder.external('kCache', kv, cache);
       builder.external('vCache', kv, cache);
       const tensors = { qkv: 'qkv', positions: 'positions', table: 'table', slotMapping: 'slotMapping' };
-      const geometry = { heads, kvHeads, headDim, rotaryDim, interleaved, blockSize };
+      const geometry = { heads, kvHeads, headDim, rotaryDim, interleaved, blockSize, ...declareNorms(builder, shape) };
       builder.add({ op: 'ropeKvWrite', ...tensors, kCache: 'kCache', vCache: 'vCache', ...geometry });
     },
     checks: { qkv: rotated(shape), kCache: cached(shape, heads), vCache: cached(shape, heads + kvHeads) },
@@ -100,8 +125,8 @@ function writes(shape: Shape): CaseGroup[] {
 type SlotChoice = (random: Random) => number[];
 
 const reason =
-  'two products and a sum: 4e-7 (|a| + |b|), then a rounding to the dtype of qkv and one to that of the cache, which may go ' +
-  'either way: one unit in the last place each; 2^-24 where f16 is subnormal; what is not written is left as it is';
+  `${rotationReason}; then a rounding to the dtype of qkv and one to that of the cache, which may go either way: one unit in the ` +
+  'last place each; 2^-24 where f16 is subnormal; what is not written is left as it is';
 
 /** What rounding to a dtype may add. */
 function roundingBound(dtype: FloatType, value: number): number {
@@ -114,7 +139,7 @@ function rotated(shape: Shape): OutputCheck {
     reason,
     compare({ inputs, expected, actual }) {
       const [a, b] = [decodeFloats(activations, expected), decodeFloats(activations, actual)];
-      const bound = rotationBound(shape, decodeFloats(activations, inputs.qkv!));
+      const bound = rotationBound(shape, decodeFloats(activations, inputs.qkv!), inputs);
       return compareValues(a, b, i => bound(i) && bound(i) + roundingBound(activations, a[i]!));
     },
   };
@@ -136,7 +161,7 @@ function cached(shape: Shape, firstHead: number): OutputCheck {
 function cacheBounds(shape: Shape, firstHead: number, args: Omit<CheckArguments, 'actual'>): Float64Array {
   const { heads, kvHeads, headDim, blockSize, kv, activations = 'f32' } = shape;
   const { inputs, sizes, expected } = args;
-  const bound = rotationBound(shape, decodeFloats(activations, inputs.qkv!));
+  const bound = rotationBound(shape, decodeFloats(activations, inputs.qkv!), inputs);
   const bounds = new Float64Array(expected.length);
   for (let token = 0; token < sizes.tokens; token++) {
     const slot = inputs.slotMapping![token]!;

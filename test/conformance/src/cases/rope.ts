@@ -1,7 +1,17 @@
 import { within } from '../checks.ts';
 import { group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
-import { positionOf, ROTARY_POSITIONS, type RotaryShape, rotaryTable, rotationBound } from '../rotary.ts';
+import {
+  declareNorms,
+  normInputs,
+  normsName,
+  positionOf,
+  ROTARY_POSITIONS,
+  type RotaryShape,
+  rotaryTable,
+  rotationBound,
+  rotationReason,
+} from '../rotary.ts';
 import type { CaseGroup, CaseInputs, CheckArguments } from '../types.ts';
 
 interface Shape extends RotaryShape {
@@ -22,11 +32,15 @@ export function ropeCases(): CaseGroup[] {
     { heads: 2, kvHeads: 2, headDim: 6, rotaryDim: 2, interleaved: false, quick: true },
     { heads: 32, kvHeads: 8, headDim: 64, rotaryDim: 64, interleaved: false, quick: false },
     { heads: 9, kvHeads: 3, headDim: 64, rotaryDim: 64, interleaved: true, quick: false },
+    { heads: 4, kvHeads: 2, headDim: 128, rotaryDim: 128, interleaved: false, norms: 'bf16', quick: true },
+    { heads: 3, kvHeads: 1, headDim: 80, rotaryDim: 32, interleaved: false, norms: 'f16', quick: true },
+    { heads: 2, kvHeads: 1, headDim: 6, rotaryDim: 4, interleaved: true, norms: 'f32', quick: true },
+    { heads: 16, kvHeads: 8, headDim: 256, rotaryDim: 256, interleaved: false, norms: 'f32', quick: false },
   ];
   return [...shapes.flatMap(shape => rotations(shape, 13, [13, 1, 2, 7])), ...rotations(wide, 2100, [2100])];
 }
 
-/** An element or a pair per invocation, 64 to a workgroup: more than 65,535 workgroups. */
+/** A head to a workgroup: more than 65,535 workgroups. */
 const wide: Shape = { heads: 30, kvHeads: 2, headDim: 128, rotaryDim: 128, interleaved: false, quick: false };
 
 function rotations(shape: Shape, tokens: number, counts: readonly number[]): CaseGroup[] {
@@ -37,16 +51,17 @@ function rotations(shape: Shape, tokens: number, counts: readonly number[]): Cas
     counts.slice(0, o < 2 ? 4 : 1).map((count, c) => ({
       name: `tokens=${count} positions=${order} ${kinds[(c + o) % 4]}`,
       sizes: { tokens: count },
-      ...(order === 'zero' ? { trivial: 'no rotation at position 0' } : {}),
+      ...(order === 'zero' && shape.norms === undefined ? { trivial: 'no rotation at position 0' } : {}),
       fill: (random: Random): CaseInputs => ({
         qkv: floats(random, count * width, kinds[(c + o) % 4]),
         positions: Uint32Array.from({ length: count }, (_, i) => positionOf(order, random, i)),
         table: rotaryTable(rotaryDim),
+        ...normInputs(random, shape),
       }),
     })),
   );
   return group({
-    name: `heads=${heads}/${kvHeads}x${headDim} rotary=${rotaryDim}${interleaved ? ' interleaved' : ''}`,
+    name: `heads=${heads}/${kvHeads}x${headDim} rotary=${rotaryDim}${interleaved ? ' interleaved' : ''}${normsName(shape)}`,
     quick: shape.quick,
     maxSizes: { tokens },
     build(builder) {
@@ -63,6 +78,7 @@ function rotations(shape: Shape, tokens: number, counts: readonly number[]): Cas
         headDim,
         rotaryDim,
         interleaved,
+        ...declareNorms(builder, shape),
       });
     },
     checks: { qkv: check(shape) },
@@ -71,8 +87,7 @@ function rotations(shape: Shape, tokens: number, counts: readonly number[]): Cas
 }
 
 function check(shape: Shape) {
-  return within(
-    'two products and a sum: 4e-7 (|a| + |b|); what is not rotated is left as it is',
-    ({ inputs }: Omit<CheckArguments, 'actual'>) => rotationBound(shape, inputs.qkv!),
+  return within(rotationReason, ({ inputs }: Omit<CheckArguments, 'actual'>) =>
+    rotationBound(shape, inputs.qkv!, inputs),
   );
 }
