@@ -40,7 +40,7 @@ describe.each(requiredDevices())('model variants on %s', name => {
 });
 
 it('has all variants', () => {
-  expect(variants.length).toBe(7);
+  expect(variants.length).toBe(11);
 });
 
 async function logitsError(device: Device, variant: string, options: Partial<DebugRunnerOptions>): Promise<number> {

@@ -1,6 +1,6 @@
 """Writes test/fixtures/models: small random checkpoints of model variants, each with the float64 logits of the oracle.
 
-    python3 make_fixtures.py OUT        (Python 3, PyTorch 1.13 or newer; deterministic)
+    python3 make_fixtures.py OUT [NAME ...]        (Python 3, PyTorch 1.13 or newer; deterministic)
 """
 import json
 import os
@@ -19,6 +19,11 @@ OPT = dict(architectures=["OPTForCausalLM"], model_type="opt", hidden_size=32, w
            num_attention_heads=4, vocab_size=71, max_position_embeddings=64, do_layer_norm_before=True, activation_function="relu",
            enable_bias=True, layer_norm_elementwise_affine=True, tie_word_embeddings=True, bos_token_id=2, eos_token_id=2,
            torch_dtype="float32")
+QWEN2 = dict(architectures=["Qwen2ForCausalLM"], model_type="qwen2", hidden_size=32, intermediate_size=56, num_hidden_layers=2,
+             num_attention_heads=4, num_key_value_heads=2, head_dim=8, vocab_size=71, max_position_embeddings=64, rms_norm_eps=1e-6,
+             rope_theta=1000000.0, rope_scaling=None, hidden_act="silu", max_window_layers=2, sliding_window=16, use_sliding_window=False,
+             tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, torch_dtype="bfloat16")
+QWEN3 = {**QWEN2, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 16, "attention_bias": False, "sliding_window": None}
 
 # name: (base, changes to it, file format, shards, prefix in place of the class's own)
 FIXTURES = {
@@ -31,6 +36,10 @@ FIXTURES = {
     "opt-post-norm": (OPT, dict(do_layer_norm_before=False, word_embed_proj_dim=16), "bin", 1, "decoder."),
     "opt-separate-head": (OPT, dict(tie_word_embeddings=False, activation_function="gelu", word_embed_proj_dim=48, torch_dtype="bfloat16"), "bin", 2, "model.decoder."),
     "opt-plain": (OPT, dict(enable_bias=False, layer_norm_elementwise_affine=False, _remove_final_layer_norm=True, torch_dtype="float16"), "safetensors", 2, "model.decoder."),
+    "qwen2-tied": (QWEN2, {}, "safetensors", 1, "model."),
+    "qwen2-separate-head": (QWEN2, dict(num_attention_heads=6, num_key_value_heads=1, head_dim=12, tie_word_embeddings=False, torch_dtype="float16"), "safetensors", 2, "model."),
+    "qwen3-tied": (QWEN3, {}, "safetensors", 1, "model."),
+    "qwen3-separate-head": (QWEN3, dict(num_attention_heads=3, num_key_value_heads=3, head_dim=20, attention_bias=True, tie_word_embeddings=False, torch_dtype="float32"), "bin", 1, "model."),
 }
 PROMPT_TOKENS = 45
 
@@ -91,7 +100,7 @@ def make(name, out):
     base, changes, kind, shards, prefix = FIXTURES[name]
     config = {**base, **changes}
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
-    is_llama = base is LLAMA
+    is_llama = base is not OPT
     shapes = (oracle.llama_shapes if is_llama else oracle.opt_shapes)(config)
     weights = random_weights(shapes, getattr(torch, config["torch_dtype"]), generator)
     ids = torch.randint(0, config["vocab_size"], (PROMPT_TOKENS,), generator=generator)
@@ -108,5 +117,5 @@ def make(name, out):
 
 
 if __name__ == "__main__":
-    for fixture in FIXTURES:
+    for fixture in sys.argv[2:] or FIXTURES:
         make(fixture, sys.argv[1])

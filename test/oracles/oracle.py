@@ -1,4 +1,4 @@
-"""LlamaForCausalLM and OPTForCausalLM in PyTorch float64, from the published definitions: an oracle for variants that the bundled
+"""LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM and OPTForCausalLM in PyTorch float64, from the published definitions: an oracle for variants that the bundled
 checkpoints do not have. Nothing here is shared with the engine. Weights are a state dict under Hugging Face's names."""
 import math
 
@@ -33,7 +33,7 @@ def merge_heads(x):
     return x.transpose(0, 1).reshape(x.shape[1], -1)
 
 
-# Llama ---------------------------------------------------------------------------------------------------------------
+# Llama, Qwen2, Qwen3 -------------------------------------------------------------------------------------------------
 
 
 def inverse_frequencies(config, length):
@@ -87,6 +87,9 @@ def llama(config, weights, ids):
         q = split_heads(linear(y, weights, f"{layer}.self_attn.q_proj"), heads)
         k = split_heads(linear(y, weights, f"{layer}.self_attn.k_proj"), kv_heads)
         v = split_heads(linear(y, weights, f"{layer}.self_attn.v_proj"), kv_heads)
+        if config["architectures"] == ["Qwen3ForCausalLM"]:
+            q = rms_norm(q, weights[f"{layer}.self_attn.q_norm.weight"], eps)
+            k = rms_norm(k, weights[f"{layer}.self_attn.k_norm.weight"], eps)
         mixed = causal_attention(rotate(q, cos, sin), rotate(k, cos, sin), v)
         x = x + linear(merge_heads(mixed), weights, f"{layer}.self_attn.o_proj")
         y = rms_norm(x, weights[f"{layer}.post_attention_layernorm.weight"], eps)
@@ -108,16 +111,18 @@ def llama_shapes(config):
             shapes[f"{name}.bias"] = (rows,)
 
     for i in range(config["num_hidden_layers"]):
-        layer, bias = f"model.layers.{i}", config["attention_bias"]
+        layer, bias = f"model.layers.{i}", config.get("attention_bias", False)
+        is_qwen2, is_qwen3 = (config["architectures"] == [f"Qwen{n}ForCausalLM"] for n in (2, 3))
         shapes[f"{layer}.input_layernorm.weight"] = (h,)
-        dense(f"{layer}.self_attn.q_proj", q, h, bias)
-        dense(f"{layer}.self_attn.k_proj", kv, h, bias)
-        dense(f"{layer}.self_attn.v_proj", kv, h, bias)
+        dense(f"{layer}.self_attn.q_proj", q, h, bias or is_qwen2)
+        dense(f"{layer}.self_attn.k_proj", kv, h, bias or is_qwen2)
+        dense(f"{layer}.self_attn.v_proj", kv, h, bias or is_qwen2)
+        if is_qwen3:
+            shapes[f"{layer}.self_attn.q_norm.weight"] = shapes[f"{layer}.self_attn.k_norm.weight"] = (d,)
         dense(f"{layer}.self_attn.o_proj", h, q, bias)
         shapes[f"{layer}.post_attention_layernorm.weight"] = (h,)
-        dense(f"{layer}.mlp.gate_proj", m, h, config["mlp_bias"])
-        dense(f"{layer}.mlp.up_proj", m, h, config["mlp_bias"])
-        dense(f"{layer}.mlp.down_proj", h, m, config["mlp_bias"])
+        for name, rows, columns in (("gate", m, h), ("up", m, h), ("down", h, m)):
+            dense(f"{layer}.mlp.{name}_proj", rows, columns, config.get("mlp_bias", False))
     shapes["model.norm.weight"] = (h,)
     if not config["tie_word_embeddings"]:
         shapes["lm_head.weight"] = (config["vocab_size"], h)

@@ -97,6 +97,12 @@ export const configCases: BadFolder[] = [
   llama('quantization_config a string', 'CF_FIELD', { quantization_config: 'int4' }),
   llama('sliding_window', 'CF_UNSUPPORTED', { sliding_window: 4096 }),
   llama('sliding_window 0', 'CF_UNSUPPORTED', { sliding_window: 0 }),
+  llama('use_sliding_window', 'CF_UNSUPPORTED', { use_sliding_window: true }),
+  llama('use_sliding_window a number', 'CF_FIELD', { use_sliding_window: 0 }),
+  llama('a layer of sliding attention', 'CF_UNSUPPORTED', { layer_types: ['sliding_attention'] }),
+  llama('layer_types a string', 'CF_UNSUPPORTED', { layer_types: 'full_attention' }),
+  llama('norms of heads that the checkpoint lacks', 'WT_MISSING', { architectures: ['Qwen3ForCausalLM'] }, /q_norm/),
+  llama('biases that the checkpoint lacks', 'WT_MISSING', { architectures: ['Qwen2ForCausalLM'] }, /q_proj.bias/),
   llama('is_encoder_decoder', 'CF_UNSUPPORTED', { is_encoder_decoder: true }),
   ...[1024, -1, 1.5, '2', [], [2, 5000], ['2'], {}].map(value =>
     llama(`eos_token_id ${JSON.stringify(value)}`, 'CF_FIELD', { eos_token_id: value }),

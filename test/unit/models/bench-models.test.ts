@@ -6,6 +6,7 @@ import { openFolderSource } from '../../../packages/server/src/node/folder-sourc
 
 it.each([
   ['opt-125m', 125_239_296, 36_864],
+  ['qwen3-0.6b', 596_049_920, 114_688],
   ['llama-3.2-1b', 1_235_814_400, 32_768],
   ['llama-3.1-8b', 8_030_261_248, 131_072],
 ])('%s has %i parameters and %i bytes of KV cache per token', async (name, parameters, kvBytes) => {

@@ -34,6 +34,8 @@ function build(config: ModelConfig, maxTensorBytes = 1 << 27, activationDtype: D
 const variants: Record<string, ModelConfig> = {
   'llama-tied': llamaConfig(),
   'llama-head-and-biases': llamaConfig({ tieWordEmbeddings: false, attentionBias: true, mlpBias: true, headDim: 16 }),
+  qwen2: llamaConfig({ architecture: 'Qwen2ForCausalLM', attentionBias: true, attentionOutBias: false }),
+  qwen3: llamaConfig({ architecture: 'Qwen3ForCausalLM', qkNorm: true, headDim: 16 }),
   'opt-pre-norm': optConfig(),
   'opt-post-norm-projected': optConfig({
     tieWordEmbeddings: false,
@@ -100,21 +102,24 @@ describe('buildModelProgram', () => {
     expect(() => build(llamaConfig(), 63)).toThrow(/A row of embed.weight takes 64 bytes.*at most 63 bytes/);
   });
 
-  it('needs eight ops per layer of a Llama', () => {
-    const { ops } = build(llamaConfig());
-    const layer = ops.slice(3, 11).map(op => op.op);
-    expect(layer).toEqual([
-      'rmsNorm',
-      'linear',
-      'ropeKvWrite',
-      'pagedAttention',
-      'linear',
-      'rmsNorm',
-      'gatedLinear',
-      'linear',
-    ]);
-    expect(ops.length).toBe(3 + 8 * llamaConfig().numLayers + 3);
-  });
+  it.each([variants['llama-tied']!, variants.qwen2!, variants.qwen3!])(
+    'needs eight ops per layer of $architecture',
+    config => {
+      const { ops } = build(config);
+      const layer = ops.slice(3, 11).map(op => op.op);
+      expect(layer).toEqual([
+        'rmsNorm',
+        'linear',
+        'ropeKvWrite',
+        'pagedAttention',
+        'linear',
+        'rmsNorm',
+        'gatedLinear',
+        'linear',
+      ]);
+      expect(ops.length).toBe(3 + 8 * config.numLayers + 3);
+    },
+  );
 
   it('computes gates and ups apart where their weight is in parts', () => {
     const config = llamaConfig({ mlpBias: true });

@@ -171,9 +171,9 @@ describe('the dtype table of the reference device', () => {
       layerNorm: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       linear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       gatedLinear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
-      rope: {"activations":["f32","f16","bf16"]}
+      rope: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       kvWrite: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
-      ropeKvWrite: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
+      ropeKvWrite: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
       pagedAttention: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
       gatedActivation: {"activations":["f32","f16","bf16"]}
       add: {"activations":["f32","f16","bf16"]}

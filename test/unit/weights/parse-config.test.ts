@@ -48,6 +48,8 @@ describe('parseModelConfig', () => {
       normEps: 1e-5,
       activation: 'silu',
       attentionBias: false,
+      attentionOutBias: false,
+      qkNorm: false,
       mlpBias: false,
       tieWordEmbeddings: true,
       rope: { theta: 10_000, rotaryDim: 32, scaling: { type: 'none' } },
@@ -148,6 +150,46 @@ describe('parseModelConfig', () => {
     });
   });
 
+  it('reads Qwen2.5 and Qwen3 configurations', async () => {
+    const qwen = {
+      ...llama,
+      num_key_value_heads: 2,
+      rope_theta: 1_000_000,
+      rope_scaling: null,
+      sliding_window: 4096,
+      max_window_layers: 28,
+      use_sliding_window: false,
+      layer_types: ['full_attention', 'full_attention'],
+      tie_word_embeddings: true,
+      torch_dtype: 'bfloat16',
+    };
+    expect(await parse({ ...qwen, architectures: ['Qwen2ForCausalLM'] })).toMatchObject({
+      architecture: 'Qwen2ForCausalLM',
+      headDim: 16,
+      numKvHeads: 2,
+      attentionBias: true,
+      attentionOutBias: false,
+      qkNorm: false,
+      mlpBias: false,
+      tieWordEmbeddings: true,
+      rope: { theta: 1_000_000, rotaryDim: 16, scaling: { type: 'none' } },
+    });
+    const qwen3 = { ...qwen, architectures: ['Qwen3ForCausalLM'], max_position_embeddings: undefined };
+    expect(await parse(qwen3)).toMatchObject({
+      architecture: 'Qwen3ForCausalLM',
+      headDim: 128,
+      attentionBias: false,
+      attentionOutBias: false,
+      qkNorm: true,
+      maxPositionEmbeddings: 32_768,
+    });
+    expect(await parse({ ...qwen3, head_dim: 32, attention_bias: true, use_sliding_window: undefined })).toMatchObject({
+      headDim: 32,
+      attentionBias: true,
+      attentionOutBias: true,
+    });
+  });
+
   it('reads rope scaling in each spelling', async () => {
     const scalingOf = async (more: object) => (await parse({ ...llama, ...more })).rope;
     const linear = { theta: 10_000, rotaryDim: 16, scaling: { type: 'linear', factor: 2 } };
@@ -232,8 +274,17 @@ describe('parseModelConfig', () => {
       'config.json, field rope_scaling.rope_type: this value is not supported. Found "yarn". Expected one of default, linear, dynamic, llama3.',
     );
     await expect(parse({ ...llama, architectures: ['GPT2LMHeadModel'] })).rejects.toThrow(
-      'config.json, field architectures: this value is not supported. Found "GPT2LMHeadModel". Expected [one of LlamaForCausalLM, OPTForCausalLM].',
+      'config.json, field architectures: this value is not supported. Found "GPT2LMHeadModel". Expected [one of LlamaForCausalLM, OPTForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM].',
     );
+    const qwen = { ...llama, architectures: ['Qwen2ForCausalLM'], num_key_value_heads: 4 };
+    await expect(parse({ ...qwen, use_sliding_window: true, sliding_window: 4096 })).rejects.toThrow(
+      'config.json, field use_sliding_window: this value is not supported. Found true. Expected false: full attention.',
+    );
+    const mixed = ['full_attention', 'sliding_attention'];
+    await expect(parse({ ...qwen, layer_types: mixed })).rejects.toThrow(
+      'config.json, field layer_types: this value is not supported. Found "sliding_attention". Expected a list of "full_attention".',
+    );
+    await expect(parse({ ...qwen, num_key_value_heads: undefined })).rejects.toThrow('num_key_value_heads');
     await expect(parse({ ...llama, hidden_size: undefined })).rejects.toThrow(
       'config.json, field hidden_size: the field is missing. Expected an integer from 1 to 16777216.',
     );

@@ -1,6 +1,6 @@
 /** What core/models needs to know about a model: config.json, checked and resolved. Sizes are elements. */
 export interface ModelConfig {
-  readonly architecture: 'LlamaForCausalLM' | 'OPTForCausalLM';
+  readonly architecture: 'LlamaForCausalLM' | 'OPTForCausalLM' | 'Qwen2ForCausalLM' | 'Qwen3ForCausalLM';
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly numLayers: number;
@@ -12,7 +12,12 @@ export interface ModelConfig {
   readonly maxPositionEmbeddings: number;
   readonly normEps: number;
   readonly activation: 'relu' | 'silu' | 'gelu' | 'geluTanh';
+  /** Of the projections to queries, keys and values. */
   readonly attentionBias: boolean;
+  /** Of the projection behind attention. */
+  readonly attentionOutBias: boolean;
+  /** RMS norms of query and key heads before they are rotated. */
+  readonly qkNorm: boolean;
   readonly mlpBias: boolean;
   readonly tieWordEmbeddings: boolean;
   readonly rope: RopeConfig | null;

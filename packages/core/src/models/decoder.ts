@@ -1,4 +1,12 @@
-import type { Activation, AttentionShape, DType, Program, StepSizes, TensorName } from '../contract/contract.ts';
+import type {
+  Activation,
+  AttentionShape,
+  DType,
+  HeadNorms,
+  Program,
+  StepSizes,
+  TensorName,
+} from '../contract/contract.ts';
 import { ProgramBuilder } from '../program/index.ts';
 import type { DecoderStyle } from './architecture.ts';
 import type { ModelConfig } from './config.ts';
@@ -171,13 +179,19 @@ class Decoder {
     if (rope === null) this.#builder.add({ op: 'kvWrite', ...write });
     else {
       const rotation = { positions, table: 'ropeTable', rotaryDim: rope.rotaryDim, interleaved: false };
-      this.#builder.add({ op: 'ropeKvWrite', ...write, ...rotation });
+      this.#builder.add({ op: 'ropeKvWrite', ...write, ...rotation, ...this.#headNorms(layer) });
     }
     const out = this.#activation(`layers.${layer}.attention`, heads * headDim);
     const { sequences, blockTables } = this.#state;
     const shape = { ...this.#attention, scale: headDim ** -0.5, window: 0, softCap: 0 };
     this.#builder.add({ op: 'pagedAttention', qkv, ...caches, sequences, blockTables, out, ...shape });
     return out;
+  }
+
+  #headNorms(layer: number): HeadNorms {
+    if (!this.#config.qkNorm) return {};
+    const name = `layers.${layer}`;
+    return { qNorm: `${name}.qNorm.weight`, kNorm: `${name}.kNorm.weight`, normEps: this.#config.normEps };
   }
 
   #mlp(name: string, x: TensorName): TensorName {

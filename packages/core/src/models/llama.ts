@@ -25,7 +25,7 @@ function llamaWeights(config: ModelConfig): ModelWeight[] {
 }
 
 function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
-  const { hiddenSize, intermediateSize, attentionBias, mlpBias } = config;
+  const { hiddenSize, intermediateSize, attentionBias, attentionOutBias, mlpBias } = config;
   const queryRows = config.numHeads * config.headDim;
   const keyRows = config.numKvHeads * config.headDim;
   const to = `layers.${layer}`;
@@ -43,12 +43,13 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
       columns: hiddenSize,
       bias: attentionBias,
     }),
+    ...(config.qkNorm ? headNorms(to, config) : []),
     ...projection({
       name: `${to}.attentionOut`,
       from: [{ name: `${attention}.o_proj`, rows: hiddenSize }],
       columns: queryRows,
       columnSplit: 'queryHeads',
-      bias: attentionBias,
+      bias: attentionOutBias,
     }),
     norm(`${to}.mlpNorm`, `${to}.post_attention_layernorm`, config),
     ...projection({
@@ -73,4 +74,13 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
 
 function norm(name: string, source: string, config: ModelConfig): ModelWeight {
   return single(`${name}.weight`, { name: `${source}.weight`, shape: [config.hiddenSize] }, ['rmsNorm']);
+}
+
+/** One scale for all query heads of a layer, and one for its key heads. One op reads both, so they share a dtype. */
+function headNorms(to: string, { headDim }: ModelConfig): ModelWeight[] {
+  const [query, key] = ['q', 'k'].map(kind => {
+    const source = { name: `${to}.self_attn.${kind}_norm.weight`, shape: [headDim] };
+    return single(`${to}.${kind}Norm.weight`, source, ['ropeKvWrite']);
+  }) as [ModelWeight, ModelWeight];
+  return [query, { ...key, follows: query.name }];
 }

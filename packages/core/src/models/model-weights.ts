@@ -24,7 +24,7 @@ export interface ModelWeight {
   readonly sources: readonly WeightSource[];
   /** Ops that read it: the device must offer its dtype for all of them. */
   readonly ops: readonly OpName[];
-  /** A bias shares the dtype and the row parts of this weight. */
+  /** The weight whose dtype and row parts it shares: a bias, or what is read beside it. */
   readonly follows?: string;
   /** What the columns of all sources are, where ranks divide them: the products of the ranks are parts of a sum. */
   readonly columnSplit?: SplitDimension;

@@ -51,7 +51,7 @@ function embeddingProjection(name: 'projectIn' | 'projectOut', source: string, c
 }
 
 function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
-  const { hiddenSize, intermediateSize, attentionBias, mlpBias } = config;
+  const { hiddenSize, intermediateSize, attentionBias, attentionOutBias, mlpBias } = config;
   const to = `layers.${layer}`;
   const attention = `${to}.self_attn`;
   return [
@@ -71,7 +71,7 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
       from: [{ name: `${attention}.out_proj`, rows: hiddenSize }],
       columns: hiddenSize,
       columnSplit: 'queryHeads',
-      bias: attentionBias,
+      bias: attentionOutBias,
     }),
     ...norm(`${to}.mlpNorm`, `${to}.final_layer_norm`, config),
     ...projection({

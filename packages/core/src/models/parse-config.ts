@@ -40,9 +40,9 @@ const dtypes = {
 export type NoticeListener = (notice: string) => void;
 
 /**
- * Reads config.json of a LlamaForCausalLM or OPTForCausalLM, with Hugging Face's defaults for absent fields. A field that would
- * change the result and is not supported is an error; fields of training are ignored. Code that the folder brings along
- * (`auto_map`) is never run.
+ * Reads config.json of a supported architecture, with Hugging Face's defaults for absent fields. A field that would change the
+ * result and is not supported is an error; fields of training are ignored. Code that the folder brings along (`auto_map`) is never
+ * run.
  * @throws ModelFormatError with a code CF_*.
  */
 export async function parseModelConfig(source: ModelSource, onNotice: NoticeListener = () => {}): Promise<ModelConfig> {
@@ -58,11 +58,11 @@ export async function parseModelConfig(source: ModelSource, onNotice: NoticeList
   const architecture = parseArchitecture(fields);
   refuseUnsupported(fields);
   if (fields.has('auto_map')) onNotice(`${FILE}: auto_map is ignored: code of a model folder is never run.`);
-  return architecture === 'LlamaForCausalLM' ? parseLlama(fields, onNotice) : parseOpt(fields, onNotice);
+  return parsers[architecture](fields, onNotice);
 }
 
 function parseArchitecture(fields: ConfigFields): ModelConfig['architecture'] {
-  const supported = ['LlamaForCausalLM', 'OPTForCausalLM'] as const;
+  const supported = Object.keys(parsers) as ModelConfig['architecture'][];
   const value = fields.get('architectures');
   const names = Array.isArray(value) ? value : [];
   const found = supported.find(name => names.length === 1 && names[0] === name);
@@ -81,12 +81,20 @@ function refuseUnsupported(fields: ConfigFields): void {
       describeQuantization(fields),
     );
   }
-  if (fields.has('sliding_window') && fields.get('use_sliding_window') !== false) {
-    throw fields.bad('sliding_window', 'null: full attention', 'CF_UNSUPPORTED');
-  }
+  if (fields.boolean('use_sliding_window', false))
+    throw fields.bad('use_sliding_window', 'false: full attention', 'CF_UNSUPPORTED');
+  refuseSlidingLayers(fields);
   for (const name of ['is_encoder_decoder', 'add_cross_attention']) {
     if (fields.boolean(name, false)) throw fields.bad(name, 'false: a decoder alone', 'CF_UNSUPPORTED');
   }
+}
+
+/** Newer files list the kind of every layer. */
+function refuseSlidingLayers(fields: ConfigFields): void {
+  const layers = fields.get('layer_types') ?? [];
+  if (Array.isArray(layers) && layers.every(type => type === 'full_attention')) return;
+  const shown = Array.isArray(layers) ? showJson(layers.find(type => type !== 'full_attention')) : showJson(layers);
+  throw fields.bad('layer_types', 'a list of "full_attention"', 'CF_UNSUPPORTED', shown);
 }
 
 function describeQuantization(fields: ConfigFields): string {
@@ -95,26 +103,67 @@ function describeQuantization(fields: ConfigFields): string {
 
 // ---------------------------------------------------------------------------------------------------------- architectures
 
+const parsers: Readonly<
+  Record<ModelConfig['architecture'], (fields: ConfigFields, onNotice: NoticeListener) => ModelConfig>
+> = {
+  LlamaForCausalLM: parseLlama,
+  OPTForCausalLM: parseOpt,
+  Qwen2ForCausalLM: parseQwen2,
+  Qwen3ForCausalLM: parseQwen3,
+};
+
 function parseLlama(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
+  if (fields.has('sliding_window') && fields.get('use_sliding_window') !== false)
+    throw fields.bad('sliding_window', 'null: full attention', 'CF_UNSUPPORTED');
+  return {
+    ...parseGatedDecoder(fields, onNotice, { maxPositions: 2048 }),
+    architecture: 'LlamaForCausalLM',
+    mlpBias: fields.boolean('mlp_bias', false),
+  };
+}
+
+/** Which projections have biases is fixed: the class does not read attention_bias. */
+function parseQwen2(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
+  const decoder = parseGatedDecoder(fields, onNotice, { maxPositions: 32_768, numKvHeads: 32 });
+  return { ...decoder, architecture: 'Qwen2ForCausalLM', attentionBias: true, attentionOutBias: false };
+}
+
+function parseQwen3(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
+  const decoder = parseGatedDecoder(fields, onNotice, { maxPositions: 32_768, numKvHeads: 32, headDim: 128 });
+  return { ...decoder, architecture: 'Qwen3ForCausalLM', qkNorm: true };
+}
+
+/** Defaults of an architecture on Llama's decoder. */
+interface DecoderDefaults {
+  readonly maxPositions: number;
+  /** Absent: as many as heads. */
+  readonly numKvHeads?: number;
+  /** Absent: hidden size / heads. */
+  readonly headDim?: number;
+}
+
+function parseGatedDecoder(fields: ConfigFields, onNotice: NoticeListener, defaults: DecoderDefaults) {
   const common = parseCommon(fields, onNotice, false);
   const { hiddenSize, numHeads } = common;
-  const numKvHeads = fields.integer('num_key_value_heads', 1, numHeads, numHeads);
+  const numKvHeads = fields.integer('num_key_value_heads', 1, numHeads, defaults.numKvHeads ?? numHeads);
   if (numHeads % numKvHeads !== 0)
     throw fields.bad('num_key_value_heads', `a divisor of num_attention_heads, ${numHeads}`);
-  if (!fields.has('head_dim')) checkDivides(fields, hiddenSize, numHeads);
-  const headDim = fields.integer('head_dim', 1, 4096, Math.floor(hiddenSize / numHeads));
-  const maxPositionEmbeddings = fields.integer('max_position_embeddings', 1, MAX_POSITIONS, 2048);
+  if (!fields.has('head_dim') && defaults.headDim === undefined) checkDivides(fields, hiddenSize, numHeads);
+  const headDim = fields.integer('head_dim', 1, 4096, defaults.headDim ?? Math.floor(hiddenSize / numHeads));
+  const maxPositionEmbeddings = fields.integer('max_position_embeddings', 1, MAX_POSITIONS, defaults.maxPositions);
+  const attentionBias = fields.boolean('attention_bias', false);
   return {
     ...common,
-    architecture: 'LlamaForCausalLM',
     intermediateSize: fields.integer('intermediate_size', 1, MAX_SIZE),
     numKvHeads,
     headDim,
     maxPositionEmbeddings,
     normEps: fields.float('rms_norm_eps', isEps, 'a number above 0, at most 1', 1e-6),
     activation: fields.choice('hidden_act', activations, 'silu'),
-    attentionBias: fields.boolean('attention_bias', false),
-    mlpBias: fields.boolean('mlp_bias', false),
+    attentionBias,
+    attentionOutBias: attentionBias,
+    qkNorm: false,
+    mlpBias: false,
     rope: parseRope(fields, headDim, maxPositionEmbeddings),
     opt: null,
   };
@@ -137,6 +186,8 @@ function parseOpt(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
     normEps: 1e-5,
     activation: fields.choice('activation_function', activations, 'relu'),
     attentionBias: bias,
+    attentionOutBias: bias,
+    qkNorm: false,
     mlpBias: bias,
     rope: null,
     opt: {
