@@ -1,20 +1,8 @@
 /** Model variants that the bundled checkpoints do not have, against test/oracles (float64 PyTorch). */
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Device } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type DebugRunnerOptions, openDebugRunner } from '../../packages/core/src/worker/index.ts';
 import { openTestDevice, openTestReference, openTestWebGpu, requiredDevices } from '../support/devices.ts';
-import { openModel, relativeL2 } from './models.ts';
-
-const folder = 'test/fixtures/models';
-const root = join(import.meta.dirname, '../..');
-const variants = readdirSync(join(root, folder)).filter(name => !name.includes('.'));
-
-interface Expected {
-  tokenIds: number[];
-  logits: number[][];
-}
+import { logitsError, variants } from './variant-logits.ts';
 
 describe.each(requiredDevices())('model variants on %s', name => {
   let device: Device;
@@ -42,15 +30,3 @@ describe.each(requiredDevices())('model variants on %s', name => {
 it('has all variants', () => {
   expect(variants.length).toBe(11);
 });
-
-async function logitsError(device: Device, variant: string, options: Partial<DebugRunnerOptions>): Promise<number> {
-  const expected: Expected = JSON.parse(readFileSync(join(root, folder, variant, 'logits.json'), 'utf8'));
-  const maxTokens = options.maxTokens ?? expected.tokenIds.length;
-  const { source, ...model } = await openModel(`${folder}/${variant}`);
-  const opening = openDebugRunner({ device, ...model, ...options, maxTokens });
-  const runner = await opening.finally(() => source.close());
-  const found = await runner.forwardLogits(expected.tokenIds.slice(0, maxTokens));
-  expect(found.length).toBe(maxTokens * model.modelConfig.vocabSize);
-  runner.dispose();
-  return relativeL2(found, expected.logits.slice(0, maxTokens).flat());
-}

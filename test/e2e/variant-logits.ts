@@ -1,0 +1,30 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Device } from '@quire/core/contract';
+import { expect } from 'vitest';
+import { type DebugRunnerOptions, openDebugRunner } from '../../packages/core/src/worker/index.ts';
+import { openModel, relativeL2 } from './models.ts';
+
+const folder = 'test/fixtures/models';
+const root = join(import.meta.dirname, '../..');
+
+/** Names of the small checkpoints of test/fixtures/models. */
+export const variants = readdirSync(join(root, folder)).filter(name => !name.includes('.'));
+
+interface Expected {
+  tokenIds: number[];
+  logits: number[][];
+}
+
+/** Relative L2 error of a variant's logits, all positions, against the oracle's. */
+export async function logitsError(device: Device, variant: string, options: Partial<DebugRunnerOptions>): Promise<number> {
+  const expected: Expected = JSON.parse(readFileSync(join(root, folder, variant, 'logits.json'), 'utf8'));
+  const maxTokens = options.maxTokens ?? expected.tokenIds.length;
+  const { source, ...model } = await openModel(`${folder}/${variant}`);
+  const opening = openDebugRunner({ device, ...model, ...options, maxTokens });
+  const runner = await opening.finally(() => source.close());
+  const found = await runner.forwardLogits(expected.tokenIds.slice(0, maxTokens));
+  expect(found.length).toBe(maxTokens * model.modelConfig.vocabSize);
+  runner.dispose();
+  return relativeL2(found, expected.logits.slice(0, maxTokens).flat());
+}
