@@ -17,7 +17,11 @@ interface Expected {
 }
 
 /** Relative L2 error of a variant's logits, all positions, against the oracle's. */
-export async function logitsError(device: Device, variant: string, options: Partial<DebugRunnerOptions>): Promise<number> {
+export async function logitsError(
+  device: Device,
+  variant: string,
+  options: Partial<DebugRunnerOptions>,
+): Promise<number> {
   const expected: Expected = JSON.parse(readFileSync(join(root, folder, variant, 'logits.json'), 'utf8'));
   const maxTokens = options.maxTokens ?? expected.tokenIds.length;
   const { source, ...model } = await openModel(`${folder}/${variant}`);
