@@ -49,19 +49,46 @@ const shared: Record<string, readonly unknown[]> = {
   stream: notFlag,
   stream_options: [true, 'a', [], { include_usage: true }],
   cache_salt: [...notText, ''],
-  use_beam_search: [true, 1],
-  length_penalty: [2, '1'],
-  allowed_token_ids: [[1], []],
-  bad_words: [['a'], 'a'],
-  logprob_token_ids: [[1]],
-  truncate_prompt_tokens: [5, -1],
-  spaces_between_special_tokens: [false],
-  structured_outputs: [{ json: {} }],
-  guided_json: [{}],
-  guided_regex: ['a+'],
-  guided_choice: [['a']],
-  guided_grammar: ['a'],
-  response_format: [{ type: 'json_object' }, { type: 'json_schema', json_schema: {} }, 'text', {}],
+  best_of: [...notInteger, 0, -1, 129, 1e9],
+  use_beam_search: ['true', 1, [], {}],
+  length_penalty: [2, ...notNumber],
+  early_stopping: [true, 'always', 1],
+  allowed_token_ids: ['a', 1, {}, [], [1024], [-1], [1.5], ['1'], [2 ** 31]],
+  bad_words: ['a', 1, {}, [''], [1], Array(129).fill('a')],
+  logprob_token_ids: ['a', 1, {}, [1024], [-1], [1.5], Array.from({ length: 129 }, (_, id) => id)],
+  truncate_prompt_tokens: [...notInteger, 0, -2, 512, 1e9],
+  spaces_between_special_tokens: notFlag,
+  priority: [...notInteger, 5, -1, 2 ** 60],
+  structured_outputs: [
+    'a',
+    [],
+    {},
+    { json: {}, regex: 'a' },
+    { json: 5 },
+    { json: { type: 'wizard' } },
+    { regex: '(' },
+    { choice: [] },
+    { grammar: 'root ::= (' },
+    { json_object: false },
+    { structural_tag: '{}' },
+    { unheard_of: 1 },
+  ],
+  guided_json: [5, '{', { type: 'wizard' }],
+  guided_regex: [1, '', '(?=a)'],
+  guided_choice: ['a', [], [1], ['']],
+  guided_grammar: [1, '', 'root ::= nothing'],
+  response_format: [
+    'text',
+    {},
+    { type: 'xml' },
+    { type: 'structural_tag' },
+    { type: 'json_schema' },
+    { type: 'json_schema', json_schema: {} },
+    { type: 'json_schema', json_schema: { name: 'a', schema: 'b' } },
+    { type: 'json_schema', json_schema: { name: 'a', schema: { type: 'wizard' } } },
+    { type: 'json_schema', json_schema: { name: 'a', schema: { type: 'string', pattern: '(a+' } } },
+  ],
+  detokenize: [false],
   return_tokens_as_token_ids: [true],
   return_prompt_text: [true],
   kv_transfer_params: [{}],
@@ -121,7 +148,6 @@ const refused: Record<Path, Record<string, readonly unknown[]>> = {
     echo: notFlag,
     add_special_tokens: notFlag,
     suffix: ['x', 1],
-    best_of: [2, '1'],
     prompt_embeds: ['AAAA'],
     continue_final_message: [true],
   },
@@ -198,6 +224,23 @@ describe('wrong fields', () => {
     }
   });
 
+  it('what says the text twice, or cannot be streamed', async () => {
+    const format = { type: 'json_object' };
+    await expectRefusal(await send(CHAT, { response_format: format, guided_regex: 'a' }), 'guided_regex');
+    await expectRefusal(await send(COMPLETIONS, { n: 1, best_of: 2, stream: true }), 'best_of');
+    const beams = { use_beam_search: true, best_of: 2, temperature: 0 };
+    await expectRefusal(await send(COMPLETIONS, { ...beams, stream: true }), 'use_beam_search');
+    await expectRefusal(await send(COMPLETIONS, { ...beams, best_of: 1 }), 'best_of');
+    await expectRefusal(
+      await send(COMPLETIONS, { ...beams, structured_outputs: { regex: 'a' } }),
+      'structured_outputs',
+    );
+    await expectRefusal(
+      await send(CHAT, { stream: true, response_format: { type: 'json_schema', json_schema: { schema: false } } }),
+      'response_format',
+    );
+  });
+
   it('greedy sampling of several choices', async () => {
     await expectRefusal(await send(CHAT, { n: 2, temperature: 0 }), 'n');
   });
@@ -232,12 +275,11 @@ describe('fields without effect', () => {
       store: false,
       tools: [],
       tool_choice: 'none',
-      response_format: { type: 'text' },
       modalities: ['text'],
       parallel_tool_calls: true,
       unheard_of: 1,
     },
-    [COMPLETIONS]: { user: 'me', suffix: '', best_of: 1, use_beam_search: false, unheard_of: [[1]] },
+    [COMPLETIONS]: { user: 'me', suffix: '', detokenize: true, store: false, unheard_of: [[1]] },
   };
 
   it.each([CHAT, COMPLETIONS] as const)('are listed in a header (%s)', async path => {

@@ -12,7 +12,7 @@ export { type EngineConfig, type EngineOptions, parseEngineConfig } from './engi
 export type { EngineObserver, EngineStats, FinishedRequest, StepReport } from './engine/engine-stats.ts';
 export { type AddOptions, LLMEngine, type LLMEngineOptions } from './engine/llm-engine.ts';
 export type * from './engine/outputs.ts';
-export type { PromptInput } from './engine/prompt.ts';
+export { MAX_TRUNCATED_CONTEXTS, type PromptInput } from './engine/prompt.ts';
 export type { OutputKind } from './engine/request-output.ts';
 export type { RequestStream } from './engine/request-stream.ts';
 export * from './errors.ts';
@@ -32,6 +32,7 @@ export type {
   ResolvedSamplingParams,
   SamplingParams,
 } from './sampling/sampling-params.ts';
+export { truncatedLength } from './sampling/truncation.ts';
 export type { GrammarPort } from './structured-output/grammar-messages.ts';
 export type { StructuredOutputs } from './structured-output/structured-outputs.ts';
 export * from './tokenizer/index.ts';

@@ -4,6 +4,7 @@ import { invalidField } from '../http/errors.ts';
 import { fieldError, flag, integer, notSupported, type RequestSchema, show, text } from './fields.ts';
 import { emptyList, emptyObject, is, never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
+import { constraintFields } from './structured-fields.ts';
 
 /** One message; its content is checked by contentText. */
 const message = z.looseObject({
@@ -30,7 +31,7 @@ const shape = {
 /** POST /v1/chat/completions */
 export const chatSchema: RequestSchema<typeof shape> = {
   fields: z.looseObject(shape),
-  passed: samplingFields,
+  passed: [...samplingFields, ...constraintFields],
   unsupported: {
     ...unsupportedSampling,
     tools: emptyList,

@@ -101,6 +101,7 @@ export class ChatResponse implements StreamFormat {
   }
 
   get #topN(): number {
-    return this.#answer.request.top_logprobs ?? 0;
+    const { top_logprobs: top, logprob_token_ids: ids } = this.#answer.request;
+    return top ?? (Array.isArray(ids) ? ids.length : 0);
   }
 }

@@ -7,9 +7,18 @@ import type { RequestContext } from '../http/router.ts';
 import { type ChatRequest, chatSchema, toChatMessages } from './chat-request.ts';
 import { ChatResponse } from './chat-response.ts';
 import { parseRequest } from './fields.ts';
-import { announceIgnored, checkContext, choicesPerPrompt, collect, streamEvents, tokenise } from './run.ts';
+import {
+  announceIgnored,
+  checkContext,
+  collect,
+  keptTokens,
+  sequencesPerPrompt,
+  streamEvents,
+  tokenise,
+} from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { streamChoice } from './stream-options.ts';
+import { constraintOf, structured } from './structured-fields.ts';
 
 /** POST /v1/chat/completions */
 export async function handleChat(app: AppContext, context: RequestContext): Promise<void> {
@@ -22,13 +31,15 @@ export async function handleChat(app: AppContext, context: RequestContext): Prom
   const messages = toChatMessages(request);
   const template = templateOptions(request, messages);
   const logprobs = logprobsOf(request, app);
-  const release = app.admission.admit(choicesPerPrompt(request.n));
+  const constraint = constraintOf(request);
+  const release = app.admission.admit(sequencesPerPrompt(request));
   try {
-    const prompt = { prompt: null, promptTokenIds: encodeChat(app, messages, template) };
     const lengthField = typeof request.max_completion_tokens === 'number' ? 'max_completion_tokens' : 'max_tokens';
     const maxTokens = request[lengthField] ?? null;
+    const keep = keptTokens(app, request.truncate_prompt_tokens, maxTokens);
+    const prompt = { prompt: null, promptTokenIds: encodeChat(app, messages, keep, template) };
     checkContext(prompt, maxTokens, lengthField, app);
-    const params = toSamplingParams(request, { maxTokens, logprobs });
+    const params = toSamplingParams(request, { maxTokens, logprobs, ...structured(constraint) });
     const response = new ChatResponse(app.tokenizer, {
       request,
       streaming,
@@ -36,7 +47,7 @@ export async function handleChat(app: AppContext, context: RequestContext): Prom
       id: `chatcmpl-${context.requestId}`,
     });
     announceIgnored(context, ignored);
-    const generation = { prompts: [prompt], params };
+    const generation = { prompts: [prompt], params, constraint };
     if (streaming.stream) return await streamEvents(app, context, generation, response);
     const [output] = await collect(app, context, generation);
     sendJson(context.res, 200, response.whole(output!));
@@ -72,10 +83,15 @@ function logprobsOf(request: ChatRequest, app: AppContext): number | null {
   return top ?? 0;
 }
 
-function encodeChat(app: AppContext, messages: readonly ChatMessage[], options: ChatTemplateOptions): number[] {
+function encodeChat(
+  app: AppContext,
+  messages: readonly ChatMessage[],
+  keep: number | null,
+  options: ChatTemplateOptions,
+): number[] {
   const { tokenizer } = app;
   if (!tokenizer.hasChatTemplate) {
     throw invalidField('messages', 'This model has no chat template: use /v1/completions.', 'no_chat_template');
   }
-  return tokenise(app, 'messages', maxTokens => tokenizer.encodeChat(messages, { ...options, maxTokens }));
+  return tokenise(app, 'messages', keep, maxTokens => tokenizer.encodeChat(messages, { ...options, maxTokens }));
 }

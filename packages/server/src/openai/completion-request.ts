@@ -3,6 +3,7 @@ import { invalidField } from '../http/errors.ts';
 import { flag, integer, type RequestSchema, show, text } from './fields.ts';
 import { never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
+import { constraintFields } from './structured-fields.ts';
 
 /** Prompts of one request: each takes a place in the queue. */
 export const MAX_PROMPTS = 256;
@@ -23,11 +24,10 @@ const shape = {
 /** POST /v1/completions */
 export const completionSchema: RequestSchema<typeof shape> = {
   fields: z.looseObject(shape),
-  passed: samplingFields,
+  passed: [...samplingFields, ...constraintFields],
   unsupported: {
     ...unsupportedSampling,
     suffix: value => value === '',
-    best_of: (value, body) => value === (body.n ?? 1),
     prompt_embeds: never,
     continue_final_message: off,
   },

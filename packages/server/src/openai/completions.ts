@@ -8,14 +8,17 @@ import { parseRequest } from './fields.ts';
 import {
   announceIgnored,
   checkContext,
-  choicesPerPrompt,
   collect,
+  keptTokens,
+  sequencesPerPrompt,
   streamEvents,
   type TokenPrompt,
   tokenise,
+  truncate,
 } from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { streamChoice } from './stream-options.ts';
+import { constraintOf, structured } from './structured-fields.ts';
 
 /** Tokens of a completion that does not say: OpenAI's and vLLM's. */
 const DEFAULT_MAX_TOKENS = 16;
@@ -29,12 +32,14 @@ export async function handleCompletion(app: AppContext, context: RequestContext)
   const model = servedModel(app, request.model);
   const streaming = streamChoice(request);
   const given = listPrompts(request.prompt);
-  const release = app.admission.admit(given.length * choicesPerPrompt(request.n));
+  const constraint = constraintOf(request);
+  const release = app.admission.admit(given.length * sequencesPerPrompt(request));
   try {
     const maxTokens = request.max_tokens === undefined ? DEFAULT_MAX_TOKENS : request.max_tokens;
-    const prompts = given.map(prompt => readPrompt(app, prompt, request));
+    const keep = keptTokens(app, request.truncate_prompt_tokens, maxTokens);
+    const prompts = given.map(prompt => readPrompt(app, prompt, keep, request));
     for (const prompt of prompts) checkContext(prompt, maxTokens, 'max_tokens', app);
-    const params = toSamplingParams(request, samplingOf(request, maxTokens));
+    const params = toSamplingParams(request, { ...samplingOf(request, maxTokens), ...structured(constraint) });
     const response = new CompletionResponse(app.tokenizer, {
       request,
       prompts,
@@ -43,7 +48,7 @@ export async function handleCompletion(app: AppContext, context: RequestContext)
       id: `cmpl-${context.requestId}`,
     });
     announceIgnored(context, ignored);
-    const generation = { prompts, params };
+    const generation = { prompts, params, constraint };
     if (streaming.stream) return await streamEvents(app, context, generation, response);
     const outputs = await collect(app, context, generation);
     sendJson(context.res, 200, response.whole(outputs));
@@ -52,11 +57,18 @@ export async function handleCompletion(app: AppContext, context: RequestContext)
   }
 }
 
-function readPrompt(app: AppContext, prompt: string | number[], request: CompletionRequest): TokenPrompt {
-  if (typeof prompt !== 'string') return { prompt: null, promptTokenIds: prompt };
+function readPrompt(
+  app: AppContext,
+  prompt: string | number[],
+  keep: number | null,
+  request: CompletionRequest,
+): TokenPrompt {
+  if (typeof prompt !== 'string') return { prompt: null, promptTokenIds: truncate(prompt, keep) };
   const addSpecialTokens = request.add_special_tokens ?? true;
   const encode = (maxTokens: number) => app.tokenizer.encode(prompt, { addSpecialTokens, maxTokens });
-  return { prompt, promptTokenIds: tokenise(app, 'prompt', encode) };
+  const promptTokenIds = tokenise(app, 'prompt', keep, encode);
+  // An echo shows what the model saw.
+  return { prompt: keep === null ? prompt : null, promptTokenIds };
 }
 
 /** An echoed prompt comes with log-probabilities of its own when they are asked for. */

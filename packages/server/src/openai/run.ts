@@ -3,14 +3,17 @@ import {
   EngineError,
   InvalidRequestError,
   MAX_N,
+  MAX_TRUNCATED_CONTEXTS,
   type OutputKind,
   type RequestOutput,
   type SamplingParams,
+  truncatedLength,
 } from '@quire/core';
 import type { AppContext } from '../app/context.ts';
 import { invalidField, toHttpError } from '../http/errors.ts';
 import { EventStream } from '../http/event-stream.ts';
 import type { RequestContext } from '../http/router.ts';
+import { type Constraint, inTermsOf } from './structured-fields.ts';
 
 /** The tokenizer's code for a prompt above its limit. */
 const PROMPT_TOO_LONG = 'prompt_too_long';
@@ -26,6 +29,8 @@ export interface TokenPrompt {
 export interface Generation {
   readonly prompts: readonly TokenPrompt[];
   readonly params: SamplingParams;
+  /** What the params say of the text, in the words of the request. */
+  readonly constraint: Constraint | null;
 }
 
 /** Makes the events of a stream. Texts are whole events. */
@@ -38,19 +43,40 @@ export interface StreamFormat {
   closing(): string;
 }
 
+/** Completions that are computed per prompt. */
+export function sequencesPerPrompt({ n, best_of: bestOf }: Readonly<Record<string, unknown>>): number {
+  return Math.max(choicesPerPrompt(n), choicesPerPrompt(bestOf));
+}
+
 /** Completions per prompt. A malformed n counts as one here: the engine refuses it. */
 export function choicesPerPrompt(n: unknown): number {
   return Number.isSafeInteger(n) && (n as number) >= 1 && (n as number) <= MAX_N ? (n as number) : 1;
 }
 
+/** The tokens that are left of a prompt when the request truncates it; null: all. Throws InvalidRequestError. */
+export function keptTokens(app: AppContext, truncatePromptTokens: unknown, maxTokens: number | null): number | null {
+  if (truncatePromptTokens === undefined || truncatePromptTokens === null) return null;
+  return truncatedLength({ truncatePromptTokens: truncatePromptTokens as number, maxTokens }, app.engine.limits);
+}
+
+/** The last `keep` tokens of a prompt, or all. */
+export function truncate(tokenIds: number[], keep: number | null): number[] {
+  return keep === null ? tokenIds : tokenIds.slice(-keep);
+}
+
 /**
- * Runs the tokenizer with the most tokens that a prompt may have. It stops there: a prompt that is far too long costs little.
- * Throws HttpError 400 (context_length_exceeded) that names `param`.
+ * Runs the tokenizer with the most tokens that a prompt may have, and some more where only its last `keep` are kept. It stops
+ * there: a prompt that is far too long costs little. Throws HttpError 400 (context_length_exceeded) that names `param`.
  */
-export function tokenise(app: AppContext, param: string, encode: (maxTokens: number) => number[]): number[] {
+export function tokenise(
+  app: AppContext,
+  param: string,
+  keep: number | null,
+  encode: (maxTokens: number) => number[],
+): number[] {
   const { maxModelLen } = app.engine.limits;
   try {
-    return encode(maxModelLen - 1);
+    return truncate(encode(keep === null ? maxModelLen - 1 : MAX_TRUNCATED_CONTEXTS * maxModelLen), keep);
   } catch (error) {
     if (!(error instanceof InvalidRequestError) || error.code !== PROMPT_TOO_LONG) throw error;
     const message = `This model's context is ${maxModelLen} tokens, one of them for output; the prompt has at least ${maxModelLen}. Shorten it.`;
@@ -137,7 +163,7 @@ async function runAll(
   } catch (error) {
     failed.abort();
     await Promise.allSettled(runs);
-    throw error;
+    throw inTermsOf(generation.constraint, error);
   }
 }
 

@@ -1,9 +1,13 @@
-import type { SamplingParams } from '@quire/core';
+import type { SamplingParams, StructuredOutputs } from '@quire/core';
 import type { NeutralValues } from './fields.ts';
 
 /** Sampling fields that keep their name: OpenAI's, then vLLM's. The engine checks their types and ranges. */
 export const samplingFields = [
   'n',
+  'best_of',
+  'use_beam_search',
+  'length_penalty',
+  'early_stopping',
   'temperature',
   'top_p',
   'presence_penalty',
@@ -19,6 +23,12 @@ export const samplingFields = [
   'min_tokens',
   'include_stop_str_in_output',
   'skip_special_tokens',
+  'spaces_between_special_tokens',
+  'allowed_token_ids',
+  'bad_words',
+  'logprob_token_ids',
+  'truncate_prompt_tokens',
+  'priority',
   'prompt_logprobs',
   'cache_salt',
 ] as const;
@@ -28,12 +38,15 @@ export interface OwnSampling {
   maxTokens: number | null;
   logprobs: number | null;
   promptLogprobs?: number | null;
+  structuredOutputs?: StructuredOutputs;
 }
 
 /** The sampling fields of a request as the engine takes them. null means "not given": defaults are the model's and the engine's. */
 export function toSamplingParams(request: Readonly<Record<string, unknown>>, own: OwnSampling): SamplingParams {
   const given = samplingFields.filter(name => request[name] !== null && request[name] !== undefined);
-  return { ...Object.fromEntries(given.map(name => [name, request[name]])), ...own };
+  // A list of ids says by itself how many log-probabilities there are.
+  const logprobs = own.logprobs === 0 && given.includes('logprob_token_ids') ? null : own.logprobs;
+  return { ...Object.fromEntries(given.map(name => [name, request[name]])), ...own, logprobs };
 }
 
 export const off: NeutralValues = value => value === false;
@@ -48,19 +61,9 @@ export const is =
 
 /** Known fields of vLLM and OpenAI that we do not do, in chat and completions alike. */
 export const unsupportedSampling: Readonly<Record<string, NeutralValues>> = {
-  use_beam_search: off,
-  length_penalty: is(1),
-  allowed_token_ids: never,
-  bad_words: emptyList,
-  logprob_token_ids: emptyList,
-  truncate_prompt_tokens: never,
-  spaces_between_special_tokens: is(true),
-  structured_outputs: never,
-  guided_json: never,
-  guided_regex: never,
-  guided_choice: never,
-  guided_grammar: never,
-  response_format: value => (value as { type?: unknown }).type === 'text',
+  detokenize: is(true),
+  guided_decoding_backend: never,
+  guided_whitespace_pattern: never,
   return_tokens_as_token_ids: off,
   return_prompt_text: off,
   kv_transfer_params: never,

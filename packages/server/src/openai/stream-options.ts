@@ -14,6 +14,7 @@ interface StreamFields {
     | null
     | undefined;
   prompt_logprobs?: number | null | undefined;
+  [field: string]: unknown;
 }
 
 export interface StreamChoice {
@@ -24,7 +25,7 @@ export interface StreamChoice {
   continuousUsage: boolean;
 }
 
-/** Throws HttpError 400 for stream options without a stream, and for prompt log-probabilities with one. */
+/** Throws HttpError 400 for stream options without a stream, and for what a stream cannot show. */
 export function streamChoice(request: StreamFields): StreamChoice {
   const { stream, stream_options: options } = request;
   if (stream !== true) {
@@ -33,6 +34,16 @@ export function streamChoice(request: StreamFields): StreamChoice {
   }
   if (typeof request.prompt_logprobs === 'number') {
     throw invalidField('prompt_logprobs', 'prompt_logprobs is not available with stream: true.');
+  }
+  if (request.use_beam_search === true) {
+    throw invalidField('use_beam_search', 'use_beam_search is not available with stream: true.');
+  }
+  const { n, best_of: bestOf } = request;
+  if (bestOf !== undefined && bestOf !== null && bestOf !== (n ?? 1)) {
+    throw invalidField(
+      'best_of',
+      'best_of must equal n with stream: true: which are the best is known only at the end.',
+    );
   }
   const includeUsage = options?.include_usage === true;
   return { stream: true, includeUsage, continuousUsage: includeUsage && options?.continuous_usage_stats === true };

@@ -1,0 +1,80 @@
+import { InvalidRequestError, type StructuredOutputs } from '@quire/core';
+import { invalidField } from '../http/errors.ts';
+import { show } from './fields.ts';
+
+/** What the text must be, as a request said it. */
+export interface Constraint {
+  /** The field of the request. */
+  readonly field: string;
+  readonly value: StructuredOutputs;
+  /** What the engine calls the place of the constraint, and what the request calls it. */
+  readonly renamed: readonly [string, string];
+}
+
+/** vLLM's older names, and the kinds they stand for. */
+const guided = {
+  guided_json: 'json',
+  guided_regex: 'regex',
+  guided_choice: 'choice',
+  guided_grammar: 'grammar',
+} as const;
+
+/** Fields that say what the text must be: OpenAI's response_format, and vLLM's. */
+export const constraintFields: readonly string[] = ['response_format', 'structured_outputs', ...Object.keys(guided)];
+
+/** The constraint of a request, of which there may be one. Throws HttpError 400. */
+export function constraintOf(request: Readonly<Record<string, unknown>>): Constraint | null {
+  const found = constraintFields.flatMap(field => {
+    const value = request[field];
+    const constraint = value === null || value === undefined ? null : readConstraint(field, value);
+    return constraint === null ? [] : [constraint];
+  });
+  const [first = null, second] = found;
+  if (second === undefined) return first;
+  throw invalidField(second.field, `${second.field} cannot be used together with ${first!.field}.`, 'invalid_value');
+}
+
+function readConstraint(field: string, value: unknown): Constraint | null {
+  if (field === 'response_format') return responseFormat(value);
+  if (field === 'structured_outputs') return { field, value: value as StructuredOutputs, renamed: [field, field] };
+  const kind = guided[field as keyof typeof guided];
+  return { field, value: { [kind]: value }, renamed: [`structured_outputs.${kind}`, field] };
+}
+
+function responseFormat(value: unknown): Constraint | null {
+  const field = 'response_format';
+  const { type, json_schema: format } = (typeof value === 'object' ? value : {}) as Record<string, unknown>;
+  if (type === 'text') return null;
+  if (type === 'json_object') {
+    return { field, value: { jsonObject: true }, renamed: ['structured_outputs.json_object', field] };
+  }
+  if (type !== 'json_schema') {
+    throw invalidField(
+      field,
+      `${field}.type must be text, json_object or json_schema; found ${show(type)}.`,
+      'invalid_value',
+    );
+  }
+  const { schema } = (typeof format === 'object' && format !== null ? format : {}) as { schema?: object };
+  const place = `${field}.json_schema.schema`;
+  if (typeof schema !== 'object' || schema === null) {
+    throw invalidField(field, `${place} must be an object; found ${show(schema)}.`, 'invalid_value');
+  }
+  return { field, value: { json: schema }, renamed: ['structured_outputs.json', place] };
+}
+
+/** An error of the engine in the request's own words. */
+export function inTermsOf(constraint: Constraint | null, error: unknown): unknown {
+  if (!(error instanceof InvalidRequestError) || error.param !== 'structured_outputs' || constraint === null)
+    return error;
+  const [engines, requests] = constraint.renamed;
+  const message = error.message.startsWith(engines)
+    ? requests + error.message.slice(engines.length)
+    : error.message.replace('structured_outputs', constraint.field);
+  return new InvalidRequestError(message, constraint.field);
+}
+
+/** The constraint as a sampling parameter. */
+export function structured(constraint: Constraint | null): { structuredOutputs?: StructuredOutputs } {
+  return constraint === null ? {} : { structuredOutputs: constraint.value };
+}
