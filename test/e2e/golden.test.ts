@@ -3,25 +3,11 @@ import type { Device } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createModelRunner, openDebugRunner } from '../../packages/core/src/worker/index.ts';
 import { openTestDevice, requiredDevices } from '../support/devices.ts';
-import { type GreedyOutput, runGreedy } from './greedy-loop.ts';
-import { type GoldenCase, goldenCases, openModel, relativeL2 } from './models.ts';
+import { type GreedyOutput, greedyConfig, runGreedy } from './greedy-loop.ts';
+import { certainTokens, goldenCases, openModel, relativeL2 } from './models.ts';
 
 /** With a 16-bit cache a token is only certain while the best two logits are further apart than this. */
 const NARROW_GAP = 0.05;
-
-const engineConfig = {
-  dtype: 'auto',
-  seed: 0n,
-  maxModelLen: null,
-  blockSize: 16,
-  maxNumSeqs: 16,
-  maxNumBatchedTokens: 128,
-  kvCacheMemoryBytes: null,
-  numGpuBlocksOverride: 200,
-  maxLogprobs: 20,
-  runAhead: 2,
-  numSchedulerSteps: 4,
-} as const;
 
 describe.each(requiredDevices())('golden outputs on %s', name => {
   let device: Device;
@@ -46,7 +32,7 @@ describe.each(requiredDevices())('golden outputs on %s', name => {
       const outputs = await generate(folder, 'f16');
       cases.forEach((golden, index) => {
         const output = outputs[index]!;
-        const certain = certainTokens(golden);
+        const certain = certainTokens(golden, NARROW_GAP);
         expect(output.tokenIds.slice(0, certain), golden.name).toEqual(golden.tokenIds.slice(0, certain));
         const logprobs = output.tokenLogprobs.slice(0, certain);
         expectClose(logprobs, golden.tokenLogprobs.slice(0, certain), 2e-2, golden.name);
@@ -72,7 +58,7 @@ describe.each(requiredDevices())('golden outputs on %s', name => {
 
   async function generate(folder: string, kvCacheDtype: 'f32' | 'f16'): Promise<GreedyOutput[]> {
     const { source, ...model } = await openModel(folder);
-    const runner = await createModelRunner({ device, ...model, engineConfig: { ...engineConfig, kvCacheDtype } });
+    const runner = await createModelRunner({ device, ...model, engineConfig: { ...greedyConfig, kvCacheDtype } });
     await source.close();
     const { outputs, steps } = await runGreedy(runner, goldenCases(folder), model.eosTokenIds);
     expectOpCounts(runner.executables, steps);
@@ -95,11 +81,6 @@ function expectOpCounts(
     if (name === 'applyRowDelta') expect(Object.keys(counts)).toEqual([name]);
     else expect(counts, name).toEqual(expected);
   }
-}
-
-function certainTokens(golden: GoldenCase): number {
-  const narrow = golden.top2Gaps.findIndex(gap => gap < NARROW_GAP);
-  return narrow < 0 ? golden.tokenIds.length : narrow;
 }
 
 function expectClose(

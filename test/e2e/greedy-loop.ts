@@ -28,6 +28,22 @@ export const greedySampling: RowSampling = {
   masked: false,
 };
 
+/** Room for all golden cases of a bundled checkpoint. */
+export const greedyConfig = {
+  dtype: 'auto',
+  seed: 0n,
+  maxModelLen: null,
+  blockSize: 16,
+  maxNumSeqs: 16,
+  maxNumBatchedTokens: 128,
+  kvCacheDtype: 'auto',
+  kvCacheMemoryBytes: null,
+  numGpuBlocksOverride: 200,
+  maxLogprobs: 20,
+  runAhead: 2,
+  numSchedulerSteps: 4,
+} as const;
+
 interface Running extends GreedyRequest {
   readonly row: number;
   readonly firstBlock: number;

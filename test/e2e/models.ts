@@ -42,6 +42,12 @@ export function goldenCases(folder: string): GoldenCase[] {
   return JSON.parse(readFileSync(join(root, folder, 'golden.json'), 'utf8')).cases;
 }
 
+/** How many tokens come before the first whose best two logits are closer than `gap`, so that errors of both may exchange them. */
+export function certainTokens({ top2Gaps, tokenIds }: GoldenCase, gap: number): number {
+  const narrow = top2Gaps.findIndex(found => found < gap);
+  return narrow < 0 ? tokenIds.length : narrow;
+}
+
 /** sqrt(sum (a - b)^2 / sum b^2) */
 export function relativeL2(found: ArrayLike<number>, expected: ArrayLike<number>): number {
   let error = 0;

@@ -6,8 +6,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Device } from '../../packages/core/src/contract/contract.ts';
 import { createModelRunner } from '../../packages/core/src/worker/index.ts';
 import { openTestDevice, requiredDevices } from '../support/devices.ts';
-import { runGreedy } from './greedy-loop.ts';
-import { type GoldenCase, goldenCases, openModel } from './models.ts';
+import { greedyConfig, runGreedy } from './greedy-loop.ts';
+import { certainTokens, goldenCases, openModel } from './models.ts';
 
 /**
  * Bounds of a log-probability's error. Measured over all prompts on reference and the CUDA kernels: at most 0.011 and 0.0013 as root
@@ -15,20 +15,6 @@ import { type GoldenCase, goldenCases, openModel } from './models.ts';
  * stored in f16: rounded to bf16 and computed in f32 they give 0.083 and 0.0093.
  */
 const bounds = { f16: { worst: 0.025, rms: 0.0025 }, bf16: { worst: 0.2, rms: 0.025 } } as const;
-
-const engineConfig = {
-  seed: 0n,
-  maxModelLen: null,
-  blockSize: 16,
-  maxNumSeqs: 16,
-  maxNumBatchedTokens: 128,
-  kvCacheDtype: 'auto',
-  kvCacheMemoryBytes: null,
-  numGpuBlocksOverride: 200,
-  maxLogprobs: 20,
-  runAhead: 2,
-  numSchedulerSteps: 4,
-} as const;
 
 describe.each(requiredDevices())('16-bit models on %s', name => {
   let device: Device;
@@ -39,7 +25,7 @@ describe.each(requiredDevices())('16-bit models on %s', name => {
   describe.each(['models/tiny-llama', 'models/tiny-opt'])('%s', folder => {
     it.each(['f16', 'bf16'] as const)('gives every token before a narrow gap in %s', async dtype => {
       const { source, ...model } = await openModel(folder);
-      const runner = await createModelRunner({ device, ...model, engineConfig: { ...engineConfig, dtype } });
+      const runner = await createModelRunner({ device, ...model, engineConfig: { ...greedyConfig, dtype } });
       await source.close();
       const narrow = name !== 'webgpu';
       const expected = narrow ? dtype : 'f32';
@@ -66,9 +52,3 @@ describe.each(requiredDevices())('16-bit models on %s', name => {
     });
   });
 });
-
-/** Tokens before the first whose best two logits are so close that errors of both may exchange them. */
-function certainTokens(golden: GoldenCase, gap: number): number {
-  const narrow = golden.top2Gaps.findIndex(found => found < gap);
-  return narrow < 0 ? golden.tokenIds.length : narrow;
-}

@@ -6,23 +6,9 @@ import { createModelRunner, openDebugRunner } from '../../packages/core/src/work
 import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
 import { build } from '../server/build.ts';
 import { openTestReference } from '../support/devices.ts';
-import { runGreedy } from './greedy-loop.ts';
+import { greedyConfig, runGreedy } from './greedy-loop.ts';
 import { goldenCases, openModel, relativeL2 } from './models.ts';
-
-const engineConfig = {
-  dtype: 'auto',
-  seed: 0n,
-  maxModelLen: null,
-  blockSize: 16,
-  maxNumSeqs: 16,
-  maxNumBatchedTokens: 128,
-  kvCacheDtype: 'f32',
-  kvCacheMemoryBytes: null,
-  numGpuBlocksOverride: 200,
-  maxLogprobs: 20,
-  runAhead: 2,
-  numSchedulerSteps: 4,
-} as const;
+import { logitsError, variants } from './variant-logits.ts';
 
 const models = ['models/tiny-llama', 'models/tiny-opt'];
 const sizes = [2, 4];
@@ -33,7 +19,7 @@ describe.each(sizes)('%i ranks', size => {
   it.each(models)('give the golden tokens and log-probabilities of %s', async folder => {
     const { source, ...model } = await openModel(folder);
     const group = await openReferenceGroup(size);
-    const runner = await createModelRunner({ device: group, ...model, engineConfig });
+    const runner = await createModelRunner({ device: group, ...model, engineConfig: greedyConfig });
     await source.close();
     const cases = goldenCases(folder);
     const { outputs, steps } = await runGreedy(runner, cases, model.eosTokenIds);
@@ -100,6 +86,13 @@ function weightBytes(config: ModelConfig, size: number, heads: number, kvHeads: 
 }
 
 describe('a group', () => {
+  it.each(variants)('of two ranks gives the logits of the oracle: %s', async variant => {
+    const group = await openReferenceGroup(2);
+    const error = await logitsError(group, variant, { maxNumBatchedTokens: 17 });
+    await group.dispose();
+    expect(error).toBeLessThan(1e-5);
+  });
+
   it('computes in chunks, at other block sizes, and reads its logits like one device', async () => {
     const { source, ...model } = await openModel('models/tiny-llama');
     const golden = goldenCases('models/tiny-llama').find(({ logitsAtLastPromptToken }) => logitsAtLastPromptToken)!;

@@ -54,6 +54,20 @@ describe.each([llamaConfig(), optConfig()])('chooseDTypes for $architecture', mo
     }
   });
 
+  it('counts the collective ops of a group in', () => {
+    const allReduce = { activations: ['f32', 'f16'] } as const;
+    const dtypes = { ...info.dtypes, allReduce };
+    for (const [ranks, activations] of [
+      [1, 'bf16'],
+      [2, 'f32'],
+    ] as const) {
+      // biome-ignore format: pairs
+      const { info: alone } = device(dtypes, false);
+      const group = { info: { ...alone, ranks } } as Device;
+      expect(chooseDTypes(auto, { ...model, dtype: 'bf16' }, group).activations).toBe(activations);
+    }
+  });
+
   it('takes the cache dtype that is asked for', () => {
     const gpu = device(cudaTable, false);
     for (const kvCacheDtype of floats) {

@@ -1,7 +1,14 @@
 import type { Device, DType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
-import { architectureOf, buildModelProgram, planWeights } from '../models/index.ts';
+import {
+  architectureOf,
+  buildModelProgram,
+  planShards,
+  planWeights,
+  shardConfig,
+  shardWeights,
+} from '../models/index.ts';
 import { offers } from '../program/index.ts';
 import { noSizes } from './state-programs.ts';
 import type { WorkerConfig } from './worker-config.ts';
@@ -60,14 +67,17 @@ function offersCache(device: Device, dtype: DType): boolean {
 /** Whether a device offers every op of a model with weights, activations and cache of one dtype. All layers have the same ops. */
 function offersModel({ info }: Device, model: ModelConfig, dtype: DType): boolean {
   const oneLayer = { ...model, numLayers: 1 };
-  const { ops, ...program } = buildModelProgram(oneLayer, {
+  const shards = planShards(oneLayer, info.ranks);
+  const weights = shardWeights(architectureOf(oneLayer).weights(oneLayer), shards);
+  const { ops, ...program } = buildModelProgram(shardConfig(oneLayer, shards), {
     maxSizes: { ...noSizes, tokens: 1, sequences: 1, samples: 1 },
     rowState: { maxRows: 1, maxBlocksPerSequence: 1, maxModelLen: 1, ringSlots: 1, maxBiasWords: 1 },
-    weights: planWeights(architectureOf(oneLayer).weights(oneLayer), () => dtype, info.limits.maxTensorBytes),
+    weights: planWeights(weights, () => dtype, info.limits.maxTensorBytes),
     blockSize: 1,
     numBlocks: 2,
     activationDtype: dtype,
     kvDtype: dtype,
+    ranks: info.ranks,
   });
   return ops.every(op => offers(info.dtypes, op, { ...program, ops }) === true);
 }
