@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
-import type { ExecutorLimits, ModelExecutor, NewRow, RowEdit, SchedulerOutput, StepResult } from '@quire/core';
-import { NONE, SAMPLE_FINITE, SAMPLE_LIVE } from '@quire/core/contract';
+import type {
+  ExecutorLimits,
+  ModelExecutor,
+  NewRow,
+  RowEdit,
+  SchedulerOutput,
+  SleepingExecutor,
+  StepResult,
+} from '@quire/core';
+import { DeviceLostError, NONE, SAMPLE_FINITE, SAMPLE_LIVE } from '@quire/core/contract';
 import {
   FOLD_START,
   fakeLogprob,
@@ -29,6 +37,8 @@ export interface SymbolicOptions {
   limits: ExecutorLimits;
   /** Called for every block that a step writes to, before it does. */
   onWrite?: (block: number) => void;
+  /** Makes a step fail. */
+  fault?: (step: SchedulerOutput) => Error | null;
   /** Delays each transfer. */
   delayTransfer?: () => Promise<void>;
   /** Delays each result; results stay in order. */
@@ -68,7 +78,7 @@ export class SymbolicExecutor implements ModelExecutor {
   submits = 0;
   maxTimes = 0;
   disposed = false;
-  /** Thrown by the next submits. */
+  /** Thrown by the next submits, until `reset`; a lost device stays lost. */
   failure: Error | null = null;
   /** Tokens computed, over all steps. */
   tokensComputed = 0;
@@ -84,6 +94,7 @@ export class SymbolicExecutor implements ModelExecutor {
   }
 
   submit(step: SchedulerOutput): Promise<StepResult> {
+    this.failure ??= this.#options.fault?.(step) ?? null;
     if (this.failure !== null) return Promise.reject(this.failure);
     this.#check(step);
     for (const row of step.newRows) this.#takeRow(row);
@@ -111,6 +122,19 @@ export class SymbolicExecutor implements ModelExecutor {
     );
     this.#transfers = Promise.all([this.#transfers, moved]).then(() => {});
     return this.#transfers;
+  }
+
+  reset(): void {
+    assert(!(this.failure instanceof DeviceLostError), 'a lost device cannot be reset');
+    this.failure = null;
+    this.#rows.fill(null);
+    this.layer1.fill(POISON);
+    this.layer2.fill(POISON);
+  }
+
+  async sleep(): Promise<SleepingExecutor> {
+    this.disposed = true;
+    return { wake: async () => new SymbolicExecutor(this.#options), dispose: async () => {} };
   }
 
   async synchronize(): Promise<void> {}

@@ -7,6 +7,7 @@ import {
   type RequestStream,
   type SamplingParams,
 } from '@quire/core';
+import { DeviceLostError } from '@quire/core/contract';
 import { describe, expect, test } from 'vitest';
 import { engineOptions, expectedOutput, type TestEngineOptions } from './helpers.ts';
 
@@ -180,11 +181,13 @@ describe('failures', () => {
     await llm.dispose();
   });
 
-  test('an executor that fails rejects every stream with EngineError, and later requests', async () => {
-    const { llm, executor } = open(slow);
+  test('a lost device that cannot be replaced rejects every stream with EngineError, and later requests', async () => {
+    const { reopen: _, ...options } = engineOptions(slow);
+    const { executor } = options;
+    const llm = new AsyncLLM(options);
     const streams = [1, 2, 3, 4, 5, 6].map(i => collect(llm.generate([i], greedy)));
     setTimeout(() => {
-      executor.failure = new Error('lost');
+      executor.failure = new DeviceLostError('lost');
     }, 3);
     const results = await Promise.allSettled(streams);
     for (const result of results) {
@@ -194,6 +197,30 @@ describe('failures', () => {
     expect(() => llm.generate(PROMPT, greedy)).toThrow(EngineError);
     await llm.dispose();
     expect(executor.disposed).toBe(true);
+  });
+
+  test('one that can be replaced costs the streams nothing', async () => {
+    const { llm, executor } = open(slow);
+    const stream = collect(llm.generate(PROMPT, greedy));
+    setTimeout(() => {
+      executor.failure = new DeviceLostError('lost');
+    }, 3);
+    expect((await stream).at(-1)!.outputs[0]!.tokenIds).toEqual(EXPECTED);
+    expect(llm.stats().numRecoveries).toBe(1);
+    await llm.dispose();
+  });
+
+  test('sleep keeps streams waiting, and the wake brings them on', async () => {
+    const { llm } = open(slow);
+    const stream = collect(llm.generate(PROMPT, greedy));
+    await new Promise(resolve => setTimeout(resolve, 3));
+    await llm.sleep();
+    expect(llm.isSleeping).toBe(true);
+    await llm.wakeUp();
+    expect((await stream).at(-1)!.outputs[0]!.tokenIds).toEqual(EXPECTED);
+    llm.pause({ abort: true });
+    llm.resume();
+    await llm.dispose();
   });
 
   test('dispose fails what runs with EngineClosedError, once, and frees the executor', async () => {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import type { LLMEngine, SamplingParams } from '@quire/core';
+import { DeviceError, DeviceLostError } from '@quire/core/contract';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { SchedulingPolicy } from '../../../packages/core/src/engine/priority.ts';
+import type { SymbolicExecutor } from '../../support/symbolic-executor.ts';
 import { NAN_TOKEN } from '../../support/symbolic-model.ts';
 import { symbolicBeams } from './beams.ts';
 import { drain, expectedOutput, type TestEngineOptions, testEngine } from './helpers.ts';
@@ -27,6 +29,8 @@ interface Setup {
   policy: SchedulingPolicy;
   watermark: number;
   hostBlocks: number;
+  fault: 'none' | 'lost' | 'error';
+  faultPeriod: number;
 }
 
 type Command =
@@ -57,6 +61,8 @@ const setups: fc.Arbitrary<Setup> = fc.record({
   policy: fc.constantFrom('fcfs', 'priority'),
   watermark: fc.constantFrom(0, 0, 0.1),
   hostBlocks: fc.constantFrom(0, 0, 1, 4, 40),
+  fault: fc.constantFrom('none', 'none', 'lost', 'error'),
+  faultPeriod: fc.integer({ min: 2, max: 30 }),
 });
 
 const sampled: fc.Arbitrary<SamplingParams> = fc.record(
@@ -129,16 +135,18 @@ type Request = LLMEngine['scheduler']['running'][number];
 
 class Harness {
   readonly engine: LLMEngine;
-  readonly executor: ReturnType<typeof testEngine>['executor'];
   readonly groups: Group[] = [];
   readonly aborted = new Set<Group>();
   readonly prompts: number[][] = [];
   readonly #params = new Map<Group, SamplingParams>();
   #running = new Set<Request>();
+  readonly #setup: Setup;
   #transfers = 0;
+  #submits = 0;
   readonly #ended = new Map<Group, number>();
 
   constructor(setup: Setup) {
+    this.#setup = setup;
     const needed = Math.ceil((MAX_MODEL_LEN - 1) / setup.blockSize);
     const options: TestEngineOptions = {
       limits: {
@@ -162,12 +170,15 @@ class Harness {
       executor: {
         onWrite: block => this.#checkWrite(block),
         delayTransfer: () => this.#delay(),
+        fault: () => this.#fault(),
       },
       ...(setup.weakHash ? { hash: (_: number, tokens: Uint32Array, start: number) => (tokens[start] ?? 0) & 15 } : {}),
     };
-    const { engine, executor } = testEngine(options);
-    this.engine = engine;
-    this.executor = executor;
+    this.engine = testEngine(options).engine;
+  }
+
+  get executor(): SymbolicExecutor {
+    return this.engine.host.executor as SymbolicExecutor;
   }
 
   async run(command: Command): Promise<void> {
@@ -180,7 +191,7 @@ class Harness {
 
   check(): void {
     checkInvariants(this.engine, this.executor);
-    this.#checkStarts();
+    if (this.#setup.fault !== 'error') this.#checkStarts();
     const { blocks } = this.engine.scheduler;
     for (const block of blocks.freeBlocks()) if (!blocks.cache?.has(block)) this.executor.poison(block);
     for (const group of this.groups) {
@@ -189,6 +200,17 @@ class Harness {
       assert.equal(this.#ended.get(group) ?? tokens, tokens, 'L3: no token after the end');
       this.#ended.set(group, tokens);
     }
+  }
+
+  /**
+   * Every so many submits the device is lost, or a step fails; not one of a request that is alone for that reason, and not for
+   * ever, since a long prompt needs many steps.
+   */
+  #fault(): Error | null {
+    const { fault, faultPeriod } = this.#setup;
+    if (this.#submits > 8 * faultPeriod) return null;
+    if (fault === 'none' || this.engine.scheduler.suspects.size > 0 || ++this.#submits % faultPeriod !== 0) return null;
+    return fault === 'lost' ? new DeviceLostError('lost') : new DeviceError('failed');
   }
 
   /** Transfers take a few turns of the event loop's microtasks. */
@@ -229,7 +251,10 @@ class Harness {
     assert(group.isFinished);
   }
 
-  /** S6: who starts has no one of lower rank waiting, but for completions that follow one of theirs. */
+  /**
+   * S6: who starts has no one of lower rank waiting, but for completions that follow one of theirs. After a step that failed,
+   * those that were in it come first.
+   */
   #checkStarts(): void {
     const { running, waiting } = this.engine.scheduler;
     const ranks = [...waiting].filter(({ siblings }) => siblings.length === 0).map(({ rank }) => rank);

@@ -32,6 +32,7 @@ export function engineOptions(options: TestEngineOptions = {}) {
   const executor = new SymbolicExecutor({ ...options.executor, limits });
   return {
     executor,
+    reopen: async () => new SymbolicExecutor({ ...options.executor, limits }),
     config: { ...parseEngineConfig({}), ...options.config },
     tokenizer: null,
     eosTokenIds: [EOS],

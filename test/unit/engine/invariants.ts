@@ -45,7 +45,8 @@ function checkTables({ blocks, running }: Scheduler, executor: SymbolicExecutor)
       table.numCached * blockSize <= Math.min(numTokens, numComputed),
       'K4: only known and computed tokens are cached',
     );
-    if (!request.isLoading) checkContent(request, executor, ids);
+    // After a failure the device holds anything, until the engine hears of it.
+    if (!request.isLoading && executor.failure === null) checkContent(request, executor, ids);
     for (let i = 0; i < table.numCached; i++) {
       if (!blocks.cache?.has(ids[i]!)) continue;
       const cached = [...blocks.cache.tokensOf(ids[i]!)];

@@ -77,6 +77,33 @@ export class AsyncLLM implements AsyncDisposable {
     return this.#engine.stats();
   }
 
+  /** Stops after the steps in flight. Requests stay, or end with reason `abort`; more may come, and wait. */
+  pause({ abort = false }: { abort?: boolean } = {}): void {
+    this.#engine.pause();
+    if (abort) this.#engine.abortAll();
+  }
+
+  /** Goes on after `pause`. Throws EngineError while the engine sleeps. */
+  resume(): void {
+    this.#engine.resume();
+  }
+
+  /**
+   * Pauses, and frees what the device holds: the KV cache, and with `discardWeights` the weights too. Requests stay, and are
+   * computed again after `wakeUp`. Throws EngineError when discarded weights could not be loaded again.
+   */
+  sleep(options: { discardWeights?: boolean } = {}): Promise<void> {
+    return this.#engine.sleep(options);
+  }
+
+  get isSleeping(): boolean {
+    return this.#engine.isSleeping;
+  }
+
+  wakeUp(): Promise<void> {
+    return this.#engine.wakeUp();
+  }
+
   resetPrefixCache(): void {
     this.#engine.resetPrefixCache();
   }

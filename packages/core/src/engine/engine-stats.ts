@@ -10,6 +10,8 @@ export interface EngineStats {
   /** Prompt tokens looked up in the prefix cache, and found there. */
   prefixCacheQueries: number;
   prefixCacheHits: number;
+  /** Failed steps and lost devices that were survived. */
+  numRecoveries: number;
   /** Bytes of KV blocks moved to host memory and back. */
   hostTierBytes: { toHost: number; toDevice: number };
   /** Prompt tokens of requests that ran, cached ones included. */

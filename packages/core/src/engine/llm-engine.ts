@@ -11,12 +11,14 @@ import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.
 import { createGroup } from './create-group.ts';
 import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
+import { ExecutorHost, type InFlight } from './executor-host.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { FinishReason, SequenceEnd } from './outputs.ts';
 import { PendingGrammars } from './pending-grammars.ts';
 import type { BlockHash } from './prefix-cache.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
 import { checkQueue, checkQueuedTokens } from './queue-limits.ts';
+import { isDeviceLost, type ReopenExecutor } from './recovery.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
@@ -24,6 +26,8 @@ import { LENGTH, type SequenceUpdate, updateBeam, updateSequence } from './updat
 
 export interface LLMEngineOptions {
   executor: ModelExecutor;
+  /** Opens another executor when the device is lost, or when weights were discarded. Default: the engine closes instead. */
+  reopen?: ReopenExecutor;
   config: LLMEngineConfig;
   /** null: prompts and outputs are token ids only. */
   tokenizer: Tokenizer | null;
@@ -44,29 +48,22 @@ export interface AddOptions {
   requestId?: string;
 }
 
-interface InFlight {
-  batch: StepBatch;
-  result: Promise<StepResult>;
-  submitted: number;
-}
-
 /**
  * Requests in, tokens out. `step` keeps up to runAhead submits in flight, reads the oldest result, and gives every request its
- * tokens: schedule -> submit -> read -> update. An error of one request ends that request; an error of the executor ends all.
+ * tokens: schedule -> submit -> read -> update. An error of one request ends that request.
  */
 export class LLMEngine {
-  readonly limits: ExecutorLimits;
   readonly tokenizer: Tokenizer | null;
-  readonly scheduler: Scheduler;
+  readonly host: ExecutorHost;
+  /** Replaced with the executor. */
+  scheduler: Scheduler;
   readonly #options: LLMEngineOptions;
   readonly #eos: ReadonlySet<number>;
   readonly #clock: () => number;
   readonly #reporter: StepReporter;
   readonly #groups = new Set<RequestGroup>();
-  readonly #inFlight: InFlight[] = [];
   readonly #pendingGrammars = new PendingGrammars();
   readonly #finished: Record<FinishReason, number> = { stop: 0, length: 0, abort: 0, error: 0 };
-  #stepsInFlight = 0;
   #numSequences = 0;
   #promptTokens = 0;
   #generationTokens = 0;
@@ -77,13 +74,17 @@ export class LLMEngine {
   constructor(options: LLMEngineOptions) {
     const { executor, config } = options;
     this.#options = options;
-    this.limits = executor.limits;
+    this.host = new ExecutorHost(executor, options.reopen ?? null);
     this.tokenizer = options.tokenizer;
     this.#eos = new Set(options.eosTokenIds);
     this.#clock = options.clock ?? (() => performance.now());
     this.#lastProgress = this.#clock();
     this.#reporter = new StepReporter(options.observer ?? {});
     this.scheduler = createScheduler(executor, config, options.prefixHash);
+  }
+
+  get limits(): ExecutorLimits {
+    return this.host.limits;
   }
 
   /** It was disposed or has failed, and takes no more requests. */
@@ -151,33 +152,71 @@ export class LLMEngine {
     group.notify();
   }
 
+  abortAll(): void {
+    for (const group of [...this.#groups]) this.abort(group);
+  }
+
   /** Ends every request that carries this id. */
   abortById(requestId: string): void {
     for (const group of [...this.#groups]) if (group.id === requestId) this.abort(group);
   }
 
   /**
-   * Submits what can be submitted, then waits for the oldest result and hands out its tokens. Rejects with EngineError when the
-   * executor fails; all requests have failed with it then, and the engine is closed.
+   * Submits what can be submitted, then waits for the oldest result and hands out its tokens; while the engine is paused, waits
+   * for it to go on. A step that fails costs at most the request at fault, and a lost device none: the others are computed
+   * again. Rejects with EngineError when that leads nowhere; all requests have failed with it then, and the engine is closed.
    */
   async step(): Promise<void> {
+    const { host } = this;
+    let oldest: InFlight | undefined;
     try {
-      this.#submitAhead();
-      const oldest = this.#inFlight.shift();
-      if (oldest === undefined) return await this.#waitForOthers();
+      if (!host.isPaused) this.#submitAhead();
+      oldest = host.next();
+      if (oldest === undefined) return await this.#idle();
       const result = await oldest.result;
-      this.#stepsInFlight -= oldest.batch.times;
+      host.succeeded();
       if (this.#closed === null) this.#update(oldest, result);
     } catch (cause) {
-      const error = new EngineError(`The engine failed in a step: ${message(cause)}`, { cause });
-      this.fail(error);
-      throw error;
+      await this.#recover(cause, oldest?.batch ?? null);
     }
+  }
+
+  /** Stops after the steps in flight. Requests stay, and more may come; `resume` goes on with them. */
+  pause(): void {
+    this.host.pause();
+  }
+
+  resume(): void {
+    this.host.resume();
+  }
+
+  /**
+   * Pauses, and frees what the device holds: the KV cache, and with `discardWeights` the weights too. Requests stay, and are
+   * computed again after `wakeUp`. Throws EngineError when discarded weights could not be loaded again.
+   */
+  async sleep({ discardWeights = false }: { discardWeights?: boolean } = {}): Promise<void> {
+    if (this.host.isSleeping) return;
+    this.host.pause();
+    this.scheduler.evacuate();
+    await this.host.settle();
+    await this.host.sleep(discardWeights);
+  }
+
+  get isSleeping(): boolean {
+    return this.host.isSleeping;
+  }
+
+  async wakeUp(): Promise<void> {
+    if (!this.host.isSleeping) return;
+    await this.host.wakeUp();
+    this.#restart();
+    this.host.resume();
   }
 
   /** Ends all requests without output: their consumers get `error`. Further requests are refused with it. */
   fail(error: Error): void {
     this.#closed ??= error;
+    this.host.endPause();
     for (const group of this.#groups) {
       for (const { request } of group.sequences) this.scheduler.finish(request, false);
       refuse(group, error);
@@ -194,6 +233,7 @@ export class LLMEngine {
       numPreemptions: scheduler.counters.preemptions,
       prefixCacheQueries: scheduler.counters.prefixCacheQueries,
       prefixCacheHits: scheduler.counters.prefixCacheHits,
+      numRecoveries: this.host.numRecoveries,
       hostTierBytes: this.#hostTierBytes(),
       promptTokens: this.#promptTokens,
       generationTokens: this.#generationTokens,
@@ -211,10 +251,10 @@ export class LLMEngine {
   /** Fails what is running with EngineClosedError, waits for the executor, and disposes it. */
   async dispose(): Promise<void> {
     this.fail(new EngineClosedError());
-    await Promise.allSettled(this.#inFlight.splice(0).map(({ result }) => result));
+    await this.host.settle();
     await this.scheduler.hostTier?.idle();
     await this.#options.grammars?.dispose();
-    await this.#options.executor.dispose();
+    await this.host.dispose();
   }
 
   #grammarsFor(spec: GrammarSpec | null): GrammarService | null {
@@ -261,14 +301,6 @@ export class LLMEngine {
     );
   }
 
-  /** Nothing is in flight: blocks or grammars may be on their way. */
-  async #waitForOthers(): Promise<void> {
-    const { hostTier } = this.scheduler;
-    if (hostTier?.isBusy) return hostTier.settled();
-    if (this.#pendingGrammars.isBusy) return this.#pendingGrammars.next();
-    this.#endStuckRequest();
-  }
-
   #hostTierBytes(): EngineStats['hostTierBytes'] {
     const { toHost, toDevice } = this.scheduler.hostTier?.moved ?? { toHost: 0, toDevice: 0 };
     const { blockBytes } = this.limits;
@@ -285,17 +317,66 @@ export class LLMEngine {
   }
 
   #submitAhead(): void {
-    const { executor, config } = this.#options;
-    while (this.#inFlight.length < config.runAhead && this.#stepsInFlight < this.limits.ringSlots) {
-      const batch = this.scheduler.schedule(this.#stepsInFlight);
+    const { host } = this;
+    const { runAhead } = this.#options.config;
+    while (host.numInFlight < runAhead && host.stepsInFlight < this.limits.ringSlots) {
+      const batch = this.scheduler.schedule(host.stepsInFlight);
       if (batch === null) return;
       const submitted = this.#clock();
       this.#markScheduled(batch, submitted);
-      const result = executor.submit(batch);
-      // It is awaited in its turn; until then a rejection is not unhandled.
-      result.catch(() => {});
-      this.#inFlight.push({ batch, result, submitted });
-      this.#stepsInFlight += batch.times;
+      host.submit(batch, submitted);
+    }
+  }
+
+  /** Nothing is in flight: blocks or grammars may be on their way. */
+  async #idle(): Promise<void> {
+    const { hostTier } = this.scheduler;
+    if (this.host.isPaused) await this.host.resumed();
+    else if (hostTier?.isBusy) await hostTier.settled();
+    else if (this.#pendingGrammars.isBusy) await this.#pendingGrammars.next();
+    else this.#endStuckRequest();
+  }
+
+  /** Everything that was computed is lost; the requests are not. */
+  async #recover(cause: unknown, failed: StepBatch | null): Promise<void> {
+    if (this.#closed !== null) return;
+    this.scheduler.evacuate();
+    try {
+      await this.host.settle();
+      await this.host.renew(cause);
+    } catch (reason) {
+      const error = new EngineError(`The engine failed in a step: ${message(reason)}`, { cause: reason });
+      this.fail(error);
+      throw error;
+    }
+    this.#restart();
+    if (failed !== null && !isDeviceLost(cause)) this.#suspect(failed, cause);
+  }
+
+  /** Begins with an empty cache on the executor that there is now. */
+  #restart(): void {
+    const evacuated = this.scheduler;
+    this.scheduler = createScheduler(this.host.executor, this.#options.config, this.#options.prefixHash);
+    for (const request of this.scheduler.adopt(evacuated)) {
+      const reason = new EngineError('The request does not fit the cache that is left after the device was replaced.');
+      this.#endWithError(request.owner as SequenceOutput, reason);
+    }
+  }
+
+  /** A request whose step fails although it is alone in it is at fault; of several, each has to show that it is not. */
+  #suspect(failed: StepBatch, cause: unknown): void {
+    const { suspects } = this.scheduler;
+    const only = failed.request(0);
+    if (failed.numSequences === 1 && only.isSuspect) {
+      this.#endWithError(only.owner as SequenceOutput, cause);
+      (only.owner as SequenceOutput).group.notify();
+      return;
+    }
+    for (let i = 0; i < failed.numSequences; i++) {
+      const request = failed.request(i);
+      if (request.status === 'finished') continue;
+      request.isSuspect = true;
+      suspects.add(request);
     }
   }
 
@@ -335,6 +416,7 @@ export class LLMEngine {
       const end = updateSequence(sequence, i, update);
       if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
       this.scheduler.registerKnown(request);
+      if (request.isSuspect && request.numTokens > before) this.scheduler.acquit(request);
       if (end !== null) this.#end(sequence, end.reason, end.stopReason);
       else if (request.numTokens > before) this.#awaitGrammar(sequence);
     } catch (cause) {
@@ -348,6 +430,7 @@ export class LLMEngine {
   #updateBeam(beam: SequenceOutput, i: number, update: SequenceUpdate, now: number): number {
     updateBeam(beam, i, update);
     if (update.batch.appends(i) === 0) return 0;
+    if (beam.request.isSuspect) this.scheduler.acquit(beam.request);
     this.#reporter.gained(beam, 1, now);
     const { group } = beam;
     if (!group.beams!.advance(this.scheduler)) return 1;

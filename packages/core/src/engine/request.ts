@@ -50,6 +50,8 @@ export class Request {
   needsHost: boolean;
   /** The host has yet to decide how the request goes on; the scheduler leaves it out. */
   isHeld = false;
+  /** It took part in a step that failed, and has sampled nothing since. */
+  isSuspect = false;
   /** Its blocks are on their way from host memory. */
   isLoading = false;
   /** First token that the host chose and the device's row does not have; -1: the row has them all. */

@@ -46,7 +46,12 @@ export class Scheduler {
   readonly hostTier: HostTier | null;
   readonly running: Request[] = [];
   readonly waiting = new RequestQueue();
-  readonly counters: SchedulerCounters = { preemptions: 0, prefixCacheQueries: 0, prefixCacheHits: 0 };
+  /**
+   * Requests of a step that failed. While there are any, one of them runs at a time and alone, until it has sampled a token: so
+   * the one at fault fails by itself.
+   */
+  readonly suspects = new Set<Request>();
+  counters: SchedulerCounters = { preemptions: 0, prefixCacheQueries: 0, prefixCacheHits: 0 };
   readonly #limits: ExecutorLimits;
   readonly #chunks: boolean;
   readonly #longestChunk: number;
@@ -80,11 +85,10 @@ export class Scheduler {
 
   /** Throws InvalidRequestError, with numbers, when the KV cache could never hold such a request. */
   checkFits(promptTokens: number, maxTokens: number): void {
+    if (this.#fits(promptTokens, maxTokens)) return;
     const { blocks } = this;
-    // The last token is sampled, never computed.
     const needed = blocks.blocksFor(promptTokens + maxTokens - 1);
     const available = blocks.numBlocks - 1;
-    if (needed <= available) return;
     const param = blocks.blocksFor(promptTokens) > available ? 'prompt' : 'max_tokens';
     throw new InvalidRequestError(
       `The request needs ${needed} KV blocks (${promptTokens} prompt tokens, up to ${maxTokens} output tokens, ` +
@@ -98,7 +102,36 @@ export class Scheduler {
     if (request.status === 'finished') return;
     this.withdraw(request, discard);
     request.status = 'finished';
+    this.acquit(request);
     this.#admitFollowers(request);
+  }
+
+  /** The request is not, or no more, at fault for a step that failed. */
+  acquit(request: Request): void {
+    request.isSuspect = false;
+    this.suspects.delete(request);
+  }
+
+  /** Puts everything back into the queue, as if nothing of it had been computed: what the device holds is of no use. */
+  evacuate(): void {
+    this.hostTier?.drop();
+    for (const request of this.running.splice(0)) {
+      this.#release(request, false);
+      request.status = 'preempted';
+      this.waiting.insert(request);
+    }
+  }
+
+  /** Takes over the queue and the counters of a scheduler that was evacuated. Returns requests that do not fit any more. */
+  adopt(other: Scheduler): Request[] {
+    this.counters = other.counters;
+    for (const suspect of other.suspects) this.suspects.add(suspect);
+    const requests = [...other.waiting];
+    for (const request of requests) {
+      other.waiting.remove(request);
+      this.waiting.insert(request);
+    }
+    return requests.filter(({ numPromptTokens, params }) => !this.#fits(numPromptTokens, params.maxTokens));
   }
 
   /** Takes a request out of the schedule, and what it holds from it. `requeue` brings it back. */
@@ -131,7 +164,7 @@ export class Scheduler {
     this.#sampleBudget = this.#limits.maxSamples;
     const preempted = this.#scheduleRunning(batch);
     if (!preempted) this.#scheduleWaiting(batch);
-    while (batch.numSequences === 0 && stepsInFlight === 0 && this.#preemptHeld()) this.#scheduleWaiting(batch);
+    while (batch.numSequences === 0 && stepsInFlight === 0 && this.#preemptIdle()) this.#scheduleWaiting(batch);
     this.hostTier?.saveNext();
     if (batch.numSequences === 0) {
       this.recycle(batch);
@@ -154,22 +187,35 @@ export class Scheduler {
     this.blocks.register(request.table, request.tokens, Math.min(request.numTokens, request.numComputed));
   }
 
+  /** The last token is sampled, never computed. */
+  #fits(promptTokens: number, maxTokens: number): boolean {
+    return this.blocks.blocksFor(promptTokens + maxTokens - 1) < this.blocks.numBlocks;
+  }
+
+  /** Whether a request takes part in this step at all. */
+  #takesPart(request: Request): boolean {
+    if (this.suspects.size === 0) return true;
+    const [suspect] = this.suspects;
+    return request === suspect;
+  }
+
   /** Returns whether any request was preempted. */
   #scheduleRunning(batch: StepBatch): boolean {
     let preempted = false;
     for (let i = 0; i < this.running.length && this.#tokenBudget > 0; i++) {
       const request = this.running[i]!;
       const queryLen = this.#queryLen(request);
-      if (queryLen === 0) continue;
+      if (queryLen === 0 || !this.#takesPart(request)) continue;
       let grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
       while (grantStart === NO_ROOM) {
         preempted = true;
         // Blocks on their way to the host will be free soon; those of a further victim would not be so sooner.
         if (this.hostTier?.isSaving) break;
-        // The newest comes last, so no victim has been scheduled in this step.
-        const victim = this.running.pop()!;
-        this.#preempt(victim);
+        const at = this.#victim();
+        const [victim] = this.running.splice(at, 1);
+        this.#preempt(victim!);
         if (victim === request) return true;
+        if (at < i) i--;
         grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
       }
       if (grantStart !== NO_ROOM) this.#addToBatch(batch, request, queryLen, grantStart);
@@ -177,12 +223,19 @@ export class Scheduler {
     return preempted;
   }
 
+  /** The newest comes last, so no victim has been scheduled in this step; unless there is one that may not run now anyway. */
+  #victim(): number {
+    const idle = this.suspects.size === 0 ? -1 : this.running.findLastIndex(request => !this.#takesPart(request));
+    return idle < 0 ? this.running.length - 1 : idle;
+  }
+
   #scheduleWaiting(batch: StepBatch): void {
     let next: Request | null;
     for (let request = this.waiting.first; request !== null; request = next) {
       next = request.after;
       if (this.#tokenBudget === 0 || this.#freeRows.length === 0) return;
-      if (!request.waitsForHost && !this.#admit(batch, request)) return;
+      if (request.waitsForHost || !this.#takesPart(request)) continue;
+      if (!this.#admit(batch, request)) return;
     }
   }
 
@@ -318,11 +371,11 @@ export class Scheduler {
     this.waiting.insert(request);
   }
 
-  /** When nothing else is left to run, who waits for the host makes room for who waits for blocks. */
-  #preemptHeld(): boolean {
-    const victim = this.running.findLast(request => request.waitsForHost && !request.isLoading);
-    const runnable = [...this.waiting].some(request => !request.waitsForHost);
-    if (victim === undefined || !runnable) return false;
+  /** When nothing else is left to run, who runs but may not now makes room for who waits for blocks. */
+  #preemptIdle(): boolean {
+    const mayRun = (request: Request) => !request.waitsForHost && this.#takesPart(request);
+    const victim = this.running.findLast(request => !mayRun(request) && !request.isLoading);
+    if (victim === undefined || ![...this.waiting].some(mayRun)) return false;
     this.running.splice(this.running.indexOf(victim), 1);
     this.#preempt(victim);
     return true;

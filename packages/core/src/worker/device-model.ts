@@ -98,6 +98,16 @@ export class DeviceModel {
     return Object.fromEntries(externals.map(([name]) => [name, this.tensor(name)]));
   }
 
+  /** Frees everything but the weights. */
+  disposeState(): void {
+    this.#disposeTensors();
+  }
+
+  /** The model on the same weights again, after `disposeState`: cache and row state are empty. */
+  renew(): DeviceModel {
+    return new DeviceModel(this.device, this.config, this.plan, this.#weights);
+  }
+
   dispose(): void {
     this.#disposeTensors();
     this.#weights.dispose();

@@ -10,6 +10,7 @@ export type {
   RowEdit,
   RowSampling,
   SchedulerOutput,
+  SleepingExecutor,
   StepLogprobs,
   StepResult,
 } from './types.ts';

@@ -12,7 +12,7 @@ import { RowWriter } from './row-writer.ts';
 import { logprobTensors } from './sampling-programs.ts';
 import { BLOCK_BATCH, noSizes, paddedBatches } from './state-programs.ts';
 import { type StepPlan, StepPlanner } from './step-plan.ts';
-import type { ExecutorLimits, ModelExecutor, SchedulerOutput, StepResult } from './types.ts';
+import type { ExecutorLimits, ModelExecutor, SchedulerOutput, SleepingExecutor, StepResult } from './types.ts';
 import { MAX_BIAS_WORDS, type WorkerConfig } from './worker-config.ts';
 
 export interface ModelRunnerOptions {
@@ -35,7 +35,11 @@ export async function createModelRunner(options: ModelRunnerOptions): Promise<Mo
     checkpoint === null
       ? { dummySeed: Number(engineConfig.seed & 0x7fffffffn) }
       : { checkpoint, ...(weightCache ? { cache: weightCache } : {}) };
-  const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights });
+  return openRunner(await DeviceModel.load({ device, modelConfig, engineConfig, weights }));
+}
+
+/** Compiles the programs of a model, which is disposed when that fails. */
+async function openRunner(model: DeviceModel): Promise<ModelRunner> {
   const programs = new ProgramSet(model);
   try {
     await programs.compileCommon();
@@ -100,6 +104,19 @@ export class ModelRunner implements ModelExecutor {
     // Steps that wait for a compilation come first.
     if (this.#waiting !== null) await this.#waiting;
     await this.#device.transfer(blocks, hostSlots, direction);
+  }
+
+  reset(): void {
+    this.#before.length = 0;
+    this.#writer.reset();
+  }
+
+  async sleep(): Promise<SleepingExecutor> {
+    await this.synchronize();
+    const model = this.#model;
+    this.#programs.dispose();
+    model.disposeState();
+    return { wake: () => openRunner(model.renew()), dispose: async () => model.dispose() };
   }
 
   async synchronize(): Promise<void> {

@@ -13,6 +13,9 @@ import { biasList, rowRecord } from './row-record.ts';
 import type { DeltaLimits } from './state-programs.ts';
 import type { NewRow, RowEdit, SchedulerOutput } from './types.ts';
 
+/** A word that no batch record holds. */
+const UNKNOWN = 0xffffffff;
+
 /**
  * Turns scheduler outputs into row deltas: only what changed since the last step. The host keeps a mirror of the batch
  * records and of the blocks granted to each row, so that steady decode writes nothing.
@@ -55,6 +58,12 @@ export class RowWriter {
     for (const edit of step.edits) this.#writeEdit(edit);
     this.#writeBatch(step);
     this.#finish();
+  }
+
+  /** The next step writes the whole batch, whatever the device has. */
+  reset(): void {
+    this.#batch.fill(UNKNOWN);
+    this.#delta.clear();
   }
 
   /** The device adds 1 to its counter in each repeat of a step. */

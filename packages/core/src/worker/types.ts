@@ -141,8 +141,18 @@ export interface ModelExecutor {
    * resolves. Called only where limits.numHostBlocks > 0.
    */
   transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void>;
+  /** Forgets all rows, after a step that failed: the next step brings everything anew. */
+  reset(): void;
+  /** Frees everything on the device but the weights. The executor is of no use any more; what is returned wakes as a new one. */
+  sleep(): Promise<SleepingExecutor>;
   /** Resolves when everything submitted is done. */
   synchronize(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** Weights on a device, and nothing else. */
+export interface SleepingExecutor {
+  wake(): Promise<ModelExecutor>;
   dispose(): Promise<void>;
 }
 
