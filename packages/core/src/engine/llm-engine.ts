@@ -13,12 +13,12 @@ import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
 import { ExecutorHost, type InFlight } from './executor-host.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
-import type { FinishReason, SequenceEnd } from './outputs.ts';
 import { PendingGrammars } from './pending-grammars.ts';
 import type { BlockHash } from './prefix-cache.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
 import { checkQueue, checkQueuedTokens } from './queue-limits.ts';
 import { isDeviceLost, type ReopenExecutor } from './recovery.ts';
+import { message, RequestRegistry } from './request-registry.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
@@ -61,9 +61,8 @@ export class LLMEngine {
   readonly #eos: ReadonlySet<number>;
   readonly #clock: () => number;
   readonly #reporter: StepReporter;
-  readonly #groups = new Set<RequestGroup>();
+  readonly #requests: RequestRegistry;
   readonly #pendingGrammars = new PendingGrammars();
-  readonly #finished: Record<FinishReason, number> = { stop: 0, length: 0, abort: 0, error: 0 };
   #numSequences = 0;
   #promptTokens = 0;
   #generationTokens = 0;
@@ -80,6 +79,11 @@ export class LLMEngine {
     this.#clock = options.clock ?? (() => performance.now());
     this.#lastProgress = this.#clock();
     this.#reporter = new StepReporter(options.observer ?? {});
+    this.#requests = new RequestRegistry({
+      release: (request, discard) => this.scheduler.finish(request, discard),
+      finished: group => this.#reporter.finished(group),
+      clock: this.#clock,
+    });
     this.scheduler = createScheduler(executor, config, options.prefixHash);
   }
 
@@ -93,7 +97,7 @@ export class LLMEngine {
   }
 
   get hasUnfinished(): boolean {
-    return this.#groups.size > 0;
+    return this.#requests.size > 0;
   }
 
   /**
@@ -129,7 +133,7 @@ export class LLMEngine {
       grammars,
     });
     this.#numSequences += resolved.bestOf;
-    this.#groups.add(group);
+    this.#requests.add(group);
     this.#enqueue(group);
     return group;
   }
@@ -148,17 +152,16 @@ export class LLMEngine {
   /** Ends a request with reason `abort`. Nothing happens when it has ended already. */
   abort(group: RequestGroup): void {
     if (group.failure !== null) return;
-    this.#endGroup(group, { reason: 'abort', stopReason: null });
-    group.notify();
+    this.#requests.endGroup(group, { reason: 'abort', stopReason: null });
   }
 
   abortAll(): void {
-    for (const group of [...this.#groups]) this.abort(group);
+    for (const group of this.#requests.all()) this.abort(group);
   }
 
   /** Ends every request that carries this id. */
   abortById(requestId: string): void {
-    for (const group of [...this.#groups]) if (group.id === requestId) this.abort(group);
+    for (const group of this.#requests.all()) if (group.id === requestId) this.abort(group);
   }
 
   /**
@@ -217,11 +220,7 @@ export class LLMEngine {
   fail(error: Error): void {
     this.#closed ??= error;
     this.host.endPause();
-    for (const group of this.#groups) {
-      for (const { request } of group.sequences) this.scheduler.finish(request, false);
-      refuse(group, error);
-    }
-    this.#groups.clear();
+    for (const group of this.#requests.all()) this.#requests.refuse(group, error);
   }
 
   stats(): EngineStats {
@@ -239,7 +238,7 @@ export class LLMEngine {
       generationTokens: this.#generationTokens,
       numSteps: this.#numSteps,
       lastProgress: this.hasUnfinished ? this.#lastProgress : this.#clock(),
-      finished: { ...this.#finished },
+      finished: { ...this.#requests.finished },
     };
   }
 
@@ -274,11 +273,11 @@ export class LLMEngine {
       this.scheduler.add(leader!.request);
       return;
     }
-    const isHere = () => this.#groups.has(group);
+    const isHere = () => this.#requests.has(group);
     this.#pendingGrammars.add(
       Promise.all(pending),
       () => isHere() && this.scheduler.add(leader!.request),
-      cause => isHere() && this.#groups.delete(group) && refuse(group, asError(cause)),
+      cause => isHere() && this.#requests.refuse(group, asError(cause)),
     );
   }
 
@@ -290,13 +289,11 @@ export class LLMEngine {
       constraint.pending,
       () => {
         if (!constraint.isOver) return;
-        this.#end(sequence, 'stop', null);
+        this.#requests.end(sequence, { reason: 'stop', stopReason: null });
         sequence.group.notify();
       },
       cause => {
-        if (sequence.finishReason !== null) return;
-        this.#endWithError(sequence, cause);
-        sequence.group.notify();
+        if (sequence.finishReason === null) this.#requests.endWithError(sequence, cause);
       },
     );
   }
@@ -359,7 +356,7 @@ export class LLMEngine {
     this.scheduler = createScheduler(this.host.executor, this.#options.config, this.#options.prefixHash);
     for (const request of this.scheduler.adopt(evacuated)) {
       const reason = new EngineError('The request does not fit the cache that is left after the device was replaced.');
-      this.#endWithError(request.owner as SequenceOutput, reason);
+      this.#requests.endWithError(request.owner as SequenceOutput, reason);
     }
   }
 
@@ -368,8 +365,7 @@ export class LLMEngine {
     const { suspects } = this.scheduler;
     const only = failed.request(0);
     if (failed.numSequences === 1 && only.isSuspect) {
-      this.#endWithError(only.owner as SequenceOutput, cause);
-      (only.owner as SequenceOutput).group.notify();
+      this.#requests.endWithError(only.owner as SequenceOutput, cause);
       return;
     }
     for (let i = 0; i < failed.numSequences; i++) {
@@ -417,10 +413,10 @@ export class LLMEngine {
       if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
       this.scheduler.registerKnown(request);
       if (request.isSuspect && request.numTokens > before) this.scheduler.acquit(request);
-      if (end !== null) this.#end(sequence, end.reason, end.stopReason);
+      if (end !== null) this.#requests.end(sequence, end);
       else if (request.numTokens > before) this.#awaitGrammar(sequence);
     } catch (cause) {
-      this.#endWithError(sequence, cause);
+      this.#requests.endWithError(sequence, cause);
     }
     sequence.group.notify();
     return request.numTokens - before;
@@ -432,70 +428,19 @@ export class LLMEngine {
     if (update.batch.appends(i) === 0) return 0;
     if (beam.request.isSuspect) this.scheduler.acquit(beam.request);
     this.#reporter.gained(beam, 1, now);
-    const { group } = beam;
-    if (!group.beams!.advance(this.scheduler)) return 1;
-    this.#endGroup(group, LENGTH);
-    group.notify();
+    if (beam.group.beams!.advance(this.scheduler)) this.#requests.endGroup(beam.group, LENGTH);
     return 1;
-  }
-
-  #endWithError(sequence: SequenceOutput, cause: unknown): void {
-    const error =
-      cause instanceof EngineError ? cause : new EngineError(`The request failed: ${message(cause)}`, { cause });
-    const { group } = sequence;
-    group.error ??= error;
-    // Beams are one search: none goes on without the others.
-    if (group.beams !== null) this.#endGroup(group, { reason: 'error', stopReason: null });
-    else this.#end(sequence, 'error', null);
-  }
-
-  /** Ends all completions that have not ended. Beams end as they were found, unless their search failed. */
-  #endGroup(group: RequestGroup, end: SequenceEnd): void {
-    const ends = group.beams?.settle(end);
-    group.sequences.forEach((sequence, i) => {
-      const { reason, stopReason } = end.reason === 'error' ? end : (ends?.[i] ?? end);
-      this.#end(sequence, reason, stopReason);
-    });
-  }
-
-  #end(sequence: SequenceOutput, reason: FinishReason, stopReason: string | number | null): void {
-    if (sequence.finishReason !== null) return;
-    this.scheduler.finish(sequence.request, reason === 'error');
-    sequence.request.constraint?.close();
-    sequence.finish(reason, stopReason);
-    const { group } = sequence;
-    if (!group.isFinished) return;
-    group.chooseBest();
-    group.metrics.finished = this.#clock();
-    this.#groups.delete(group);
-    this.#finished[group.sequences[0]!.finishReason!]++;
-    this.#reporter.finished(group);
   }
 
   /** Nothing is in flight, nothing can be scheduled, and yet a request is there: better it fails than all wait forever. */
   #endStuckRequest(): void {
     const request = this.scheduler.running[0] ?? this.scheduler.waiting.first;
     if (request === null) return;
-    const sequence = request.owner as SequenceOutput;
-    this.#endWithError(
-      sequence,
-      new EngineError('The request could not be scheduled although nothing else was running.'),
-    );
-    sequence.group.notify();
+    const error = new EngineError('The request could not be scheduled although nothing else was running.');
+    this.#requests.endWithError(request.owner as SequenceOutput, error);
   }
-}
-
-/** The request gives no output any more: its consumer gets the error. */
-function refuse(group: RequestGroup, error: Error): void {
-  for (const { request } of group.sequences) request.constraint?.close();
-  group.failure = error;
-  group.notify();
 }
 
 function asError(cause: unknown): Error {
   return cause instanceof Error ? cause : new Error(String(cause));
-}
-
-function message(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

@@ -107,6 +107,15 @@ export class LLM implements AsyncDisposable {
     return runAll(asyncLLM, prompts, samplingParams, options);
   }
 
+  /** Frees the KV cache, and with `discardWeights` the weights too; calls that run wait for `wakeUp`. */
+  async sleep(options: { discardWeights?: boolean } = {}): Promise<void> {
+    await (await this.load()).asyncLLM.sleep(options);
+  }
+
+  async wakeUp(): Promise<void> {
+    await (await this.load()).asyncLLM.wakeUp();
+  }
+
   /** Ends what is running and frees everything on the device. */
   dispose(): Promise<void> {
     this.#disposal ??= this.#dispose();
@@ -121,7 +130,9 @@ export class LLM implements AsyncDisposable {
     const keep = (resource: { close(): Promise<void> }) => this.#opened.push({ dispose: () => resource.close() });
     const inputs = await openModelInputs(this.config, this.#model, this.#runtime, keep);
     const device = await this.#openDevice();
-    return loadEngine({ ...inputs, device, config: this.config });
+    // A device that the caller opened is the caller's to replace.
+    const reopen = typeof this.#device === 'string' ? { reopenDevice: () => this.#openDevice() } : {};
+    return loadEngine({ ...inputs, device, ...reopen, config: this.config });
   }
 
   async #openDevice(): Promise<Device> {

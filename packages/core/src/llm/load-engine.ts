@@ -10,6 +10,7 @@ import { GrammarService } from '../structured-output/grammar-service.ts';
 import { hasTokenizer, loadTokenizer } from '../tokenizer/index.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { openCheckpoint } from '../weights/index.ts';
+import type { Checkpoint } from '../weights/types.ts';
 import { createModelRunner, type ModelRunner } from '../worker/index.ts';
 import { checkDevice } from './check-device.ts';
 import type { ModelInputs } from './model-inputs.ts';
@@ -17,6 +18,8 @@ import type { ModelInputs } from './model-inputs.ts';
 export interface LoadEngineOptions extends ModelInputs {
   /** Stays the caller's: disposing the engine frees what it holds on the device, not the device. */
   device: Device;
+  /** Opens another device in the place of one that is lost. It stays the caller's too. Default: the engine closes with its device. */
+  reopenDevice?: () => Promise<Device>;
   config: EngineConfig;
   observer?: EngineObserver;
   /** Takes sentences on fields of the model folder that are ignored on purpose. */
@@ -29,7 +32,7 @@ export interface LoadedEngine {
   readonly tokenizer: Tokenizer | null;
   readonly modelConfig: ModelConfig;
   readonly generationConfig: GenerationConfig;
-  /** For what the engine itself does not need: size of the cache, op counts, profiles. */
+  /** For what the engine itself does not need: size of the cache, op counts, profiles. The one that was opened first. */
   readonly runner: ModelRunner;
 }
 
@@ -38,24 +41,20 @@ export interface LoadedEngine {
  * is broken or not supported, ConfigError for options that do not fit, DeviceError when the device fails.
  */
 export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngine> {
-  const { source, device, config, weightCache } = options;
-  checkDevice(config, device.info);
+  const { source, config } = options;
+  checkDevice(config, options.device.info);
   const modelConfig = await parseModelConfig(source, options.onNotice);
   const generationConfig = await readGenerationConfig(options, modelConfig);
   const tokenizer = await openTokenizer(options);
   const checkpoint = config.loadFormat === 'dummy' ? null : await openCheckpoint(source);
   const stops = eosTokenIds(modelConfig, generationConfig, tokenizer);
   const grammars = openGrammars(options.openGrammarThread, tokenizer, modelConfig.vocabSize, stops);
-  const runner = await createModelRunner({
-    device,
-    modelConfig,
-    engineConfig: config,
-    checkpoint,
-    ...(weightCache ? { weightCache } : {}),
-  });
+  const open = executorOpener(options, modelConfig, checkpoint);
+  const runner = await open('same');
   try {
     const asyncLLM = new AsyncLLM({
       executor: runner,
+      reopen: open,
       config,
       tokenizer,
       generationConfig,
@@ -68,6 +67,21 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
     await runner.dispose();
     throw error;
   }
+}
+
+/** Loads the model onto the device that there is, or onto another one because that is lost. */
+function executorOpener(
+  { device: first, reopenDevice, config, weightCache }: LoadEngineOptions,
+  modelConfig: ModelConfig,
+  checkpoint: Checkpoint | null,
+): (which: 'same' | 'new') => Promise<ModelRunner> {
+  let device = first;
+  return async which => {
+    if (which === 'new' && reopenDevice === undefined) throw await device.lost;
+    if (which === 'new') device = await reopenDevice!();
+    const cache = weightCache ? { weightCache } : {};
+    return createModelRunner({ device, modelConfig, engineConfig: config, checkpoint, ...cache });
+  };
 }
 
 /** The ids that end a request count in any case; `vllm` leaves out the defaults of sampling. */

@@ -2,6 +2,7 @@ import {
   ConfigError,
   type EngineObserver,
   type EngineOptions,
+  type LoadEngineOptions,
   type LoadedEngine,
   loadEngine,
   type ModelInputs,
@@ -61,8 +62,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         .then(opened => cleanup.with(opened, d => d.dispose())),
       openModelInputs(config, config.model, nodeRuntime, resource => cleanup.with(resource, r => r.close())),
     ]);
+    const reopenDevice = async () => cleanup.with(await nodeRuntime.openDevice(deviceName, config), d => d.dispose());
     const observer: { target?: EngineObserver } = {};
-    const engine = await timeline.stage('model', () => load(config, device, inputs, observer));
+    const engine = await timeline.stage('model', () => load({ ...inputs, device, reopenDevice }, config, observer));
     const { asyncLLM, tokenizer } = cleanup.with(engine, e => e.asyncLLM.dispose());
     if (tokenizer === null) {
       throw new ConfigError(
@@ -109,9 +111,8 @@ async function loadHttpParts() {
 }
 
 function load(
+  inputs: Pick<LoadEngineOptions, 'device' | 'reopenDevice'> & ModelInputs,
   config: ReturnType<typeof parseEngineConfig>,
-  device: Device,
-  inputs: ModelInputs,
   observer: { target?: EngineObserver },
 ): Promise<LoadedEngine> {
   const forward: EngineObserver = {
@@ -119,7 +120,7 @@ function load(
     onRequestFinished: request => observer.target?.onRequestFinished?.(request),
   };
   // Admission bounds the requests, and counts them before their bodies are read.
-  return loadEngine({ ...inputs, device, config: { ...config, maxNumQueuedReqs: null }, observer: forward });
+  return loadEngine({ ...inputs, config: { ...config, maxNumQueuedReqs: null }, observer: forward });
 }
 
 /** Closes what was opened, last first. */
