@@ -22,7 +22,7 @@ const laneOps: readonly OpName[] = [
 const dispatched = new Set<string>();
 /** The only things that WebGPU does not offer: WGSL computes in f32, and devices cannot reach one another. */
 const NOT_OFFERED =
-  /^\w+ does not offer (activations in (f16|bf16)|kv in bf16) |^(vocabParallelEmbed|allReduce|allGather) is not offered: /;
+  /^\w+ does not offer (activations in (f16|bf16)|kv in bf16) |^(vocabParallelEmbed|allReduce|allGather|send|recv|broadcast) is not offered: /;
 const MINUTE = 60_000;
 
 async function crosscheck(device: WebGpuDevice, ops: readonly OpName[], name = 'webgpu') {

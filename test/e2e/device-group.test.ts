@@ -33,7 +33,7 @@ async function* once(data: TypedArray): AsyncGenerator<Uint8Array> {
 
 /** Compiles ops on external tensors, filled for each rank on its own. */
 async function prepare(ops: readonly Op[], tensors: Readonly<Record<string, Tensor>>) {
-  group = await openReferenceGroup(RANKS);
+  group = await openReferenceGroup({ tensorParallelSize: RANKS });
   const builder = new ProgramBuilder('test', sizes);
   const bindings = Object.fromEntries(
     Object.entries(tensors).map(([name, { dtype, shape }]) => {
@@ -128,6 +128,36 @@ describe('exchanges', () => {
       'out',
     );
     expect(out).toEqual(ids.map(id => 100 + id));
+  });
+});
+
+describe('a pipeline', () => {
+  it('sends and receives tensors above the shared memory, repeat after repeat', async () => {
+    group = await openReferenceGroup({ pipelineParallelSize: 3 });
+    const shape = [2, 40_000];
+    const builder = new ProgramBuilder('pipeline', sizes);
+    const tensor = (name: string, stage: number) =>
+      group.createTensor({ name: builder.external(name, 'f32', shape), dtype: 'f32', shape, usage: 'state', stage });
+    const bindings = { x: tensor('x', 0), y: tensor('y', 1), added: tensor('added', 1), z: tensor('z', 2) };
+    builder.onStage(0);
+    builder.add({ op: 'send', x: 'x', toStage: 1 });
+    builder.onStage(1);
+    builder.add({ op: 'recv', out: 'y', fromStage: 0 });
+    builder.add({ op: 'add', a: 'y', b: 'added', out: 'y' });
+    builder.add({ op: 'send', x: 'y', toStage: 2 });
+    builder.onStage(2);
+    builder.add({ op: 'recv', out: 'z', fromStage: 1 });
+    const executable = await group.compile(builder.build(), bindings);
+    const values = Float32Array.from({ length: 80_000 }, (_, i) => i / 7);
+    group.write(bindings.x, values);
+    group.write(bindings.added, values);
+    group.submit([{ executable, sizes }], 3);
+    const z = new Float32Array(80_000);
+    await group.read(bindings.z, 0, z);
+    expect(z.every((value, i) => value === 2 * values[i]!)).toBe(true);
+    expect(() => group.createTensor({ name: 'v', dtype: 'f32', shape: [1], usage: 'state', stage: 3 })).toThrow(
+      'found stage 3, expected 0 .. 2',
+    );
   });
 });
 

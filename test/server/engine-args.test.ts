@@ -221,6 +221,38 @@ describe('devices', () => {
     expect((await llm.load()).runner.executables.get('model')!.opCounts().allReduce).toBeGreaterThan(0);
   });
 
+  it('pipelineParallelSize divides the layers, and the tokens are those of one device', async () => {
+    const parallel = { pipelineParallelSize: 2, tensorParallelSize: 2 };
+    await using llm = new LLM({ model: tinyLlama, device: 'reference', ...small, ...parallel });
+    const params = { temperature: 1, topP: 0.9, seed: 7, maxTokens: 10, n: 2, logprobs: 2, presencePenalty: 0.5 };
+    const [sampled] = await llm.generate([golden.prompt], params);
+    const alone = await run({}, [golden.promptTokenIds], params);
+    expect(sampled!.outputs.map(({ tokenIds }) => tokenIds)).toEqual(
+      alone.outputs[0]!.outputs.map(({ tokenIds }) => tokenIds),
+    );
+    const { executables } = (await llm.load()).runner;
+    expect(executables.get('model')!.opCounts()).toMatchObject({ recv: expect.any(Number) });
+    await expect(openDevice('webgpu', { pipelineParallelSize: 2 })).rejects.toMatchObject({
+      option: 'pipelineParallelSize',
+    });
+    await expect(run({ pipelineParallelSize: 2 }, [])).rejects.toThrow('but the device has 1 stage.');
+    await using six = new LLM({ model: tinyLlama, device: 'reference', ...small, pipelineParallelSize: 6 });
+    await expect(six.load()).rejects.toThrow('but the model has 5 layers');
+  });
+
+  it('swapSpace works on every rank and stage', async () => {
+    const options = { numGpuBlocksOverride: 10, maxModelLen: 100, maxNumSeqs: 1, maxNumBatchedTokens: 128 };
+    const parallel = { pipelineParallelSize: 2, tensorParallelSize: 2, swapSpace: 0.01 };
+    await using llm = new LLM({ model: tinyLlama, device: 'reference', ...options, ...parallel });
+    const prompts = [prompt(60), prompt(60, 300), prompt(60, 420), prompt(60, 340), prompt(60)];
+    const outputs = await llm.generate(
+      prompts.map(promptTokenIds => ({ promptTokenIds })),
+      greedy,
+    );
+    expect(outputs.map(({ numCachedTokens }) => numCachedTokens)).toEqual([0, 0, 0, 0, 48]);
+    expect(outputs[4]!.outputs[0]!.tokenIds).toEqual(outputs[0]!.outputs[0]!.tokenIds);
+  });
+
   it('tensorParallelSize is refused where there are no groups, and by a device that is none', async () => {
     for (const kind of ['webgpu', 'cuda', 'cuda-emu', 'auto']) {
       await expect(openDevice(kind, { tensorParallelSize: 2 })).rejects.toMatchObject({ option: 'tensorParallelSize' });

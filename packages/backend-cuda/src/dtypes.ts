@@ -4,7 +4,7 @@ const activations = ['f32', 'f16', 'bf16'] as const;
 const weights = ['f32', 'f16', 'bf16'] as const;
 const kv = ['f32', 'f16', 'bf16'] as const;
 
-/** Ops of tensor parallelism. */
+/** Ops of tensor and pipeline parallelism. */
 const collective = {
   unsupported: 'ranks of a group are to meet through NCCL, which is not connected yet',
 } as const;
@@ -29,6 +29,9 @@ export const dtypes = {
   add: { activations },
   allReduce: collective,
   allGather: collective,
+  send: collective,
+  recv: collective,
+  broadcast: collective,
   gatherRows: { activations },
   copyBlocks: { kv },
   zeroBlocks: { kv },

@@ -92,6 +92,7 @@ function openOnce(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions)
       name: native.info().name,
       dtypes,
       ranks: 1,
+      stages: 1,
       limits: { maxTensorBytes },
       capabilities: { hostTier: true, batchInvariant: true, graphs, software: kind === 'cuda-emu' },
     }),

@@ -32,6 +32,7 @@ function describe(device: GPUDevice, adapter: GPUAdapterInfo, options: WebGpuOpt
     name: adapterName(adapter),
     dtypes,
     ranks: 1,
+    stages: 1,
     limits: { maxTensorBytes: maxTensorBytes & ~255 },
     memory: null,
     capabilities: { hostTier: true, batchInvariant: true, graphs: false, software: isSoftware(adapter) },

@@ -159,6 +159,21 @@ export function allGather(op: OpOf<'allGather'>, t: Tensors): void {
   for (const row of range(rows)) for (const column of range(width)) t.set(op.out, t.at(op.x, row, column), row, column);
 }
 
+/** What a pipeline of one stage has sent and not received. */
+const sent = new WeakMap<Tensors, (number | undefined)[][]>();
+
+export function send(op: OpOf<'send'>, t: Tensors): void {
+  sent.set(t, [...(sent.get(t) ?? []), [...t.values(op.x)]]);
+}
+
+export function recv(op: OpOf<'recv'>, t: Tensors): void {
+  const [first, ...rest] = sent.get(t)!;
+  sent.set(t, rest);
+  first!.forEach((value, i) => {
+    t.values(op.out)[i] = value;
+  });
+}
+
 export function gatherRows(op: OpOf<'gatherRows'>, t: Tensors): void {
   const [count, width] = t.shape(op.out) as [number, number];
   for (const i of range(count)) {

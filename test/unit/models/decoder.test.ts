@@ -1,9 +1,10 @@
 import type { DType, StepSizes } from '@quire/core/contract';
-import { printProgram } from '@quire/core/program';
+import { printProgram, programOfStage } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
 import {
   architectureOf,
+  assignStages,
   buildModelProgram,
   planShards,
   planWeights,
@@ -73,6 +74,22 @@ describe('buildModelProgram', () => {
     const dtypes = { activationDtype: 'f32', kvDtype: 'f16' } as const;
     const program = buildModelProgram(config, { ...shape, ...dtypes, weights, ranks: 4 });
     await expect(printProgram(program)).toMatchFileSnapshot('__snapshots__/llama-rank-of-four.txt');
+  });
+
+  it('hands the hidden states from stage to stage of a pipeline', async () => {
+    const config = llamaConfig({ numLayers: 3 });
+    const weights = planWeights(assignStages(architectureOf(config).weights(config), config, 2), () => 'f16', 1 << 27);
+    const shape = { maxSizes, rowState, blockSize: 16, numBlocks: 9 };
+    const dtypes = { activationDtype: 'f32', kvDtype: 'f16' } as const;
+    const program = buildModelProgram(config, { ...shape, ...dtypes, weights, stages: 2 });
+    await expect(printProgram(program)).toMatchFileSnapshot('__snapshots__/llama-two-stages.txt');
+    const opsOf = (stage: number) => programOfStage(program, stage).ops.map(({ op }) => op);
+    expect(opsOf(0).slice(-2)).toEqual(['linear', 'send']);
+    expect(opsOf(1).slice(0, 4)).toEqual(['prepareInputs', 'prepareSamples', 'recv', 'rmsNorm']);
+    // A stage has the tensors of its own ops: two of three layers, and the table of tokens.
+    const caches = Object.keys(programOfStage(program, 0).tensors).filter(name => name.startsWith('kCache'));
+    expect(caches).toEqual(['kCache.0', 'kCache.1']);
+    expect(Object.keys(programOfStage(program, 1).tensors)).not.toContain('embed.weight');
   });
 
   it('splits weights above the limit into row parts of one output', async () => {

@@ -104,7 +104,7 @@ describe('loadWeights of a group', () => {
     const devices = await Promise.all(
       Array.from({ length: size }, () => openReferenceDevice(maxTensorBytes ? { maxTensorBytes } : {})),
     );
-    const group = new DeviceGroup(devices, () => {});
+    const group = new DeviceGroup([devices], () => {});
     const tensors = completeTensors(config, prefix);
     const dtype = name.endsWith('f32') ? 'f32' : 'auto';
     const loaded = await loadWeights(group, config, { checkpoint: fakeCheckpoint(tensors) }, dtype);
@@ -158,7 +158,7 @@ function rowsOf({ shape, values }: FakeTensor, start: number, end: number, lengt
 }
 
 async function readRank(tensor: DeviceTensor, rank: number): Promise<number[]> {
-  const { spec, parts } = tensor as DeviceTensor & { parts: readonly DeviceTensor[] };
-  const part = parts[rank] as DeviceTensor & { raw: Float32Array | Uint16Array };
+  const { spec, parts } = tensor as DeviceTensor & { parts: readonly (readonly DeviceTensor[])[] };
+  const part = parts[0]![rank] as DeviceTensor & { raw: Float32Array | Uint16Array };
   return [...decodeFloats(spec.dtype, part.raw)];
 }

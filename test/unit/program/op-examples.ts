@@ -184,6 +184,9 @@ export const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: T
     { op: 'allGather', x: 'x', out: 'out' },
     { x: ['f32', 'samples', 6], out: ['f32', 'samples', 10] },
   ],
+  send: [{ op: 'send', x: 'x', toStage: 1 }, { x: ['f16', 'tokens', 6] }],
+  recv: [{ op: 'recv', out: 'x', fromStage: 0 }, { x: ['f16', 'tokens', 6] }],
+  broadcast: [{ op: 'broadcast', x: 'sampled', fromStage: 1 }, state],
   gatherRows: [
     { op: 'gatherRows', x: 'x', samples: 'samples', out: 'out' },
     { ...state, x: ['f32', 'tokens', 6], out: ['f32', 'samples', 6] },

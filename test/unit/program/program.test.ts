@@ -179,6 +179,9 @@ describe('the dtype table of the reference device', () => {
       add: {"activations":["f32","f16","bf16"]}
       allReduce: {"activations":["f32","f16","bf16"]}
       allGather: {"activations":["f32","f16","bf16"]}
+      send: {"activations":["f32","f16","bf16"]}
+      recv: {"activations":["f32","f16","bf16"]}
+      broadcast: {}
       gatherRows: {"activations":["f32","f16","bf16"]}
       copyBlocks: {"kv":["f32","f16","bf16"]}
       zeroBlocks: {"kv":["f32","f16","bf16"]}

@@ -122,6 +122,9 @@ const wrong: Wrong[] = [
   ['add', { out: 'b' }, {}, 'out "b": found the same tensor as b, expected a tensor of its own, or the one of a.'],
   ['vocabParallelEmbed', { rowsPerRank: 0 }, {}, 'found rowsPerRank = 0, expected a positive integer.'],
   ['vocabParallelEmbed', { firstRow: 4 }, {}, 'table "table": found rows 4 .. 13, expected rows within 0 .. 12.'],
+  ['send', { toStage: -1 }, {}, 'found toStage = -1, expected an integer of 0 or more.'],
+  ['broadcast', {}, { sampled: ['f32', 'samples', 2] }, 'x "sampled": found dtype f32, expected u32.'],
+  ['recv', { fromStage: 0.5 }, {}, 'found fromStage = 0.5, expected an integer of 0 or more.'],
   ['allReduce', { out: 'r' }, {}, 'out "r": found the same tensor as residual, expected a tensor of its own'],
   ['allGather', {}, { out: ['f32', 'samples', 5] }, 'x "x": found 6 columns, expected at most the width of out (5).'],
   [

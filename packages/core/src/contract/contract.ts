@@ -50,6 +50,8 @@ export interface TensorSpec {
   name: string;
   dtype: DType;
   shape: readonly number[];
+  /** The stage of a pipeline that holds it. Absent: every one does. */
+  stage?: number;
   /** `kvCache` tensors are `[block][kvHead][slot][headDim]` and take part in `Device.transfer`, in creation order. */
   usage: 'weight' | 'kvCache' | 'state';
 }
@@ -242,6 +244,12 @@ export interface OpCatalogue {
    * out are the padding of the last ranks and are dropped.
    */
   allGather: { x: TensorName; out: TensorName };
+  /** Hands x to another stage of a pipeline, whose recv takes it. */
+  send: { x: TensorName; toStage: number };
+  /** out = the x that another stage sends, in the order of its sends. */
+  recv: { out: TensorName; fromStage: number };
+  /** x, u32, of one stage becomes that of all. */
+  broadcast: { x: TensorName; fromStage: number };
   /** x [tokens, 2 n] = gate then up; out = activation(gate) * up. */
   gatedActivation: { x: TensorName; out: TensorName; activation: Activation };
   /** out = a + b, rounded to out's dtype; `out` may be `a`. */
@@ -309,8 +317,8 @@ export interface OpCatalogue {
   };
 }
 export type OpName = keyof OpCatalogue;
-/** One operation of a Program. */
-export type Op = { [K in OpName]: { readonly op: K } & Readonly<OpCatalogue[K]> }[OpName];
+/** One operation of a Program. In a pipeline, `stage` is the only one that runs it; without it, all do. */
+export type Op = { [K in OpName]: { readonly op: K; readonly stage?: number } & Readonly<OpCatalogue[K]> }[OpName];
 export type OpOf<K extends OpName> = Extract<Op, { op: K }>;
 
 /** The logit of a masked token: finite, because WGSL may assume that infinities are absent. */
@@ -347,8 +355,10 @@ export interface DeviceInfo {
   /** Name of the adapter or GPU. */
   readonly name: string;
   readonly dtypes: DTypeTable;
-  /** Devices in the group: each holds its part of the weights and runs the same programs. 1: a device alone. */
+  /** Devices that divide each weight of the model among themselves and run the same programs. 1: a device alone. */
   readonly ranks: number;
+  /** Groups of such ranks that divide the layers among themselves. 1: no pipeline. */
+  readonly stages: number;
   /** The largest tensor that an op can bind, in bytes. */
   readonly limits: { readonly maxTensorBytes: number };
   /** Device memory in bytes, or null where the API does not tell. */
@@ -411,7 +421,7 @@ export interface Device {
   write(tensor: DeviceTensor, data: TypedArray, offset?: number): void;
   /**
    * Fills the tensor from raw little-endian bytes in its dtype, chunk by chunk, with back-pressure. Of a group: the tensor of one
-   * rank, 0 if none is named.
+   * rank, 0 if none is named, of the stage that holds it.
    */
   upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank?: number): Promise<void>;
   /** offset in elements of the tensor; fills all of `into`. */
@@ -460,7 +470,19 @@ export interface Communicator {
   allReduce(data: Float32Array): void;
   /** into = the data of all ranks, in order; into.length = size * data.length. */
   allGather(data: Float32Array, into: Float32Array): void;
+  /** data = the data of rank `from`. */
+  broadcast(data: Uint32Array, from: number): void;
+  /** Returns when rank `to` has taken the data. */
+  send(data: Float32Array, to: number): void;
+  /** into = what rank `from` sends next, of the same length. */
+  recv(into: Float32Array, from: number): void;
   barrier(): void;
   /** Ends the group: calls that wait, and all later ones, throw on every rank. */
   end(): void;
+}
+
+/** How a device reaches the other ranks of its stage, and the devices of its rank in the other stages. */
+export interface Communicators {
+  readonly tensor: Communicator;
+  readonly pipeline: Communicator;
 }

@@ -346,11 +346,12 @@ export const engineArgs = {
   },
   pipelineParallelSize: {
     default: 1,
-    check: only([1], 1, 'layers are not divided among devices yet. Use tensorParallelSize'),
+    check: integer(1, 64),
     type: 'integer',
     value: 'N',
-    effect: 'Only 1: layers are not divided among devices yet.',
-    refused: 'Above 1 everywhere.',
+    effect:
+      'Stages that divide the layers of the model among themselves, each of tensor_parallel_size ranks. Saves memory, and no time: one step is under way in all of them.',
+    refused: 'Above 1 on every device but reference, and above the number of layers.',
   },
   distributedExecutorBackend: {
     default: null,

@@ -92,6 +92,7 @@ export interface EngineConfig {
   readonly numSchedulerSteps: number;
   readonly maxLogprobs: number;
   readonly tensorParallelSize: number;
+  readonly pipelineParallelSize: number;
   readonly enforceEager: boolean;
   readonly speculativeConfig: SpeculativeConfig | null;
   readonly disableLogStats: boolean;

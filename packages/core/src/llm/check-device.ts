@@ -3,8 +3,8 @@ import type { EngineConfig } from '../engine/engine-config.ts';
 import { ConfigError } from '../errors.ts';
 
 /** Throws ConfigError for the first option that the engine on this device cannot honour. */
-export function checkDevice(config: EngineConfig, { ranks, capabilities, kind }: DeviceInfo): void {
-  const { tensorParallelSize, batchInvariant, enforceEager, speculativeConfig } = config;
+export function checkDevice(config: EngineConfig, { ranks, stages, capabilities, kind }: DeviceInfo): void {
+  const { tensorParallelSize, pipelineParallelSize, batchInvariant, enforceEager, speculativeConfig } = config;
   if (speculativeConfig !== null) {
     throw new ConfigError(
       'speculativeConfig cannot be honoured yet: the engine does not speculate. Leave it out.',
@@ -15,6 +15,12 @@ export function checkDevice(config: EngineConfig, { ranks, capabilities, kind }:
     throw new ConfigError(
       `tensorParallelSize is ${tensorParallelSize}, but the device has ${ranks} rank${ranks === 1 ? '' : 's'}. Open a group of as many ranks.`,
       'tensorParallelSize',
+    );
+  }
+  if (pipelineParallelSize !== stages) {
+    throw new ConfigError(
+      `pipelineParallelSize is ${pipelineParallelSize}, but the device has ${stages} stage${stages === 1 ? '' : 's'}. Open a group of as many stages.`,
+      'pipelineParallelSize',
     );
   }
   if (batchInvariant && !capabilities.batchInvariant) {

@@ -5,7 +5,7 @@ import type { GrammarPort } from '../structured-output/grammar-messages.ts';
 import type { ModelSource, WeightCache } from '../weights/types.ts';
 
 /** What a device must be told when it is opened. */
-export type DeviceOptions = Pick<EngineConfig, 'tensorParallelSize' | 'enforceEager'>;
+export type DeviceOptions = Pick<EngineConfig, 'tensorParallelSize' | 'pipelineParallelSize' | 'enforceEager'>;
 
 /** How names become things on this platform. Node and browser entries bring their own. */
 export interface LLMRuntime {
@@ -75,14 +75,15 @@ export async function openModelInputs(
 const MAX_SHARE_OF_HOST = 0.7;
 
 function checkHostMemory(
-  { swapSpace, tensorParallelSize }: EngineConfig,
+  { swapSpace, tensorParallelSize, pipelineParallelSize }: EngineConfig,
   hostMemoryBytes = Number.POSITIVE_INFINITY,
 ): void {
-  const wanted = swapSpace * 2 ** 30 * tensorParallelSize;
+  const devices = tensorParallelSize * pipelineParallelSize;
+  const wanted = swapSpace * 2 ** 30 * devices;
   if (wanted <= hostMemoryBytes * MAX_SHARE_OF_HOST) return;
-  const most = Math.floor((hostMemoryBytes * MAX_SHARE_OF_HOST) / tensorParallelSize / 2 ** 30);
+  const most = Math.floor((hostMemoryBytes * MAX_SHARE_OF_HOST) / devices / 2 ** 30);
   throw new ConfigError(
-    `swapSpace is ${swapSpace} GiB on each of ${tensorParallelSize} ranks, more than 70 % of this machine's memory. Set it to at most ${most}.`,
+    `swapSpace is ${swapSpace} GiB on each of ${devices} ranks, more than 70 % of this machine's memory. Set it to at most ${most}.`,
     'swapSpace',
   );
 }

@@ -12,6 +12,7 @@ import type { DecoderStyle } from './architecture.ts';
 import type { ModelConfig } from './config.ts';
 import type { PlacedWeight, WeightLayout } from './model-weights.ts';
 import { architectureOf } from './registry.ts';
+import { stageOfLayer } from './stages.ts';
 import { declareState, type RowStateShape, stateTensors } from './state-tensors.ts';
 
 export interface ModelProgramOptions {
@@ -25,6 +26,8 @@ export interface ModelProgramOptions {
   readonly kvDtype: DType;
   /** Ranks of the tensor-parallel group; `config` then has the sizes of one of them (`shardConfig`). Default 1. */
   readonly ranks?: number;
+  /** Stages of the pipeline. Default 1. */
+  readonly stages?: number;
 }
 
 /**
@@ -72,12 +75,14 @@ class Decoder {
   readonly #state: Record<'rows' | 'blockTables' | 'tokenIds' | 'batch' | 'sequences' | 'samples' | 'logits', string>;
   readonly #attention: AttentionShape;
   readonly #parallel: boolean;
+  readonly #stages: number;
 
   constructor(config: ModelConfig, options: ModelProgramOptions) {
     this.#config = config;
     this.#options = options;
     this.#style = architectureOf(config).style(config);
     this.#parallel = (options.ranks ?? 1) > 1;
+    this.#stages = options.stages ?? 1;
     this.#builder = new ProgramBuilder(`${config.architecture}.model`, options.maxSizes);
     const tensors = stateTensors(options.rowState, config.vocabSize);
     this.#state = declareState(this.#builder, tensors, [
@@ -100,10 +105,24 @@ class Decoder {
 
   build(): Program {
     const inputs = this.#prepare();
+    if (this.#stages > 1) this.#builder.onStage(0);
     let hidden = this.#embed(inputs);
-    for (let layer = 0; layer < this.#config.numLayers; layer++) hidden = this.#layer(layer, hidden, inputs);
+    for (let layer = 0; layer < this.#config.numLayers; layer++) {
+      hidden = this.#layer(layer, this.#handOver(layer, hidden), inputs);
+    }
     this.#head(hidden);
     return this.#builder.build();
+  }
+
+  /** At the first layer of a further stage: the stage before sends it the hidden states. */
+  #handOver(layer: number, hidden: TensorName): TensorName {
+    const stage = stageOfLayer(layer, this.#config, this.#stages);
+    if (layer === 0 || stage === stageOfLayer(layer - 1, this.#config, this.#stages)) return hidden;
+    this.#builder.add({ op: 'send', x: hidden, toStage: stage });
+    this.#builder.onStage(stage);
+    const out = this.#activation(`stages.${stage}.input`, this.#config.hiddenSize);
+    this.#builder.add({ op: 'recv', out, fromStage: stage - 1 });
+    return out;
   }
 
   #declareWeights(): void {

@@ -11,6 +11,7 @@ export {
 export { architectureOf, supportedArchitectures } from './registry.ts';
 export { buildRopeTable, ropeFrequencies } from './rope-table.ts';
 export { type ModelShards, planShards, shardConfig, shardWeights } from './shards.ts';
+export { assignStages, checkStages, layersPerStage, stageOfLayer } from './stages.ts';
 export {
   declareState,
   maximalShape,

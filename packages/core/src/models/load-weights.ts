@@ -12,6 +12,7 @@ import {
 } from './model-weights.ts';
 import { architectureOf } from './registry.ts';
 import { type ModelShards, planShards, shardWeights } from './shards.ts';
+import { assignStages } from './stages.ts';
 import { cutOf, rawBytes, stackedChunks } from './weight-chunks.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
@@ -24,7 +25,7 @@ export interface LoadedWeights {
   readonly layout: WeightLayout;
   /** Device tensors by their name in the Program. */
   readonly tensors: Readonly<Record<string, DeviceTensor>>;
-  /** On each rank. */
+  /** On the ranks of all stages together, one of each. */
   readonly bytes: number;
   dispose(): void;
 }
@@ -43,7 +44,8 @@ export async function loadWeights(
   dtype: DType | 'auto' = 'auto',
 ): Promise<LoadedWeights> {
   const shards = planShards(config, device.info.ranks);
-  const weights = shardWeights(architectureOf(config).weights(config), shards);
+  const staged = assignStages(architectureOf(config).weights(config), config, device.info.stages);
+  const weights = shardWeights(staged, shards);
   const map = 'checkpoint' in supply ? mapWeights(config, supply.checkpoint) : null;
   const layout = planWeights(
     weights,
@@ -104,7 +106,9 @@ async function upload(device: Device, layout: WeightLayout, stream: PartStream):
     for (const placed of layout.values()) {
       for (const part of placed.parts) {
         const shape = [part.rows, ...placed.weight.shape.slice(1)];
-        const tensor = device.createTensor({ name: part.tensor, dtype: placed.dtype, shape, usage: 'weight' });
+        const { stage } = placed.weight;
+        const spec = { name: part.tensor, dtype: placed.dtype, shape, usage: 'weight' } as const;
+        const tensor = device.createTensor(stage === undefined ? spec : { ...spec, stage });
         tensors[part.tensor] = tensor;
         for (let rank = 0; rank < device.info.ranks; rank++)
           await device.upload(tensor, stream(placed, part, rank), rank);

@@ -28,6 +28,8 @@ export interface ModelWeight {
   readonly follows?: string;
   /** What the columns of all sources are, where ranks divide them: the products of the ranks are parts of a sum. */
   readonly columnSplit?: SplitDimension;
+  /** The stage of a pipeline that holds it. Absent: there is no pipeline. */
+  readonly stage?: number;
   /** A bias of such a sum: rank 0 holds it, the others hold zeros. */
   readonly firstRankOnly?: true;
 }

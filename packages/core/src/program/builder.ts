@@ -8,6 +8,7 @@ export class ProgramBuilder {
   readonly #maxSizes: StepSizes;
   readonly #tensors: Record<TensorName, ProgramTensor> = {};
   readonly #ops: Op[] = [];
+  #stage: number | undefined;
 
   constructor(name: string, maxSizes: StepSizes) {
     this.#name = name;
@@ -25,7 +26,12 @@ export class ProgramBuilder {
   }
 
   add(op: Op): void {
-    this.#ops.push({ ...op });
+    this.#ops.push(this.#stage === undefined ? { ...op } : { ...op, stage: this.#stage });
+  }
+
+  /** Ops that are added from now on run on one stage of a pipeline, or on all (undefined). */
+  onStage(stage: number | undefined): void {
+    this.#stage = stage;
   }
 
   /** Throws ProgramError that names op index, op, tensor, what was found and what was expected. */

@@ -121,6 +121,10 @@ export const operandTable = {
     out: writeOver('activation', 'x'),
   },
   allGather: { x: read('activation'), out: write('activation') },
+  send: { x: read('activation') },
+  recv: { out: write('activation') },
+  // Only the stage that it comes from has written it before.
+  broadcast: { x: write('u32') },
   gatherRows: { x: read('activation'), samples: read('u32'), out: write('activation') },
   copyBlocks: { kCache: update('kv'), vCache: update('kv'), pairs: read('u32') },
   zeroBlocks: { ...cacheOperands, blocks: read('u32') },

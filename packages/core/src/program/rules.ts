@@ -208,6 +208,9 @@ export const rules = {
       context.require(part <= whole, `${part} columns`, `at most the width of out (${whole})`, 'x');
     },
   },
+  send: { attributes: (op, context) => notNegative(context, op, 'toStage'), shapes: () => ({ x: ['T', 'H'] }) },
+  recv: { attributes: (op, context) => notNegative(context, op, 'fromStage'), shapes: () => ({ out: ['T', 'H'] }) },
+  broadcast: { attributes: (op, context) => notNegative(context, op, 'fromStage'), shapes: () => ({ x: ['S', 'W'] }) },
   gatherRows: { shapes: () => ({ x: ['T', 'H'], samples, out: ['S', 'H'] }) },
   copyBlocks: { shapes: () => ({ kCache: ['B', 'H', 'L', 'D'], vCache: ['B', 'H', 'L', 'D'], pairs: ['C', 2] }) },
   zeroBlocks: { shapes: () => ({ kCache: ['B', 'H', 'L', 'D'], vCache: ['B', 'H', 'L', 'D'], blocks: ['C'] }) },

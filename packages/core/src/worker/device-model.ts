@@ -3,12 +3,14 @@ import type { ModelConfig } from '../models/config.ts';
 import {
   buildRopeTable,
   cacheName,
+  checkStages,
   type LoadedWeights,
   loadWeights,
   maximalShape,
   planShards,
   type StateTensor,
   shardConfig,
+  stageOfLayer,
   stateTensors,
   type WeightSupply,
 } from '../models/index.ts';
@@ -38,6 +40,7 @@ export class DeviceModel {
   static async load(options: DeviceModelOptions): Promise<DeviceModel> {
     const { device, modelConfig, engineConfig, weights: supply } = options;
     const dtypes = options.dtypes ?? chooseDTypes(engineConfig, modelConfig, device);
+    checkStages(modelConfig, device.info.stages);
     const config = shardConfig(modelConfig, planShards(modelConfig, device.info.ranks));
     checkWorkerConfig(engineConfig, config, device);
     const weights = await loadWeights(device, modelConfig, supply, dtypes.weights);
@@ -116,10 +119,12 @@ export class DeviceModel {
   #createCaches(): void {
     const { numLayers, numKvHeads, headDim } = this.config;
     const { kvCache, blockSize, dtypes } = this.plan;
+    const { stages } = this.device.info;
     const shape = [kvCache.numBlocks, numKvHeads, blockSize, headDim];
     for (let layer = 0; layer < numLayers; layer++) {
       for (const kind of ['k', 'v'] as const) {
-        this.createTensor({ name: cacheName(kind, layer), dtype: dtypes.kvCache, shape, usage: 'kvCache' });
+        const spec = { name: cacheName(kind, layer), dtype: dtypes.kvCache, shape, usage: 'kvCache' } as const;
+        this.createTensor(stages === 1 ? spec : { ...spec, stage: stageOfLayer(layer, this.config, stages) });
       }
     }
   }

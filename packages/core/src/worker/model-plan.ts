@@ -2,6 +2,7 @@ import { type Device, dtypeBytes, type Program, type StepSizes } from '../contra
 import type { ModelConfig } from '../models/config.ts';
 import {
   buildModelProgram,
+  layersPerStage,
   maximalShape,
   type RowStateShape,
   stateTensors,
@@ -65,6 +66,7 @@ export function planModel(
       activationDtype,
       kvDtype,
       ranks: device.info.ranks,
+      stages: device.info.stages,
     });
   const wanted = wantedModelLen(config, model);
   const reserveBytes = () => {
@@ -73,6 +75,7 @@ export function planModel(
   };
   const kvCache = kvCacheSize({
     ...model,
+    numLayers: layersPerStage(model, device.info.stages),
     blockSize,
     dtype: kvDtype,
     maxNumSeqs: config.maxNumSeqs,

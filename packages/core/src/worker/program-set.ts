@@ -65,16 +65,19 @@ export class ProgramSet {
   async compileSampling(sampling: SamplingClass): Promise<void> {
     const { maxSizes, rowState } = this.#model.plan;
     const { vocabSize } = this.#model.config;
+    const { stages } = this.#model.device.info;
     await this.#compile(samplingProgram(sampling), () => {
       if (sampling.topN !== null) this.#createLogprobTensors(sampling.topN);
       if (sampling.masks) this.#createOnce(maskTensor(rowState, vocabSize));
-      return buildSamplingProgram(sampling, { maxSizes, rowState, vocabSize });
+      return buildSamplingProgram(sampling, { maxSizes, rowState, vocabSize, stages });
     });
   }
 
   async compileBlocks(name: BlockProgram): Promise<void> {
     const { kvCache, dtypes, blockSize } = this.#model.plan;
-    const geometry = { config: this.#model.config, kvDtype: dtypes.kvCache, numBlocks: kvCache.numBlocks, blockSize };
+    const { config, device } = this.#model;
+    const { numBlocks } = kvCache;
+    const geometry = { config, stages: device.info.stages, kvDtype: dtypes.kvCache, numBlocks, blockSize };
     await this.#compile(name, () => {
       if (name === 'copyBlocks') {
         this.#tensor('blockPairs', [BLOCK_BATCH, 2]);

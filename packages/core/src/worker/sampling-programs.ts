@@ -19,6 +19,8 @@ export interface SamplingProgramOptions {
   readonly maxSizes: StepSizes;
   readonly rowState: RowStateShape;
   readonly vocabSize: number;
+  /** Of the pipeline; the last one has the logits. Default 1. */
+  readonly stages?: number;
 }
 
 /** Names of the log-probability outputs of a class: f32 [samples, 1 + topN] and u32 [samples, 2 + topN]. */
@@ -51,7 +53,7 @@ export function roundTopN(wanted: number, max: number): number {
 
 /**
  * From `logits` and `samples` to the advanced rows, in vLLM's order: masks, biases, penalties, filters, sampling; then the
- * log-probabilities of the model's own logits, and advanceRows.
+ * log-probabilities of the model's own logits, and advanceRows. In a pipeline the last stage samples, and all advance their rows.
  */
 export function buildSamplingProgram(sampling: SamplingClass, options: SamplingProgramOptions): Program {
   const builder = new ProgramBuilder(`sampling.${samplingClassName(sampling)}`, options.maxSizes);
@@ -65,6 +67,8 @@ export function buildSamplingProgram(sampling: SamplingClass, options: SamplingP
     'tokenIds',
     'ring',
   ]);
+  const last = (options.stages ?? 1) - 1;
+  if (last > 0) builder.onStage(last);
   const processed = addLogitProcessors(builder, sampling, options);
   const sampled = builder.temporary('sampled', 'u32', ['samples', 2]);
   if (sampling.random) {
@@ -80,6 +84,8 @@ export function buildSamplingProgram(sampling: SamplingClass, options: SamplingP
     const logprobIds = builder.external(outputs.ids.name, outputs.ids.dtype, outputs.ids.shape);
     builder.add({ op: 'logProbs', logits, samples, sampled, logprobs, logprobIds, topN: sampling.topN });
   }
+  builder.onStage(undefined);
+  if (last > 0) builder.add({ op: 'broadcast', x: sampled, fromStage: last });
   builder.add({ op: 'advanceRows', batch, sequences, samples, sampled, rows, tokenIds, ring });
   return builder.build();
 }

@@ -30,8 +30,8 @@ export interface OpenDeviceOptions extends Partial<DeviceOptions> {
  * @throws ConfigError for an unknown kind, and for one that cannot be used here, with the reason.
  */
 export async function openDevice(kind: string = 'auto', options: OpenDeviceOptions = {}): Promise<Device> {
-  const { tensorParallelSize = 1, enforceEager = false } = options;
-  if (tensorParallelSize > 1) return openGroup(kind, tensorParallelSize, options);
+  const { tensorParallelSize = 1, pipelineParallelSize = 1, enforceEager = false } = options;
+  if (tensorParallelSize * pipelineParallelSize > 1) return openGroup(kind, options);
   if (kind === 'auto') return (await openGpu(enforceEager)) ?? openReference();
   if (kind === 'reference') return openReference(options);
   if (kind === 'webgpu') return openWebGpu();
@@ -39,16 +39,18 @@ export async function openDevice(kind: string = 'auto', options: OpenDeviceOptio
   throw unknownKind(kind);
 }
 
-/** Ranks of a tensor-parallel group. Only reference devices know the way to one another. */
-async function openGroup(kind: string, size: number, options: OpenDeviceOptions): Promise<Device> {
+/** Only reference devices know the way to one another. */
+async function openGroup(kind: string, options: OpenDeviceOptions): Promise<Device> {
   if (kind === 'reference') {
     const { openReferenceGroup } = await import('./reference-group.ts');
-    return openReferenceGroup(size, options);
+    return openReferenceGroup(options);
   }
   if (kind !== 'auto' && !deviceKinds.some(known => known === kind)) throw unknownKind(kind);
+  const { tensorParallelSize = 1 } = options;
+  const option = tensorParallelSize > 1 ? 'tensorParallelSize' : 'pipelineParallelSize';
   throw new ConfigError(
-    `tensorParallelSize is ${size}, but devices of kind ${kind} do not work in groups. Set it to 1, or take the device reference.`,
-    'tensorParallelSize',
+    `${option} is ${options[option]}, but devices of kind ${kind} do not work in groups. Set it to 1, or take the device reference.`,
+    option,
   );
 }
 

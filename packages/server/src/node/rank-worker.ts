@@ -1,10 +1,10 @@
-/** The thread of one rank of a group of reference devices. */
+/** The thread of one device of a group of reference devices. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { type FromRank, type RankPort, SharedMemoryCommunicator, serveRank, type ToRank } from '@quire/core/group';
 import { openReferenceDevice } from '@quire/core/reference';
 import type { RankWorkerData } from './reference-group.ts';
 
-const { memory, rank, size, maxTensorBytes } = workerData as RankWorkerData;
+const { rank, ranks, stage, stages, tensorMemory, pipelineMemory, maxTensorBytes } = workerData as RankWorkerData;
 const parent = parentPort!;
 const port: RankPort<FromRank, ToRank> = {
   post: message => parent.postMessage(message),
@@ -16,6 +16,9 @@ const port: RankPort<FromRank, ToRank> = {
     parent.close();
   },
 };
-const communicator = new SharedMemoryCommunicator(memory, rank, size);
+const communicators = {
+  tensor: new SharedMemoryCommunicator(tensorMemory, rank, ranks),
+  pipeline: new SharedMemoryCommunicator(pipelineMemory, stage, stages),
+};
 const limit = maxTensorBytes === undefined ? {} : { maxTensorBytes };
-serveRank(await openReferenceDevice({ communicator, ...limit }), port);
+serveRank(await openReferenceDevice({ communicators, ...limit }), port);

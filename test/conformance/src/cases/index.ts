@@ -8,6 +8,7 @@ import { allReduceCases } from './all-reduce.ts';
 import { applyRowDeltaCases } from './apply-row-delta.ts';
 import { argmaxCases } from './argmax.ts';
 import { biasLogitsCases } from './bias-logits.ts';
+import { broadcastCases } from './broadcast.ts';
 import { copyBlocksCases } from './copy-blocks.ts';
 import { embedCases } from './embed.ts';
 import { filterLogitsCases } from './filter-logits.ts';
@@ -23,10 +24,12 @@ import { pagedAttentionCases } from './paged-attention.ts';
 import { penaltiesCases } from './penalties.ts';
 import { prepareInputsCases } from './prepare-inputs.ts';
 import { prepareSamplesCases } from './prepare-samples.ts';
+import { recvCases } from './recv.ts';
 import { rmsNormCases } from './rms-norm.ts';
 import { ropeCases } from './rope.ts';
 import { ropeKvWriteCases } from './rope-kv-write.ts';
 import { sampleCases } from './sample.ts';
+import { sendCases } from './send.ts';
 import { vocabParallelEmbedCases } from './vocab-parallel-embed.ts';
 import { zeroBlocksCases } from './zero-blocks.ts';
 
@@ -50,6 +53,9 @@ const lists = {
   add: addCases,
   allReduce: allReduceCases,
   allGather: allGatherCases,
+  send: sendCases,
+  recv: recvCases,
+  broadcast: broadcastCases,
   gatherRows: gatherRowsCases,
   copyBlocks: copyBlocksCases,
   zeroBlocks: zeroBlocksCases,

@@ -1,11 +1,35 @@
-import type { Communicator } from '../../contract/contract.ts';
+import { type Communicator, type Communicators, DeviceError } from '../../contract/contract.ts';
 
-/** The communicator of a device that is no rank of a group: there is nobody to wait for. */
-export const alone: Communicator = {
-  rank: 0,
-  size: 1,
-  allReduce: () => {},
-  allGather: (data, into) => into.set(data),
-  barrier: () => {},
-  end: () => {},
-};
+/** The communicators of a device that is in no group: there is nobody to wait for. What it sends, it receives itself. */
+export function alone(): Communicators {
+  return { tensor: new Solo(), pipeline: new Solo() };
+}
+
+class Solo implements Communicator {
+  readonly rank = 0;
+  readonly size = 1;
+  readonly #sent: Float32Array[] = [];
+
+  allReduce(): void {}
+
+  allGather(data: Float32Array, into: Float32Array): void {
+    into.set(data);
+  }
+
+  broadcast(): void {}
+
+  send(data: Float32Array): void {
+    this.#sent.push(data.slice());
+  }
+
+  recv(into: Float32Array): void {
+    const data = this.#sent.shift();
+    if (data === undefined)
+      throw new DeviceError('recv: found nothing that was sent, expected a send before it.', 'recv');
+    into.set(data);
+  }
+
+  barrier(): void {}
+
+  end(): void {}
+}

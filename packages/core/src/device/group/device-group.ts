@@ -16,143 +16,189 @@ import {
   type TensorSpec,
   type TypedArray,
 } from '../../contract/contract.ts';
+import { programOfStage } from '../../program/index.ts';
+
+/** One value per device, by stage and rank; null where a stage has none. */
+type Grid<T> = readonly (readonly T[] | null)[];
 
 /**
- * Devices that work on one model together, as one Device: every rank gets the same programs, writes and submits in the same
- * order, and its own part of the weights. What is read is read from rank 0, since all ranks come to the same results.
+ * Devices that work on one model together, as one Device. All get the same writes and submits in the same order. The ranks of a
+ * stage run the same programs on their parts of the weights; the stages of a pipeline run their parts of each program. What every
+ * device holds is read from the last stage, which samples; ranks of a stage come to the same results, so rank 0 is asked.
  */
 export class DeviceGroup implements Device {
   readonly info: DeviceInfo;
   readonly lost: Promise<DeviceLostError>;
-  readonly #ranks: readonly Device[];
+  readonly #stages: readonly (readonly Device[])[];
   readonly #end: () => void;
 
-  /** `end` releases ranks that wait for one another; called when one is lost, and before dispose. */
-  constructor(ranks: readonly Device[], end: () => void) {
-    const [first] = ranks;
-    if (first === undefined) throw new DeviceError('device group: found no ranks, expected 1 or more.');
-    this.#ranks = ranks;
+  /** `end` releases devices that wait for one another; called when one is lost, and before dispose. */
+  constructor(stages: readonly (readonly Device[])[], end: () => void) {
+    const first = stages[0]?.[0];
+    if (first === undefined) throw new DeviceError('device group: found no devices, expected 1 or more.');
+    this.#stages = stages;
     this.#end = end;
-    this.info = { ...first.info, ranks: ranks.length, name: `${ranks.length} ranks of ${first.info.name}` };
-    this.lost = Promise.race(ranks.map(rank => rank.lost));
+    const [ranks, devices] = [stages[0]!.length, stages.flat()];
+    const name = `${devices.length} threads of ${first.info.name}`;
+    this.info = { ...first.info, ranks, stages: stages.length, name };
+    this.lost = Promise.race(devices.map(device => device.lost));
     void this.lost.then(end);
   }
 
   createTensor(spec: TensorSpec): DeviceTensor {
-    return new GroupTensor(this.#all(rank => rank.createTensor(spec)));
+    return new GroupTensor(
+      spec,
+      this.#stages.map((ranks, stage) => {
+        return (spec.stage ?? stage) === stage ? ranks.map(device => device.createTensor(spec)) : null;
+      }),
+    );
   }
 
   write(tensor: DeviceTensor, data: TypedArray, offset = 0): void {
-    const parts = partsOf(tensor);
-    // One copy for all ranks, where they can share memory.
+    // One copy for all, where they can share memory.
     const shared = sharedCopy(data);
-    this.#ranks.forEach((rank, i) => {
-      rank.write(parts[i]!, shared, offset);
+    this.#stages.forEach((ranks, stage) => {
+      ownParts(tensor)[stage]?.forEach((part, rank) => {
+        ranks[rank]!.write(part, shared, offset);
+      });
     });
   }
 
   async upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank = 0): Promise<void> {
-    await this.#ranks[rank]!.upload(partsOf(tensor)[rank]!, chunks);
+    const stage = this.#stageOf(tensor);
+    await this.#stages[stage]![rank]!.upload(ownParts(tensor)[stage]![rank]!, chunks);
   }
 
   async read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void> {
-    await this.#ranks[0]!.read(partsOf(tensor)[0]!, offset, into);
+    const stage = this.#stageOf(tensor);
+    await this.#stages[stage]![0]!.read(ownParts(tensor)[stage]![0]!, offset, into);
   }
 
   async compile(program: Program, bindings: Bindings, options?: CompileOptions): Promise<Executable> {
-    const executables = await settleAll(
-      this.#all((rank, i) => {
-        const own = Object.entries(bindings).map(([name, tensor]) => [name, partsOf(tensor)[i]!]);
-        return rank.compile(program, Object.fromEntries(own), options);
+    const isPipeline = this.#stages.length > 1;
+    const compiled = await settleAll(
+      this.#stages.map((ranks, stage) => {
+        const own = isPipeline ? programOfStage(program, stage) : program;
+        return settleAll(
+          ranks.map((device, rank) => device.compile(own, bindingsOf(own, bindings, stage, rank), options)),
+        );
       }),
     );
-    return new GroupExecutable(executables);
+    return new GroupExecutable(program, compiled);
   }
 
   submit(steps: readonly SubmitStep[], times?: number): void {
-    this.#ranks.forEach((rank, i) => {
-      rank.submit(
-        steps.map(({ executable, sizes }) => ({ executable: (executable as GroupExecutable).parts[i]!, sizes })),
-        times,
-      );
+    this.#stages.forEach((ranks, stage) => {
+      ranks.forEach((device, rank) => {
+        const own = steps.map(({ executable, sizes }) => {
+          return { executable: (executable as GroupExecutable).parts[stage]![rank]!, sizes };
+        });
+        device.submit(own, times);
+      });
     });
   }
 
   async transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void> {
-    await settleAll(this.#all(rank => rank.transfer(blocks, hostSlots, direction)));
+    await settleAll(this.#all().map(device => device.transfer(blocks, hostSlots, direction)));
   }
 
   async synchronize(): Promise<void> {
-    await settleAll(this.#all(rank => rank.synchronize()));
+    await settleAll(this.#all().map(device => device.synchronize()));
   }
 
-  /** Of all ranks together. */
+  /** Of all devices together. */
   allocatedBytes(): number {
-    return this.#all(rank => rank.allocatedBytes()).reduce((sum, bytes) => sum + bytes, 0);
+    return this.#all().reduce((sum, device) => sum + device.allocatedBytes(), 0);
   }
 
   async dispose(): Promise<void> {
     this.#end();
-    await settleAll(this.#all(rank => rank.dispose()));
+    await settleAll(this.#all().map(device => device.dispose()));
   }
 
-  #all<T>(run: (rank: Device, index: number) => T): T[] {
-    return this.#ranks.map(run);
+  #all(): Device[] {
+    return this.#stages.flat();
+  }
+
+  /** Where a tensor is read, and where it is uploaded to. */
+  #stageOf(tensor: DeviceTensor): number {
+    return tensor.spec.stage ?? this.#stages.length - 1;
   }
 }
 
-/** One tensor on each rank. */
+/** One tensor on each rank of every stage that holds it. */
 class GroupTensor implements DeviceTensor {
   readonly spec: TensorSpec;
   /** On each rank. */
   readonly bytes: number;
-  readonly parts: readonly DeviceTensor[];
+  readonly parts: Grid<DeviceTensor>;
 
-  constructor(parts: readonly DeviceTensor[]) {
+  constructor(spec: TensorSpec, parts: Grid<DeviceTensor>) {
+    const held = parts.find(ranks => ranks !== null)?.[0];
+    if (held === undefined) {
+      const found = `stage ${spec.stage}`;
+      throw new DeviceError(`tensor ${spec.name}: found ${found}, expected 0 .. ${parts.length - 1}.`);
+    }
+    this.spec = spec;
+    this.bytes = held.bytes;
     this.parts = parts;
-    this.spec = parts[0]!.spec;
-    this.bytes = parts[0]!.bytes;
   }
 
   dispose(): void {
-    for (const part of this.parts) part.dispose();
+    for (const ranks of this.parts) for (const part of ranks ?? []) part.dispose();
   }
 }
 
-/** One program on each rank. Counts and times are those of rank 0. */
+/** One program, or its part, on each device. Counts and times are those of rank 0 of the last stage. */
 class GroupExecutable implements Executable {
   readonly program: Program;
-  readonly parts: readonly Executable[];
+  readonly parts: readonly (readonly Executable[])[];
 
-  constructor(parts: readonly Executable[]) {
+  constructor(program: Program, parts: readonly (readonly Executable[])[]) {
+    this.program = program;
     this.parts = parts;
-    this.program = parts[0]!.program;
   }
 
   tensor(name: TensorName): DeviceTensor {
-    return new GroupTensor(this.parts.map(part => part.tensor(name)));
+    const grid = this.parts.map(ranks => {
+      return Object.hasOwn(ranks[0]!.program.tensors, name) ? ranks.map(part => part.tensor(name)) : null;
+    });
+    const stage = grid.findLastIndex(ranks => ranks !== null);
+    const tensor = stage < 0 ? this.parts.at(-1)![0]!.tensor(name) : grid[stage]![0]!;
+    return new GroupTensor({ ...tensor.spec, stage }, grid);
   }
 
   async profile(sizes: StepSizes): Promise<OpTiming[]> {
-    const [first] = await settleAll(this.parts.map(part => part.profile(sizes)));
-    return first!;
+    const timings = await settleAll(this.parts.flat().map(part => part.profile(sizes)));
+    return timings.at(-this.parts[0]!.length)!;
   }
 
   opCounts(): Partial<Record<OpName, number>> {
-    return this.parts[0]!.opCounts();
+    return this.parts.at(-1)![0]!.opCounts();
   }
 
   dispose(): void {
-    for (const part of this.parts) part.dispose();
+    for (const part of this.parts.flat()) part.dispose();
   }
 }
 
-function partsOf(tensor: DeviceTensor): readonly DeviceTensor[] {
+function bindingsOf(program: Program, bindings: Bindings, stage: number, rank: number): Bindings {
+  const names = Object.keys(program.tensors).filter(name => Object.hasOwn(bindings, name));
+  return Object.fromEntries(
+    names.map(name => {
+      const part = ownParts(bindings[name]!)[stage]?.[rank];
+      if (part !== undefined) return [name, part];
+      throw new DeviceError(`tensor ${name}: found none on stage ${stage}, whose program ${program.name} uses it.`);
+    }),
+  );
+}
+
+function ownParts(tensor: DeviceTensor): Grid<DeviceTensor> {
   if (tensor instanceof GroupTensor) return tensor.parts;
   throw new DeviceError(`tensor ${tensor.spec.name}: found one of another device, expected one of this group.`);
 }
 
-/** Waits for all, also when one fails: a rank that is still at work must not be taken by surprise. */
+/** Waits for all, also when one fails: a device that is still at work must not be taken by surprise. */
 async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   await Promise.allSettled(promises);
   return Promise.all(promises);

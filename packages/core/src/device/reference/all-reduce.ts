@@ -1,7 +1,7 @@
 import { type Kernel, scratch32, scratch64 } from './lib/kernel.ts';
 
 /** out = residual + the sum of x over the ranks, rounded to f32 once summed */
-export const allReduce: Kernel<'allReduce'> = (_, { x, residual, out }, communicator) => {
+export const allReduce: Kernel<'allReduce'> = (_, { x, residual, out }, { tensor }) => {
   const { width } = out;
   const [values, sum] = [scratch32(), scratch64()];
   const added = new Float64Array(width);
@@ -9,7 +9,7 @@ export const allReduce: Kernel<'allReduce'> = (_, { x, residual, out }, communic
     const elements = out.rows(sizes) * width;
     const data = values.take(elements).subarray(0, elements);
     x.loadF32(0, elements, data, 0);
-    communicator.allReduce(data);
+    tensor.allReduce(data);
     const total = sum.take(elements);
     total.set(data);
     for (let start = 0; residual !== undefined && start < elements; start += width) {

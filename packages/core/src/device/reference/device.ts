@@ -1,6 +1,6 @@
 import {
   type Bindings,
-  type Communicator,
+  type Communicators,
   type CompileOptions,
   type Device,
   DeviceError,
@@ -26,15 +26,15 @@ import { type Ledger, ReferenceTensor, specBytes } from './tensor.ts';
 export interface ReferenceDeviceOptions {
   /** Bytes; 2 GiB by default. Tests force it small. */
   maxTensorBytes?: number;
-  /** How it reaches the other ranks of its group. Default: it is alone. */
-  communicator?: Communicator;
+  /** How it reaches the others of its group. Default: it is alone. */
+  communicators?: Communicators;
 }
 
 const DEFAULT_MAX_TENSOR_BYTES = 2 ** 31;
 
 /** Opens the device that always works: plain TypeScript that stores in the tensors' dtypes and accumulates in f64. */
 export async function openReferenceDevice(options: ReferenceDeviceOptions = {}): Promise<ReferenceDevice> {
-  return new ReferenceDevice(options.maxTensorBytes ?? DEFAULT_MAX_TENSOR_BYTES, options.communicator ?? alone);
+  return new ReferenceDevice(options.maxTensorBytes ?? DEFAULT_MAX_TENSOR_BYTES, options.communicators ?? alone());
 }
 
 export class ReferenceDevice implements Device {
@@ -46,7 +46,7 @@ export class ReferenceDevice implements Device {
   readonly #tensors = new WeakSet<DeviceTensor>();
   readonly #executables = new WeakSet<Executable>();
   readonly #ledger: Ledger;
-  readonly #communicator: Communicator;
+  readonly #communicators: Communicators;
   #allocated = 0;
   #reportLoss: (error: DeviceLostError) => void = () => {};
   /** Set once the device is lost or disposed. */
@@ -54,13 +54,14 @@ export class ReferenceDevice implements Device {
   /** The first error of a submit that no read or synchronize has rejected with yet. */
   #failure: Error | undefined;
 
-  constructor(maxTensorBytes: number, communicator: Communicator) {
-    this.#communicator = communicator;
+  constructor(maxTensorBytes: number, communicators: Communicators) {
+    this.#communicators = communicators;
     this.info = {
       kind: 'reference',
       name: 'TypeScript, accumulating in f64',
       dtypes,
       ranks: 1,
+      stages: 1,
       limits: { maxTensorBytes },
       memory: null,
       capabilities: { hostTier: true, batchInvariant: true, graphs: false, software: true },
@@ -134,7 +135,7 @@ export class ReferenceDevice implements Device {
       maxTensorBytes: this.info.limits.maxTensorBytes,
       keepAll: options.keepAll ?? false,
       ledger: this.#ledger,
-      communicator: this.#communicator,
+      communicators: this.#communicators,
       profile: (executable: ReferenceExecutable, sizes: StepSizes) => this.#profile(executable, sizes),
     };
     const executable = this.#outOfMemory(
@@ -216,12 +217,17 @@ export class ReferenceDevice implements Device {
     } catch (error) {
       state.failed = true;
       this.#failure ??= error as Error;
-      // The other ranks would wait for this one at the next exchange, or go on with something else than it has.
-      if (this.#communicator.size > 1) {
-        this.#communicator.end();
-        this.#lose(`rank ${this.#communicator.rank} of a group failed: ${(error as Error).message}`);
-      }
+      this.#leaveGroup((error as Error).message);
     }
+  }
+
+  /** Others would wait for this device at the next exchange, or go on with something else than it has: the group ends. */
+  #leaveGroup(reason: string): void {
+    const { tensor, pipeline } = this.#communicators;
+    if (tensor.size * pipeline.size === 1) return;
+    tensor.end();
+    pipeline.end();
+    this.#lose(`rank ${tensor.rank} of stage ${pipeline.rank} of a group failed: ${reason}`);
   }
 
   #profile(executable: ReferenceExecutable, sizes: StepSizes): Promise<OpTiming[]> {

@@ -1,6 +1,6 @@
 import {
   type Bindings,
-  type Communicator,
+  type Communicators,
   DeviceError,
   type DeviceTensor,
   type Executable,
@@ -22,7 +22,7 @@ export interface ExecutableHost {
   maxTensorBytes: number;
   keepAll: boolean;
   ledger: Ledger;
-  communicator: Communicator;
+  communicators: Communicators;
   profile(executable: ReferenceExecutable, sizes: StepSizes): Promise<OpTiming[]>;
 }
 
@@ -131,7 +131,7 @@ export class ReferenceExecutable implements Executable {
       tensors[field] = operand.role === 'u32' ? words(view, storage) : floats(view, storage);
     }
     const kernel = kernels[op.op] as Kernel<OpName>;
-    return kernel(op, tensors as Parameters<typeof kernel>[1], this.#host.communicator);
+    return kernel(op, tensors as Parameters<typeof kernel>[1], this.#host.communicators);
   }
 
   /** `| 0` keeps sizes integers for V8 too: one that it holds as a double makes every loop over it a loop over doubles. */

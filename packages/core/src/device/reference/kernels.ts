@@ -6,6 +6,7 @@ import { allReduce } from './all-reduce.ts';
 import { applyRowDelta } from './apply-row-delta.ts';
 import { argmax } from './argmax.ts';
 import { biasLogits } from './bias-logits.ts';
+import { broadcast } from './broadcast.ts';
 import { copyBlocks } from './copy-blocks.ts';
 import { embed } from './embed.ts';
 import { filterLogits } from './filter-logits.ts';
@@ -22,10 +23,12 @@ import { pagedAttention } from './paged-attention.ts';
 import { penalties } from './penalties.ts';
 import { prepareInputs } from './prepare-inputs.ts';
 import { prepareSamples } from './prepare-samples.ts';
+import { recv } from './recv.ts';
 import { rmsNorm } from './rms-norm.ts';
 import { rope } from './rope.ts';
 import { ropeKvWrite } from './rope-kv-write.ts';
 import { sample } from './sample.ts';
+import { send } from './send.ts';
 import { vocabParallelEmbed } from './vocab-parallel-embed.ts';
 import { zeroBlocks } from './zero-blocks.ts';
 
@@ -49,6 +52,9 @@ export const kernels = {
   add,
   allReduce,
   allGather,
+  send,
+  recv,
+  broadcast,
   gatherRows,
   copyBlocks,
   zeroBlocks,

@@ -1,7 +1,7 @@
 import type { Kernel } from './lib/kernel.ts';
 
 /** out[t] = row ids[t] of the rows that this rank holds, 0 where another rank holds it; rows of other parts stay as they are. */
-export const vocabParallelEmbed: Kernel<'vocabParallelEmbed'> = (op, { ids, table, out }, { rank }) => {
+export const vocabParallelEmbed: Kernel<'vocabParallelEmbed'> = (op, { ids, table, out }, { tensor: { rank } }) => {
   const { width } = table;
   const [row, zeros] = [new Float64Array(width), new Float64Array(width)];
   return sizes => {

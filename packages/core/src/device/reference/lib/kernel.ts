@@ -1,4 +1,4 @@
-import type { Communicator, OpName, OpOf, StepSizes } from '../../../contract/contract.ts';
+import type { Communicators, OpName, OpOf, StepSizes } from '../../../contract/contract.ts';
 import type { operandTable, TensorField } from '../../../program/index.ts';
 import type { Floats, Words } from './views.ts';
 
@@ -15,7 +15,7 @@ export type KernelTensors<K extends OpName> = {
 };
 
 /** Makes what runs an op at the sizes of a step. Scratch memory is made here, or grown on first need, not per step. */
-export type Kernel<K extends OpName> = (op: OpOf<K>, tensors: KernelTensors<K>, communicator: Communicator) => RunOp;
+export type Kernel<K extends OpName> = (op: OpOf<K>, tensors: KernelTensors<K>, communicators: Communicators) => RunOp;
 export type RunOp = (sizes: StepSizes) => void;
 
 /** An array that is kept between steps and only grows. */

@@ -1,4 +1,5 @@
 /** Groups of reference devices on threads: the golden outputs of one device, from shards of the weights. */
+import type { Device } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../packages/core/src/models/config.ts';
 import { loadWeights } from '../../packages/core/src/models/index.ts';
@@ -15,34 +16,40 @@ const sizes = [2, 4];
 
 beforeAll(build);
 
+/** Runs the golden cases on a group, and frees what they took of it. */
+async function expectGolden(folder: string, group: Device) {
+  const { source, ...model } = await openModel(folder);
+  const runner = await createModelRunner({ device: group, ...model, engineConfig: greedyConfig });
+  await source.close();
+  const cases = goldenCases(folder);
+  const { outputs, steps } = await runGreedy(runner, cases, model.eosTokenIds);
+  cases.forEach((golden, index) => {
+    const output = outputs[index]!;
+    expect(output.tokenIds, golden.name).toEqual(golden.tokenIds);
+    golden.tokenLogprobs.forEach((logprob, i) => {
+      expect(Math.abs(output.tokenLogprobs[i]! - logprob), `${golden.name}[${i}]`).toBeLessThan(1e-4);
+    });
+  });
+  const counts = runner.executables.get('model')!.opCounts();
+  await runner.dispose();
+  await group.synchronize();
+  expect(group.allocatedBytes()).toBe(0);
+  return { counts, layers: model.modelConfig.numLayers, steps };
+}
+
 describe.each(sizes)('%i ranks', size => {
   it.each(models)('give the golden tokens and log-probabilities of %s', async folder => {
-    const { source, ...model } = await openModel(folder);
-    const group = await openReferenceGroup(size);
-    const runner = await createModelRunner({ device: group, ...model, engineConfig: greedyConfig });
-    await source.close();
-    const cases = goldenCases(folder);
-    const { outputs, steps } = await runGreedy(runner, cases, model.eosTokenIds);
-    cases.forEach((golden, index) => {
-      const output = outputs[index]!;
-      expect(output.tokenIds, golden.name).toEqual(golden.tokenIds);
-      golden.tokenLogprobs.forEach((logprob, i) => {
-        expect(Math.abs(output.tokenLogprobs[i]! - logprob), `${golden.name}[${i}]`).toBeLessThan(1e-4);
-      });
-    });
+    const group = await openReferenceGroup({ tensorParallelSize: size });
+    const { counts, layers, steps } = await expectGolden(folder, group);
     // The ranks did meet: twice in each layer, for the embedding, and for the logits.
-    const counts = runner.executables.get('model')!.opCounts();
-    expect(counts.allReduce).toBe(steps * (2 * model.modelConfig.numLayers + 1));
+    expect(counts.allReduce).toBe(steps * (2 * layers + 1));
     expect(counts.allGather).toBe(steps);
-    await runner.dispose();
-    await group.synchronize();
-    expect(group.allocatedBytes()).toBe(0);
     await group.dispose();
   });
 
   it.each(models)('hold their part of the weights of %s and no more', async folder => {
     const { source, modelConfig, checkpoint } = await openModel(folder);
-    const group = await openReferenceGroup(size);
+    const group = await openReferenceGroup({ tensorParallelSize: size });
     const loaded = await loadWeights(group, modelConfig, { checkpoint });
     await source.close();
     const total = weightBytes(modelConfig, 1, modelConfig.numHeads, modelConfig.numKvHeads);
@@ -85,9 +92,50 @@ function weightBytes(config: ModelConfig, size: number, heads: number, kvHeads: 
   };
 }
 
+describe.each([
+  [2, 1],
+  [3, 1],
+  [2, 2],
+])('a pipeline of %i stages with %i ranks each', (stages, ranks) => {
+  const openGroup = () => openReferenceGroup({ pipelineParallelSize: stages, tensorParallelSize: ranks });
+
+  it.each(models)('gives the golden tokens and log-probabilities of %s', async folder => {
+    const group = await openGroup();
+    const { counts, layers, steps } = await expectGolden(folder, group);
+    // The last stage alone has the head; each layer is on one stage.
+    const own = Math.ceil(layers / stages) - (layers % stages === 0 ? 0 : 1);
+    expect(counts.pagedAttention).toBe(steps * own);
+    expect([counts.gatherRows, counts.recv, counts.send]).toEqual([steps, steps, undefined]);
+    await group.dispose();
+  });
+
+  it('holds the weights of its own layers on each stage', async () => {
+    const { source, modelConfig, checkpoint } = await openModel('models/tiny-llama');
+    const group = await openGroup();
+    const loaded = await loadWeights(group, modelConfig, { checkpoint });
+    await source.close();
+    const bytes = Array.from({ length: stages }, () => 0);
+    for (const { spec, bytes: size } of Object.values(loaded.tensors)) bytes[spec.stage!]! += size;
+    const [heads, kvHeads] = ranks === 1 ? [6, 2] : headsPerRank['models/tiny-llama']![ranks]!;
+    const { sharded, replicated } = weightBytes(modelConfig, ranks, heads, kvHeads);
+    const table = (2 * modelConfig.vocabSize * modelConfig.hiddenSize) / ranks;
+    console.log(
+      `models/tiny-llama, ${stages} stages of ${ranks}: ${bytes.join(', ')} bytes of weights on a rank of each`,
+    );
+    // The tied table is on the first stage and on the last.
+    expect(bytes.reduce((sum, own) => sum + own)).toBe(sharded + replicated + table);
+    const layer = (sharded + replicated - table - 2 * modelConfig.hiddenSize) / modelConfig.numLayers;
+    const most = Math.ceil(modelConfig.numLayers / stages) * layer + table + 2 * modelConfig.hiddenSize;
+    for (const own of bytes) expect(own).toBeLessThanOrEqual(most);
+    expect(group.allocatedBytes()).toBe(ranks * loaded.bytes);
+    loaded.dispose();
+    await group.dispose();
+  });
+});
+
 describe('a group', () => {
-  it.each(variants)('of two ranks gives the logits of the oracle: %s', async variant => {
-    const group = await openReferenceGroup(2);
+  it.each(variants)('of two ranks in each of two stages gives the logits of the oracle: %s', async variant => {
+    const group = await openReferenceGroup({ tensorParallelSize: 2, pipelineParallelSize: 2 });
     const error = await logitsError(group, variant, { maxNumBatchedTokens: 17 });
     await group.dispose();
     expect(error).toBeLessThan(1e-5);
@@ -96,7 +144,7 @@ describe('a group', () => {
   it('computes in chunks, at other block sizes, and reads its logits like one device', async () => {
     const { source, ...model } = await openModel('models/tiny-llama');
     const golden = goldenCases('models/tiny-llama').find(({ logitsAtLastPromptToken }) => logitsAtLastPromptToken)!;
-    const group = await openReferenceGroup(2);
+    const group = await openReferenceGroup({ tensorParallelSize: 2 });
     const options = { ...model, maxTokens: 64, maxNumBatchedTokens: 5, blockSize: 8 };
     const runner = await openDebugRunner({ device: group, ...options });
     const alone = await openDebugRunner({ device: await openTestReference(), ...options });
