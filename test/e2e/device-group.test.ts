@@ -1,20 +1,12 @@
 /** A group of reference devices as a Device: exchanges, order, and what happens when one rank fails. */
-import { type Device, DeviceLostError, type Op, type StepSizes, type TypedArray } from '@quire/core/contract';
+import { type Device, DeviceLostError, type Op, type TypedArray } from '@quire/core/contract';
 import { ProgramBuilder } from '@quire/core/program';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
 import { build } from '../server/build.ts';
+import { noSizes as sizes } from '../unit/reference/run-op.ts';
 
 const RANKS = 3;
-const sizes: StepSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
 
 let group: Device;
 beforeAll(build);

@@ -18,6 +18,7 @@ import {
   type TypedArray,
 } from '../../contract/contract.ts';
 import { resolveShape, wholeRecords } from '../../program/index.ts';
+import { specBytes } from '../reference/tensor.ts';
 import type { Command, FromRank, Handle, RankError, RankPort, Request, ToRank } from './messages.ts';
 
 type Answer = Extract<FromRank, { kind: 'answer' }>;
@@ -65,7 +66,7 @@ export class RemoteDevice implements Device {
 
   createTensor(spec: TensorSpec): DeviceTensor {
     this.#checkPresent();
-    const bytes = spec.shape.reduce((product, dim) => product * dim, dtypeBytes[spec.dtype]);
+    const bytes = specBytes(spec);
     const { maxTensorBytes } = this.info.limits;
     if (bytes > maxTensorBytes) {
       throw new DeviceError(
@@ -187,9 +188,9 @@ export class RemoteDevice implements Device {
     }
     const tensor = this.#handle();
     const shape = resolveShape(declared.shape, program.maxSizes);
-    const bytes = shape.reduce((product, dim) => product * dim, dtypeBytes[declared.dtype]);
+    const spec = { name, dtype: declared.dtype, shape, usage: 'state' } as const;
     this.#command({ kind: 'temporary', tensor, executable, name });
-    return new RemoteTensor(tensor, { name, dtype: declared.dtype, shape, usage: 'state' }, bytes, () => {});
+    return new RemoteTensor(tensor, spec, specBytes(spec), () => {});
   }
 
   #command(command: Command): void {
