@@ -48,7 +48,7 @@ export function rmsNorm(op: OpOf<'rmsNorm'>, t: Tensors): void {
   for (const row of range(rows)) {
     const values = range(width).map(column => {
       const value = t.at(op.x, row, column);
-      return op.residual === undefined ? value : Math.fround(value + t.at(op.residual, row, column));
+      return op.sum === undefined ? value : t.rounded(op.sum, value + t.at(op.residual!, row, column));
     });
     const rms = Math.sqrt(sum(values.map(value => value ** 2)) / width + op.eps);
     values.forEach((value, column) => {

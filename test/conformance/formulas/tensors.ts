@@ -50,6 +50,11 @@ export class Tensors {
     this.values(name)[this.#offset(name, coordinates)] = value;
   }
 
+  /** A value as the tensor would hold it. */
+  rounded(name: TensorName, value: number): number {
+    return roundTo[this.#program.tensors[name]!.dtype](value);
+  }
+
   /** Rounds all values to the tensor's dtype, as memory does. */
   round(name: TensorName): void {
     const values = this.values(name);

@@ -1,8 +1,7 @@
 /** Geometries and batches for attention over the paged cache. */
 import type { AttentionShape } from '@quire/core/contract';
 import type { Pattern } from './random.ts';
-
-export type FloatType = 'f32' | 'f16' | 'bf16';
+import type { FloatType } from './types.ts';
 
 export interface Shape extends AttentionShape {
   /** f32 when left out. */

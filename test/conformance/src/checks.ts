@@ -1,12 +1,12 @@
 /** Checks of outputs. They are written as `!(error <= tolerance)`, so that NaN fails. */
-import type { DType, TypedArray } from '@quire/core/contract';
+import type { DType, TensorName, TypedArray } from '@quire/core/contract';
 import { decodeFloats } from '@quire/core/program';
-import type { CheckArguments, Comparison, OutputCheck } from './types.ts';
+import type { CheckArguments, Comparison, FloatType, OutputCheck } from './types.ts';
 
 /** Half a unit in the last place of f32, relative. */
 export const u = 2 ** -24;
 /** Half a unit in the last place of a dtype, relative. */
-export const unitRoundoff: Readonly<Record<'f32' | 'f16' | 'bf16', number>> = { f32: u, f16: 2 ** -11, bf16: 2 ** -8 };
+export const unitRoundoff: Readonly<Record<FloatType, number>> = { f32: u, f16: 2 ** -11, bf16: 2 ** -8 };
 /** Below this f32 is subnormal, and adapters may flush it to zero. */
 export const SUBNORMAL = 1.2e-38;
 
@@ -31,6 +31,11 @@ export function exact(reason: string): OutputCheck {
   };
 }
 
+/** What rounding a value to a dtype may add where it goes either way: a unit in the last place, or the smallest f16. */
+export function roundingBound(dtype: FloatType, value: number): number {
+  return dtype === 'f32' ? 0 : Math.max(2 * unitRoundoff[dtype] * Math.abs(value), dtype === 'f16' ? 2 ** -24 : 0);
+}
+
 /** |actual - expected| <= bound. `prepare` sees values of 16-bit outputs, not their bits, and makes the bounds once per comparison. */
 export function within(
   reason: string,
@@ -46,6 +51,26 @@ export function within(
       return compareValues(expected, values(args.actual), bound);
     },
   };
+}
+
+/**
+ * `within` for an op whose activations are in `dtype`: `prepare` sees the values of those that are named, and the rounding of the
+ * output, which may go either way, is added to its bounds.
+ */
+export function withinRounded(
+  reason: string,
+  dtype: FloatType,
+  activations: readonly TensorName[],
+  prepare: Parameters<typeof within>[1],
+): OutputCheck {
+  const rounding = dtype === 'f32' ? '' : `; then a rounding to ${dtype}, which may go either way`;
+  const prepareRounded = (args: Omit<CheckArguments, 'actual'>) => {
+    const inputs = { ...args.inputs };
+    for (const name of activations) if (inputs[name] !== undefined) inputs[name] = decodeFloats(dtype, inputs[name]);
+    const bound = prepare({ ...args, inputs });
+    return (i: number) => bound(i) + roundingBound(dtype, args.expected[i]!);
+  };
+  return within(reason + rounding, prepareRounded, dtype);
 }
 
 export function compareValues(

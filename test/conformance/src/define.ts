@@ -1,7 +1,7 @@
 import type { OpName, Program, StepSizes, TensorName, TypedArray } from '@quire/core/contract';
 import { opAccess, ProgramBuilder } from '@quire/core/program';
 import { Random, seedOf } from './random.ts';
-import type { CaseGroup, CaseInputs, CaseVariant, ConformanceCase, OutputCheck } from './types.ts';
+import type { CaseGroup, CaseInputs, CaseVariant, ConformanceCase, FloatType, OutputCheck } from './types.ts';
 
 const noSizes: StepSizes = {
   tokens: 0,
@@ -12,6 +12,11 @@ const noSizes: StepSizes = {
   maxQueryTokens: 0,
   deltaSegments: 0,
 };
+
+/** The end of a group's name: ` activations=f16`, or nothing for f32. */
+export function dtypeName(activations: FloatType): string {
+  return activations === 'f32' ? '' : ` activations=${activations}`;
+}
 
 export interface GroupSpec {
   /** The parameters that its cases share, as text. */

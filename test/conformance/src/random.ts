@@ -69,6 +69,8 @@ export class Random {
  */
 export type Pattern = 'normal' | 'outliers' | 'zeros' | 'ties' | 'wide' | 'offset' | 'sparse';
 export const patterns: readonly Pattern[] = ['normal', 'outliers', 'ties', 'wide', 'offset', 'sparse'];
+/** Those whose values f16 holds. */
+export const halfPatterns: readonly Pattern[] = patterns.filter(pattern => pattern !== 'wide');
 
 const draw: Readonly<Record<Pattern, (random: Random) => number>> = {
   normal: random => random.normal(),

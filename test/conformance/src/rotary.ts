@@ -1,11 +1,8 @@
-import type { DType, HeadNorms, TensorName, TypedArray } from '@quire/core/contract';
+import type { HeadNorms, TensorName, TypedArray } from '@quire/core/contract';
 import { decodeFloats, encodeFloats, type ProgramBuilder } from '@quire/core/program';
-import { u } from './checks.ts';
+import { compareValues, roundingBound, u } from './checks.ts';
 import { floats, type Random } from './random.ts';
-import type { CaseInputs } from './types.ts';
-
-/** Dtypes of floats. */
-export type FloatType = Exclude<DType, 'u32'>;
+import type { CaseInputs, FloatType, OutputCheck } from './types.ts';
 
 export interface RotaryShape {
   heads: number;
@@ -83,6 +80,18 @@ export function rotationBound(shape: RotaryShape, qkv: ArrayLike<number>, inputs
     if (d >= rotaryDim) return normError * Math.abs(turned[i]!);
     const partner = interleaved ? i + (d % 2 === 0 ? 1 : -1) : i + (d < half ? half : -half);
     return (4e-7 + normError) * (Math.abs(turned[i]!) + Math.abs(turned[partner]!));
+  };
+}
+
+/** Of qkv in `activations` once it is rotated: what is left as it is must be equal. */
+export function rotatedCheck(shape: RotaryShape, activations: FloatType, reason: string): OutputCheck {
+  return {
+    reason,
+    compare({ inputs, expected, actual }) {
+      const [a, b] = [decodeFloats(activations, expected), decodeFloats(activations, actual)];
+      const bound = rotationBound(shape, decodeFloats(activations, inputs.qkv!), inputs);
+      return compareValues(a, b, i => bound(i) && bound(i) + roundingBound(activations, a[i]!));
+    },
   };
 }
 

@@ -49,6 +49,7 @@ export function copyBlocksCases(): CaseGroup[] {
     [8, 16, 80, 'f16', false],
     [2, 32, 96, 'f32', false],
     [4, 8, 128, 'f16', false],
+    [2, 16, 64, 'bf16', true],
   ];
   return shapes.flatMap(([kvHeads, blockSize, headDim, kv, quick]) =>
     group({

@@ -1,51 +1,64 @@
 import type { Activation } from '@quire/core/contract';
+import { encodeFloats } from '@quire/core/program';
 import { activationBound } from '../activation-bound.ts';
-import { u, within } from '../checks.ts';
-import { group } from '../define.ts';
-import { floats, patterns } from '../random.ts';
+import { u, withinRounded } from '../checks.ts';
+import { dtypeName, group } from '../define.ts';
+import { floats, halfPatterns, patterns } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
-import type { CaseGroup } from '../types.ts';
+import type { CaseGroup, FloatType } from '../types.ts';
 
-const activations: readonly Activation[] = ['silu', 'gelu', 'geluTanh', 'relu', 'none'];
+const kinds: readonly Activation[] = ['silu', 'gelu', 'geluTanh', 'relu', 'none'];
+
+interface Shape {
+  activation: Activation;
+  width: number;
+  tokens: number;
+  counts: readonly number[];
+  quick: boolean;
+  /** Default f32. */
+  activations?: FloatType;
+}
+const small = { tokens: 9, counts: [9, 1, 2, 5] };
 
 export function gatedActivationCases(): CaseGroup[] {
   const widths = [1, 33, 96, 704];
   return [
-    ...activations.flatMap((activation, a) =>
-      widths.flatMap((width, w) => gates(activation, width, 9, [9, 1, 2, 5], (a + w) % 2 === 0)),
+    ...kinds.flatMap((activation, a) =>
+      widths.flatMap((width, w) => gates({ ...small, activation, width, quick: (a + w) % 2 === 0 })),
     ),
-    ...gates('silu', 70_001, 60, [60], false),
+    ...gates({ activation: 'silu', width: 70_001, tokens: 60, counts: [60], quick: false }),
+    ...gates({ ...small, activation: 'silu', width: 96, activations: 'bf16', quick: true }),
+    ...gates({ ...small, activation: 'geluTanh', width: 33, activations: 'f16', quick: true }),
+    ...gates({ ...small, activation: 'gelu', width: 704, activations: 'bf16', quick: false }),
   ];
 }
 
-function gates(
-  activation: Activation,
-  width: number,
-  tokens: number,
-  counts: readonly number[],
-  quick: boolean,
-): CaseGroup[] {
+function gates({ activation, width, tokens, counts, quick, activations = 'f32' }: Shape): CaseGroup[] {
+  const someKinds = (activations === 'f16' ? halfPatterns : patterns).slice(0, 4);
   return group({
-    name: `${activation} width=${width}`,
+    name: `${activation} width=${width}${dtypeName(activations)}`,
     quick,
     maxSizes: { tokens },
     ...(width === 1 && { trivial: 'one column' }),
     build(builder) {
-      builder.external('x', 'f32', ['tokens', 2 * width]);
-      builder.external('out', 'f32', ['tokens', width]);
+      builder.external('x', activations, ['tokens', 2 * width]);
+      builder.external('out', activations, ['tokens', width]);
       builder.add({ op: 'gatedActivation', x: 'x', out: 'out', activation });
     },
-    checks: { out: check(activation, width) },
-    variants: rowVariants(counts, counts.length > 1 ? patterns.slice(0, 4) : ['normal'], (random, rows, pattern) => ({
-      x: floats(random, rows * 2 * width, pattern, 3),
+    checks: { out: check(activation, width, activations) },
+    variants: rowVariants(counts, counts.length > 1 ? someKinds : ['normal'], (random, rows, pattern) => ({
+      // Products of outliers stay in the range of f16.
+      x: encodeFloats(activations, floats(random, rows * 2 * width, pattern, activations === 'f16' ? 2 ** -5 : 3)),
     })),
-    guarded: width < 1000,
+    guarded: width < 1000 && activations === 'f32',
   });
 }
 
-function check(activation: Activation, width: number) {
-  return within(
+function check(activation: Activation, width: number, activations: FloatType) {
+  return withinRounded(
     'exp and tanh of WGSL are good to some units of the last place (see activation-bound.ts); one product',
+    activations,
+    ['x'],
     ({ inputs, expected }) => {
       const x = inputs.x!;
       return i => {

@@ -6,9 +6,8 @@ import { group } from '../define.ts';
 import { dotBound } from '../dot-bound.ts';
 import { floats, type Pattern } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
-import type { CaseGroup, CheckArguments } from '../types.ts';
+import type { CaseGroup, CheckArguments, FloatType } from '../types.ts';
 
-type FloatType = 'f32' | 'f16' | 'bf16';
 interface Shape {
   k: number;
   /** Columns of out: half the rows of the weight. */

@@ -1,9 +1,9 @@
-import { type DType, NONE } from '@quire/core/contract';
+import { NONE } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
-import { compareValues, exact } from '../checks.ts';
-import { group } from '../define.ts';
+import { compareValues, exact, roundingBound } from '../checks.ts';
+import { dtypeName, group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
-import type { CaseGroup, CaseVariant, OutputCheck } from '../types.ts';
+import type { CaseGroup, CaseVariant, FloatType, OutputCheck } from '../types.ts';
 
 interface Shape {
   heads: number;
@@ -11,7 +11,9 @@ interface Shape {
   headDim: number;
   blockSize: number;
   blocks: number;
-  kv: DType;
+  kv: FloatType;
+  /** Default f32. */
+  activations?: FloatType;
   quick: boolean;
 }
 
@@ -24,14 +26,21 @@ export function kvWriteCases(): CaseGroup[] {
     [7, 1, 128, 32],
     [6, 2, 12, 4],
   ];
-  return geometries.flatMap(([heads, kvHeads, headDim, blockSize], i) =>
-    (['f32', 'f16'] as const).flatMap(kv =>
-      writes({ heads, kvHeads, headDim, blockSize, blocks: 9, kv, quick: i !== 4 }),
+  const plain = { heads: 4, kvHeads: 2, headDim: 64, blockSize: 16, blocks: 9, quick: true };
+  return [
+    ...geometries.flatMap(([heads, kvHeads, headDim, blockSize], i) =>
+      (['f32', 'f16'] as const).flatMap(kv =>
+        writes({ heads, kvHeads, headDim, blockSize, blocks: 9, kv, quick: i !== 4 }),
+      ),
     ),
-  );
+    ...writes({ ...plain, activations: 'bf16', kv: 'bf16' }),
+    ...writes({ ...plain, activations: 'f16', kv: 'f16', headDim: 80 }),
+    ...writes({ ...plain, activations: 'bf16', kv: 'f32', quick: false }),
+    ...writes({ ...plain, activations: 'f16', kv: 'bf16', quick: false }),
+  ];
 }
 
-function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, quick }: Shape): CaseGroup[] {
+function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, activations = 'f32', quick }: Shape): CaseGroup[] {
   const width = (heads + 2 * kvHeads) * headDim;
   const tokens = 40;
   const slots = blocks * blockSize;
@@ -42,7 +51,7 @@ function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, quick }: Shape
     sizes: { tokens: count },
     ...(name === 'padding only' ? { trivial: 'nothing is written' } : {}),
     fill: random => ({
-      qkv: floats(random, count * width, pattern),
+      qkv: encodeFloats(activations, floats(random, count * width, pattern)),
       slotMapping: Uint32Array.from(slot(random)),
       kCache: encodeFloats(kv, floats(random, cacheElements)),
       vCache: encodeFloats(kv, floats(random, cacheElements)),
@@ -51,11 +60,11 @@ function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, quick }: Shape
   const scattered = (count: number) => (random: Random) =>
     random.distinct(Math.min(count, slots), 0, slots).concat(new Array(Math.max(0, count - slots)).fill(NONE));
   return group({
-    name: `heads=${heads}/${kvHeads}x${headDim} block=${blockSize} kv=${kv}`,
+    name: `heads=${heads}/${kvHeads}x${headDim} block=${blockSize} kv=${kv}${dtypeName(activations)}`,
     quick,
     maxSizes: { tokens },
     build(builder) {
-      builder.external('qkv', 'f32', ['tokens', width]);
+      builder.external('qkv', activations, ['tokens', width]);
       builder.external('slotMapping', 'u32', ['tokens']);
       builder.external('kCache', kv, cache);
       builder.external('vCache', kv, cache);
@@ -71,7 +80,7 @@ function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, quick }: Shape
         blockSize,
       });
     },
-    checks: kv === 'f32' ? { kCache: copied, vCache: copied } : { kCache: rounded(kv), vCache: rounded(kv) },
+    checks: holds(kv, activations) ? { kCache: copied, vCache: copied } : { kCache: rounded(kv), vCache: rounded(kv) },
     variants: [
       variant('scattered', tokens, 'normal', scattered(tokens)),
       variant('one token', 1, 'normal', scattered(1)),
@@ -92,13 +101,17 @@ function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, quick }: Shape
 
 const copied = exact('a copy');
 
-/** One unit in the last place of f16: adapters may round either way, and flush subnormals. */
-function rounded(kv: DType): OutputCheck {
+function holds(kv: FloatType, activations: FloatType): boolean {
+  return kv === 'f32' || kv === activations;
+}
+
+/** Adapters may round either way, and flush subnormals. */
+function rounded(kv: FloatType): OutputCheck {
   return {
-    reason: 'rounding to f16 may go either way: one unit in the last place; 6.1e-5 is the smallest normal f16',
+    reason: `rounding to ${kv} may go either way: one unit in the last place; 6.1e-5 is the smallest normal f16`,
     compare({ expected, actual }) {
       const [a, b] = [decodeFloats(kv, expected), decodeFloats(kv, actual)];
-      return compareValues(a, b, i => Math.max(2 ** -10 * Math.abs(a[i]!), 2 ** -24));
+      return compareValues(a, b, i => roundingBound(kv, a[i]!));
     },
   };
 }

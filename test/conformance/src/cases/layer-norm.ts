@@ -1,10 +1,10 @@
 import type { DType } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
-import { u, within } from '../checks.ts';
-import { group } from '../define.ts';
-import { floats, type Pattern, patterns } from '../random.ts';
+import { u, withinRounded } from '../checks.ts';
+import { dtypeName, group } from '../define.ts';
+import { floats, halfPatterns, type Pattern, patterns } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
-import type { CaseGroup, CaseInputs } from '../types.ts';
+import type { CaseGroup, CaseInputs, FloatType } from '../types.ts';
 
 interface Shape {
   width: number;
@@ -14,6 +14,8 @@ interface Shape {
   tokens?: number;
   counts?: readonly number[];
   kinds?: readonly Pattern[];
+  /** Default f32. */
+  activations?: FloatType;
 }
 const EPS = 1e-5;
 
@@ -31,6 +33,9 @@ export function layerNormCases(): CaseGroup[] {
     { width: 2560, weights: 'f32', bias: true, quick: false },
     { width: 4, weights: 'f32', bias: true, quick: false, tokens: 270_000, counts: [270_000], kinds: ['normal'] },
     { width: 32, weights: 'f32', bias: false, quick: true, counts: [3], kinds: ['zeros'] },
+    { width: 96, weights: 'bf16', activations: 'bf16', bias: true, quick: true },
+    { width: 768, weights: 'f16', activations: 'f16', bias: true, quick: true, kinds: halfPatterns },
+    { width: 97, weights: 'f32', activations: 'bf16', bias: false, quick: false },
   ];
   return shapes.flatMap(norms);
 }
@@ -43,24 +48,25 @@ function norms({
   tokens = 9,
   counts = [9, 1, 4, 7, 2, 8],
   kinds = patterns,
+  activations = 'f32',
 }: Shape): CaseGroup[] {
   return group({
-    name: `width=${width} ${weights}${bias ? ' bias' : ''}`,
+    name: `width=${width} ${weights}${bias ? ' bias' : ''}${dtypeName(activations)}`,
     quick,
     maxSizes: { tokens },
     build(builder) {
-      builder.external('x', 'f32', ['tokens', width]);
+      builder.external('x', activations, ['tokens', width]);
       for (const name of bias ? ['weight', 'bias'] : ['weight']) builder.external(name, weights, [width]);
-      builder.external('out', 'f32', ['tokens', width]);
+      builder.external('out', activations, ['tokens', width]);
       builder.add({ op: 'layerNorm', x: 'x', weight: 'weight', out: 'out', eps: EPS, ...(bias && { bias: 'bias' }) });
     },
-    checks: { out: check(width, weights) },
+    checks: { out: check(width, weights, activations) },
     variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
-      x: floats(random, rows * width, pattern),
+      x: encodeFloats(activations, floats(random, rows * width, pattern)),
       weight: encodeFloats(weights, floats(random, width)),
       ...(bias && { bias: encodeFloats(weights, floats(random, width)) }),
     })),
-    guarded: tokens < 1000,
+    guarded: tokens < 1000 && activations === 'f32',
   });
 }
 
@@ -68,8 +74,8 @@ const reason =
   'mean and variance are f32 sums, perhaps of one lane in order, in which equal terms round the same way: u width / 8 of ' +
   'each beside 4e-6; subtracting the mean loses what it is larger than the deviation; one rounding of the bias';
 
-function check(width: number, weights: DType) {
-  return within(reason, ({ inputs, expected }) => {
+function check(width: number, weights: DType, activations: FloatType) {
+  return withinRounded(reason, activations, ['x'], ({ inputs, expected }) => {
     const weight = decodeFloats(weights, inputs.weight!);
     const bias = inputs.bias === undefined ? new Float32Array(width) : decodeFloats(weights, inputs.bias);
     const rows = Array.from({ length: expected.length / width }, (_, row) => rowStatistics(inputs, row, width));

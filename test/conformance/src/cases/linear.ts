@@ -6,9 +6,8 @@ import { group } from '../define.ts';
 import { dotBound } from '../dot-bound.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
-import type { CaseGroup, CaseInputs, CheckArguments } from '../types.ts';
+import type { CaseGroup, CaseInputs, CheckArguments, FloatType } from '../types.ts';
 
-type FloatType = 'f32' | 'f16' | 'bf16';
 interface Shape {
   k: number;
   /** Rows of each part of the weight; several stand for a weight above the device's limits. */

@@ -1,10 +1,10 @@
 import type { DType } from '@quire/core/contract';
 import { encodeFloats } from '@quire/core/program';
-import { u, within } from '../checks.ts';
-import { group } from '../define.ts';
-import { floats, type Pattern, patterns } from '../random.ts';
+import { roundingBound, u, withinRounded } from '../checks.ts';
+import { dtypeName, group } from '../define.ts';
+import { floats, halfPatterns, type Pattern, patterns } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
-import type { CaseGroup } from '../types.ts';
+import type { CaseGroup, FloatType } from '../types.ts';
 
 type Residual = 'no residual' | 'residual' | 'residual in place';
 interface Shape {
@@ -16,9 +16,13 @@ interface Shape {
   kinds: readonly Pattern[];
   eps: number;
   quick: boolean;
+  /** Default f32. */
+  activations?: FloatType;
 }
 
 const small = { tokens: 9, counts: [9, 1, 4, 7, 2, 8], kinds: patterns, eps: 1e-5 };
+
+const half = { ...small, kinds: halfPatterns };
 
 export function rmsNormCases(): CaseGroup[] {
   const shapes: Shape[] = [
@@ -45,23 +49,30 @@ export function rmsNormCases(): CaseGroup[] {
       kinds: ['normal'],
     },
     { ...small, width: 48, weights: 'f32', residual: 'no residual', quick: false, counts: [3], kinds: ['zeros'] },
+    { ...small, width: 96, weights: 'bf16', activations: 'bf16', residual: 'no residual', quick: true },
+    { ...half, width: 80, weights: 'f16', activations: 'f16', residual: 'no residual', quick: true },
+    { ...small, width: 256, weights: 'bf16', activations: 'bf16', residual: 'residual in place', quick: true },
+    { ...half, width: 97, weights: 'f32', activations: 'f16', residual: 'residual', quick: true },
+    { ...small, width: 4096, weights: 'bf16', activations: 'bf16', residual: 'residual', quick: false },
   ];
   return shapes.flatMap(norms);
 }
 
-function norms({ width, weights, residual, tokens, counts, kinds, eps, quick }: Shape): CaseGroup[] {
+function norms(shape: Shape): CaseGroup[] {
+  const { width, weights, residual, tokens, counts, kinds, eps, quick, activations = 'f32' } = shape;
   const sum = residual === 'residual in place' ? 'residual' : 'sum';
   const withResidual = residual !== 'no residual';
   return group({
-    name: `width=${width} ${weights} ${residual}`,
+    name: `width=${width} ${weights} ${residual}${dtypeName(activations)}`,
     quick,
     maxSizes: { tokens },
     ...(width === 1 && { trivial: 'one column' }),
     build(builder) {
-      builder.external('x', 'f32', ['tokens', width]);
+      builder.external('x', activations, ['tokens', width]);
       builder.external('weight', weights, [width]);
-      builder.external('out', 'f32', ['tokens', width]);
-      if (withResidual) for (const name of new Set(['residual', sum])) builder.external(name, 'f32', ['tokens', width]);
+      builder.external('out', activations, ['tokens', width]);
+      for (const name of new Set(withResidual ? ['residual', sum] : []))
+        builder.external(name, activations, ['tokens', width]);
       builder.add({
         op: 'rmsNorm',
         x: 'x',
@@ -71,29 +82,34 @@ function norms({ width, weights, residual, tokens, counts, kinds, eps, quick }: 
         ...(withResidual && { residual: 'residual', sum }),
       });
     },
-    checks: { out: normCheck(width), ...(withResidual && { [sum]: sumCheck }) },
+    checks: { out: normCheck(shape), ...(withResidual && { [sum]: sumCheck(activations) }) },
     variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
-      x: floats(random, rows * width, pattern),
+      x: encodeFloats(activations, floats(random, rows * width, pattern)),
       weight: encodeFloats(weights, floats(random, width, 'normal')),
-      ...(withResidual && { residual: floats(random, rows * width, 'normal') }),
+      ...(withResidual && { residual: encodeFloats(activations, floats(random, rows * width, 'normal')) }),
     })),
-    guarded: residual !== 'residual in place' && tokens < 1000,
+    guarded: residual !== 'residual in place' && tokens < 1000 && activations === 'f32',
   });
 }
 
-const sumCheck = within('one addition: 2u (|x| + |residual|)', ({ inputs }) => {
-  const [x, residual] = [inputs.x!, inputs.residual!];
-  return i => 2 * u * (Math.abs(x[i]!) + Math.abs(residual[i]!));
-});
+const sumCheck = (activations: FloatType) =>
+  withinRounded('one addition: 2u (|x| + |residual|)', activations, ['x', 'residual'], ({ inputs }) => {
+    const [x, residual] = [inputs.x!, inputs.residual!];
+    return i => 2 * u * (Math.abs(x[i]!) + Math.abs(residual[i]!));
+  });
 
 const reason =
   'the mean of squares is an f32 sum, perhaps of one lane in order, in which terms far below the sum are lost: u width / 16 of ' +
-  'the largest value in the row, beside 2e-6';
+  'the largest value in the row, beside 2e-6; a rounding of the sum may have gone either way';
 
-function normCheck(width: number) {
-  return within(reason, ({ expected }) => {
+function normCheck({ width, residual, activations = 'f32' }: Shape) {
+  return withinRounded(reason, activations, [], ({ expected }) => {
     const largest = rowMaxima(expected as Float32Array, width);
-    return i => (2e-6 + (u * width) / 16) * largest[Math.floor(i / width)]!;
+    const summed = residual === 'no residual' ? 0 : 1;
+    return i => {
+      const sumError = summed * roundingBound(activations, expected[i]!);
+      return (2e-6 + (u * width) / 16) * largest[Math.floor(i / width)]! + sumError;
+    };
   });
 }
 

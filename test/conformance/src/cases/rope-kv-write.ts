@@ -1,21 +1,21 @@
 import { NONE } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
-import { compareValues, unitRoundoff } from '../checks.ts';
+import { compareValues, roundingBound } from '../checks.ts';
 import { group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
 import {
   declareNorms,
-  type FloatType,
   normInputs,
   normsName,
   positionOf,
   ROTARY_POSITIONS,
   type RotaryShape,
   rotaryTable,
+  rotatedCheck,
   rotationBound,
   rotationReason,
 } from '../rotary.ts';
-import type { CaseGroup, CaseVariant, CheckArguments, OutputCheck } from '../types.ts';
+import type { CaseGroup, CaseVariant, CheckArguments, FloatType, OutputCheck } from '../types.ts';
 
 interface Shape extends RotaryShape {
   blockSize: number;
@@ -109,7 +109,11 @@ function writes(shape: Shape): CaseGroup[] {
       const geometry = { heads, kvHeads, headDim, rotaryDim, interleaved, blockSize, ...declareNorms(builder, shape) };
       builder.add({ op: 'ropeKvWrite', ...tensors, kCache: 'kCache', vCache: 'vCache', ...geometry });
     },
-    checks: { qkv: rotated(shape), kCache: cached(shape, heads), vCache: cached(shape, heads + kvHeads) },
+    checks: {
+      qkv: rotatedCheck(shape, activations, reason),
+      kCache: cached(shape, heads),
+      vCache: cached(shape, heads + kvHeads),
+    },
     variants: [
       variant('one token', 1, 'random', 'normal', scattered(1)),
       variant('one token, last slot', 1, 'last', 'ties', () => [slots - 1]),
@@ -127,23 +131,6 @@ type SlotChoice = (random: Random) => number[];
 const reason =
   `${rotationReason}; then a rounding to the dtype of qkv and one to that of the cache, which may go either way: one unit in the ` +
   'last place each; 2^-24 where f16 is subnormal; what is not written is left as it is';
-
-/** What rounding to a dtype may add. */
-function roundingBound(dtype: FloatType, value: number): number {
-  return dtype === 'f32' ? 0 : Math.max(2 * unitRoundoff[dtype] * Math.abs(value), dtype === 'f16' ? 2 ** -24 : 0);
-}
-
-function rotated(shape: Shape): OutputCheck {
-  const { activations = 'f32' } = shape;
-  return {
-    reason,
-    compare({ inputs, expected, actual }) {
-      const [a, b] = [decodeFloats(activations, expected), decodeFloats(activations, actual)];
-      const bound = rotationBound(shape, decodeFloats(activations, inputs.qkv!), inputs);
-      return compareValues(a, b, i => bound(i) && bound(i) + roundingBound(activations, a[i]!));
-    },
-  };
-}
 
 /** The bound of a cache whose first head is head `firstHead` of qkv. */
 function cached(shape: Shape, firstHead: number): OutputCheck {

@@ -1,5 +1,5 @@
-import { within } from '../checks.ts';
-import { group } from '../define.ts';
+import { encodeFloats } from '@quire/core/program';
+import { dtypeName, group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
 import {
   declareNorms,
@@ -9,12 +9,14 @@ import {
   ROTARY_POSITIONS,
   type RotaryShape,
   rotaryTable,
-  rotationBound,
+  rotatedCheck,
   rotationReason,
 } from '../rotary.ts';
-import type { CaseGroup, CaseInputs, CheckArguments } from '../types.ts';
+import type { CaseGroup, CaseInputs, FloatType } from '../types.ts';
 
 interface Shape extends RotaryShape {
+  /** Default f32. */
+  activations?: FloatType;
   quick: boolean;
 }
 
@@ -35,6 +37,18 @@ export function ropeCases(): CaseGroup[] {
     { heads: 4, kvHeads: 2, headDim: 128, rotaryDim: 128, interleaved: false, norms: 'bf16', quick: true },
     { heads: 3, kvHeads: 1, headDim: 80, rotaryDim: 32, interleaved: false, norms: 'f16', quick: true },
     { heads: 2, kvHeads: 1, headDim: 6, rotaryDim: 4, interleaved: true, norms: 'f32', quick: true },
+    { heads: 4, kvHeads: 2, headDim: 64, rotaryDim: 64, interleaved: false, activations: 'bf16', quick: true },
+    { heads: 3, kvHeads: 1, headDim: 80, rotaryDim: 32, interleaved: true, activations: 'f16', quick: true },
+    {
+      heads: 2,
+      kvHeads: 1,
+      headDim: 128,
+      rotaryDim: 128,
+      interleaved: false,
+      norms: 'bf16',
+      activations: 'bf16',
+      quick: true,
+    },
     { heads: 16, kvHeads: 8, headDim: 256, rotaryDim: 256, interleaved: false, norms: 'f32', quick: false },
   ];
   return [...shapes.flatMap(shape => rotations(shape, 13, [13, 1, 2, 7])), ...rotations(wide, 2100, [2100])];
@@ -44,16 +58,16 @@ export function ropeCases(): CaseGroup[] {
 const wide: Shape = { heads: 30, kvHeads: 2, headDim: 128, rotaryDim: 128, interleaved: false, quick: false };
 
 function rotations(shape: Shape, tokens: number, counts: readonly number[]): CaseGroup[] {
-  const { heads, kvHeads, headDim, rotaryDim, interleaved } = shape;
+  const { heads, kvHeads, headDim, rotaryDim, interleaved, activations = 'f32' } = shape;
   const width = (heads + 2 * kvHeads) * headDim;
-  const kinds: readonly Pattern[] = ['normal', 'outliers', 'wide', 'ties'];
+  const kinds: readonly Pattern[] = ['normal', 'outliers', activations === 'f16' ? 'offset' : 'wide', 'ties'];
   const variants = (counts.length > 1 ? ['random', 'zero', 'last', 'consecutive'] : ['random']).flatMap((order, o) =>
     counts.slice(0, o < 2 ? 4 : 1).map((count, c) => ({
       name: `tokens=${count} positions=${order} ${kinds[(c + o) % 4]}`,
       sizes: { tokens: count },
       ...(order === 'zero' && shape.norms === undefined ? { trivial: 'no rotation at position 0' } : {}),
       fill: (random: Random): CaseInputs => ({
-        qkv: floats(random, count * width, kinds[(c + o) % 4]),
+        qkv: encodeFloats(activations, floats(random, count * width, kinds[(c + o) % 4])),
         positions: Uint32Array.from({ length: count }, (_, i) => positionOf(order, random, i)),
         table: rotaryTable(rotaryDim),
         ...normInputs(random, shape),
@@ -61,11 +75,11 @@ function rotations(shape: Shape, tokens: number, counts: readonly number[]): Cas
     })),
   );
   return group({
-    name: `heads=${heads}/${kvHeads}x${headDim} rotary=${rotaryDim}${interleaved ? ' interleaved' : ''}${normsName(shape)}`,
+    name: `heads=${heads}/${kvHeads}x${headDim} rotary=${rotaryDim}${interleaved ? ' interleaved' : ''}${normsName(shape)}${dtypeName(activations)}`,
     quick: shape.quick,
     maxSizes: { tokens },
     build(builder) {
-      builder.external('qkv', 'f32', ['tokens', width]);
+      builder.external('qkv', activations, ['tokens', width]);
       builder.external('positions', 'u32', ['tokens']);
       builder.external('table', 'f32', [ROTARY_POSITIONS, rotaryDim]);
       builder.add({
@@ -81,13 +95,7 @@ function rotations(shape: Shape, tokens: number, counts: readonly number[]): Cas
         ...declareNorms(builder, shape),
       });
     },
-    checks: { qkv: check(shape) },
+    checks: { qkv: rotatedCheck(shape, activations, rotationReason) },
     variants,
   });
-}
-
-function check(shape: Shape) {
-  return within(rotationReason, ({ inputs }: Omit<CheckArguments, 'actual'>) =>
-    rotationBound(shape, inputs.qkv!, inputs),
-  );
 }
