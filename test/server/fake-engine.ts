@@ -101,6 +101,8 @@ export class FakeEngine implements ServingEngine {
       numPreemptions: 0,
       prefixCacheQueries: 0,
       prefixCacheHits: 0,
+      draftTokens: 0,
+      acceptedTokens: 0,
       numRecoveries: 0,
       hostTierBytes: { toHost: 0, toDevice: 0 },
       promptTokens: 0,

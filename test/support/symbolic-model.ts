@@ -6,6 +6,8 @@
 
 export interface SymbolicSampling {
   temperature: number;
+  /** Only the first ids are sampled, so that sequences repeat themselves; 0: all. */
+  topK: number;
   seed: bigint;
   /** Stop ids are avoided while the sequence is shorter than this. */
   minTokensUntil: number;
@@ -36,7 +38,7 @@ export function nextToken(state: number, length: number, sampling: SymbolicSampl
   const forced = sampling.logitBias.find(([, bias]) => bias >= 100);
   if (forced !== undefined) return forced[0];
   const noise = sampling.temperature === 0 ? 0 : Number(BigInt.asUintN(32, sampling.seed ^ (sampling.seed >> 32n)));
-  let token = mix(state, mix(noise, length)) % vocabSize;
+  let token = mix(state, mix(noise, length)) % (sampling.topK > 0 ? sampling.topK : vocabSize);
   const isMasked = () => length < sampling.minTokensUntil && sampling.stopTokenIds.includes(token);
   while (token === NAN_TOKEN || isMasked()) token = (token + 1) % vocabSize;
   return token;

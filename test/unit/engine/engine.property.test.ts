@@ -4,11 +4,12 @@ import { DeviceError, DeviceLostError } from '@quire/core/contract';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { SchedulingPolicy } from '../../../packages/core/src/engine/priority.ts';
+import type { SpeculativeConfig } from '../../../packages/core/src/engine/speculative-config.ts';
 import type { SymbolicExecutor } from '../../support/symbolic-executor.ts';
 import { NAN_TOKEN } from '../../support/symbolic-model.ts';
 import { symbolicBeams } from './beams.ts';
 import { drain, expectedOutput, type TestEngineOptions, testEngine } from './helpers.ts';
-import { checkInvariants } from './invariants.ts';
+import { checkInvariants, MAX_DRAFTS } from './invariants.ts';
 
 const VOCAB = 32;
 const MAX_MODEL_LEN = 48;
@@ -29,6 +30,7 @@ interface Setup {
   policy: SchedulingPolicy;
   watermark: number;
   hostBlocks: number;
+  drafts: number;
   fault: 'none' | 'lost' | 'error';
   faultPeriod: number;
 }
@@ -61,6 +63,7 @@ const setups: fc.Arbitrary<Setup> = fc.record({
   policy: fc.constantFrom('fcfs', 'priority'),
   watermark: fc.constantFrom(0, 0, 0.1),
   hostBlocks: fc.constantFrom(0, 0, 1, 4, 40),
+  drafts: fc.constantFrom(0, 0, 1, MAX_DRAFTS),
   fault: fc.constantFrom('none', 'none', 'lost', 'error'),
   faultPeriod: fc.integer({ min: 2, max: 30 }),
 });
@@ -70,6 +73,7 @@ const sampled: fc.Arbitrary<SamplingParams> = fc.record(
     maxTokens: fc.integer({ min: 1, max: 12 }),
     minTokens: fc.constantFrom(0, 0, 1),
     temperature: fc.constant(0.8),
+    topK: fc.constantFrom(0, 0, 1, 2, 3),
     seed: fc.integer({ min: 0, max: 3 }),
     n: fc.constantFrom(1, 1, 1, 2, 3),
     bestOf: fc.constantFrom(null, null, 3, 4),
@@ -130,6 +134,11 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('resetCache' as const) }) },
 );
 
+function speculation(drafts: number): SpeculativeConfig | null {
+  if (drafts === 0) return null;
+  return { method: 'ngram', numSpeculativeTokens: drafts, promptLookupMax: 3, promptLookupMin: 1 };
+}
+
 type Group = ReturnType<LLMEngine['add']>;
 type Request = LLMEngine['scheduler']['running'][number];
 
@@ -164,6 +173,7 @@ class Harness {
         enablePrefixCaching: setup.prefixCaching,
         schedulingPolicy: setup.policy,
         watermark: setup.watermark,
+        speculativeConfig: speculation(setup.drafts),
         runAhead: setup.runAhead,
         numSchedulerSteps: setup.steps,
       },

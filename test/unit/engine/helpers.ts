@@ -80,6 +80,7 @@ export function expectedOutput(
   const limit = Math.min(prompt.length + (params.maxTokens ?? 16), limits.maxModelLen);
   const sampling = {
     temperature: params.temperature ?? 1,
+    topK: params.topK ?? 0,
     seed,
     minTokensUntil: prompt.length + minTokens,
     stopTokenIds: minTokens > 0 ? [EOS, ...stops] : [],

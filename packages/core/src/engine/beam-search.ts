@@ -42,7 +42,8 @@ export class BeamSearch implements SequenceSearch {
   readonly #logprobs: Float64Array;
   readonly #positions: (PositionLogprobs | null)[];
   readonly #totals: Float64Array;
-  readonly #isLive: Uint8Array;
+  /** Slots of the beams that run, the most likely first: equal extensions keep this order. */
+  #live = [0];
   readonly #isReady: Uint8Array;
   #histories: PositionLogprobs[][];
   #finished: FinishedBeam[] = [];
@@ -58,9 +59,7 @@ export class BeamSearch implements SequenceSearch {
     this.#positions = Array.from({ length: width }, () => null);
     this.#histories = Array.from({ length: width }, () => []);
     this.#totals = new Float64Array(width);
-    this.#isLive = new Uint8Array(width);
     this.#isReady = new Uint8Array(width);
-    this.#isLive[0] = 1;
   }
 
   /** The beam is held until the others have their candidates. */
@@ -77,7 +76,7 @@ export class BeamSearch implements SequenceSearch {
   }
 
   advance(scheduler: Scheduler): boolean {
-    for (let slot = 0; slot < this.#width; slot++) if (this.#isLive[slot] !== this.#isReady[slot]) return false;
+    if (this.#live.some(slot => this.#isReady[slot] === 0)) return false;
     this.#isReady.fill(0);
     const extensions = this.#extensions();
     const running = extensions.filter(({ end }) => end === null).slice(0, this.#width);
@@ -99,8 +98,7 @@ export class BeamSearch implements SequenceSearch {
 
   #extensions(): Extension[] {
     const all: Extension[] = [];
-    for (let slot = 0; slot < this.#width; slot++) {
-      if (this.#isLive[slot] === 0) continue;
+    for (const slot of this.#live) {
       for (let i = slot * this.#numCandidates; i < (slot + 1) * this.#numCandidates; i++) {
         const token = this.#ids[i]!;
         const end = this.#endOf(slot, token);
@@ -138,12 +136,12 @@ export class BeamSearch implements SequenceSearch {
   /** Beams that still run, the best first. */
   #unfinished(end: SequenceEnd): FinishedBeam[] {
     const { lengthPenalty, logprobs } = this.#group.params;
-    const beams = this.#group.sequences.flatMap(({ request }, slot) => {
-      if (this.#isLive[slot] === 0) return [];
+    const beams = this.#live.map(slot => {
+      const { request } = this.#group.sequences[slot]!;
       const tokens = request.outputTokens();
       const total = this.#totals[slot]!;
       const score = beamScore(total, request.numTokens, lengthPenalty);
-      return [{ tokens, total, score, end, logprobs: logprobs === null ? null : this.#histories[slot]! }];
+      return { tokens, total, score, end, logprobs: logprobs === null ? null : this.#histories[slot]! };
     });
     return beams.sort((a, b) => b.score - a.score);
   }
@@ -161,21 +159,18 @@ export class BeamSearch implements SequenceSearch {
 
   #run(running: readonly Extension[], scheduler: Scheduler): void {
     const parents = new Set(running.map(({ slot }) => slot));
-    const free = this.#group.sequences.flatMap((_, slot) => (parents.has(slot) ? [] : [slot]));
-    for (const slot of free) if (this.#isLive[slot] === 1) this.#drop(slot, scheduler);
+    const free = this.#group.sequences.map((_, slot) => slot).filter(slot => !parents.has(slot));
+    for (const slot of this.#live) if (!parents.has(slot)) scheduler.withdraw(this.#group.sequences[slot]!.request);
     const histories = [...this.#histories];
     const heirs = new Map<number, Extension>();
-    for (const extension of running) {
-      if (heirs.has(extension.slot)) this.#fork(free.shift()!, extension, histories, scheduler);
-      else heirs.set(extension.slot, extension);
-    }
+    this.#live = running.map(extension => {
+      const slot = heirs.has(extension.slot) ? free.shift()! : extension.slot;
+      if (slot === extension.slot) heirs.set(slot, extension);
+      else this.#fork(slot, extension, histories, scheduler);
+      return slot;
+    });
     for (const extension of heirs.values()) this.#continue(extension, histories);
     this.#histories = histories;
-  }
-
-  #drop(slot: number, scheduler: Scheduler): void {
-    this.#isLive[slot] = 0;
-    scheduler.withdraw(this.#group.sequences[slot]!.request);
   }
 
   /** A second successor of a beam: it begins with its parent's tokens, and shares their blocks when it gets a row. */
@@ -190,7 +185,6 @@ export class BeamSearch implements SequenceSearch {
     request.copyTokens(parent, parent.numTokens);
     request.append(token);
     request.isHeld = false;
-    this.#isLive[slot] = 1;
     this.#totals[slot] = total;
     histories[slot] = this.#history(parentSlot, token) ?? [];
     scheduler.requeue(request);

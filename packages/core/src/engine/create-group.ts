@@ -24,6 +24,8 @@ export interface GroupInit {
   /** Width of the logits. */
   vocabSize: number;
   grammars: GrammarService | null;
+  /** The engine guesses tokens ahead. */
+  speculates: boolean;
 }
 
 /**
@@ -57,6 +59,7 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
     stopTokenIds: stopIdsOf(params, eosTokenIds),
     rank: rankOf(params.priority, number),
     constraint: createConstraint(params, init),
+    speculates: init.speculates && !params.useBeamSearch && params.logprobTokenIds === null,
     ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),
   };
   return new SequenceOutput(group, index, request, tokenizer);

@@ -13,7 +13,12 @@ export type LLMEngineConfig = Pick<
   Partial<
     Pick<
       EngineConfig,
-      'schedulingPolicy' | 'watermark' | 'longPrefillTokenThreshold' | 'maxNumQueuedReqs' | 'maxNumQueuedTokens'
+      | 'speculativeConfig'
+      | 'schedulingPolicy'
+      | 'watermark'
+      | 'longPrefillTokenThreshold'
+      | 'maxNumQueuedReqs'
+      | 'maxNumQueuedTokens'
     >
   >;
 
@@ -29,6 +34,7 @@ export function createScheduler(executor: ModelExecutor, config: LLMEngineConfig
   checkConfig(limits, config);
   const { numBlocks, numHostBlocks, blockSize } = limits;
   const { enablePrefixCaching, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark = 0 } = config;
+  const { speculativeConfig: speculation = null } = config;
   const sizes = { numBlocks, numHostBlocks, blockSize };
   const blocks = new BlockManager({ ...sizes, enablePrefixCaching, ...(hash ? { hash } : {}) });
   const hostTier =
@@ -41,7 +47,7 @@ export function createScheduler(executor: ModelExecutor, config: LLMEngineConfig
         });
   const { longPrefillTokenThreshold = 0 } = config;
   const pace = { enableChunkedPrefill, longPrefillTokenThreshold, runAhead, numSchedulerSteps, watermark };
-  return new Scheduler({ limits, blocks, hostTier, ...pace });
+  return new Scheduler({ limits, blocks, hostTier, speculation, ...pace });
 }
 
 function checkConfig(limits: ExecutorLimits, config: LLMEngineConfig): void {

@@ -10,6 +10,9 @@ export interface EngineStats {
   /** Prompt tokens looked up in the prefix cache, and found there. */
   prefixCacheQueries: number;
   prefixCacheHits: number;
+  /** Tokens that were guessed ahead by speculation, and those of them that were right. */
+  draftTokens: number;
+  acceptedTokens: number;
   /** Failed steps and lost devices that were survived. */
   numRecoveries: number;
   /** Bytes of KV blocks moved to host memory and back. */

@@ -13,6 +13,7 @@ import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
 import { ExecutorHost, type InFlight } from './executor-host.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
+import type { SequenceEnd } from './outputs.ts';
 import { PendingGrammars } from './pending-grammars.ts';
 import type { BlockHash } from './prefix-cache.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
@@ -22,7 +23,7 @@ import { message, RequestRegistry } from './request-registry.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
-import { LENGTH, type SequenceUpdate, updateBeam, updateSequence } from './update-sequence.ts';
+import { LENGTH, type SequenceUpdate, updateBeam, updateSequence, updateSpeculated } from './update-sequence.ts';
 
 export interface LLMEngineOptions {
   executor: ModelExecutor;
@@ -131,6 +132,7 @@ export class LLMEngine {
       tokenizer,
       vocabSize: this.limits.vocabSize,
       grammars,
+      speculates: (this.#options.config.speculativeConfig ?? null) !== null,
     });
     this.#numSequences += resolved.bestOf;
     this.#requests.add(group);
@@ -232,6 +234,8 @@ export class LLMEngine {
       numPreemptions: scheduler.counters.preemptions,
       prefixCacheQueries: scheduler.counters.prefixCacheQueries,
       prefixCacheHits: scheduler.counters.prefixCacheHits,
+      draftTokens: scheduler.counters.draftTokens,
+      acceptedTokens: scheduler.counters.acceptedTokens,
       numRecoveries: this.host.numRecoveries,
       hostTierBytes: this.#hostTierBytes(),
       promptTokens: this.#promptTokens,
@@ -392,6 +396,8 @@ export class LLMEngine {
     let tokens = 0;
     for (let i = 0; i < batch.numSequences; i++) {
       if (batch.isCurrent(i)) tokens += this.#updateSequence(i, update, now);
+      // The entries behind it checked its drafts.
+      i += batch.numDrafts(i);
     }
     this.#generationTokens += tokens;
     this.#numSteps++;
@@ -409,7 +415,8 @@ export class LLMEngine {
     const before = request.numTokens;
     try {
       if (sequence.group.beams !== null) return this.#updateBeam(sequence, i, update, now);
-      const end = updateSequence(sequence, i, update);
+      const end =
+        update.batch.numDrafts(i) > 0 ? this.#verify(sequence, i, update) : updateSequence(sequence, i, update);
       if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
       this.scheduler.registerKnown(request);
       if (request.isSuspect && request.numTokens > before) this.scheduler.acquit(request);
@@ -420,6 +427,12 @@ export class LLMEngine {
     }
     sequence.group.notify();
     return request.numTokens - before;
+  }
+
+  #verify(sequence: SequenceOutput, i: number, update: SequenceUpdate): SequenceEnd | null {
+    const { end, accepted } = updateSpeculated(sequence, i, update);
+    this.scheduler.accept(sequence.request, accepted);
+    return end;
   }
 
   /** The last beam of a group that has its candidates moves all of them on. Returns how many tokens this beam gained. */

@@ -55,6 +55,7 @@ export class RequestRegistry {
 
   /** Ends all completions that have not ended. Beams end as they were found, unless their search failed. */
   endGroup(group: RequestGroup, end: SequenceEnd): void {
+    if (group.isFinished) return;
     const ends = group.beams?.settle(end);
     group.sequences.forEach((sequence, i) => {
       this.end(sequence, end.reason === 'error' ? end : (ends?.[i] ?? end));

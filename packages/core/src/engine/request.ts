@@ -19,6 +19,8 @@ export interface RequestInit {
   rank?: number;
   /** The host must see each sampled token before the next step of this request can be scheduled. */
   needsHost?: boolean;
+  /** Tokens may be guessed ahead and checked, several in a step. */
+  speculates?: boolean;
   /** Which ids it may sample; null: all. */
   constraint?: TokenConstraint | null;
   /** What the engine keeps beside the request: where its output goes. */
@@ -48,6 +50,7 @@ export class Request {
    * sampled ids are known and nobody holds it.
    */
   needsHost: boolean;
+  readonly speculates: boolean;
   /** The host has yet to decide how the request goes on; the scheduler leaves it out. */
   isHeld = false;
   /** It took part in a step that failed, and has sampled nothing since. */
@@ -102,7 +105,8 @@ export class Request {
     this.owner = init.owner;
     this.constraint = init.constraint ?? null;
     const dependsOnTokens = this.constraint?.waitsForTokens === true || params.logitsProcessors.length > 0;
-    this.needsHost = init.needsHost === true || dependsOnTokens;
+    this.speculates = init.speculates === true && this.constraint === null && !dependsOnTokens;
+    this.needsHost = init.needsHost === true || dependsOnTokens || this.speculates;
     this.#tokens = new Uint32Array(Math.min(this.tokenLimit, this.numPromptTokens + 16));
     this.#tokens.set(promptTokenIds);
   }
@@ -136,12 +140,14 @@ export class Request {
   }
 
   append(token: number): void {
-    if (this.numTokens === this.#tokens.length) {
-      const grown = new Uint32Array(Math.min(this.tokenLimit, 2 * this.#tokens.length));
-      grown.set(this.#tokens);
-      this.#tokens = grown;
-    }
+    this.#reserve(this.numTokens + 1);
     this.#tokens[this.numTokens++] = token;
+  }
+
+  /** Puts tokens behind the known ones that may turn out to follow them. */
+  setDrafts(drafts: Uint32Array): void {
+    this.#reserve(this.numTokens + drafts.length);
+    this.#tokens.set(drafts, this.numTokens);
   }
 
   /** Goes on with a token of the host's choice in place of what the row sampled. */
@@ -167,9 +173,16 @@ export class Request {
 
   /** Takes over the tokens of another sequence of the same prompt, all but those that follow its first `length`. */
   copyTokens(from: Request, length: number): void {
-    if (this.#tokens.length < length) this.#tokens = new Uint32Array(Math.min(this.tokenLimit, 2 * length));
+    this.#reserve(length);
     this.#tokens.set(from.#tokens.subarray(0, length));
     this.numTokens = length;
+  }
+
+  #reserve(length: number): void {
+    if (length <= this.#tokens.length) return;
+    const grown = new Uint32Array(Math.min(this.tokenLimit, Math.max(length, 2 * this.#tokens.length)));
+    grown.set(this.#tokens);
+    this.#tokens = grown;
   }
 
   /** A copy of the output tokens from the index-th on. */

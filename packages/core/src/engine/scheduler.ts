@@ -4,6 +4,8 @@ import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts'
 import type { HostTier } from './host-tier.ts';
 import type { Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
+import type { SpeculativeConfig } from './speculative-config.ts';
+import { Speculator } from './speculator.ts';
 import { newRow, StepBatch } from './step-batch.ts';
 import { StepRepeater } from './step-repeater.ts';
 
@@ -21,6 +23,8 @@ export interface SchedulerOptions {
   watermark?: number;
   /** Where blocks go that leave the device, and come from. */
   hostTier?: HostTier | null;
+  /** Guesses tokens and has them checked, for requests that speculate. */
+  speculation?: SpeculativeConfig | null;
 }
 
 export interface SchedulerCounters {
@@ -28,6 +32,9 @@ export interface SchedulerCounters {
   /** Tokens looked up in the prefix cache, and found there, by requests that ran for the first time. */
   prefixCacheQueries: number;
   prefixCacheHits: number;
+  /** Tokens that were guessed ahead, and those of them that were right. */
+  draftTokens: number;
+  acceptedTokens: number;
 }
 
 /**
@@ -51,13 +58,20 @@ export class Scheduler {
    * the one at fault fails by itself.
    */
   readonly suspects = new Set<Request>();
-  counters: SchedulerCounters = { preemptions: 0, prefixCacheQueries: 0, prefixCacheHits: 0 };
+  counters: SchedulerCounters = {
+    preemptions: 0,
+    prefixCacheQueries: 0,
+    prefixCacheHits: 0,
+    draftTokens: 0,
+    acceptedTokens: 0,
+  };
   readonly #limits: ExecutorLimits;
   readonly #chunks: boolean;
   readonly #longestChunk: number;
   readonly #repeater: StepRepeater;
   readonly #watermarkBlocks: number;
   readonly #freeRows: number[];
+  readonly #speculator: Speculator | null;
   readonly #spare: StepBatch[] = [];
   /** Requests whose prompt is computed and whose followers may start with the next step. */
   #leaders: Request[] = [];
@@ -75,6 +89,7 @@ export class Scheduler {
     this.hostTier = options.hostTier ?? null;
     this.#watermarkBlocks = Math.floor((options.watermark ?? 0) * options.limits.numBlocks);
     this.#freeRows = Array.from({ length: options.limits.maxNumSeqs }, (_, i) => options.limits.maxNumSeqs - 1 - i);
+    this.#speculator = options.speculation ? new Speculator(options.speculation, this.#freeRows) : null;
   }
 
   /** Queues a request. Throws InvalidRequestError when it could not run even alone. */
@@ -160,6 +175,8 @@ export class Scheduler {
     this.#step++;
     for (const request of this.hostTier?.poll() ?? []) this.#giveUpLoad(request);
     for (const leader of this.#leaders.splice(0)) this.#admitFollowers(leader);
+    // Who waits comes before guesses.
+    if (this.waiting.length > 0) this.#speculator?.releaseAll();
     this.#tokenBudget = this.#limits.maxNumBatchedTokens;
     this.#sampleBudget = this.#limits.maxSamples;
     const preempted = this.#scheduleRunning(batch);
@@ -180,6 +197,14 @@ export class Scheduler {
 
   recycle(batch: StepBatch): void {
     this.#spare.push(batch);
+  }
+
+  /** The drafts of a request that was checked held as far as its tokens are known now. */
+  accept(request: Request, numAccepted: number): void {
+    this.counters.acceptedTokens += numAccepted;
+    request.numComputed += numAccepted;
+    // Its row sampled one token; the others come from the rows of the drafts.
+    if (numAccepted > 0) request.editStart = request.numTokens - numAccepted;
   }
 
   /** Adds sampled tokens whose ids are now known to the prefix cache, where they fill a block. */
@@ -360,7 +385,28 @@ export class Scheduler {
     request.numPlaceholders += appends;
     // A decode step computes one token, which is registered with what it samples.
     if (queryLen > 1) this.registerKnown(request);
+    if (appends === 1 && queryLen === 1 && request.speculates) this.#addDrafts(batch, request);
     if (request.followers.length > 0 && request.numComputed >= request.numPromptTokens) this.#leaders.push(request);
+  }
+
+  /** Checks guesses at the tokens after the one that the request samples, with rows, blocks and budgets that nobody else needs. */
+  #addDrafts(batch: StepBatch, request: Request): void {
+    if (this.#speculator === null || this.waiting.length > 0) return;
+    const { blocks } = this;
+    const room = (request.table.length + blocks.numFreeBlocks) * blocks.blockSize - request.numTokens;
+    const left = request.tokenLimit - request.numTokens - 1;
+    const drafts = this.#speculator.propose(request, Math.min(room, left, this.#tokenBudget, this.#sampleBudget));
+    if (drafts === 0) return;
+    blocks.grow(request.table, request.numTokens + drafts);
+    for (let i = 0; i < drafts; i++) {
+      const draftRow = this.#speculator.row(request, i);
+      batch.addDraft(request, i, draftRow);
+      draftRow.numTokens = request.numTokens;
+      draftRow.numBlocks = request.table.length;
+    }
+    this.#tokenBudget -= drafts;
+    this.#sampleBudget -= drafts;
+    this.counters.draftTokens += drafts;
   }
 
   #preempt(request: Request): void {
@@ -385,6 +431,7 @@ export class Scheduler {
     if (discard) this.blocks.discard(request.table);
     else this.blocks.free(request.table);
     this.#freeRows.push(request.row);
+    this.#speculator?.release(request);
     request.resetComputed();
   }
 }

@@ -1,6 +1,7 @@
 import type { BlockGrant, HostLogits, NewRow, RowEdit, RowMask, SchedulerOutput } from '../worker/types.ts';
 import { hostLogits } from './host-logits.ts';
 import { NO_ROW, type Request } from './request.ts';
+import type { DraftRow } from './speculator.ts';
 
 /** Columns of one step, one entry per sequence. */
 class Columns {
@@ -16,6 +17,8 @@ class Columns {
   /** First entry of the block table that the device does not know yet. */
   readonly grantStarts: Int32Array;
   readonly generations: Int32Array;
+  /** Drafts that the entries behind this one check. */
+  readonly numDrafts: Int32Array;
   length = 0;
 
   constructor(capacity: number) {
@@ -28,6 +31,7 @@ class Columns {
     this.appends = new Int32Array(capacity);
     this.grantStarts = new Int32Array(capacity);
     this.generations = new Int32Array(capacity);
+    this.numDrafts = new Int32Array(capacity);
   }
 
   copyFrom(from: Columns, index: number): void {
@@ -41,6 +45,7 @@ class Columns {
     this.appends[to] = from.appends[index]!;
     this.grantStarts[to] = from.grantStarts[index]!;
     this.generations[to] = from.generations[index]!;
+    this.numDrafts[to] = from.numDrafts[index]!;
   }
 }
 
@@ -94,6 +99,11 @@ export class StepBatch implements SchedulerOutput {
     return this.#columns.appends[i]!;
   }
 
+  /** How many entries behind the i-th check its drafts: their samples are its own, as far as the drafts hold. */
+  numDrafts(i: number): number {
+    return this.#columns.numDrafts[i]!;
+  }
+
   /** Whether the request still owns what this step computed for it: it has not ended or been preempted since. */
   isCurrent(i: number): boolean {
     return this.request(i).generation === this.#columns.generations[i];
@@ -130,12 +140,36 @@ export class StepBatch implements SchedulerOutput {
     c.appends[i] = appends;
     c.grantStarts[i] = grantStart;
     c.generations[i] = request.generation;
+    c.numDrafts[i] = 0;
     this.numTokens += queryLen;
     this.numPromptTokens += Math.max(0, Math.min(queryLen, request.numPromptTokens - request.numComputed));
     if (queryLen === 1 && sampleCount === 1) this.numDecodeSequences++;
     if (wantsPrompt || request.needsHost || request.params.logprobs !== null) this.needsHost = true;
     if (request.editStart >= 0) this.edits.push(takeEdit(request));
     if (appends > 0) this.#addHostWork(request);
+  }
+
+  /** Adds a row that checks the index-th draft of the request added last. */
+  addDraft(request: Request, index: number, { row, numTokens, numBlocks }: DraftRow): void {
+    const c = this.#columns;
+    c.numDrafts[c.length - 1 - index]!++;
+    const i = c.length++;
+    this.numSequences = c.length;
+    c.requests[i] = request;
+    c.rows[i] = row;
+    c.queryLens[i] = 1;
+    c.sampleCounts[i] = 1;
+    c.promptLogprobs[i] = -1;
+    c.appends[i] = 0;
+    c.grantStarts[i] = numBlocks;
+    c.generations[i] = request.generation;
+    c.numDrafts[i] = 0;
+    this.numTokens++;
+    this.numDecodeSequences++;
+    const end = request.numTokens + 1 + index;
+    const tokenIds = request.tokens.subarray(numTokens, end);
+    if (numTokens > 0) this.edits.push({ row, start: numTokens, tokenIds, numComputed: end - 1 });
+    else this.newRows.push({ ...newRow(request), row, tokenIds, numComputed: end - 1 });
   }
 
   /** What the host has to say on the token that the request samples in this step. */

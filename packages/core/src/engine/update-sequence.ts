@@ -23,26 +23,52 @@ export interface SequenceUpdate {
  * one, until one ends it. Tokens computed past that are dropped. Throws EngineError when the device's answer is unusable.
  */
 export function updateSequence(sequence: SequenceOutput, i: number, update: SequenceUpdate): SequenceEnd | null {
-  const { batch, result, eos, vocabSize } = update;
+  const { batch, result } = update;
   if (batch.promptLogprobs[i]! >= 0) takePromptLogprobs(sequence, batch, i, result);
   const appends = batch.appends(i);
   for (let repeat = 0; repeat < appends; repeat++) {
-    const at = repeat * batch.numSequences + i;
-    const token = checkedToken(result.tokenIds[at]!, result.flags[at]!, vocabSize);
-    const { request } = sequence;
-    request.numPlaceholders--;
-    if (endsInsteadOf(request, token, eos)) return EOS;
-    checkConstraint(request, token);
-    request.append(token);
-    if (result.logprobs !== null) {
-      const sample = result.sampleStarts[i]! + batch.sampleCounts[i]! - 1;
-      sequence.pushLogprobs(result.logprobs, sample, result.hostLogprobs?.get(batch.rows[i]!));
-    }
-    const end = acceptToken(sequence, token, eos);
+    sequence.request.numPlaceholders--;
+    const end = takeToken(sequence, i, repeat * batch.numSequences + i, update);
     if (end !== null) return end;
-    request.constraint?.accept(token);
   }
   return null;
+}
+
+/**
+ * The same for a sequence whose drafts were checked by the entries behind it: their samples count up to the first draft that is
+ * not what was sampled in its place. Returns the end, and how many drafts held.
+ */
+export function updateSpeculated(
+  sequence: SequenceOutput,
+  i: number,
+  update: SequenceUpdate,
+): { end: SequenceEnd | null; accepted: number } {
+  const { request } = sequence;
+  request.numPlaceholders--;
+  for (let accepted = 0; ; accepted++) {
+    const entry = i + accepted;
+    const holds =
+      accepted < update.batch.numDrafts(i) && request.tokens[request.numTokens] === update.result.tokenIds[entry];
+    const end = takeToken(sequence, entry, entry, update);
+    if (end !== null || !holds) return { end, accepted };
+  }
+}
+
+/** Takes the token at index `at` of the result, sampled by entry i of the batch. */
+function takeToken(sequence: SequenceOutput, i: number, at: number, update: SequenceUpdate): SequenceEnd | null {
+  const { batch, result, eos, vocabSize } = update;
+  const { request } = sequence;
+  const token = checkedToken(result.tokenIds[at]!, result.flags[at]!, vocabSize);
+  if (endsInsteadOf(request, token, eos)) return EOS;
+  checkConstraint(request, token);
+  request.append(token);
+  if (result.logprobs !== null) {
+    const sample = result.sampleStarts[i]! + batch.sampleCounts[i]! - 1;
+    sequence.pushLogprobs(result.logprobs, sample, result.hostLogprobs?.get(batch.rows[i]!));
+  }
+  const end = acceptToken(sequence, token, eos);
+  if (end === null) request.constraint?.accept(token);
+  return end;
 }
 
 /** Gives the i-th sequence of a batch, which is a beam, its candidates. Throws EngineError as `updateSequence` does. */

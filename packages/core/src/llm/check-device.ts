@@ -4,13 +4,7 @@ import { ConfigError } from '../errors.ts';
 
 /** Throws ConfigError for the first option that the engine on this device cannot honour. */
 export function checkDevice(config: EngineConfig, { ranks, stages, capabilities, kind }: DeviceInfo): void {
-  const { tensorParallelSize, pipelineParallelSize, batchInvariant, enforceEager, speculativeConfig } = config;
-  if (speculativeConfig !== null) {
-    throw new ConfigError(
-      'speculativeConfig cannot be honoured yet: the engine does not speculate. Leave it out.',
-      'speculativeConfig',
-    );
-  }
+  const { tensorParallelSize, pipelineParallelSize, batchInvariant, enforceEager } = config;
   if (tensorParallelSize !== ranks) {
     throw new ConfigError(
       `tensorParallelSize is ${tensorParallelSize}, but the device has ${ranks} rank${ranks === 1 ? '' : 's'}. Open a group of as many ranks.`,
