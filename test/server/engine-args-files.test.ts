@@ -75,6 +75,15 @@ describe('the model and its files', () => {
     expect(other!.promptTokenIds.length).toBeGreaterThan(own!.promptTokenIds.length);
   });
 
+  it('loadFormat takes one format alone, auto what there is', async () => {
+    const tokens = async (model: string, loadFormat: string) =>
+      tokensOf((await run({ model, loadFormat }, [[5, 6]])).outputs);
+    expect(await tokens(tinyLlama, 'safetensors')).toEqual(await tokens(tinyLlama, 'auto'));
+    expect(await tokens(tinyOpt, 'pt')).toEqual(await tokens(tinyOpt, 'auto'));
+    await expect(tokens(tinyLlama, 'pt')).rejects.toThrow('Expected pytorch_model.bin, or the index');
+    await expect(tokens(tinyOpt, 'safetensors')).rejects.toThrow('Expected model.safetensors, or the index');
+  });
+
   it('generationConfig chooses the defaults of sampling; ids that end a request count all the same', async () => {
     const folder = join(scratch, 'generation');
     mkdirSync(folder);

@@ -105,12 +105,12 @@ export const engineArgs = {
   },
   loadFormat: {
     default: 'auto',
-    check: oneOf({ auto: 'auto', safetensors: 'auto', pt: 'auto', dummy: 'dummy', npcache: 'npcache' }),
+    check: oneOf({ auto: 'auto', safetensors: 'safetensors', pt: 'pt', dummy: 'dummy', npcache: 'npcache' }),
     type: 'string',
     value: 'FORMAT',
     effect:
-      'auto: safetensors or pytorch_model.bin, as the folder has it. dummy: seeded stand-ins instead of weights; config.json alone will do, and without a tokenizer in the folder skip_tokenizer_init is implied. npcache: auto, with weights that must be rounded to 16 bits kept that way for the next start.',
-    refused: 'npcache in a browser.',
+      'auto: safetensors, else pytorch_model.bin, as the folder has it. safetensors, pt: the one or the other alone. dummy: seeded stand-ins instead of weights; config.json alone will do, and without a tokenizer in the folder skip_tokenizer_init is implied. npcache: auto, with weights that must be rounded to 16 bits kept that way for the next start.',
+    refused: 'npcache in a browser; a format that the folder lacks.',
   },
   useNpWeights: {
     default: null,

@@ -63,7 +63,7 @@ export interface EngineConfig {
   readonly skipTokenizerInit: boolean;
   readonly revision: string | null;
   readonly downloadDir: string | null;
-  readonly loadFormat: 'auto' | 'dummy' | 'npcache';
+  readonly loadFormat: 'auto' | 'safetensors' | 'pt' | 'dummy' | 'npcache';
   /** auto, vllm, or a folder. */
   readonly generationConfig: string;
   readonly chatTemplate: string | null;

@@ -10,7 +10,7 @@ import { GrammarService } from '../structured-output/grammar-service.ts';
 import { hasTokenizer, loadTokenizer } from '../tokenizer/index.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { openCheckpoint } from '../weights/index.ts';
-import type { Checkpoint } from '../weights/types.ts';
+import type { Checkpoint, ModelSource } from '../weights/types.ts';
 import { createModelRunner, type ModelRunner } from '../worker/index.ts';
 import { checkDevice } from './check-device.ts';
 import type { ModelInputs } from './model-inputs.ts';
@@ -46,7 +46,7 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
   const modelConfig = await parseModelConfig(source, options.onNotice);
   const generationConfig = await readGenerationConfig(options, modelConfig);
   const tokenizer = await openTokenizer(options);
-  const checkpoint = config.loadFormat === 'dummy' ? null : await openCheckpoint(source);
+  const checkpoint = await readCheckpoint(source, config);
   const stops = eosTokenIds(modelConfig, generationConfig, tokenizer);
   const grammars = openGrammars(options.openGrammarThread, tokenizer, modelConfig.vocabSize, stops);
   const open = executorOpener(options, modelConfig, checkpoint);
@@ -67,6 +67,13 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
     await runner.dispose();
     throw error;
   }
+}
+
+/** null: stand-ins. */
+async function readCheckpoint(source: ModelSource, { loadFormat }: EngineConfig): Promise<Checkpoint | null> {
+  if (loadFormat === 'dummy') return null;
+  const isOne = loadFormat === 'safetensors' || loadFormat === 'pt';
+  return isOne ? openCheckpoint(source, loadFormat) : openCheckpoint(source);
 }
 
 /** Loads the model onto the device that there is, or onto another one because that is lost. */

@@ -10,10 +10,18 @@ const HEADERS_AT_ONCE = 4;
 
 type FileReader = (source: ModelSource, file: string, fileSize: number) => Promise<CheckpointTensor[]>;
 
+/** Formats of checkpoints by their names in vLLM's load_format. */
+export type CheckpointFormat = 'safetensors' | 'pt';
+
 /** In order of preference. */
-const formats: readonly { index: string; single: string; read: FileReader }[] = [
-  { index: 'model.safetensors.index.json', single: 'model.safetensors', read: readSafetensors },
-  { index: 'pytorch_model.bin.index.json', single: 'pytorch_model.bin', read: readPytorchBin },
+const formats: readonly { name: CheckpointFormat; index: string; single: string; read: FileReader }[] = [
+  {
+    name: 'safetensors',
+    index: 'model.safetensors.index.json',
+    single: 'model.safetensors',
+    read: readSafetensors,
+  },
+  { name: 'pt', index: 'pytorch_model.bin.index.json', single: 'pytorch_model.bin', read: readPytorchBin },
 ];
 
 /** Other formats, by the ends of their file names. */
@@ -37,17 +45,19 @@ const otherFormats: readonly (readonly [ends: string, name: string])[] = [
 /**
  * Finds the weights of a model folder and reads where each tensor lies; no weight is read yet. The first of these that exists is
  * taken: model.safetensors.index.json, model.safetensors, pytorch_model.bin.index.json, pytorch_model.bin. So where both a sharded
- * and a single checkpoint are present, the index wins, and safetensors wins over pytorch_model.bin.
+ * and a single checkpoint are present, the index wins, and safetensors wins over pytorch_model.bin. With `only`, files of the other
+ * format are as good as absent.
  * @throws ModelFormatError with a code ST_*, IX_* or PK_*; UNSUPPORTED_FORMAT or NO_WEIGHTS when there is nothing to read.
  */
-export async function openCheckpoint(source: ModelSource): Promise<Checkpoint> {
+export async function openCheckpoint(source: ModelSource, only?: CheckpointFormat): Promise<Checkpoint> {
   for (const format of formats) {
+    if (format.name !== (only ?? format.name)) continue;
     const indexSize = await source.size(format.index);
     if (indexSize !== null) return openSharded(source, format.index, indexSize, format.read);
     const size = await source.size(format.single);
     if (size !== null) return openSingle(source, format.single, size, format.read);
   }
-  throw await nothingToRead(source);
+  throw await nothingToRead(source, only);
 }
 
 async function openSingle(source: ModelSource, file: string, size: number, read: FileReader): Promise<Checkpoint> {
@@ -83,9 +93,10 @@ async function readShard(
   });
 }
 
-async function nothingToRead(source: ModelSource): Promise<ModelFormatError> {
+async function nothingToRead(source: ModelSource, only?: CheckpointFormat): Promise<ModelFormatError> {
   const files = (await source.list()).sort();
-  const expected = 'model.safetensors or pytorch_model.bin, or the index of a sharded one';
+  const wanted = formats.filter(({ name }) => name === (only ?? name)).map(({ single }) => single);
+  const expected = `${wanted.join(' or ')}, or the index of a sharded one`;
   for (const [ends, name] of otherFormats) {
     const file = files.find(candidate => candidate.toLowerCase().endsWith(ends));
     if (file === undefined) continue;

@@ -1,6 +1,6 @@
 /** Model folders: where files come from, and what checkpoints and configuration files hold. */
 export { type ModelFormatDetails, ModelFormatError } from '../errors.ts';
-export { openCheckpoint } from './checkpoint.ts';
+export { type CheckpointFormat, openCheckpoint } from './checkpoint.ts';
 export { isPlainFileName, shortRead } from './file-name.ts';
 export { type JsonCodes, readJsonObject } from './json-file.ts';
 export { JsonFloat, type JsonValue, showJson } from './json-tree.ts';
