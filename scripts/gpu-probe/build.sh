@@ -8,7 +8,7 @@ backend=$here/../../packages/backend-cuda
 flavour=${1:-cuda}
 out=${2:-$here/build}
 includes=(-I"$here/src" -I"$backend")
-sources=("$here"/src/*.cc "$here"/src/*.cu)
+sources=("$here"/src/*.cc "$here"/src/*.cu "$backend"/libraries/library.cc)
 warnings="-Wall -Wextra"
 case $flavour in
   cuda)
@@ -34,7 +34,7 @@ objects=$out/objects-$flavour
 mkdir -p "$objects"
 exec 9> "$objects/lock"
 flock 9
-newest=$(ls -t "$here/build.sh" "$here"/src/*.h "$backend"/kernels/lib/gpu.h "$backend"/emu/*.h "$backend"/emu/include/*.h "$backend"/emu/src/*.h | head -1)
+newest=$(ls -t "$here/build.sh" "$here"/src/*.h "$backend"/libraries/*.h "$backend"/kernels/lib/gpu.h "$backend"/emu/*.h "$backend"/emu/include/*.h "$backend"/emu/src/*.h | head -1)
 commit=$(git -C "$here" describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 
 list=()

@@ -43,13 +43,27 @@ Device::Device(const Napi::CallbackInfo& info)
   check(env, engine_.start(ordinal_), "opening device " + std::to_string(ordinal_));
   check(env, cudaSetDevice(ordinal_), "opening device " + std::to_string(ordinal_));
   check(env, cudaDeviceGetAttribute(&smCount_, cudaDevAttrMultiProcessorCount, ordinal_), "device attributes");
-  runner_.setSmCount(smCount_);
+  openLibraries(info[0].As<Napi::Object>());
   onLost_ = Napi::Persistent(info[1].As<Napi::Function>());
   callback_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "quire-cuda", 0, 1);
   callback_.Unref(env);  // an idle device does not keep the process alive
   // The environment may end with work in flight (worker.terminate, process.exit): the threads end before it does.
   napi_add_env_cleanup_hook(env, &Device::environmentEnds, this);
   Ref();
+}
+
+// A library sums rows of one batch in other orders than those of another: only where that is allowed.
+void Device::openLibraries(const Napi::Object& options) {
+  const bool batchInvariant = options.Get("batchInvariant").As<Napi::Boolean>();
+  if (!batchInvariant) {
+    try {
+      linearLibrary_ = std::make_unique<TunedLinear>(ordinal_, options.Get("choicesFile").As<Napi::String>());
+      linearLibraryReport_ = linearLibrary_->version();
+    } catch (const std::runtime_error& error) {
+      linearLibraryReport_ = error.what();
+    }
+  }
+  runner_.setUp(smCount_, batchInvariant, linearLibrary_.get());
 }
 
 Device::~Device() {
@@ -70,6 +84,7 @@ void Device::close() {
   for (auto& [handle, allocation] : tensors_) cudaFree(allocation.data);
   plans_.clear();
   tensors_.clear();
+  linearLibrary_.reset();
   if (callback_ != nullptr) callback_.Release();
 }
 
@@ -192,6 +207,8 @@ Napi::Value Device::info(const Napi::CallbackInfo& info) {
   result.Set("smCount", p.multiProcessorCount);
   result.Set("major", p.major);
   result.Set("minor", p.minor);
+  result.Set("hasLinearLibrary", linearLibrary_ != nullptr);
+  result.Set("linearLibrary", linearLibraryReport_);
   result.Set("freeBytes", static_cast<double>(free));
   result.Set("totalBytes", static_cast<double>(total));
   return result;
@@ -289,7 +306,7 @@ std::shared_ptr<Plan> Device::planOf(Napi::Env env, int id) const {
 Napi::Value Device::compile(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto plan = std::make_shared<Plan>();
-  const size_t workspace = buildPlan(info[0].As<Napi::Object>(), [&](int handle) { return addressOf(env, handle); }, smCount_, *plan);
+  const size_t workspace = buildPlan(info[0].As<Napi::Object>(), [&](int handle) { return addressOf(env, handle); }, smCount_, linearLibrary_.get(), *plan);
   if (workspace > 0) plan->workspace = {allocate(env, workspace, "the workspace of " + plan->name), workspace};
   plan->id = nextPlan_++;
   plans_[plan->id] = plan;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "../libraries/tuned-linear.h"
 #include "engine-thread.h"
 #include "host-tier.h"
 #include "plan.h"
@@ -69,8 +70,13 @@ class Device : public Napi::ObjectWrap<Device> {
   void close();
   static void environmentEnds(void* device);
 
+  void openLibraries(const Napi::Object& options);
+
   const int ordinal_;
   int smCount_ = 0;
+  std::unique_ptr<TunedLinear> linearLibrary_;
+  // Its version, or why there is none.
+  std::string linearLibraryReport_;
   StagingPool staging_;
   HostTier hostTier_;
   EngineThread engine_;

@@ -47,6 +47,7 @@ struct Built {
 struct Context {
   StepSizes maxSizes;
   int smCount;
+  const LinearLibrary* library;
 };
 using Builder = Built (*)(const OpReader&, const Context&);
 
@@ -86,16 +87,18 @@ const std::map<std::string, Builder>& builders() {
          const auto eps = static_cast<float>(r.number("eps"));
          return {[=](const Step& s) { const auto& z = s.sizes; return layerNorm({x.at(z), w.at(z), b.at(z), out.at(z), eps}, s); }};
        }},
-      {"linear", [](const OpReader& r, const Context&) -> Built {
+      {"linear", [](const OpReader& r, const Context& c) -> Built {
          auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), b = r.tensor("bias"), residual = r.tensor("residual");
          const auto activation = static_cast<Activation>(r.integer("activation"));
          const int column = r.integer("outColumn");
-         return {[=](const Step& s) { const auto& z = s.sizes; return linear({x.at(z), w.at(z), out.at(z), b.at(z), residual.at(z), activation, column}, s); }};
+         auto at = [=](const StepSizes& z) { return Linear{x.at(z), w.at(z), out.at(z), b.at(z), residual.at(z), activation, column}; };
+         return {[=](const Step& s) { return linear(at(s.sizes), s); }, linearWorkspace(at(c.maxSizes), c.library)};
        }},
-      {"gatedLinear", [](const OpReader& r, const Context&) -> Built {
+      {"gatedLinear", [](const OpReader& r, const Context& c) -> Built {
          auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), b = r.tensor("bias");
          const auto activation = static_cast<Activation>(r.integer("activation"));
-         return {[=](const Step& s) { const auto& z = s.sizes; return gatedLinear({x.at(z), w.at(z), out.at(z), b.at(z), activation}, s); }};
+         auto at = [=](const StepSizes& z) { return GatedLinear{x.at(z), w.at(z), out.at(z), b.at(z), activation}; };
+         return {[=](const Step& s) { return gatedLinear(at(s.sizes), s); }, gatedLinearWorkspace(at(c.maxSizes), c.library)};
        }},
       {"rope", [](const OpReader& r, const Context&) -> Built {
          auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table");
@@ -184,11 +187,11 @@ const std::map<std::string, Builder>& builders() {
 
 }  // namespace
 
-size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, int smCount, Plan& plan) {
+size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, int smCount, const LinearLibrary* library, Plan& plan) {
   plan.name = description.Get("name").As<Napi::String>().Utf8Value();
   plan.maxSizes = readSizes(description.Get("maxSizes").As<Napi::Int32Array>().Data());
   const auto ops = description.Get("ops").As<Napi::Array>();
-  const Context context{plan.maxSizes, smCount};
+  const Context context{plan.maxSizes, smCount, library};
   size_t workspace = 0;
   for (uint32_t i = 0; i < ops.Length(); i++) {
     const auto op = ops.Get(i).As<Napi::Object>();

@@ -48,7 +48,8 @@ int sizeAt(const StepSizes& sizes, int index);
 using AddressOf = std::function<char*(int handle)>;
 
 // Builds a plan from what src/compile.ts made: { name, maxSizes, ops: [{ op, tensors: { field: [handle, byteOffset, dtype,
-// rows, rowsSize, columns] }, attributes: { name: number } }] }. Returns the bytes of workspace that it needs.
-size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, int smCount, Plan& plan);
+// rows, rowsSize, columns] }, attributes: { name: number } }] }. Returns the bytes of workspace that it needs. `library` as in
+// Step.
+size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, int smCount, const LinearLibrary* library, Plan& plan);
 
 }  // namespace quire

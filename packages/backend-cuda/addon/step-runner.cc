@@ -92,7 +92,9 @@ bool StepRunner::launch(const PlannedOp& op, const Step& step) {
 
 bool StepRunner::capture(const Segment& segment, CapturedGraph& entry) {
   if (!engine_.note(cudaStreamBeginCapture(engine_.stream(), cudaStreamCaptureModeThreadLocal), "", "graph capture")) return false;
+  capturing_ = true;
   const bool complete = runSteps(segment);
+  capturing_ = false;
   cudaGraph_t graph = nullptr;
   const cudaError_t ended = cudaStreamEndCapture(engine_.stream(), &graph);
   if (!complete) {

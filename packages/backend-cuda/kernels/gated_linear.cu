@@ -6,11 +6,17 @@
 
 namespace quire {
 
-cudaError_t gatedLinear(const GatedLinear& a, const Step& s) {
-  LinearProblem problem{a.x, a.weight, a.out, a.bias};
+namespace {
+LinearProblem problemOf(const GatedLinear& a) {
+  LinearProblem problem{a.x, a.weight, a.out, a.bias, {}};
   problem.activation = a.activation;
   problem.gated = true;
-  return linearLaunch(problem, s);
+  return problem;
 }
+}  // namespace
+
+cudaError_t gatedLinear(const GatedLinear& a, const Step& s) { return linearLaunch(problemOf(a), s); }
+
+size_t gatedLinearWorkspace(const GatedLinear& a, const LinearLibrary* library) { return library == nullptr ? 0 : library->workspace(problemOf(a)); }
 
 }  // namespace quire

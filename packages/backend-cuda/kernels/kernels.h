@@ -47,6 +47,18 @@ struct Workspace {
 // Bytes of a workspace with so many bytes behind the counters.
 inline size_t workspaceBytes(size_t scratch) { return kWorkspaceCounters * sizeof(unsigned) + scratch; }
 
+struct LinearProblem;
+struct Step;
+// A library that may compute linear in the place of our own kernels. It is bound by no rule of batch invariance.
+class LinearLibrary {
+ public:
+  virtual ~LinearLibrary() = default;
+  // Bytes of workspace that it needs at these sizes; 0 for a problem that is none of its own.
+  virtual size_t workspace(const LinearProblem&) const = 0;
+  // False when our own kernels are to compute the problem; then nothing has been enqueued, but for trials on other memory.
+  virtual bool launch(const LinearProblem&, const Step&, cudaError_t& error) = 0;
+};
+
 struct Step {
   StepSizes sizes;
   Workspace workspace;
@@ -55,6 +67,10 @@ struct Step {
   cudaStream_t stream;
   // Every row's result has the same bits in a step of any size.
   bool batchInvariant = true;
+  // Null where there is none, or the step is batch invariant.
+  LinearLibrary* linearLibrary = nullptr;
+  // The stream is being captured: nothing may wait for it.
+  bool capturing = false;
 };
 
 struct ApplyRowDelta { Tensor delta, rows, blockTables, tokenIds, batch, biases; };
@@ -113,6 +129,8 @@ cudaError_t argmax(const Argmax&, const Step&);
 cudaError_t logProbs(const LogProbs&, const Step&);
 
 // Bytes of workspace that an operation needs at the largest sizes; 0 for operations not named here.
+size_t linearWorkspace(const Linear&, const LinearLibrary*);
+size_t gatedLinearWorkspace(const GatedLinear&, const LinearLibrary*);
 size_t pagedAttentionWorkspace(const PagedAttention&, const StepSizes& maxSizes, int smCount);
 size_t filterLogitsWorkspace(const FilterLogits&, const StepSizes& maxSizes);
 size_t sampleWorkspace(const StepSizes& maxSizes);

@@ -1,15 +1,54 @@
-// rmsNorm: out = x / rms(x) * weight, with the residual added first where there is one. One block per row; the row stays in
-// shared memory between the two passes.
-#include "lib/elements.h"
+// rmsNorm: out = x / rms(x) * weight, with the residual added first where there is one. One block per row.
+//
+// A row stays in registers between its two passes where it is made of whole packs of 16 bytes, else in shared memory. The time
+// of few rows is latency, of one round of loads, one barrier and one round of stores: so the weights are read before the kernel
+// in front has finished, and the kernel behind may start, and read its own weights, while this one waits.
 #include "lib/reduce.h"
+#include "lib/row_packs.h"
 
 namespace quire {
 namespace {
 
+template <class W, class T, int kPacks>
+__global__ void __launch_bounds__(kRowThreads) rmsNormPacks(const T* x, const W* weight, T* out, const T* residual, T* sum, int columns, float eps) {
+  SHARED(float, scratch, 16);
+  constexpr int kSize = Pack<T>::kSize;
+  const int packs = columns / kSize;
+  const int64_t base = static_cast<int64_t>(blockIdx.x) * columns;
+  launchDependents();
+  Beside<W, T> weights[kPacks];
+  loadPacks<T>(weights, weight, packs);
+  waitForPrevious();
+  Beside<T, T> row[kPacks], added[kPacks];
+  loadPacks<T>(row, x + base, packs);
+  if (residual != nullptr) loadPacks<T>(added, residual + base, packs);
+  float squares = 0;
+#pragma unroll
+  for (int i = 0; i < kPacks; i++) {
+    if (packOf(i) >= packs) break;
+    if (residual != nullptr) {
+#pragma unroll
+      for (int j = 0; j < kSize; j++) row[i].values[j] = fromFloat<T>(toFloat(row[i].values[j]) + toFloat(added[i].values[j]));
+      storePack(sum + base, i, row[i]);
+    }
+#pragma unroll
+    for (int j = 0; j < kSize; j++) squares += toFloat(row[i].values[j]) * toFloat(row[i].values[j]);
+  }
+  const float scale = rsqrtf(blockSumOnce(squares, scratch) / columns + eps);
+#pragma unroll
+  for (int i = 0; i < kPacks; i++) {
+    if (packOf(i) >= packs) break;
+#pragma unroll
+    for (int j = 0; j < kSize; j++) row[i].values[j] = fromFloat<T>(toFloat(row[i].values[j]) * scale * toFloat(weights[i].values[j]));
+    storePack(out + base, i, row[i]);
+  }
+}
+
 template <class W, class T>
-__global__ void rmsNormKernel(const T* x, const W* weight, T* out, const T* residual, T* sum, int columns, float eps) {
+__global__ void rmsNormElements(const T* x, const W* weight, T* out, const T* residual, T* sum, int columns, float eps) {
   DYN_SHARED(float, row);
-  SHARED(float, scratch, 32);
+  SHARED(float, scratch, 16);
+  launchDependents();
   waitForPrevious();
   const int64_t base = static_cast<int64_t>(blockIdx.x) * columns;
   float squares = 0;
@@ -23,7 +62,7 @@ __global__ void rmsNormKernel(const T* x, const W* weight, T* out, const T* resi
     row[c] = v;
     squares += v * v;
   }
-  const float scale = rsqrtf(blockSum(squares, scratch) / columns + eps);
+  const float scale = rsqrtf(blockSumOnce(squares, scratch) / columns + eps);
   for (int c = threadIdx.x; c < columns; c += blockDim.x) out[base + c] = fromFloat<T>(row[c] * scale * toFloat(GPU_LOAD(weight + c)));
 }
 
@@ -36,9 +75,12 @@ cudaError_t rmsNorm(const RmsNorm& a, const Step& s) {
     return withDType(a.out.dtype, [&](auto* o) {
       using W = Element<decltype(w)>;
       using T = Element<decltype(o)>;
-      const unsigned threads = columns >= 2048 ? 512 : columns >= 512 ? 256 : 128;
-      return gpuLaunch({"rmsNorm", {static_cast<unsigned>(a.out.rows)}, {threads}, columns * sizeof(float), s.stream}, rmsNormKernel<W, T>, a.x.as<T>(), a.weight.as<W>(), a.out.as<T>(),
-                       a.residual.as<T>(), a.sum.as<T>(), columns, a.eps);
+      auto launch = [&](auto* kernel, unsigned threads, size_t shared) {
+        return gpuLaunch({"rmsNorm", {static_cast<unsigned>(a.out.rows)}, {threads}, shared, s.stream}, kernel, a.x.as<T>(), a.weight.as<W>(), a.out.as<T>(), a.residual.as<T>(), a.sum.as<T>(), columns, a.eps);
+      };
+      return withRowPacks<T>(
+          columns, {a.x.data, a.weight.data, a.out.data, a.residual.data, a.sum.data}, [&](auto packs, unsigned threads) { return launch(rmsNormPacks<W, T, packs.value>, threads, 0); },
+          [&] { return launch(rmsNormElements<W, T>, columns >= 512 ? 512u : 128u, columns * sizeof(float)); });
     });
   });
 }

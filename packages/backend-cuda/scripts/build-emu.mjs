@@ -42,9 +42,17 @@ const compileFlags = [
     folder => `-isystem${resolve(folder)}`,
   ),
 ];
-const linkFlags = ['-shared', '-pthread', ...(options.sanitize ? sanitizers : ['-s', '-Wl,--exclude-libs,ALL'])];
+const linkFlags = [
+  '-shared',
+  '-pthread',
+  '-ldl',
+  ...(options.sanitize ? sanitizers : ['-s', '-Wl,--exclude-libs,ALL']),
+];
 
-const sources = [...listSources('addon', '.cc'), ...listSources('emu/src', '.cc'), ...listSources('kernels', '.cu')];
+const sources = [
+  ...['addon', 'libraries', 'emu/src'].flatMap(folder => listSources(folder, '.cc')),
+  ...listSources('kernels', '.cu'),
+];
 const objectOf = source => join(out, 'objects', `${source}.o`);
 
 await build().catch(error => {

@@ -35,9 +35,21 @@ export interface NativeError extends Error {
   readonly sticky?: boolean;
 }
 
+export interface NativeInfo {
+  name: string;
+  smCount: number;
+  major: number;
+  minor: number;
+  freeBytes: number;
+  totalBytes: number;
+  hasLinearLibrary: boolean;
+  /** The version of cuBLASLt; or why it is not used, empty where nobody asked. */
+  linearLibrary: string;
+}
+
 /** The native side of a device. Promises settle in the order of the queue; transfers are beside it. */
 export interface NativeDevice {
-  info(): { name: string; smCount: number; major: number; minor: number; freeBytes: number; totalBytes: number };
+  info(): NativeInfo;
   /** Returns a handle. Contents are zero. `cacheBlocks`: of a KV cache, the blocks that transfers move; 0 of others. */
   createTensor(bytes: number, cacheBlocks: number): number;
   /** The memory goes back once the work that was queued before has finished. */
@@ -98,7 +110,14 @@ export interface Addon {
   readonly flavour: Flavour;
   /** @throws NativeError when the device cannot be opened. `onLost` is called at most once. */
   readonly Device: new (
-    options: { ordinal: number; graphs: boolean },
+    options: {
+      ordinal: number;
+      graphs: boolean;
+      /** One family of matrix products, none of a library. */
+      batchInvariant: boolean;
+      /** Where timed choices between our products and the library's are kept; '' for nowhere. */
+      choicesFile: string;
+    },
     onLost: (error: NativeError) => void,
   ) => NativeDevice;
   probe(): {
@@ -130,15 +149,16 @@ export class AddonUnavailableError extends Error {
   override readonly name = 'AddonUnavailableError';
 }
 
-/**
- * QUIRE_CUDA_EMU_ADDON names another build of the emulated flavour, such as the one with sanitizers.
- * @throws AddonUnavailableError when it was not built, or the system cannot load it.
- */
+/** The file of a flavour's module. QUIRE_CUDA_EMU_ADDON names another build of the emulated one, such as that with sanitizers. */
+export function addonPath(flavour: Flavour): string {
+  const named = flavour === 'emu' ? process.env.QUIRE_CUDA_EMU_ADDON : undefined;
+  return named || fileURLToPath(new URL(files[flavour], import.meta.url));
+}
+
+/** @throws AddonUnavailableError when it was not built, or the system cannot load it. */
 export function loadAddon(flavour: Flavour): Addon {
-  const path =
-    (flavour === 'emu' && process.env.QUIRE_CUDA_EMU_ADDON) || fileURLToPath(new URL(files[flavour], import.meta.url));
   try {
-    return createRequire(import.meta.url)(path) as Addon;
+    return createRequire(import.meta.url)(addonPath(flavour)) as Addon;
   } catch (cause) {
     const error = cause as NodeJS.ErrnoException;
     const why =

@@ -6,9 +6,11 @@ import {
   type EmulatorAddon,
   loadAddon,
   type NativeError,
+  type NativeInfo,
 } from './addon.ts';
 import { CudaDevice } from './device.ts';
 import { dtypes } from './dtypes.ts';
+import { timedChoicesFile } from './timed-choices.ts';
 
 export {
   AddonUnavailableError,
@@ -24,6 +26,14 @@ export interface CudaOptions {
   ordinal?: number;
   /** Replay captured graphs in steady decode; true by default. */
   graphs?: boolean;
+  /**
+   * Equal inputs give bit-equal logits in any batch, at the price of speed above some rows. Default: false on a GPU, where
+   * cuBLASLt then computes the matrix products in which it is faster (QUIRE_CUBLASLT is the absolute path of another copy);
+   * true on the emulator.
+   */
+  batchInvariant?: boolean;
+  /** The folder in which timed choices are kept from run to run. Default: `quire` in the user's folder of caches. */
+  cacheFolder?: string;
   /** Bytes; tests force it small. */
   maxTensorBytes?: number;
 }
@@ -38,7 +48,7 @@ export async function openCudaDevice(options: CudaOptions = {}): Promise<CudaDev
   const addon = loadAddon('cuda');
   const problem = cudaProblem(addon);
   if (problem !== null) throw new DeviceError(`CUDA is not usable: ${problem}`);
-  return open(addon, 'cuda', options);
+  return open(addon, 'cuda', { batchInvariant: false, ...options });
 }
 
 export interface CudaEmuOptions extends CudaOptions {
@@ -84,20 +94,27 @@ function reopen(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions, f
 }
 
 function openOnce(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions): CudaDevice {
-  const { ordinal = 0, graphs = true, maxTensorBytes = DEFAULT_MAX_TENSOR_BYTES } = options;
+  const { ordinal = 0, graphs = true, batchInvariant = true, maxTensorBytes = DEFAULT_MAX_TENSOR_BYTES } = options;
+  const choicesFile = batchInvariant ? '' : timedChoicesFile(addon.flavour, options.cacheFolder);
   const device = new CudaDevice({
-    open: onLost => new addon.Device({ ordinal, graphs }, onLost),
+    open: onLost => new addon.Device({ ordinal, graphs, batchInvariant, choicesFile }, onLost),
     describe: native => ({
       kind,
-      name: native.info().name,
+      name: nameOf(native.info()),
       dtypes,
       ranks: 1,
       stages: 1,
       limits: { maxTensorBytes },
-      capabilities: { hostTier: true, batchInvariant: true, graphs, software: kind === 'cuda-emu' },
+      capabilities: { hostTier: true, batchInvariant, graphs, software: kind === 'cuda-emu' },
     }),
     onDispose: () => live.delete(device),
   });
   live.add(device);
   return device;
+}
+
+/** The GPU, and what it is used with: so `quire devices` tells it once. */
+function nameOf({ name, hasLinearLibrary, linearLibrary }: NativeInfo): string {
+  if (hasLinearLibrary) return `${name} with cuBLASLt ${linearLibrary}`;
+  return linearLibrary === '' ? name : `${name} without cuBLASLt: ${linearLibrary}`;
 }

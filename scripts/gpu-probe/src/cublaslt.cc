@@ -1,6 +1,6 @@
 // Stage 6: cuBLASLt through dlopen: where it is, whether our declarations are its own, and one bf16 product, checked and timed
 // over the algorithms that its heuristic names.
-#include "cublaslt-api.h"
+#include "libraries/cublaslt-api.h"
 
 #include <cmath>
 #include <cstring>
@@ -112,15 +112,7 @@ double Product::worstError() {
   return worst;
 }
 
-Api load(const Library& library) {
-  Api api;
-#define X(Result, name, parameters, count) api.name = reinterpret_cast<Result(*) parameters>(library.symbol("cublasLt" #name));
-  CUBLASLT_FUNCTIONS(X)
-#undef X
-  return api;
-}
-
-void compareDeclarations(const Probe& probe, const Library& library) {
+void compareDeclarations(const Probe& probe, const quire::Library& library) {
   const auto headers = compareHeaders(probe, library, {"cublasLt.h", "cublas_api.h", "library_types.h"}, kConstants, kFunctionParameters);
   if (headers.empty()) return;
   const auto algo = headers[0].structMembers("cublasLtMatmulAlgo_t"), result = headers[0].structMembers("cublasLtMatmulHeuristicResult_t");
@@ -131,14 +123,14 @@ void compareDeclarations(const Probe& probe, const Library& library) {
 
 void cublasLtStage(const Probe& probe) {
   const auto start = Probe::Clock::now();
-  const Library library("QUIRE_CUBLASLT", {"libcublasLt.so.13", "libcublasLt.so.12"}, {"nvidia/cu13/lib", "nvidia/cublas/lib"});
+  const quire::Library library = openLibrary();
   const std::string missing = missingSymbols(library, kFunctionParameters);
   const Api api = load(library);
   const size_t version = api.GetVersion == nullptr ? 0 : api.GetVersion();
   probe.line("library").put("path", library.path()).put("openMilliseconds", microsecondsSince(start) / 1e3).put("version", version).put("missing", missing).emit();
   compareDeclarations(probe, library);
   if (!missing.empty()) throw std::runtime_error("cuBLASLt lacks " + missing);
-  if (version / 10000 != 12 && version / 10000 != 13) throw std::runtime_error(format("cuBLASLt %zu is neither 12 nor 13", version));
+  if (!isKnownVersion(version)) throw std::runtime_error(format("cuBLASLt %zu is neither 12 nor 13", version));
 
   const int size = Probe::pick(4096, 48);
   Product product(probe, api, size);

@@ -1,11 +1,11 @@
 // Compares own declarations of a library with what the machine has: its symbols, and its headers read as text.
 #pragma once
-#include "library.h"
+#include "header-text.h"
 #include "probe.h"
 
 // Names of the functions that the library lacks.
 template <class Constants>
-std::string missingSymbols(const Library& library, const Constants& functions) {
+std::string missingSymbols(const quire::Library& library, const Constants& functions) {
   std::string missing;
   for (const auto& f : functions) {
     if (library.symbol(f.name) == nullptr) missing += std::string(missing.empty() ? "" : " ") + f.name;
@@ -45,11 +45,11 @@ Comparison compare(const std::vector<HeaderText>& headers, const Constants& cons
 
 // Opens what is there of `files`; emits one line that says so, or the comparison.
 template <class Constants, class Functions>
-std::vector<HeaderText> compareHeaders(const Probe& probe, const Library& library, const std::vector<std::string>& files, const Constants& constants, const Functions& functions) {
+std::vector<HeaderText> compareHeaders(const Probe& probe, const quire::Library& library, const std::vector<std::string>& files, const Constants& constants, const Functions& functions) {
   std::vector<HeaderText> headers;
   std::string paths;
   for (const auto& file : files) {
-    auto header = HeaderText::find(library.headerFolders(), file);
+    auto header = HeaderText::find(headerFolders(library), file);
     if (!header) continue;
     paths += (paths.empty() ? "" : " ") + header->path();
     headers.push_back(*header);

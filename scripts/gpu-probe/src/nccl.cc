@@ -8,7 +8,7 @@
 namespace {
 using namespace nccl;
 
-Api load(const Library& library) {
+Api load(const quire::Library& library) {
   Api api;
 #define X(Result, name, parameters, count) api.name = reinterpret_cast<Result(*) parameters>(library.symbol("nccl" #name));
   NCCL_FUNCTIONS(X)
@@ -46,7 +46,7 @@ void allReduce(const Probe& probe, const Api& api) {
 
 void ncclStage(const Probe& probe) {
   const auto start = Probe::Clock::now();
-  const Library library("QUIRE_NCCL", {"libnccl.so.2"}, {"nvidia/nccl/lib"});
+  const quire::Library library("QUIRE_NCCL", {"libnccl.so.2"}, {"nvidia/nccl/lib"});
   const std::string missing = missingSymbols(library, kFunctionParameters);
   const Api api = load(library);
   int version = 0;

@@ -1,9 +1,9 @@
 /** The stages for cuBLASLt and NCCL, over stand-ins for both: search, declarations, results, and faults that cost one stage. */
-import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildStubLibraries } from '../../support/stub-libraries.ts';
 import { buildEmulatedProbe, cannotBuild, type ProbeRun, runEmulated } from './emulated-probe.ts';
 
 const constants = {
@@ -47,12 +47,7 @@ describe.skipIf(cannotBuild)('stages for libraries that are opened at run time (
     folder = mkdtempSync(join(tmpdir(), 'quire-gpu-libraries-'));
     mkdirSync(join(folder, 'lib'));
     mkdirSync(join(folder, 'include'));
-    library = join(folder, 'lib', 'libstub.so');
-    const source = join(import.meta.dirname, 'stub-libraries.cc');
-    const built = spawnSync('g++', ['-std=c++17', '-O1', '-shared', '-fPIC', source, '-o', library], {
-      encoding: 'utf8',
-    });
-    if (built.status !== 0) throw new Error(built.stderr);
+    library = buildStubLibraries(join(folder, 'lib'));
     writeFileSync(join(folder, 'include', 'cublasLt.h'), cublasLtHeader);
     for (const [file, values] of Object.entries(constants)) {
       const enumerators = Object.entries(values).map(([name, value]) => `${name} = ${value},`);

@@ -44,6 +44,22 @@ __device__ __forceinline__ float blockSum(float x, float* scratch) {
   return warpSum(lane < warps ? scratch[lane] : 0.0f);
 }
 
+// The same with one barrier, for a block of at most 16 warps. `scratch` holds 16 floats that serve this one sum.
+__device__ __forceinline__ float blockSumOnce(float x, float* scratch) {
+  const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  x = warpSum(x);
+  if (threadIdx.x % 32 == 0) scratch[warp] = x;
+  if (threadIdx.x < 16 && static_cast<int>(threadIdx.x) >= warps) scratch[threadIdx.x] = 0;
+  __syncthreads();
+  float4 quads[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) quads[i] = reinterpret_cast<const float4*>(scratch)[i];
+  float sums[4];
+#pragma unroll
+  for (int i = 0; i < 4; i++) sums[i] = (quads[i].x + quads[i].y) + (quads[i].z + quads[i].w);
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
 // A value and where it stands; larger values win, and of equal ones the lower index.
 struct ValueIndex {
   float value;

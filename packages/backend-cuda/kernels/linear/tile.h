@@ -33,30 +33,32 @@ __device__ __forceinline__ int swizzled(int row, int chunk) {
 // source or null; what lies outside of the source becomes 0. `anywhere` is any address of it.
 template <int kK, int kRows, int kThreads, class T, class RowOf>
 __device__ __forceinline__ void copyTile(T* tile, int thread, int k0, int k, const T* anywhere, RowOf rowOf) {
-  constexpr int kChunks = kK / 8;
+  constexpr int kChunks = kK / 8, kRounds = (kRows * kChunks + kThreads - 1) / kThreads;
 #pragma unroll
-  for (int i = 0; i < kRows * kChunks / kThreads; i++) {
+  for (int i = 0; i < kRounds; i++) {
     const int row = (i * kThreads + thread) / kChunks, chunk = thread % kChunks;
+    if (kRounds * kThreads > kRows * kChunks && row >= kRows) break;
     const T* source = k0 + chunk * 8 < k ? rowOf(row) : nullptr;
     cpAsync16(tile + swizzled<kK>(row, chunk), source != nullptr ? source + k0 + chunk * 8 : anywhere, source != nullptr ? 16 : 0);
   }
 }
 
-// sums[m][t] += weights (16 kWeightTiles rows) x^T (8 kRowTiles rows) over kK elements. Both pointers are to the warp's first
-// row, a multiple of 8 rows from the tile's start. sums[m][t][i] of lane l: weight row 16 m + l / 4 + 8 (i / 2), row of x
-// 8 t + l % 4 * 2 + i % 2.
-template <int kK, int kWeightTiles, int kRowTiles, class T>
-__device__ __forceinline__ void multiplyTiles(float (&sums)[kWeightTiles][kRowTiles][4], const T* weights, const T* x) {
-  static_assert(kRowTiles == 1 || kRowTiles % 2 == 0);
+// sums[m][t] += weights (16 kWeightTiles rows) x^T (8 kRowTiles rows) over kSteps steps of 16 elements from step `first` on, in
+// tiles of rows of kK elements. Both pointers are to the warp's first row, a multiple of 8 rows from the tile's start.
+// sums[m][t][i] of lane l: weight row 16 m + l / 4 + 8 (i / 2), row of x 8 t + l % 4 * 2 + i % 2.
+template <int kK, int kSteps, int kWeightTiles, int kRowTiles, class T>
+__device__ __forceinline__ void multiplySteps(float (&sums)[kWeightTiles][kRowTiles][4], const T* weights, const T* x, int first) {
+  static_assert(kRowTiles == 1 ? kSteps % 2 == 0 : kRowTiles % 2 == 0);
   const int lane = threadIdx.x % 32;
   [[maybe_unused]] uint32_t pair[4];
 #pragma unroll
-  for (int step = 0; step < kK / 16; step++) {
+  for (int i = 0; i < kSteps; i++) {
+    const int step = first + i;
     uint32_t b[kRowTiles][2];
     if constexpr (kRowTiles == 1) {
       // Four matrices are the one row tile in two steps.
-      if (step % 2 == 0) ldmatrixX4<false>(pair, x + swizzled<kK>(lane % 8, 2 * step + lane / 8));
-      b[0][0] = pair[step % 2 * 2], b[0][1] = pair[step % 2 * 2 + 1];
+      if (i % 2 == 0) ldmatrixX4<false>(pair, x + swizzled<kK>(lane % 8, 2 * step + lane / 8));
+      b[0][0] = pair[i % 2 * 2], b[0][1] = pair[i % 2 * 2 + 1];
     } else {
 #pragma unroll
       for (int t = 0; t < kRowTiles; t += 2) {
@@ -73,6 +75,11 @@ __device__ __forceinline__ void multiplyTiles(float (&sums)[kWeightTiles][kRowTi
       for (int t = 0; t < kRowTiles; t++) mma16816<T>(sums[m][t], a, b[t]);
     }
   }
+}
+// The same over all kK elements.
+template <int kK, int kWeightTiles, int kRowTiles, class T>
+__device__ __forceinline__ void multiplyTiles(float (&sums)[kWeightTiles][kRowTiles][4], const T* weights, const T* x) {
+  multiplySteps<kK, kK / 16>(sums, weights, x, 0);
 }
 
 // Writes a warp's sums into shared memory, [rows of x][weight rows], `stride` floats per row; a stride of 4 more than a

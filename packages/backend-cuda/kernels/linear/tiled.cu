@@ -11,13 +11,14 @@
 namespace quire {
 namespace {
 
-constexpr int kK = 32;
 // Tiles of rows of x that are worked on side by side.
 constexpr int kBand = 8;
 
-template <int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kRowWarps_, int kStages_>
+// kSliced: K is summed in slices.
+template <int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kRowWarps_, int kK_, int kStages_, bool kSliced_>
 struct Shape {
-  static constexpr int kWeightTiles = kWeightTiles_, kRowTiles = kRowTiles_, kStages = kStages_;
+  static constexpr int kWeightTiles = kWeightTiles_, kRowTiles = kRowTiles_, kK = kK_, kStages = kStages_;
+  static constexpr bool kSliced = kSliced_;
   static constexpr int kWeightWarps = kWeightWarps_, kThreads = 32 * kWeightWarps_ * kRowWarps_;
   // The part of one warp, in tiles.
   static constexpr int kWarpWeightTiles = kWeightTiles / kWeightWarps_, kWarpRowTiles = kRowTiles / kRowWarps_;
@@ -36,6 +37,7 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearTiled(const T* x, const 
   const int band = blockIdx.x / (kBand * weightBlocks), inBand = blockIdx.x % (kBand * weightBlocks);
   const int bandRows = rowBlocks - band * kBand < kBand ? rowBlocks - band * kBand : kBand;
   const int firstTile = inBand / bandRows * S::kWeightTiles, firstRow = (band * kBand + inBand % bandRows) * S::kRows;
+  constexpr int kK = S::kK;
   const int steps = (k + kK - 1) / kK;
 
   auto copyWeights = [&](int step) {
@@ -50,12 +52,14 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearTiled(const T* x, const 
   };
 
   for (int step = 0; step < S::kStages - 1 && step < steps; step++) copyWeights(step);
+  launchDependents();
   waitForPrevious();
   for (int step = 0; step < S::kStages - 1; step++) {
     if (step < steps) copyActivations(step);
     cpAsyncCommit();
   }
-  float sums[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {}, totals[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {};
+  float sums[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {};
+  [[maybe_unused]] float totals[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {};
   int sliceEnd = length;
   for (int step = 0; step < steps; step++) {
     cpAsyncWait<S::kStages - 2>();
@@ -64,7 +68,7 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearTiled(const T* x, const 
     cpAsyncCommit();
     const T* tile = ring + step % S::kStages * S::kStageElements;
     multiplyTiles<kK>(sums, tile + warpWeight * 16 * kK, tile + (S::kWeightRows + warpRow * 8) * kK);
-    if ((step + 1) * kK < sliceEnd && step + 1 < steps) continue;
+    if (!S::kSliced || ((step + 1) * kK < sliceEnd && step + 1 < steps)) continue;
     sliceEnd += length;
 #pragma unroll
     for (int m = 0; m < S::kWarpWeightTiles; m++) {
@@ -75,12 +79,11 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearTiled(const T* x, const 
       }
     }
   }
-  launchDependents();
 
   cpAsyncWait<0>();
   __syncthreads();
   float* const block = reinterpret_cast<float*>(shared);
-  spreadSums(block + warpRow * 8 * S::kSumStride + warpWeight * 16, S::kSumStride, totals);
+  spreadSums(block + warpRow * 8 * S::kSumStride + warpWeight * 16, S::kSumStride, S::kSliced ? totals : sums);
   __syncthreads();
   storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, firstRow, S::kRows, [&](int row, int local, float (&total)[4]) {
     const auto part = *reinterpret_cast<const float4*>(block + row * S::kSumStride + local);

@@ -24,8 +24,13 @@ struct LinearProblem {
 // Rows of 16 bytes: what the forms below need of K and of the addresses.
 bool hasWideRows(const LinearProblem&);
 
-// Takes the form that suits.
+// Takes the library or the form that suits.
 cudaError_t linearLaunch(const LinearProblem&, const Step&);
+// Takes the form that suits.
+cudaError_t linearOwnLaunch(const LinearProblem&, const Step&);
+
+// The output from its sums, [rows][weight rows] of x's dtype: bias, activation, residual or gate. n is a multiple of 4.
+cudaError_t linearEpilogueLaunch(const LinearProblem&, const void* sums, const Step&);
 
 // Any dtypes, any shape.
 cudaError_t linearStreamingLaunch(const LinearProblem&, const Step&);
@@ -34,6 +39,11 @@ cudaError_t linearGemvLaunch(const LinearProblem&, const Step&);
 // Wide rows, x and weight both f16 or both bf16: tensor cores, up to kSwapAbRows rows.
 constexpr int kSwapAbRows = 64;
 cudaError_t linearSwapAbLaunch(const LinearProblem&, const Step&);
+// Wide rows, x and weight both f16 or both bf16: tensor cores, best at up to 8 rows, straight from memory to registers.
+cudaError_t linearDirectLaunch(const LinearProblem&, const Step&);
+// The same dtypes, up to kSplitRows rows, with K split over blocks: needs the workspace.
+constexpr int kSplitRows = 64;
+cudaError_t linearSplitLaunch(const LinearProblem&, const Step&);
 // As swapAb, best at many rows. Bit-equal to it when the step is batch invariant; else it sums K in one run.
 cudaError_t linearTiledLaunch(const LinearProblem&, const Step&);
 

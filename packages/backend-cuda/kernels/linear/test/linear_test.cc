@@ -67,6 +67,17 @@ class Array {
   void* memory_ = nullptr;
 };
 
+// Counters that begin at 0 and must be 0 after every launch, and room for sums of parts.
+Workspace workspace() {
+  static std::vector<uint32_t> words(kWorkspaceCounters + (1 << 20));
+  return {words.data(), words.size() * 4};
+}
+bool countersAreZero() {
+  const unsigned* counters = workspace().counters();
+  for (size_t i = 0; i < kWorkspaceCounters; i++) if (counters[i] != 0) return false;
+  return true;
+}
+
 struct Case {
   DType x, weight, out;
   int rows, n, k;
@@ -120,7 +131,7 @@ class Problem {
   bool run(Form form, Step step) {
     clear();
     step.stream = nullptr;
-    return form(device(), step) == cudaSuccess && cudaDeviceSynchronize() == cudaSuccess;
+    return form(device(), step) == cudaSuccess && cudaDeviceSynchronize() == cudaSuccess && countersAreZero();
   }
   std::vector<char> row(int r) const { return out_.row(r, width_); }
   // The largest error over its bound; infinite where something was written that must not be.
@@ -177,7 +188,7 @@ class Problem {
 
 Step stepOf(int smCount, bool invariant = true) {
   Step s{};
-  s.smCount = smCount, s.batchInvariant = invariant;
+  s.smCount = smCount, s.batchInvariant = invariant, s.workspace = workspace();
   return s;
 }
 
@@ -215,12 +226,22 @@ void correctness() {
   for (DType t : {DType::f16, DType::bf16}) {
     for (int smCount : {1, 132}) {
       for (int rows : {1, 7, 8, 9, 16, 17, 31, 33, 64}) correct("swapAb", linearSwapAbLaunch, {t, t, rows % 2 ? t : DType::f32, rows, 77, 200, true, rows % 3 == 1, false, rows % 2 ? silu : relu, rows % 8, rows % 4}, smCount);
+      for (int rows : {1, 7, 9, 16, 17}) {
+        correct("direct", linearDirectLaunch, {t, t, rows % 2 ? t : DType::f32, rows, 77, 200, true, rows % 3 == 1, false, rows % 2 ? silu : relu, rows % 8, rows % 4}, smCount);
+        correct("direct", linearDirectLaunch, {t, t, t, rows, 52, 1032, rows == 7, false, true, silu}, smCount);
+      }
+      for (int rows : {1, 9, 16, 17, 31, 33, 64}) {
+        correct("split", linearSplitLaunch, {t, t, rows % 2 ? t : DType::f32, rows, 77, 1288, true, rows % 3 == 1, false, rows % 2 ? silu : relu, rows % 8, rows % 4}, smCount);
+        correct("split", linearSplitLaunch, {t, t, t, rows, 52, 1032, rows == 9, false, true, silu}, smCount);
+      }
       for (int rows : {5, 20, 40}) correct("swapAb", linearSwapAbLaunch, {t, t, t, rows, 52, 136, rows == 5, false, true, silu}, smCount);
       for (int rows : {1, 65, 130}) correct("tiled", linearTiledLaunch, {t, t, rows == 65 ? t : DType::f32, rows, 141, 104, true, rows != 1, false, rows == 65 ? gelu : Activation::none, rows % 8, rows % 4}, smCount);
       correct("tiled", linearTiledLaunch, {t, t, t, 67, 70, 72, true, false, true, silu}, smCount);
     }
     for (int k : {8, 16, 40, 64, 72, 520, 1032}) {
       correct("swapAb", linearSwapAbLaunch, {t, t, t, 3, 20, k}, 4);
+      correct("direct", linearDirectLaunch, {t, t, t, 3, 20, k}, 4);
+      correct("split", linearSplitLaunch, {t, t, t, 35, 20, k}, 4);
       correct("swapAb", linearSwapAbLaunch, {t, t, DType::f32, 35, 20, k}, 1);
       correct("tiled", linearTiledLaunch, {t, t, t, 66, 20, k, false, true, false, Activation::none, 4, 4}, 4);
       correct("tiled", linearTiledLaunch, {t, t, t, 66, 20, k}, 4, false);
@@ -258,10 +279,10 @@ void invariance() {
 
 // Order of lanes, warps and blocks, and the number resident.
 void orders() {
-  const std::pair<const char*, Form> forms[] = {{"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}, {"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}};
+  const std::pair<const char*, Form> forms[] = {{"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}, {"direct", linearDirectLaunch}, {"split", linearSplitLaunch}, {"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}};
   for (const auto& [name, form] : forms) {
     for (bool gated : {false, true}) {
-      Problem p({DType::bf16, DType::bf16, DType::bf16, 20, 90, 328, true, false, gated, Activation::silu});
+      Problem p({DType::bf16, DType::bf16, DType::bf16, 20, 90, 1096, true, false, gated, Activation::silu});
       std::vector<std::vector<char>> first;
       for (int seed = 0; seed < 5; seed++) {
         emu::chip().order = seed < 2 ? static_cast<emu::Order>(seed) : emu::Order::shuffled;
@@ -282,7 +303,7 @@ void orders() {
 // Two products behind each other as dependent launches: the second starts before the first has ended, and must wait for it.
 void dependents() {
   for (DType t : {DType::f32, DType::bf16}) {
-    const std::pair<const char*, Form> forms[] = {{"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}, {"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}};
+    const std::pair<const char*, Form> forms[] = {{"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}, {"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}, {"direct", linearDirectLaunch}, {"split", linearSplitLaunch}};
     for (const auto& [name, form] : forms) {
       if (t == DType::f32 && form != linearGemvLaunch && form != linearStreamingLaunch) continue;
       Problem first({t, t, t, 20, 64, 64}), second({t, t, t, 20, 40, 64}), apart({t, t, t, 20, 40, 64});
@@ -303,7 +324,7 @@ void dependents() {
 void counters() {
   struct Expected { const char* kernel; Form form; int rows; };
   for (const auto& [kernel, form, rows] : {Expected{"linearGemv", linearGemvLaunch, 1}, {"linearSwapAb", linearSwapAbLaunch, 8}, {"linearSwapAb", linearSwapAbLaunch, 16}, {"linearSwapAb", linearSwapAbLaunch, 32},
-                                           {"linearSwapAb", linearSwapAbLaunch, 64}, {"linearTiled", linearTiledLaunch, 128}}) {
+                                           {"linearSwapAb", linearSwapAbLaunch, 64}, {"linearTiled", linearTiledLaunch, 128}, {"linearDirect", linearDirectLaunch, 8}, {"linearSplit", linearSplitLaunch, 16}, {"linearSplit", linearSplitLaunch, 32}, {"linearSplit", linearSplitLaunch, 64}}) {
     for (int smCount : {1, 132}) {
       Problem p({DType::bf16, DType::bf16, DType::bf16, rows, 128, 2048});
       auto& c = emu::kernelCounters()[kernel];

@@ -1,8 +1,10 @@
 // The part of cuBLASLt that Quire calls, declared here so that no CUDA library is needed to build or to start. Stable over
-// the versions 12 and 13; cublaslt.cc compares it with the machine's header.
+// the versions 12 and 13; the probe in scripts/gpu-probe compares it with the machine's header.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+
+#include "library.h"
 
 namespace cublaslt {
 using Handle = void*;
@@ -20,9 +22,10 @@ struct HeuristicResult {
 
 constexpr int kR32F = 0, kR16F = 2, kR16BF = 14;  // cudaDataType_t
 constexpr int kCompute32F = 68;
-constexpr int kDescTransA = 3, kDescTransB = 4;
+constexpr int kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBiasPointer = 8;
 constexpr int kPreferenceMaxWorkspace = 1;
 constexpr int kOpN = 0, kOpT = 1;
+constexpr int kEpilogueBias = 4;
 
 // name, parameters, their number in the header
 #define CUBLASLT_FUNCTIONS(X)                                                                                             \
@@ -48,13 +51,26 @@ struct Api {
 #undef X
 };
 
+// Throws with every place that was tried.
+inline quire::Library openLibrary() { return {"QUIRE_CUBLASLT", {"libcublasLt.so.13", "libcublasLt.so.12"}, {"nvidia/cu13/lib", "nvidia/cublas/lib"}}; }
+// A function that the library lacks is null.
+inline Api load(const quire::Library& library) {
+  Api api;
+#define X(Result, name, parameters, count) api.name = reinterpret_cast<Result(*) parameters>(library.symbol("cublasLt" #name));
+  CUBLASLT_FUNCTIONS(X)
+#undef X
+  return api;
+}
+// Whether the declarations above are those of this version, as cublasLtGetVersion tells it.
+inline bool isKnownVersion(size_t version) { return version / 10000 == 12 || version / 10000 == 13; }
+
 // What the headers must say: names and values, as above.
 struct Constant { const char* name; long value; };
 constexpr Constant kConstants[] = {
     {"CUBLASLT_MATMUL_DESC_COMPUTE_TYPE", 0}, {"CUBLASLT_MATMUL_DESC_TRANSA", kDescTransA}, {"CUBLASLT_MATMUL_DESC_TRANSB", kDescTransB},
-    {"CUBLASLT_MATMUL_DESC_EPILOGUE", 7}, {"CUBLASLT_MATMUL_DESC_BIAS_POINTER", 8}, {"CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE", 26},
+    {"CUBLASLT_MATMUL_DESC_EPILOGUE", kDescEpilogue}, {"CUBLASLT_MATMUL_DESC_BIAS_POINTER", kDescBiasPointer}, {"CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE", 26},
     {"CUBLASLT_MATRIX_LAYOUT_ORDER", 1}, {"CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT", 5}, {"CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET", 6},
-    {"CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES", kPreferenceMaxWorkspace}, {"CUBLASLT_EPILOGUE_DEFAULT", 1}, {"CUBLASLT_EPILOGUE_BIAS", 4},
+    {"CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES", kPreferenceMaxWorkspace}, {"CUBLASLT_EPILOGUE_DEFAULT", 1}, {"CUBLASLT_EPILOGUE_BIAS", kEpilogueBias},
     {"CUBLAS_COMPUTE_32F", kCompute32F}, {"CUBLAS_OP_N", kOpN}, {"CUBLAS_OP_T", kOpT},
     {"CUDA_R_32F", kR32F}, {"CUDA_R_16F", kR16F}, {"CUDA_R_16BF", kR16BF},
 };

@@ -1,5 +1,5 @@
-// A stand-in for cuBLASLt and NCCL over host memory, which is the emulator's device memory: enough to run the last two stages of
-// the probe. QUIRE_STUB chooses a fault: wrong (a product that is off), abort (in the first call of NCCL).
+// A stand-in for cuBLASLt and NCCL over host memory, which is the emulator's device memory: enough for the last two stages of the
+// probe, and for linear through the library. QUIRE_STUB chooses a fault: wrong (a product that is off), abort (in the first call of NCCL).
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -10,20 +10,32 @@ bool fault(const char* name) {
   const char* value = std::getenv("QUIRE_STUB");
   return value != nullptr && std::string(value) == name;
 }
-struct Desc { int transA = 0, transB = 0; };
+struct Desc { int transA = 0, transB = 0, epilogue = 1; const void* bias = nullptr; };
 struct Layout { int type; uint64_t rows, columns; int64_t ld; };
 struct Heuristic { uint64_t algo[8]; size_t workspace; int state; float waves; int reserved[4]; };
 
-float toFloat(uint16_t bits) {
-  const uint32_t word = uint32_t{bits} << 16;
+// cudaDataType_t: 0 is f32, 2 f16, 14 bf16.
+float load(const void* from, size_t i, int type) {
   float f;
+  if (type == 0) return static_cast<const float*>(from)[i];
+  const uint16_t bits = static_cast<const uint16_t*>(from)[i];
+  if (type == 2) {
+    _Float16 half;
+    std::memcpy(&half, &bits, 2);
+    return static_cast<float>(half);
+  }
+  const uint32_t word = uint32_t{bits} << 16;
   std::memcpy(&f, &word, 4);
   return f;
 }
-uint16_t toBfloat16(float f) {
-  uint32_t word;
-  std::memcpy(&word, &f, 4);
-  return static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
+void store(void* to, size_t i, int type, float f) {
+  if (type == 0) static_cast<float*>(to)[i] = f;
+  else if (type == 2) static_cast<_Float16*>(to)[i] = static_cast<_Float16>(f);
+  else {
+    uint32_t word;
+    std::memcpy(&word, &f, 4);
+    static_cast<uint16_t*>(to)[i] = static_cast<uint16_t>((word + 0x7fff + (word >> 16 & 1)) >> 16);
+  }
 }
 }  // namespace
 
@@ -35,10 +47,11 @@ int cublasLtDestroy(void* handle) { return delete static_cast<int*>(handle), 0; 
 int cublasLtMatmulDescCreate(void** desc, int compute, int scale) { return *desc = new Desc, compute == 68 && scale == 0 ? 0 : 7; }
 int cublasLtMatmulDescDestroy(void* desc) { return delete static_cast<Desc*>(desc), 0; }
 int cublasLtMatmulDescSetAttribute(void* desc, int attribute, const void* value, size_t bytes) {
-  if (bytes != 4 || (attribute != 3 && attribute != 4)) return 7;
   auto* d = static_cast<Desc*>(desc);
-  std::memcpy(attribute == 3 ? &d->transA : &d->transB, value, 4);
-  return 0;
+  int* numbers[] = {&d->transA, &d->transB, nullptr, nullptr, &d->epilogue};
+  if (attribute == 8 && bytes == sizeof(void*)) return std::memcpy(&d->bias, value, bytes), 0;
+  if (attribute < 3 || attribute > 7 || numbers[attribute - 3] == nullptr || bytes != 4) return 7;
+  return std::memcpy(numbers[attribute - 3], value, 4), 0;
 }
 int cublasLtMatrixLayoutCreate(void** layout, int type, uint64_t rows, uint64_t columns, int64_t ld) { return *layout = new Layout{type, rows, columns, ld}, 0; }
 int cublasLtMatrixLayoutDestroy(void* layout) { return delete static_cast<Layout*>(layout), 0; }
@@ -62,17 +75,21 @@ int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, voi
   *found = 3;
   return 0;
 }
-// d = op(a) b by columns: a is k x m transposed, b is k x n.
-int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void* layoutA, const void* b, void* layoutB, const void* beta, const void*, void*, void* d, void* layoutD, const void* algo, void*, size_t, void*) {
+// d = op(a) b + beta c + bias by columns: op(a) is a transposed or not, bias has an element per row.
+int cublasLtMatmul(void*, void* desc, const void* alpha, const void* a, void* layoutA, const void* b, void* layoutB, const void* beta, const void* c, void* layoutC, void* d, void* layoutD, const void* algo, void*, size_t, void*) {
   const auto& op = *static_cast<Desc*>(desc);
-  const auto &la = *static_cast<Layout*>(layoutA), &lb = *static_cast<Layout*>(layoutB), &ld = *static_cast<Layout*>(layoutD);
-  const bool known = *static_cast<const uint64_t*>(algo) != 101 && op.transA == 1 && op.transB == 0 && la.type == 14;
-  if (!known || *static_cast<const float*>(alpha) != 1 || *static_cast<const float*>(beta) != 0) return 7;
+  const auto &la = *static_cast<Layout*>(layoutA), &lb = *static_cast<Layout*>(layoutB), &lc = *static_cast<Layout*>(layoutC), &ld = *static_cast<Layout*>(layoutD);
+  const uint64_t inner = op.transA == 1 ? la.rows : la.columns, outer = op.transA == 1 ? la.columns : la.rows;
+  const bool fits = op.transB == 0 && inner == lb.rows && outer == ld.rows && lb.columns == ld.columns && la.type == lb.type && lc.type == ld.type && lc.ld == ld.ld && (op.epilogue == 1 || op.epilogue == 4);
+  if (!fits || *static_cast<const uint64_t*>(algo) == 101 || *static_cast<const float*>(alpha) != 1) return 7;
+  const float factor = *static_cast<const float*>(beta);
   for (uint64_t column = 0; column < ld.columns; column++) {
     for (uint64_t row = 0; row < ld.rows; row++) {
       float sum = fault("wrong") ? 1 : 0;
-      for (uint64_t k = 0; k < la.rows; k++) sum += toFloat(static_cast<const uint16_t*>(a)[row * la.ld + k]) * toFloat(static_cast<const uint16_t*>(b)[column * lb.ld + k]);
-      static_cast<uint16_t*>(d)[column * ld.ld + row] = toBfloat16(sum);
+      for (uint64_t k = 0; k < inner; k++) sum += load(a, op.transA == 1 ? row * la.ld + k : k * la.ld + row, la.type) * load(b, column * lb.ld + k, lb.type);
+      if (factor != 0) sum += factor * load(c, column * lc.ld + row, lc.type);
+      if (op.epilogue == 4) sum += load(op.bias, row, ld.type);
+      store(d, column * ld.ld + row, ld.type, sum);
     }
   }
   return 0;

@@ -1,0 +1,128 @@
+// linear for 9 to 64 rows on tensor cores: tiles tall enough that x is read seldom, and K split over blocks so that they fill the
+// chip.
+//
+// A block owns 16 kWeightTiles rows of the weight, all rows of x and a part of K, and goes along it by kK with a ring of kStages
+// tiles. Its warps divide the weight's rows, and each stage's steps of 16 among kSlices. Sums of the slices are added in shared
+// memory, those of the parts in the workspace, by the block that finishes a tile last; both in their order. The first weights are
+// requested before the kernel in front has finished: they do not depend on it.
+//
+// x and weight are both f16 or both bf16, with rows of 16 bytes. The order of summation depends on N and K alone.
+#include "tile.h"
+
+namespace quire {
+namespace {
+
+template <int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kSlices_, int kK_, int kStages_, int kBlocks_>
+struct Shape {
+  static constexpr int kWeightTiles = kWeightTiles_, kRowTiles = kRowTiles_, kWeightWarps = kWeightWarps_, kSlices = kSlices_, kK = kK_, kStages = kStages_, kBlocks = kBlocks_;
+  static constexpr int kThreads = 32 * kWeightWarps * kSlices;
+  static constexpr int kWarpWeightTiles = kWeightTiles / kWeightWarps, kSteps = kK / 16 / kSlices;
+  static constexpr int kRows = 8 * kRowTiles, kWeightRows = 16 * kWeightTiles;
+  static constexpr int kStageElements = (kWeightRows + kRows) * kK;
+  static constexpr int kSumStride = kWeightRows + 4;
+  static constexpr int kRingBytes = kStages * kStageElements * 2, kSumBytes = kSlices * kRows * kSumStride * 4;
+  static constexpr int kSharedBytes = kRingBytes > kSumBytes ? kRingBytes : kSumBytes;
+};
+
+// Parts of K that make enough blocks for any chip, of at least four stages each.
+constexpr int kEnoughBlocks = 264;
+int partCount(int tiles, int units) {
+  const int wanted = (kEnoughBlocks + tiles / 2) / tiles, most = units / 4;
+  return wanted < most ? (wanted > 1 ? wanted : 1) : (most > 1 ? most : 1);
+}
+
+template <class T, class S>
+__global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* x, const T* weight, LinearOutput out, int k, int parts, float* partials, unsigned* counters) {
+  DYN_SHARED(char, shared);
+  SHARED(bool, isLast, 1);
+  T* const ring = reinterpret_cast<T*>(shared);
+  const int warp = threadIdx.x / 32, slice = warp / S::kWeightWarps, warpWeight = warp % S::kWeightWarps * S::kWarpWeightTiles;
+  const int tile = blockIdx.x / parts, part = blockIdx.x % parts, firstTile = tile * S::kWeightTiles;
+  const int units = (k + S::kK - 1) / S::kK, begin = part * units / parts, steps = (part + 1) * units / parts - begin;
+
+  auto copyWeights = [&](int step) {
+    copyTile<S::kK, S::kWeightRows, S::kThreads>(ring + step % S::kStages * S::kStageElements, threadIdx.x, (begin + step) * S::kK, k, weight, [&](int local) -> const T* {
+      const int row = weightRow(out, firstTile, local);
+      return row >= 0 ? weight + static_cast<int64_t>(row) * k : nullptr;
+    });
+  };
+  auto copyActivations = [&](int step) {
+    T* to = ring + step % S::kStages * S::kStageElements + S::kWeightRows * S::kK;
+    copyTile<S::kK, S::kRows, S::kThreads>(to, threadIdx.x, (begin + step) * S::kK, k, x, [&](int row) -> const T* { return row < out.rows ? x + static_cast<int64_t>(row) * k : nullptr; });
+  };
+
+  for (int step = 0; step < S::kStages - 1 && step < steps; step++) copyWeights(step);
+  launchDependents();
+  waitForPrevious();
+  for (int step = 0; step < S::kStages - 1; step++) {
+    if (step < steps) copyActivations(step);
+    cpAsyncCommit();
+  }
+  float sums[S::kWarpWeightTiles][S::kRowTiles][4] = {};
+  for (int step = 0; step < steps; step++) {
+    cpAsyncWait<S::kStages - 2>();
+    __syncthreads();  // all copies of this stage have landed, and all warps have used the stage that is filled next
+    if (const int next = step + S::kStages - 1; next < steps) copyWeights(next), copyActivations(next);
+    cpAsyncCommit();
+    const T* stage = ring + step % S::kStages * S::kStageElements;
+    multiplySteps<S::kK, S::kSteps>(sums, stage + warpWeight * 16 * S::kK, stage + S::kWeightRows * S::kK, slice * S::kSteps);
+  }
+  cpAsyncWait<0>();
+  __syncthreads();
+  float* const block = reinterpret_cast<float*>(shared);
+  spreadSums(block + slice * S::kRows * S::kSumStride + warpWeight * 16, S::kSumStride, sums);
+  __syncthreads();
+  auto addSlices = [&](int row, int local, float (&total)[4]) {
+    total[0] = total[1] = total[2] = total[3] = 0.0f;
+#pragma unroll
+    for (int s = 0; s < S::kSlices; s++) {
+      const auto one = *reinterpret_cast<const float4*>(block + (s * S::kRows + row) * S::kSumStride + local);
+      total[0] += one.x, total[1] += one.y, total[2] += one.z, total[3] += one.w;
+    }
+  };
+  if (parts == 1) {
+    storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, 0, S::kRows, addSlices);
+    return;
+  }
+  float* const mine = partials + static_cast<int64_t>(blockIdx.x) * S::kRows * S::kWeightRows;
+  for (int i = threadIdx.x; i < out.rows * (S::kWeightRows / 4); i += S::kThreads) {
+    const int row = i / (S::kWeightRows / 4), local = i % (S::kWeightRows / 4) * 4;
+    float total[4];
+    addSlices(row, local, total);
+    *reinterpret_cast<float4*>(mine + row * S::kWeightRows + local) = {total[0], total[1], total[2], total[3]};
+  }
+  if (!arriveLast(counters + tile, parts, isLast)) return;
+  const float* const first = partials + static_cast<int64_t>(tile) * parts * S::kRows * S::kWeightRows;
+  storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, 0, S::kRows, [&](int row, int local, float (&total)[4]) {
+    total[0] = total[1] = total[2] = total[3] = 0.0f;
+#pragma unroll 4
+    for (int i = 0; i < parts; i++) {
+      const auto one = *reinterpret_cast<const float4*>(first + (static_cast<int64_t>(i) * S::kRows + row) * S::kWeightRows + local);
+      total[0] += one.x, total[1] += one.y, total[2] += one.z, total[3] += one.w;
+    }
+  });
+}
+
+template <class S>
+int tileCount(const LinearProblem& p) { return static_cast<int>(ceilDiv(p.n(), (p.gated ? 8 : 16) * S::kWeightTiles)); }
+
+template <class T, class S>
+cudaError_t launch(const LinearProblem& p, const Step& s) {
+  const int tiles = tileCount<S>(p), parts = partCount(tiles, static_cast<int>(ceilDiv(p.k(), S::kK)));
+  const GpuLaunch l{p.gated ? "gatedLinearSplit" : "linearSplit", {static_cast<unsigned>(tiles * parts)}, {S::kThreads}, S::kSharedBytes, s.stream};
+  return gpuLaunch(l, linearSplit<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), parts, s.workspace.scratch<float>(), s.workspace.counters());
+}
+
+template <class T>
+cudaError_t launchFor(const LinearProblem& p, const Step& s) {
+  if (p.rows() <= 16) return launch<T, Shape<4, 2, 2, 4, 64, 6, 2>>(p, s);
+  return p.rows() <= 32 ? launch<T, Shape<4, 4, 2, 4, 64, 5, 2>>(p, s) : launch<T, Shape<8, 8, 4, 2, 64, 4, 2>>(p, s);
+}
+
+}  // namespace
+
+cudaError_t linearSplitLaunch(const LinearProblem& p, const Step& s) {
+  return p.weight.dtype == DType::f16 ? launchFor<__half>(p, s) : launchFor<__nv_bfloat16>(p, s);
+}
+
+}  // namespace quire

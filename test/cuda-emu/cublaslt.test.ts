@@ -1,0 +1,95 @@
+/** linear through cuBLASLt, over a stand-in that computes on the processor: operands, epilogues, and choices that are kept. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type CudaEmuOptions, loadEmulator } from '@quire/backend-cuda';
+import { formatTable, runCrosscheck } from '@quire/conformance';
+import type { Device } from '@quire/core/contract';
+import { encodeFloats, ProgramBuilder } from '@quire/core/program';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openTestCudaEmu, openTestReference } from '../support/devices.ts';
+import { buildStubLibraries } from '../support/stub-libraries.ts';
+import { createTensor, noSizes, readFloats } from './fixtures.ts';
+
+describe('linear through cuBLASLt', () => {
+  let folder = '';
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'quire-cublaslt-'));
+    process.env.QUIRE_CUBLASLT = buildStubLibraries(folder);
+  });
+  afterAll(() => {
+    process.env.QUIRE_CUBLASLT = undefined;
+    rmSync(folder, { recursive: true });
+  });
+  const open = (options: CudaEmuOptions = {}) =>
+    openTestCudaEmu({ batchInvariant: false, cacheFolder: join(folder, 'cache'), ...options });
+  const products = () => loadEmulator().counters().cublasLtMatmul?.launches ?? 0;
+  const choicesFile = () => join(folder, 'cache', readdirSync(join(folder, 'cache'))[0]!);
+
+  it('says which library it uses, and that its rows depend on their batch', async () => {
+    const { name, capabilities } = (await open()).info;
+    expect(name).toBe('CUDA emulator with cuBLASLt 13.0.0');
+    expect(capabilities.batchInvariant).toBe(false);
+  });
+
+  it('conforms', { timeout: 300_000 }, async () => {
+    const before = products();
+    const devices = [{ name: 'cuda-emu', device: await open({ cacheFolder: join(folder, 'other') }) }];
+    const report = await runCrosscheck({
+      oracle: await openTestReference(),
+      devices,
+      ops: ['linear', 'gatedLinear'],
+      quick: true,
+    });
+    console.log(formatTable(report));
+    expect(report.failures).toEqual([]);
+    expect(products() - before).toBeGreaterThan(20);
+  });
+
+  it('times a shape once, and keeps the choice for other processes', async () => {
+    const first = await launchesOf(await open());
+    expect(first).toBeGreaterThan(1);
+    expect(readFileSync(choicesFile(), 'utf8')).toMatch(
+      /^CUDA emulator, driver 13000, cuBLASLt 13\.0\.0\tbf16 n64 k64 [^\t]* rows24\t[0-9a-f]{16}( [0-9a-f]{16}){7}\n$/,
+    );
+    expect(await launchesOf(await open())).toBe(1);
+  });
+
+  it('leaves the choice to our own kernels where they were faster', async () => {
+    writeFileSync(choicesFile(), readFileSync(choicesFile(), 'utf8').replace(/[^\t]*\n$/, 'own\n'));
+    expect(await launchesOf(await open())).toBe(0);
+  });
+
+  it('times again where the file is damaged or of another GPU', async () => {
+    writeFileSync(
+      choicesFile(),
+      `CUDA emulator\nbf16\t\t\n${readFileSync(choicesFile(), 'utf8').replace('13000', '12000')}`,
+    );
+    expect(await launchesOf(await open())).toBeGreaterThan(1);
+  });
+
+  it('goes on without a library that does not open, and says so', async () => {
+    process.env.QUIRE_CUBLASLT = 'libstub.so';
+    expect((await open()).info.name).toBe(
+      'CUDA emulator without cuBLASLt: QUIRE_CUBLASLT is libstub.so, expected an absolute path',
+    );
+  });
+
+  /** How often the library multiplies in the first step of one product of 20 rows. */
+  async function launchesOf(device: Device): Promise<number> {
+    const builder = new ProgramBuilder('product', noSizes);
+    builder.external('x', 'bf16', [20, 64]);
+    builder.external('weight', 'bf16', [64, 64]);
+    builder.external('out', 'f32', [20, 64]);
+    builder.add({ op: 'linear', x: 'x', weight: 'weight', out: 'out', activation: 'none', outColumn: 0 });
+    const [x, weight] = [20, 64].map(rows => createTensor(device, 'x', [rows, 64], { dtype: 'bf16' }));
+    const out = createTensor(device, 'out', [20, 64]);
+    device.write(x!, encodeFloats('bf16', new Float32Array(20 * 64).fill(0.5)));
+    device.write(weight!, encodeFloats('bf16', new Float32Array(64 * 64).fill(3)));
+    const executable = await device.compile(builder.build(), { x: x!, weight: weight!, out });
+    const before = products();
+    device.submit([{ executable, sizes: noSizes }]);
+    expect(new Set(await readFloats(device, out))).toEqual(new Set([96]));
+    return products() - before;
+  }
+});
