@@ -46,6 +46,33 @@ describe('linear through cuBLASLt', () => {
     expect(products() - before).toBeGreaterThan(20);
   });
 
+  it('makes the gated output of many rows piece by piece', { timeout: 60_000 }, async () => {
+    const [rows, n, k] = [150, 5120, 16];
+    const builder = new ProgramBuilder('gated', noSizes);
+    builder.external('x', 'bf16', [rows, k]);
+    builder.external('weight', 'bf16', [2 * n, k]);
+    builder.external('out', 'bf16', [rows, n]);
+    builder.add({ op: 'gatedLinear', x: 'x', weight: 'weight', out: 'out', activation: 'relu' });
+    const device = await open({ cacheFolder: join(folder, 'pieces') });
+    const [x, weight, out] = (['x', 'weight', 'out'] as const).map(name => {
+      const shape = { x: [rows, k], weight: [2 * n, k], out: [rows, n] }[name];
+      return createTensor(device, name, shape, { dtype: 'bf16' });
+    });
+    // Row r of x is r + 1, in each column; gates are 1, ups are 2: 16 (r + 1) times 32 (r + 1).
+    device.write(x!, encodeFloats('bf16', Float32Array.from({ length: rows * k }, (_, i) => Math.floor(i / k) + 1)));
+    device.write(weight!, encodeFloats('bf16', Float32Array.from({ length: 2 * n * k }, (_, i) => (i < n * k ? 1 : 2))));
+    const executable = await device.compile(builder.build(), { x: x!, weight: weight!, out: out! });
+    device.submit([{ executable, sizes: noSizes }]);
+    const found = new Uint16Array(rows * n);
+    await device.read(out!, 0, found);
+    const expected = Float32Array.from({ length: rows * n }, (_, i) => 512 * (Math.floor(i / n) + 1) ** 2);
+    expect(found).toEqual(encodeFloats('bf16', expected));
+    const before = products();
+    device.submit([{ executable, sizes: noSizes }]);
+    await device.synchronize();
+    expect(products() - before).toBe(2);
+  });
+
   it('times a shape once, and keeps the choice for other processes', async () => {
     const first = await launchesOf(await open());
     expect(first).toBeGreaterThan(1);

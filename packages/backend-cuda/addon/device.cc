@@ -42,8 +42,8 @@ Device::Device(const Napi::CallbackInfo& info)
   const Napi::Env env = info.Env();
   check(env, engine_.start(ordinal_), "opening device " + std::to_string(ordinal_));
   check(env, cudaSetDevice(ordinal_), "opening device " + std::to_string(ordinal_));
-  check(env, cudaDeviceGetAttribute(&smCount_, cudaDevAttrMultiProcessorCount, ordinal_), "device attributes");
-  openLibraries(info[0].As<Napi::Object>());
+  check(env, cudaDeviceGetAttribute(&settings_.smCount, cudaDevAttrMultiProcessorCount, ordinal_), "device attributes");
+  setUp(info[0].As<Napi::Object>());
   onLost_ = Napi::Persistent(info[1].As<Napi::Function>());
   callback_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "quire-cuda", 0, 1);
   callback_.Unref(env);  // an idle device does not keep the process alive
@@ -52,18 +52,19 @@ Device::Device(const Napi::CallbackInfo& info)
   Ref();
 }
 
-// A library sums rows of one batch in other orders than those of another: only where that is allowed.
-void Device::openLibraries(const Napi::Object& options) {
-  const bool batchInvariant = options.Get("batchInvariant").As<Napi::Boolean>();
-  if (!batchInvariant) {
+// A library sums the rows of one batch in other orders than those of another: it is opened where that is allowed.
+void Device::setUp(const Napi::Object& options) {
+  settings_.batchInvariant = options.Get("batchInvariant").As<Napi::Boolean>();
+  if (!settings_.batchInvariant) {
     try {
-      linearLibrary_ = std::make_unique<TunedLinear>(ordinal_, options.Get("choicesFile").As<Napi::String>());
+      linearLibrary_ = std::make_unique<TunedLinear>(ordinal_, settings_.smCount, options.Get("choicesFile").As<Napi::String>());
       linearLibraryReport_ = linearLibrary_->version();
     } catch (const std::runtime_error& error) {
       linearLibraryReport_ = error.what();
     }
   }
-  runner_.setUp(smCount_, batchInvariant, linearLibrary_.get());
+  settings_.linearLibrary = linearLibrary_.get();
+  runner_.setUp(settings_);
 }
 
 Device::~Device() {
@@ -306,7 +307,7 @@ std::shared_ptr<Plan> Device::planOf(Napi::Env env, int id) const {
 Napi::Value Device::compile(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto plan = std::make_shared<Plan>();
-  const size_t workspace = buildPlan(info[0].As<Napi::Object>(), [&](int handle) { return addressOf(env, handle); }, smCount_, linearLibrary_.get(), *plan);
+  const size_t workspace = buildPlan(info[0].As<Napi::Object>(), [&](int handle) { return addressOf(env, handle); }, settings_, *plan);
   if (workspace > 0) plan->workspace = {allocate(env, workspace, "the workspace of " + plan->name), workspace};
   plan->id = nextPlan_++;
   plans_[plan->id] = plan;

@@ -70,10 +70,10 @@ class Device : public Napi::ObjectWrap<Device> {
   void close();
   static void environmentEnds(void* device);
 
-  void openLibraries(const Napi::Object& options);
+  void setUp(const Napi::Object& options);
 
   const int ordinal_;
-  int smCount_ = 0;
+  StepSettings settings_;
   std::unique_ptr<TunedLinear> linearLibrary_;
   // Its version, or why there is none.
   std::string linearLibraryReport_;

@@ -46,8 +46,7 @@ struct Built {
 };
 struct Context {
   StepSizes maxSizes;
-  int smCount;
-  const LinearLibrary* library;
+  StepSettings settings;
 };
 using Builder = Built (*)(const OpReader&, const Context&);
 
@@ -92,13 +91,13 @@ const std::map<std::string, Builder>& builders() {
          const auto activation = static_cast<Activation>(r.integer("activation"));
          const int column = r.integer("outColumn");
          auto at = [=](const StepSizes& z) { return Linear{x.at(z), w.at(z), out.at(z), b.at(z), residual.at(z), activation, column}; };
-         return {[=](const Step& s) { return linear(at(s.sizes), s); }, linearWorkspace(at(c.maxSizes), c.library)};
+         return {[=](const Step& s) { return linear(at(s.sizes), s); }, linearWorkspace(at(c.maxSizes), c.settings.batchInvariant, c.settings.linearLibrary)};
        }},
       {"gatedLinear", [](const OpReader& r, const Context& c) -> Built {
          auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), b = r.tensor("bias");
          const auto activation = static_cast<Activation>(r.integer("activation"));
          auto at = [=](const StepSizes& z) { return GatedLinear{x.at(z), w.at(z), out.at(z), b.at(z), activation}; };
-         return {[=](const Step& s) { return gatedLinear(at(s.sizes), s); }, gatedLinearWorkspace(at(c.maxSizes), c.library)};
+         return {[=](const Step& s) { return gatedLinear(at(s.sizes), s); }, gatedLinearWorkspace(at(c.maxSizes), c.settings.batchInvariant, c.settings.linearLibrary)};
        }},
       {"rope", [](const OpReader& r, const Context&) -> Built {
          auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table");
@@ -126,7 +125,7 @@ const std::map<std::string, Builder>& builders() {
          const int window = r.integer("window");
          const AttentionShape shape = r.attention();
          auto at = [=](const StepSizes& z) { return PagedAttention{qkv.at(z), k.at(z), v.at(z), sequences.at(z), tables.at(z), out.at(z), scale, window, softCap, shape}; };
-         return {[=](const Step& s) { return pagedAttention(at(s.sizes), s); }, pagedAttentionWorkspace(at(c.maxSizes), c.maxSizes, c.smCount)};
+         return {[=](const Step& s) { return pagedAttention(at(s.sizes), s); }, pagedAttentionWorkspace(at(c.maxSizes), c.maxSizes, c.settings.smCount)};
        }},
       {"gatedActivation", [](const OpReader& r, const Context&) -> Built {
          auto x = r.tensor("x"), out = r.tensor("out");
@@ -187,11 +186,11 @@ const std::map<std::string, Builder>& builders() {
 
 }  // namespace
 
-size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, int smCount, const LinearLibrary* library, Plan& plan) {
+size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, const StepSettings& settings, Plan& plan) {
   plan.name = description.Get("name").As<Napi::String>().Utf8Value();
   plan.maxSizes = readSizes(description.Get("maxSizes").As<Napi::Int32Array>().Data());
   const auto ops = description.Get("ops").As<Napi::Array>();
-  const Context context{plan.maxSizes, smCount, library};
+  const Context context{plan.maxSizes, settings};
   size_t workspace = 0;
   for (uint32_t i = 0; i < ops.Length(); i++) {
     const auto op = ops.Get(i).As<Napi::Object>();

@@ -41,6 +41,13 @@ struct Plan {
   std::atomic<uint64_t> runs{0};
 };
 
+// What the steps of a device have in common.
+struct StepSettings {
+  int smCount = 0;
+  bool batchInvariant = true;
+  LinearLibrary* linearLibrary = nullptr;
+};
+
 StepSizes readSizes(const int32_t* words);
 int sizeAt(const StepSizes& sizes, int index);
 
@@ -48,8 +55,8 @@ int sizeAt(const StepSizes& sizes, int index);
 using AddressOf = std::function<char*(int handle)>;
 
 // Builds a plan from what src/compile.ts made: { name, maxSizes, ops: [{ op, tensors: { field: [handle, byteOffset, dtype,
-// rows, rowsSize, columns] }, attributes: { name: number } }] }. Returns the bytes of workspace that it needs. `library` as in
-// Step.
-size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, int smCount, const LinearLibrary* library, Plan& plan);
+// rows, rowsSize, columns] }, attributes: { name: number } }] }, for steps with these settings. Returns the bytes of workspace
+// that it needs.
+size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, const StepSettings& settings, Plan& plan);
 
 }  // namespace quire

@@ -19,8 +19,8 @@ struct Segment {
 class StepRunner {
  public:
   StepRunner(EngineThread& engine, bool useGraphs);
-  // Any thread, before the first step. The library outlives the runner; null where there is none.
-  void setUp(int smCount, bool batchInvariant, LinearLibrary* library) { smCount_ = smCount, batchInvariant_ = batchInvariant, linearLibrary_ = library; }
+  // Any thread, before the first step. The library outlives the steps.
+  void setUp(const StepSettings& settings) { settings_ = settings; }
   // JavaScript's thread: cuts a submit into segments.
   void add(std::vector<Segment>& segments, const std::shared_ptr<Plan>& plan, const StepSizes& sizes) const;
 
@@ -37,13 +37,12 @@ class StepRunner {
   bool runSteps(const Segment& segment);
   bool launch(const PlannedOp& op, const Step& step);
   bool capture(const Segment& segment, CapturedGraph& entry);
-  Step stepOf(const Plan& plan, const StepSizes& sizes) const { return {sizes, plan.workspace, smCount_, engine_.stream(), batchInvariant_, linearLibrary_, capturing_}; }
+  Step stepOf(const Plan& plan, const StepSizes& sizes) const { return {sizes, plan.workspace, settings_.smCount, engine_.stream(), settings_.batchInvariant, settings_.linearLibrary, capturing_}; }
 
   EngineThread& engine_;
   const bool useGraphs_;
-  int smCount_ = 0;
-  bool batchInvariant_ = true, capturing_ = false;
-  LinearLibrary* linearLibrary_ = nullptr;
+  StepSettings settings_;
+  bool capturing_ = false;
   GraphCache graphs_;
 };
 

@@ -17,6 +17,6 @@ LinearProblem problemOf(const GatedLinear& a) {
 
 cudaError_t gatedLinear(const GatedLinear& a, const Step& s) { return linearLaunch(problemOf(a), s); }
 
-size_t gatedLinearWorkspace(const GatedLinear& a, const LinearLibrary* library) { return library == nullptr ? 0 : library->workspace(problemOf(a)); }
+size_t gatedLinearWorkspace(const GatedLinear& a, bool batchInvariant, const LinearLibrary* library) { return linearWorkspace(problemOf(a), batchInvariant, library); }
 
 }  // namespace quire

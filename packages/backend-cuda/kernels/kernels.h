@@ -129,8 +129,8 @@ cudaError_t argmax(const Argmax&, const Step&);
 cudaError_t logProbs(const LogProbs&, const Step&);
 
 // Bytes of workspace that an operation needs at the largest sizes; 0 for operations not named here.
-size_t linearWorkspace(const Linear&, const LinearLibrary*);
-size_t gatedLinearWorkspace(const GatedLinear&, const LinearLibrary*);
+size_t linearWorkspace(const Linear&, bool batchInvariant, const LinearLibrary*);
+size_t gatedLinearWorkspace(const GatedLinear&, bool batchInvariant, const LinearLibrary*);
 size_t pagedAttentionWorkspace(const PagedAttention&, const StepSizes& maxSizes, int smCount);
 size_t filterLogitsWorkspace(const FilterLogits&, const StepSizes& maxSizes);
 size_t sampleWorkspace(const StepSizes& maxSizes);

@@ -12,8 +12,7 @@ constexpr int kLeastRows = 9;
 constexpr int kCandidates = 6, kTrials = 5;
 // What a launch of the library costs more in a graph than a trial shows, in microseconds.
 constexpr double kLaunchMicroseconds = 0.7;
-// Sums in the workspace at a time: what the second cache holds.
-constexpr size_t kMostSums = size_t{64} << 20;
+// Rows whose sums are in the workspace at a time: a multiple of this.
 constexpr int kPieceRows = 128;
 
 size_t elementBytes(DType dtype) { return dtype == DType::f32 ? 4 : 2; }
@@ -21,12 +20,6 @@ bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 256 == 0; 
 size_t outOffset(const LinearProblem& p) { return p.outColumn * elementBytes(p.out.dtype); }
 // The library makes the output itself.
 bool isDirect(const LinearProblem& p) { return !p.gated && p.activation == Activation::none && (!p.bias || p.bias.dtype == p.out.dtype); }
-
-// Rows whose sums are in the workspace at a time.
-int pieceRows(const LinearProblem& p) {
-  const size_t rows = kMostSums / (static_cast<size_t>(p.weight.rows) * elementBytes(p.x.dtype)) / kPieceRows * kPieceRows;
-  return static_cast<int>(std::clamp<size_t>(rows, kPieceRows, std::max(p.rows(), kPieceRows)));
-}
 
 bool hasDTypes(const LinearProblem& p) {
   const bool is16Bit = p.x.dtype == DType::f16 || p.x.dtype == DType::bf16;
@@ -126,11 +119,17 @@ int rowsBucket(int rows) {
   return power > 16 && rows <= power / 4 * 3 ? power / 4 * 3 : power;
 }
 
-TunedLinear::TunedLinear(int ordinal, std::string choicesFile) : choices_(std::move(choicesFile), machine(library_, ordinal)) {}
+// What the second cache holds, as chips go: half a megabyte per multiprocessor.
+TunedLinear::TunedLinear(int ordinal, int smCount, std::string choicesFile) : choices_(std::move(choicesFile), machine(library_, ordinal)), mostSumBytes_(static_cast<size_t>(smCount) << 19) {}
+
+int TunedLinear::pieceRows(const LinearProblem& p) const {
+  const size_t rows = mostSumBytes_ / (static_cast<size_t>(p.weight.rows) * elementBytes(p.x.dtype)) / kPieceRows * kPieceRows;
+  return static_cast<int>(std::clamp<size_t>(rows, kPieceRows, std::max(p.rows(), kPieceRows)));
+}
 
 size_t TunedLinear::workspace(const LinearProblem& p) const {
   if (p.rows() < kLeastRows || !hasDTypes(p)) return 0;
-  const size_t sums = isDirect(p) ? 0 : static_cast<size_t>(pieceRows(p)) * p.weight.rows * elementBytes(p.x.dtype);
+  const size_t sums = isDirect(p) ? 0 : static_cast<size_t>(std::min(p.rows(), pieceRows(p))) * p.weight.rows * elementBytes(p.x.dtype);
   return workspaceBytes(CublasLt::kWorkspaceBytes + sums);
 }
 

@@ -36,13 +36,15 @@ class LinearChoices {
 class TunedLinear : public LinearLibrary {
  public:
   // On device `ordinal`, which is current. Throws std::runtime_error where the library cannot be used.
-  TunedLinear(int ordinal, std::string choicesFile);
+  TunedLinear(int ordinal, int smCount, std::string choicesFile);
   std::string version() const { return library_.version(); }
   size_t workspace(const LinearProblem&) const override;
   bool launch(const LinearProblem&, const Step&, cudaError_t& error) override;
 
  private:
   bool suits(const LinearProblem&, const Step&) const;
+  // Rows whose sums are in the workspace at a time.
+  int pieceRows(const LinearProblem&) const;
   // Null when nothing could be timed.
   const LinearChoice* choose(const LinearProblem&, const Step&, const std::string& key, cudaError_t& error);
   // False when the library refuses, and then nothing has been enqueued of this piece.
@@ -50,6 +52,7 @@ class TunedLinear : public LinearLibrary {
 
   CublasLt library_;
   LinearChoices choices_;
+  const size_t mostSumBytes_;
 };
 
 // Rows are timed for the next bucket: powers of two, and their middles.

@@ -1,9 +1,12 @@
 // linear: out = activation(x weight^T + bias) + residual. The choice of form is gatedLinear's too.
 //
 // The form depends on dtypes, K and addresses, and within the tensor cores' pair of forms on the number of rows:
-//   f16 or bf16 throughout, rows of 16 bytes   up to 64 rows swapAb, above tiled: one family of equal bits.
+//   f16 or bf16 throughout, rows of 16 bytes   up to 64 rows swapAb, above tiled: one family of equal bits. A step that need
+//                                              not be batch invariant takes split for 17 to 64 rows.
 //   other dtypes, rows of 16 bytes             gemv, in f32
 //   anything else                              streaming
+#include <algorithm>
+
 #include "variants.h"
 
 namespace quire {
@@ -11,6 +14,10 @@ namespace {
 
 bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 bool is16Bit(DType t) { return t == DType::f16 || t == DType::bf16; }
+bool hasTensorCores(const LinearProblem& p) { return is16Bit(p.x.dtype) && p.x.dtype == p.weight.dtype; }
+
+constexpr int kLeastSplitRows = 17;
+bool isForSplit(const LinearProblem& p) { return p.rows() >= kLeastSplitRows && p.rows() <= kSplitRows; }
 
 }  // namespace
 
@@ -28,9 +35,14 @@ cudaError_t linearLaunch(const LinearProblem& p, const Step& s) {
 
 cudaError_t linearOwnLaunch(const LinearProblem& p, const Step& s) {
   if (!hasWideRows(p)) return linearStreamingLaunch(p, s);
-  const bool tensorCores = is16Bit(p.x.dtype) && p.x.dtype == p.weight.dtype;
-  if (!tensorCores) return linearGemvLaunch(p, s);
+  if (!hasTensorCores(p)) return linearGemvLaunch(p, s);
+  if (!s.batchInvariant && isForSplit(p) && s.workspace.bytes >= workspaceBytes(kSplitScratch)) return linearSplitLaunch(p, s);
   return p.rows() <= kSwapAbRows ? linearSwapAbLaunch(p, s) : linearTiledLaunch(p, s);
+}
+
+size_t linearWorkspace(const LinearProblem& p, bool batchInvariant, const LinearLibrary* library) {
+  const size_t own = !batchInvariant && p.rows() >= kLeastSplitRows && hasTensorCores(p) ? workspaceBytes(kSplitScratch) : 0;
+  return std::max(own, library == nullptr ? 0 : library->workspace(p));
 }
 
 namespace {
@@ -39,6 +51,6 @@ LinearProblem problemOf(const Linear& a) { return {a.x, a.weight, a.out, a.bias,
 
 cudaError_t linear(const Linear& a, const Step& s) { return linearLaunch(problemOf(a), s); }
 
-size_t linearWorkspace(const Linear& a, const LinearLibrary* library) { return library == nullptr ? 0 : library->workspace(problemOf(a)); }
+size_t linearWorkspace(const Linear& a, bool batchInvariant, const LinearLibrary* library) { return linearWorkspace(problemOf(a), batchInvariant, library); }
 
 }  // namespace quire

@@ -45,22 +45,23 @@ __global__ void __launch_bounds__(kThreads, 1) linearSwapAb(const T* x, const T*
     copyTile<S::kK, S::kRows, 32>(tile, lane, begin + step * S::kK, k, x, [&](int row) -> const T* { return row < out.rows ? x + static_cast<int64_t>(row) * k : nullptr; });
   };
 
-  for (int step = 0; step < S::kStages - 1 && step < steps; step++) copyWeights(step);
+  for (int step = 0; step < S::kStages && step < steps; step++) copyWeights(step);
+  launchDependents();
   waitForPrevious();
-  for (int step = 0; step < S::kStages - 1; step++) {
+  for (int step = 0; step < S::kStages; step++) {
     if (step < steps) copyActivations(step);
     cpAsyncCommit();
   }
   float sums[S::kWeightTiles][S::kRowTiles][4] = {};
   for (int step = 0; step < steps; step++) {
-    cpAsyncWait<S::kStages - 2>();
-    __syncwarp();  // all lanes' copies of this stage have landed, and all have used the stage that is filled next
-    if (const int next = step + S::kStages - 1; next < steps) copyWeights(next), copyActivations(next);
-    cpAsyncCommit();
+    cpAsyncWait<S::kStages - 1>();
+    __syncwarp();  // all lanes' copies of this stage have landed
     const T* tile = ring + step % S::kStages * S::kStageElements;
     multiplyTiles<S::kK>(sums, tile, tile + S::kWeightRows * S::kK);
+    __syncwarp();  // all have used it
+    if (const int next = step + S::kStages; next < steps) copyWeights(next), copyActivations(next);
+    cpAsyncCommit();
   }
-  launchDependents();
 
   cpAsyncWait<0>();
   __syncwarp();

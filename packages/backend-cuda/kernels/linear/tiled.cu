@@ -106,8 +106,8 @@ cudaError_t launch(const LinearProblem& p, const Step& s) {
 
 template <class T>
 cudaError_t launchFor(const LinearProblem& p, const Step& s) {
-  using Large = Shape<8, 16, 2, 4, 4>;  // 128 x 128
-  using Small = Shape<4, 8, 2, 2, 4>;   // 64 x 64
+  using Large = Shape<8, 16, 2, 4, 32, 4, true>;  // 128 x 128
+  using Small = Shape<4, 8, 2, 2, 32, 4, true>;   // 64 x 64
   const bool fills = static_cast<int64_t>(weightBlocks<Large>(p)) * rowBlocks<Large>(p) >= s.smCount;
   return fills ? launch<T, Large>(p, s) : launch<T, Small>(p, s);
 }

@@ -2,7 +2,7 @@
 //
 // Every form sums an output over K in an order that depends on K and N alone: not on the number of rows, not on the chip.
 // Bit-equal among each other are swapAb and tiled. gemv and streaming agree with themselves at any number of rows, and with
-// no other form.
+// no other form; so does split, but it is no part of a family.
 #pragma once
 #include "../kernels.h"
 
@@ -26,6 +26,8 @@ bool hasWideRows(const LinearProblem&);
 
 // Takes the library or the form that suits.
 cudaError_t linearLaunch(const LinearProblem&, const Step&);
+// Bytes of workspace for a problem of so many rows or fewer.
+size_t linearWorkspace(const LinearProblem&, bool batchInvariant, const LinearLibrary*);
 // Takes the form that suits.
 cudaError_t linearOwnLaunch(const LinearProblem&, const Step&);
 
@@ -39,11 +41,11 @@ cudaError_t linearGemvLaunch(const LinearProblem&, const Step&);
 // Wide rows, x and weight both f16 or both bf16: tensor cores, up to kSwapAbRows rows.
 constexpr int kSwapAbRows = 64;
 cudaError_t linearSwapAbLaunch(const LinearProblem&, const Step&);
-// Wide rows, x and weight both f16 or both bf16: tensor cores, best at up to 8 rows, straight from memory to registers.
-cudaError_t linearDirectLaunch(const LinearProblem&, const Step&);
-// The same dtypes, up to kSplitRows rows, with K split over blocks: needs the workspace.
+// As swapAb up to kSplitRows rows, with K split over blocks. Not bit-equal to it.
 constexpr int kSplitRows = 64;
 cudaError_t linearSplitLaunch(const LinearProblem&, const Step&);
+// Bytes of scratch that it needs at most.
+constexpr size_t kSplitScratch = size_t{352} * 64 * 128 * 4;
 // As swapAb, best at many rows. Bit-equal to it when the step is batch invariant; else it sums K in one run.
 cudaError_t linearTiledLaunch(const LinearProblem&, const Step&);
 

@@ -226,10 +226,6 @@ void correctness() {
   for (DType t : {DType::f16, DType::bf16}) {
     for (int smCount : {1, 132}) {
       for (int rows : {1, 7, 8, 9, 16, 17, 31, 33, 64}) correct("swapAb", linearSwapAbLaunch, {t, t, rows % 2 ? t : DType::f32, rows, 77, 200, true, rows % 3 == 1, false, rows % 2 ? silu : relu, rows % 8, rows % 4}, smCount);
-      for (int rows : {1, 7, 9, 16, 17}) {
-        correct("direct", linearDirectLaunch, {t, t, rows % 2 ? t : DType::f32, rows, 77, 200, true, rows % 3 == 1, false, rows % 2 ? silu : relu, rows % 8, rows % 4}, smCount);
-        correct("direct", linearDirectLaunch, {t, t, t, rows, 52, 1032, rows == 7, false, true, silu}, smCount);
-      }
       for (int rows : {1, 9, 16, 17, 31, 33, 64}) {
         correct("split", linearSplitLaunch, {t, t, rows % 2 ? t : DType::f32, rows, 77, 1288, true, rows % 3 == 1, false, rows % 2 ? silu : relu, rows % 8, rows % 4}, smCount);
         correct("split", linearSplitLaunch, {t, t, t, rows, 52, 1032, rows == 9, false, true, silu}, smCount);
@@ -240,7 +236,6 @@ void correctness() {
     }
     for (int k : {8, 16, 40, 64, 72, 520, 1032}) {
       correct("swapAb", linearSwapAbLaunch, {t, t, t, 3, 20, k}, 4);
-      correct("direct", linearDirectLaunch, {t, t, t, 3, 20, k}, 4);
       correct("split", linearSplitLaunch, {t, t, t, 35, 20, k}, 4);
       correct("swapAb", linearSwapAbLaunch, {t, t, DType::f32, 35, 20, k}, 1);
       correct("tiled", linearTiledLaunch, {t, t, t, 66, 20, k, false, true, false, Activation::none, 4, 4}, 4);
@@ -279,7 +274,7 @@ void invariance() {
 
 // Order of lanes, warps and blocks, and the number resident.
 void orders() {
-  const std::pair<const char*, Form> forms[] = {{"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}, {"direct", linearDirectLaunch}, {"split", linearSplitLaunch}, {"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}};
+  const std::pair<const char*, Form> forms[] = {{"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}, {"split", linearSplitLaunch}, {"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}};
   for (const auto& [name, form] : forms) {
     for (bool gated : {false, true}) {
       Problem p({DType::bf16, DType::bf16, DType::bf16, 20, 90, 1096, true, false, gated, Activation::silu});
@@ -303,7 +298,7 @@ void orders() {
 // Two products behind each other as dependent launches: the second starts before the first has ended, and must wait for it.
 void dependents() {
   for (DType t : {DType::f32, DType::bf16}) {
-    const std::pair<const char*, Form> forms[] = {{"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}, {"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}, {"direct", linearDirectLaunch}, {"split", linearSplitLaunch}};
+    const std::pair<const char*, Form> forms[] = {{"gemv", linearGemvLaunch}, {"streaming", linearStreamingLaunch}, {"swapAb", linearSwapAbLaunch}, {"tiled", linearTiledLaunch}, {"split", linearSplitLaunch}};
     for (const auto& [name, form] : forms) {
       if (t == DType::f32 && form != linearGemvLaunch && form != linearStreamingLaunch) continue;
       Problem first({t, t, t, 20, 64, 64}), second({t, t, t, 20, 40, 64}), apart({t, t, t, 20, 40, 64});
@@ -324,7 +319,7 @@ void dependents() {
 void counters() {
   struct Expected { const char* kernel; Form form; int rows; };
   for (const auto& [kernel, form, rows] : {Expected{"linearGemv", linearGemvLaunch, 1}, {"linearSwapAb", linearSwapAbLaunch, 8}, {"linearSwapAb", linearSwapAbLaunch, 16}, {"linearSwapAb", linearSwapAbLaunch, 32},
-                                           {"linearSwapAb", linearSwapAbLaunch, 64}, {"linearTiled", linearTiledLaunch, 128}, {"linearDirect", linearDirectLaunch, 8}, {"linearSplit", linearSplitLaunch, 16}, {"linearSplit", linearSplitLaunch, 32}, {"linearSplit", linearSplitLaunch, 64}}) {
+                                           {"linearSwapAb", linearSwapAbLaunch, 64}, {"linearTiled", linearTiledLaunch, 128}, {"linearSplit", linearSplitLaunch, 16}, {"linearSplit", linearSplitLaunch, 32}, {"linearSplit", linearSplitLaunch, 64}}) {
     for (int smCount : {1, 132}) {
       Problem p({DType::bf16, DType::bf16, DType::bf16, rows, 128, 2048});
       auto& c = emu::kernelCounters()[kernel];
