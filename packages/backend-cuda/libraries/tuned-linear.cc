@@ -42,7 +42,7 @@ LinearProblem pieceOf(const LinearProblem& p, int first, int rows) {
 // What the library is to compute: the output, or sums behind its own part of the workspace.
 MatrixProduct productOf(const LinearProblem& p, const Step& s) {
   MatrixProduct m{};
-  m.x = p.x.data, m.weight = p.weight.data, m.dtype = m.outDType = p.x.dtype;
+  m.x = p.x.data, m.weight = p.weight.data, m.dtype = p.x.dtype, m.outDType = DType::f32;
   m.rows = p.rows(), m.n = p.weight.rows, m.k = p.k();
   m.y = s.workspace.scratch<char>() + CublasLt::kWorkspaceBytes, m.stride = m.n;
   if (!isDirect(p)) return m;
@@ -123,13 +123,13 @@ int rowsBucket(int rows) {
 TunedLinear::TunedLinear(int ordinal, int smCount, std::string choicesFile) : choices_(std::move(choicesFile), machine(library_, ordinal)), mostSumBytes_(static_cast<size_t>(smCount) << 19) {}
 
 int TunedLinear::pieceRows(const LinearProblem& p) const {
-  const size_t rows = mostSumBytes_ / (static_cast<size_t>(p.weight.rows) * elementBytes(p.x.dtype)) / kPieceRows * kPieceRows;
+  const size_t rows = mostSumBytes_ / (static_cast<size_t>(p.weight.rows) * sizeof(float)) / kPieceRows * kPieceRows;
   return static_cast<int>(std::clamp<size_t>(rows, kPieceRows, std::max(p.rows(), kPieceRows)));
 }
 
 size_t TunedLinear::workspace(const LinearProblem& p) const {
   if (p.rows() < kLeastRows || !hasDTypes(p)) return 0;
-  const size_t sums = isDirect(p) ? 0 : static_cast<size_t>(std::min(p.rows(), pieceRows(p))) * p.weight.rows * elementBytes(p.x.dtype);
+  const size_t sums = isDirect(p) ? 0 : static_cast<size_t>(std::min(p.rows(), pieceRows(p))) * p.weight.rows * sizeof(float);
   return workspaceBytes(CublasLt::kWorkspaceBytes + sums);
 }
 
@@ -170,7 +170,7 @@ bool TunedLinear::run(const LinearProblem& p, const cublaslt::Algo& algo, const 
     const LinearProblem piece = pieceOf(p, first, std::min(most, p.rows() - first));
     const MatrixProduct product = productOf(piece, s);
     // A piece that the library refuses is no reason to leave the others out.
-    if (library_.enqueue(product, algo, s.workspace.scratch<void>(), s.stream)) error = linearEpilogueLaunch(piece, product.y, s);
+    if (library_.enqueue(product, algo, s.workspace.scratch<void>(), s.stream)) error = linearEpilogueLaunch(piece, static_cast<const float*>(product.y), s);
     else error = linearOwnLaunch(piece, s);
   }
   return true;

@@ -4,7 +4,7 @@
 // our own form and the first algorithms of the heuristic run on other memory, each several times with a cold second cache. Choices
 // are kept in a file, with the GPU, its driver and the library's version.
 //
-// The library adds a bias and a residual itself. For an activation, or a gate, its sums go to the workspace in 16 bits, in pieces
+// The library adds a bias and a residual itself. For an activation, or a gate, its sums go to the workspace in f32, in pieces
 // that stay in the second cache, and one more kernel makes the output.
 #pragma once
 #include <map>

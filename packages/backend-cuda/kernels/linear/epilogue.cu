@@ -7,28 +7,27 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) linearEpilogue(const T* all, LinearOutput out, int weightRows) {
+__global__ void __launch_bounds__(kThreads) linearEpilogue(const float* all, LinearOutput out, int weightRows) {
   launchDependents();
   waitForPrevious();
   const int column = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * 4, row = blockIdx.y;
   if (column >= out.n) return;
-  const auto* quads = reinterpret_cast<const Quad<T>*>(all + static_cast<int64_t>(row) * weightRows);
-  const Quad<T> first = GPU_LOAD(quads + column / 4), second = out.gated ? GPU_LOAD(quads + (out.n + column) / 4) : Quad<T>{};
-  float sums[4], ups[4];
-#pragma unroll
-  for (int i = 0; i < 4; i++) sums[i] = toFloat(first.values[i]), ups[i] = toFloat(second.values[i]);
+  const float* const from = all + static_cast<int64_t>(row) * weightRows + column;
+  auto load = [](const float* p, float (&to)[4]) {
+    const float4 v = GPU_LOAD(reinterpret_cast<const float4*>(p));
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+  };
+  float sums[4], ups[4] = {};
+  load(from, sums);
+  if (out.gated) load(from + out.n, ups);
   storeOutput(out, row, column, sums, ups);
 }
 
 }  // namespace
 
-cudaError_t linearEpilogueLaunch(const LinearProblem& p, const void* sums, const Step& s) {
-  return withDType(p.x.dtype, [&](auto* t) {
-    using T = Element<decltype(t)>;
-    const GpuLaunch l{"linearEpilogue", {ceilDiv(p.n(), 4 * kThreads), static_cast<unsigned>(p.rows())}, {kThreads}, 0, s.stream};
-    return gpuLaunch(l, linearEpilogue<T>, static_cast<const T*>(sums), makeOutput(p), p.weight.rows);
-  });
+cudaError_t linearEpilogueLaunch(const LinearProblem& p, const float* sums, const Step& s) {
+  const GpuLaunch l{"linearEpilogue", {ceilDiv(p.n(), 4 * kThreads), static_cast<unsigned>(p.rows())}, {kThreads}, 0, s.stream};
+  return gpuLaunch(l, linearEpilogue, sums, makeOutput(p), p.weight.rows);
 }
 
 }  // namespace quire

@@ -31,8 +31,8 @@ size_t linearWorkspace(const LinearProblem&, bool batchInvariant, const LinearLi
 // Takes the form that suits.
 cudaError_t linearOwnLaunch(const LinearProblem&, const Step&);
 
-// The output from its sums, [rows][weight rows] of x's dtype: bias, activation, residual or gate. n is a multiple of 4.
-cudaError_t linearEpilogueLaunch(const LinearProblem&, const void* sums, const Step&);
+// The output from its sums, [rows][weight rows]: bias, activation, residual or gate. n is a multiple of 4.
+cudaError_t linearEpilogueLaunch(const LinearProblem&, const float* sums, const Step&);
 
 // Any dtypes, any shape.
 cudaError_t linearStreamingLaunch(const LinearProblem&, const Step&);
