@@ -64,7 +64,8 @@ class ChunkFold {
 
   __device__ ChunkFold(const DecodeWork& work, const BlockPart& part) : work_(work), share_(part.share), headStart_(part.headStart) {}
 
-  // By all threads. `to` is the first query head's output, of `heads` that count; `partEnds` says that it is the block's last chunk.
+  // By all threads. The chunk that starts at the cursor. `to` is the first query head's output, of `heads` that count;
+  // `partEnds` says that it is the block's last chunk.
   __device__ void take(const Cursor& at, const Result& chunk, bool partEnds, T* to, int heads, bool* sharedFlag) {
     const uint32_t index = at.tile / at.tiles.chunkTiles;
     if (owned_ == 0) first_ = index;
@@ -72,7 +73,7 @@ class ChunkFold {
     else if (owned_ == 0) result_ = chunk;
     else result_.fold(chunk);
     owned_++;
-    if (!at.endsHead() && !partEnds) return;
+    if (at.tilesOfHeadLeft() > at.tilesOfChunk() && !partEnds) return;
     finish(at, to, heads, sharedFlag);
     headStart_ += at.tiles.tiles;
     owned_ = 0;
@@ -86,19 +87,31 @@ class ChunkFold {
       const uint32_t keeper = headStart_ / share_;
       if (first_ == 0) store(slot(keeper, work_.slotsPerBlock - 1), result_);
       if (!arriveLast(work_.counters + keeper, chunks, sharedFlag, owned_)) return;
-      load(slot(keeper, work_.slotsPerBlock - 1), result_);
-      for (uint32_t c = firstChunkOf(keeper + 1, chunkTiles); c < chunks; c++) {
-        const uint32_t block = (headStart_ + c * chunkTiles) / share_;
-        Result next;
-        load(slot(block, c - firstChunkOf(block, chunkTiles)), next);
-        result_.fold(next);
-      }
+      foldSlots(keeper, chunkTiles, chunks, Result::head() < heads);
     }
     if (Result::head() >= heads) return;
     const float scale = 1.0f / result_.sum;
 #pragma unroll
     for (int i = 0; i < Result::kOwn; i++) {
       if (Result::dim(i) < kHeadDim) to[Result::head() * kHeadDim + Result::dim(i)] = fromFloat<T>(result_.out[i] * scale);
+    }
+  }
+  // What all blocks have stored of a head, in the order of its positions. Several loads are under way at once.
+  __device__ void foldSlots(uint32_t keeper, uint32_t chunkTiles, uint32_t chunks, bool counts) {
+    constexpr uint32_t kAtOnce = Result::kOwn <= 4 ? 8 : 4;
+    if (!counts) return;
+    load(slot(keeper, work_.slotsPerBlock - 1), result_);
+    for (uint32_t first = firstChunkOf(keeper + 1, chunkTiles); first < chunks; first += kAtOnce) {
+      Result next[kAtOnce];
+#pragma unroll
+      for (uint32_t i = 0; i < kAtOnce; i++) {
+        const uint32_t c = first + i, block = (headStart_ + c * chunkTiles) / share_;
+        if (c < chunks) load(slot(block, c - firstChunkOf(block, chunkTiles)), next[i]);
+      }
+#pragma unroll
+      for (uint32_t i = 0; i < kAtOnce; i++) {
+        if (first + i < chunks) result_.fold(next[i]);
+      }
     }
   }
   // The first chunk of this head that starts in the part of `block`, which begins behind the head's start.

@@ -1,11 +1,15 @@
-// pagedAttention of decode rows on tensor cores. A work head is a KV head with up to 8 or 16 of its query heads. A block of 4
-// warps walks its part of the flat line of tiles (decode_work.h) through a ring of stages that cp.async fills ahead, across
-// heads and rows. Each warp has 16 of a tile's 64 positions and its own online softmax; nothing is exchanged between warps
-// until a chunk ends.
+// pagedAttention of decode rows on tensor cores. A work head is a KV head with up to 4, 8 or 16 of its query heads. A block of
+// 4 warps walks its part of the flat line of tiles (decode_work.h). Each warp has 16 of a tile's 64 positions: it requests
+// their keys and values into a ring of its own, ahead of use across chunks, heads and rows, and has its own online softmax.
+// Warps wait for each other only where a chunk ends and their results meet.
 //
 // K is the A operand: S^T (16 positions x 8 heads) = K (16 x d) Q^T (d x 8), with Q^T in registers, so that a group of 4 to 8
 // heads fills an instruction. O^T (d x 8) += V^T (d x 16) P (16 x 8): V by transposed ldmatrix, P by transposing the scores in
 // registers. For 16-bit activations and a cache of the same dtype; pages of a power of two.
+//
+// Measured on an H200 (bf16, cold L2, share of 4.3 TB/s): 32/8 heads of 128, 64 rows: 1,024 positions 73.6 us (85 %), 4,096
+// positions 262 us (95 %); 256 rows of 1,024: 93 %. 12/12 heads of 64, 64 rows of 1,024: 85 %. A tile whose warps shared one
+// ring, with a barrier per tile, had reached 55 %; three stages and two blocks per SM differ little from two and three.
 // Design: lmdeploy's swapped operands and HPC-Ops' flat tiles.
 #include "decode_fold.h"
 #include "variants.h"
@@ -13,21 +17,49 @@
 namespace quire {
 namespace {
 
-// kColumns: groups of 8 query heads.
-template <class T, int kHeadDim, int kColumns>
+// kHeads: query heads of a work head, of which an instruction takes 8.
+template <class T, int kHeadDim, int kHeads_>
 struct Shape {
-  static constexpr int kHeads = 8 * kColumns;
-  static constexpr int kStageBytes = 2 * TileLayout<kHeadDim>::kTileBytes;
+  static constexpr int kHeads = kHeads_, kColumns = (kHeads + 7) / 8;
+  static constexpr int kSliceBytes = TileLayout<kHeadDim>::kSliceBytes, kStageBytes = 2 * kSliceBytes;
   using Parts = PartResults<kHeadDim, kHeads, kAttentionWarps>;
-  // Three stages where two blocks then still share the 228 KB of an SM of sm_90.
-  static constexpr int kStages = 2 * (3 * kStageBytes + Parts::kBytes + kBlockReserve) <= 228 * 1024 ? 3 : 2;
-  static constexpr int kSharedBytes = kStages * kStageBytes + Parts::kBytes;
+  // Slices of 4 KB and less are many to an SM with two stages already.
+  static constexpr int kStages = kHeadDim <= 64 ? 2 : 3;
+  static constexpr int kRingBytes = kStages * kStageBytes;
+  static constexpr int kSharedBytes = kAttentionWarps * kRingBytes + Parts::kBytes;
+  // Blocks that share the 228 KB of an SM of sm_90, and whose threads have the registers that they need.
+  static constexpr int kBlocksPerSm = std::min(kColumns == 1 ? 4 : 2, std::max(1, 228 * 1024 / (kSharedBytes + kBlockReserve)));
 };
 
 struct Problem {
   DecodeWork work;
   int width, heads, kvHeads, group, passes;
   ScoreScale scale;
+};
+
+// The slices of a warp, on their way into its ring. The rows of the next slice are looked up one slice ahead.
+template <class T, int kHeadDim>
+struct WarpFeed {
+  const Problem& p;
+  Cursor at;
+  uint32_t left, row;
+
+  __device__ WarpFeed(const Problem& problem, const BlockPart& part) : p(problem), at(part.cursor), left(part.tiles) { lookUp(); }
+
+  __device__ void lookUp() {
+    const Pages pages = at.pages(p.work, p.kvHeads, p.passes == 1 ? at.head : at.head / p.passes);
+    row = sliceRow(pages, at.firstPosition() + threadIdx.x / 32 * kSliceTokens, at.tiles.begin, at.tiles.end);
+  }
+
+  // Requests the next slice. One group of copies, empty behind the last.
+  __device__ void fetch(char* stage, const T* kCache, const T* vCache) {
+    if (left > 0) {
+      copySlice<kHeadDim>(stage, kCache, row);
+      copySlice<kHeadDim>(stage + TileLayout<kHeadDim>::kSliceBytes, vCache, row);
+      if (--left > 0) at.advance(p.work, 1), lookUp();
+    }
+    cpAsyncCommit();
+  }
 };
 
 template <class T, int kHeadDim, int kColumns>
@@ -64,20 +96,21 @@ struct WarpState {
     }
   }
 
-  // Takes the warp's 16 positions of a tile, the first of which is `position`.
+  // Takes the warp's slice of a tile, the first position of which is `position`.
   __device__ void attend(const char* keys, const char* values, uint32_t position, uint32_t begin, uint32_t end, const ScoreScale& scale) {
-    const int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 16;
-    if (position >= end || position + 16 <= begin) return;
-    float score[kColumns][4] = {};
-    const FragmentRow<kHeadDim> key(keys, first + lane % 16, lane / 16);
+    const int lane = threadIdx.x % 32;
+    if (position >= end || position + kSliceTokens <= begin) return;
+    // Even and odd steps have sums of their own: a chain of dependent instructions half as long.
+    float score[kColumns][4] = {}, odd[kColumns][4] = {};
+    const FragmentRow<kHeadDim> key(keys, lane % 16, lane / 16);
 #pragma unroll
     for (int k = 0; k < kHeadDim / 16; k++) {
       uint32_t a[4];
       ldmatrixX4<false>(a, key.at(k));
 #pragma unroll
-      for (int n = 0; n < kColumns; n++) mma16816<T>(score[n], a, query[k][n]);
+      for (int n = 0; n < kColumns; n++) mma16816<T>(k % 2 == 0 ? score[n] : odd[n], a, query[k][n]);
     }
-    const bool edge = position < begin || position + 16 > end;
+    const bool edge = position < begin || position + kSliceTokens > end;
     uint32_t weight[kColumns][2];
     float correction[kColumns][2];
 #pragma unroll
@@ -85,7 +118,7 @@ struct WarpState {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const uint32_t p = position + lane / 4 + i / 2 * 8;
-        score[n][i] = edge && (p < begin || p >= end) ? -INFINITY : scale(score[n][i]);
+        score[n][i] = edge && (p < begin || p >= end) ? -INFINITY : scale(score[n][i] + odd[n][i]);
       }
 #pragma unroll
       for (int j = 0; j < 2; j++) {
@@ -100,7 +133,7 @@ struct WarpState {
       weight[n][0] = transpose8x8(packPair<T>(score[n][0], score[n][1]));
       weight[n][1] = transpose8x8(packPair<T>(score[n][2], score[n][3]));
     }
-    const FragmentRow<kHeadDim> value(values, first + lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    const FragmentRow<kHeadDim> value(values, lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
     for (int m = 0; m < kHeadDim / 16; m++) {
       uint32_t a[4];
@@ -135,89 +168,80 @@ struct WarpState {
   }
 };
 
-template <class T, int kHeadDim, int kColumns>
-__global__ void __launch_bounds__(kAttentionThreads) decodeTensor(const T* qkv, const T* kCache, const T* vCache, T* out, Problem p) {
-  using S = Shape<T, kHeadDim, kColumns>;
-  constexpr int kStages = S::kStages;
+template <class T, int kHeadDim, int kHeads>
+__global__ void __launch_bounds__(kAttentionThreads, Shape<T, kHeadDim, kHeads>::kBlocksPerSm) decodeTensor(const T* qkv, const T* kCache, const T* vCache, T* out, Problem p) {
+  using S = Shape<T, kHeadDim, kHeads>;
   DYN_SHARED(char, shared);
   SHARED(bool, flag, 1);
   waitForPrevious();
-  zeroSpentRows(p.work, out, p.heads * kHeadDim);
   const BlockPart part = findPart(p.work);
-  if (part.tiles == 0) return;
-
-  auto stage = [&](uint32_t i) { return shared + i % kStages * S::kStageBytes; };
-  const typename S::Parts parts{reinterpret_cast<float*>(shared + kStages * S::kStageBytes)};
-  Cursor ahead = part.cursor;
-  auto fetch = [&](uint32_t i) {
-    if (i < part.tiles) {
-      const Pages pages = ahead.pages(p.work, p.kvHeads, ahead.head / p.passes);
-      copyTile<kHeadDim, 4>(stage(i), kCache, pages, ahead.firstPosition(), ahead.tiles.begin, ahead.tiles.end);
-      copyTile<kHeadDim, 4>(stage(i) + S::kStageBytes / 2, vCache, pages, ahead.firstPosition(), ahead.tiles.begin, ahead.tiles.end);
-      if (i + 1 < part.tiles) ahead.next(p.work);
-    }
-    cpAsyncCommit();
-  };
-  for (int i = 0; i < kStages - 1; i++) fetch(i);
-
-  ChunkFold<T, kHeadDim, S::kHeads> fold(p.work, part);
-  WarpState<T, kHeadDim, kColumns> state;
-  Cursor at = part.cursor;
-  int firstHead = 0, heads = 0;
-  for (uint32_t i = 0; i < part.tiles; i++) {
-    if (i == 0 || at.startsHead()) {
-      const int pass = at.head % p.passes * S::kHeads;
-      firstHead = at.head / p.passes * p.group + pass;
-      heads = p.group - pass < S::kHeads ? p.group - pass : S::kHeads;
-      state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + firstHead * kHeadDim, heads);
-    }
-    if (i == 0 || at.tile % at.tiles.chunkTiles == 0) state.clear();
-    cpAsyncWait<kStages - 2>();
-    __syncthreads();  // this stage is filled, and all have left the one in front
-    fetch(i + kStages - 1);
-    state.attend(stage(i), stage(i) + S::kStageBytes / 2, at.firstPosition() + threadIdx.x / 32 * 16, at.tiles.begin, at.tiles.end, p.scale);
-    if (i + 1 == part.tiles) launchDependents();
-    if (at.endsChunk()) {
+  char* const ring = shared + threadIdx.x / 32 * S::kRingBytes;
+  auto stage = [&](uint32_t i) { return ring + i % S::kStages * S::kStageBytes; };
+  const typename S::Parts parts{reinterpret_cast<float*>(shared + kAttentionWarps * S::kRingBytes)};
+  if (part.tiles > 0) {
+    WarpFeed<T, kHeadDim> feed(p, part);
+    for (int i = 0; i < S::kStages - 1; i++) feed.fetch(stage(i), kCache, vCache);
+    launchDependents();
+    ChunkFold<T, kHeadDim, kHeads> fold(p.work, part);
+    WarpState<T, kHeadDim, S::kColumns> state;
+    Cursor at = part.cursor;
+    int firstHead = 0, heads = 0;
+    for (uint32_t i = 0; i < part.tiles;) {
+      if (i == 0 || at.tile == 0) {
+        const int pass = p.passes == 1 ? 0 : at.head % p.passes * kHeads;
+        firstHead = (p.passes == 1 ? at.head : at.head / p.passes) * p.group + pass;
+        heads = p.group - pass < kHeads ? p.group - pass : kHeads;
+        state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + firstHead * kHeadDim, heads);
+      }
+      state.clear();
+      uint32_t position = at.firstPosition() + threadIdx.x / 32 * kSliceTokens;
+      for (const uint32_t end = i + at.tilesOfChunk(); i < end; i++, position += kTileTokens) {
+        cpAsyncWait<S::kStages - 2>();
+        __syncwarp();  // this stage is filled, and all lanes have left the one in front
+        feed.fetch(stage(i + S::kStages - 1), kCache, vCache);
+        state.attend(stage(i), stage(i) + S::kSliceBytes, position, at.tiles.begin, at.tiles.end, p.scale);
+      }
+      __syncthreads();  // all have merged the chunk in front
       state.handOver(parts, heads);
       __syncthreads();
-      fold.take(at, parts.merge(), i + 1 == part.tiles, out + (static_cast<int64_t>(at.row) * p.heads + firstHead) * kHeadDim, heads, flag);
+      fold.take(at, parts.merge(), i == part.tiles, out + (static_cast<int64_t>(at.row) * p.heads + firstHead) * kHeadDim, heads, flag);
+      if (i < part.tiles) at.advance(p.work, at.tilesOfChunk());
     }
-    if (i + 1 < part.tiles) at.next(p.work);
   }
+  zeroSpentRows(p.work, out, p.heads * kHeadDim);
 }
 
 int groupOf(const PagedAttention& a) { return a.shape.heads / a.shape.kvHeads; }
-int slotsPerBlock(const PagedAttention& a) { return maxChunks(a.blockTables.columns * a.shape.blockSize); }
 
 template <class S>
 int gridOf(const PagedAttention& a, int rows, int smCount) {
-  const int blocksPerSm = 2 * (S::kSharedBytes + kBlockReserve) <= sharedBytesPerSm() ? 2 : 1;
-  return decodeGrid(smCount, blocksPerSm, static_cast<int64_t>(rows) * a.shape.kvHeads * ceilDiv(groupOf(a), S::kHeads) * slotsPerBlock(a));
+  const int fit = sharedBytesPerSm() / (S::kSharedBytes + kBlockReserve);
+  return decodeGrid(smCount, std::max(1, std::min(fit, S::kBlocksPerSm)), static_cast<int64_t>(rows) * a.shape.kvHeads * ceilDiv(groupOf(a), S::kHeads) * slotsPerBlock(a));
 }
 
-// Calls f(T*, headDim, columns) with the template arguments of an operation.
+// Calls f(T*, headDim, heads) with the template arguments of an operation.
 template <class F>
 cudaError_t withVariant(const PagedAttention& a, F f) {
-  auto withType = [&](auto dim, auto columns) {
-    return a.qkv.dtype == DType::f16 ? f(static_cast<__half*>(nullptr), dim, columns) : f(static_cast<__nv_bfloat16*>(nullptr), dim, columns);
+  auto withType = [&](auto dim, auto heads) {
+    return a.qkv.dtype == DType::f16 ? f(static_cast<__half*>(nullptr), dim, heads) : f(static_cast<__nv_bfloat16*>(nullptr), dim, heads);
   };
   return withHeadDim(a.shape.headDim, [&](auto dim) {
     // With 16 heads of 256 the outputs of a warp would not fit its registers: such groups take several passes.
     if constexpr (decltype(dim)::value <= 128) {
-      if (groupOf(a) > 8) return withType(dim, std::integral_constant<int, 2>{});
+      if (groupOf(a) > 8) return withType(dim, std::integral_constant<int, 16>{});
     }
-    return withType(dim, std::integral_constant<int, 1>{});
+    return groupOf(a) > 4 ? withType(dim, std::integral_constant<int, 8>{}) : withType(dim, std::integral_constant<int, 4>{});
   });
 }
 
 }  // namespace
 
-bool decodeTensorTakes(const PagedAttention& a) { return sixteenBit(a) && regular(a.shape) && fastHeadDim(a.shape.headDim) && groupOf(a) >= 3; }
+bool decodeTensorTakes(const PagedAttention& a) { return sixteenBit(a) && regular(a.shape) && fastHeadDim(a.shape.headDim); }
 
 size_t decodeTensorScratch(const PagedAttention& a, int maxRows, int smCount) {
   size_t bytes = 0;
-  withVariant(a, [&](auto* element, auto dim, auto columns) {
-    using S = Shape<Element<decltype(element)>, decltype(dim)::value, decltype(columns)::value>;
+  withVariant(a, [&](auto* element, auto dim, auto heads) {
+    using S = Shape<Element<decltype(element)>, decltype(dim)::value, decltype(heads)::value>;
     bytes = static_cast<size_t>(gridOf<S>(a, maxRows, smCount)) * slotsPerBlock(a) * S::kHeads * (decltype(dim)::value + 2) * sizeof(float);
     return cudaSuccess;
   });
@@ -225,15 +249,13 @@ size_t decodeTensorScratch(const PagedAttention& a, int maxRows, int smCount) {
 }
 
 cudaError_t decodeTensorLaunch(const PagedAttention& a, const Step& s) {
-  return withVariant(a, [&](auto* element, auto dim, auto columns) {
+  return withVariant(a, [&](auto* element, auto dim, auto heads) {
     using T = Element<decltype(element)>;
-    using S = Shape<T, decltype(dim)::value, decltype(columns)::value>;
+    using S = Shape<T, decltype(dim)::value, decltype(heads)::value>;
     const int passes = ceilDiv(groupOf(a), S::kHeads);
-    const DecodeWork work{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>(), s.sizes.decodeSequences, a.shape.kvHeads * passes, a.window, static_cast<int>(a.blockTables.columns),
-                          blockShift(a.shape), s.workspace.counters(), s.workspace.scratch<float>(), slotsPerBlock(a)};
-    const Problem problem{work, static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
+    const Problem problem{decodeWork(a, s, a.shape.kvHeads * passes), static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
     const GpuLaunch l{"attentionDecodeTensor", {static_cast<unsigned>(gridOf<S>(a, s.sizes.decodeSequences, s.smCount))}, {kAttentionThreads}, S::kSharedBytes, s.stream};
-    return gpuLaunch(l, decodeTensor<T, decltype(dim)::value, decltype(columns)::value>, a.qkv.as<T>(), a.kCache.as<T>(), a.vCache.as<T>(), a.out.as<T>(), problem);
+    return gpuLaunch(l, decodeTensor<T, decltype(dim)::value, decltype(heads)::value>, a.qkv.as<T>(), a.kCache.as<T>(), a.vCache.as<T>(), a.out.as<T>(), problem);
   });
 }
 

@@ -16,11 +16,15 @@
 
 namespace quire {
 
-constexpr uint32_t kMinChunkTiles = 2, kMaxChunks = 32;
+// A row has up to kEvenChunks chunks until they are of kEvenTiles tiles, longer rows more of that size, up to kMaxChunks.
+constexpr uint32_t kMinChunkTiles = 2, kEvenChunks = 16, kEvenTiles = 8, kMaxChunks = 64;
 
 __host__ __device__ inline uint32_t chunkTilesOf(uint32_t tiles) {
-  const uint32_t even = (tiles + kMaxChunks - 1) / kMaxChunks;
-  return even > kMinChunkTiles ? even : kMinChunkTiles;
+  uint32_t size = (tiles + kEvenChunks - 1) / kEvenChunks;
+  if (size > kEvenTiles) size = kEvenTiles;
+  const uint32_t least = (tiles + kMaxChunks - 1) / kMaxChunks;
+  if (size < least) size = least;
+  return size > kMinChunkTiles ? size : kMinChunkTiles;
 }
 
 struct DecodeWork {
@@ -53,8 +57,8 @@ struct Cursor {
   uint32_t tile;
   RowTiles tiles;
   __device__ void enter(const DecodeWork& w, int r) { row = r, tiles = RowTiles::of(w, r); }
-  // To the next tile of the line. There must be one.
-  __device__ void next(const DecodeWork& w) { tile++, settle(w); }
+  // Ahead by `count` tiles, which may be all that are left of this head. There must be a tile behind them.
+  __device__ void advance(const DecodeWork& w, uint32_t count) { tile += count, settle(w); }
   __device__ void settle(const DecodeWork& w) {
     while (tile >= tiles.tiles) {
       tile = 0;
@@ -63,9 +67,9 @@ struct Cursor {
       enter(w, row + 1);
     }
   }
-  __device__ bool startsHead() const { return tile == 0; }
-  __device__ bool endsHead() const { return tile + 1 == tiles.tiles; }
-  __device__ bool endsChunk() const { return endsHead() || (tile + 1) % tiles.chunkTiles == 0; }
+  __device__ uint32_t tilesOfHeadLeft() const { return tiles.tiles - tile; }
+  // Of the chunk that starts here.
+  __device__ uint32_t tilesOfChunk() const { return tiles.chunkTiles < tilesOfHeadLeft() ? tiles.chunkTiles : tilesOfHeadLeft(); }
   __device__ uint32_t firstPosition() const { return (tiles.firstTile + tile) * kTileTokens; }
   __device__ Pages pages(const DecodeWork& w, int kvHeads, int kvHead) const {
     return {w.blockTables + static_cast<int64_t>(tiles.tableRow) * w.maxBlocks, w.blockShift, kvHeads, kvHead};
@@ -79,13 +83,34 @@ struct BlockPart {
   Cursor cursor;
 };
 
-// By all threads of a block. Every thread counts some of the rows; those that hold an end of the part place it.
+// The first chunk that starts at or behind a place on the line, perhaps of the next head or row: where, and in which row.
+struct ChunkStart {
+  uint32_t place, head, tile;
+  int row;
+  __device__ ChunkStart broadcast(int lane) const {
+    return {__shfl_sync(kFullMask, place, lane), __shfl_sync(kFullMask, head, lane), __shfl_sync(kFullMask, tile, lane), __shfl_sync(kFullMask, row, lane)};
+  }
+};
+
+// Among the rows firstRow .. lastRow - 1 of a lane, the first of which starts at `start`.
+__device__ inline ChunkStart findChunk(const DecodeWork& w, uint32_t place, uint32_t start, int firstRow, int lastRow) {
+  for (int row = firstRow; row < lastRow; row++) {
+    const RowTiles r = RowTiles::of(w, row);
+    const uint32_t next = start + r.tiles * w.workHeads;
+    if (place < next) {
+      const uint32_t head = (place - start) / r.tiles, chunk = ((place - start) % r.tiles + r.chunkTiles - 1) / r.chunkTiles;
+      const uint32_t tile = chunk * r.chunkTiles < r.tiles ? chunk * r.chunkTiles : r.tiles;
+      return {start + head * r.tiles + tile, head, tile, row};
+    }
+    start = next;
+  }
+  return {place, 0, 0, lastRow};
+}
+
+// By all lanes of a warp, each of which counts some of the rows.
 __device__ inline BlockPart findPart(const DecodeWork& w) {
-  SHARED(uint32_t, warpTotals, kAttentionWarps);
-  SHARED(uint32_t, place, 5);  // start on the line, row, head, tile; end on the line
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int perThread = (w.rows + kAttentionThreads - 1) / kAttentionThreads;
-  const int firstRow = threadIdx.x * perThread, lastRow = firstRow + perThread < w.rows ? firstRow + perThread : w.rows;
+  const int lane = threadIdx.x % 32, perLane = (w.rows + 31) / 32;
+  const int firstRow = lane * perLane < w.rows ? lane * perLane : w.rows, lastRow = firstRow + perLane < w.rows ? firstRow + perLane : w.rows;
   uint32_t mine = 0;
   for (int row = firstRow; row < lastRow; row++) mine += RowTiles::of(w, row).tiles * w.workHeads;
   uint32_t upTo = mine;
@@ -93,39 +118,21 @@ __device__ inline BlockPart findPart(const DecodeWork& w) {
     const uint32_t before = __shfl_up_sync(kFullMask, upTo, by);
     if (lane >= by) upTo += before;
   }
-  if (lane == 31) warpTotals[warp] = upTo;
-  __syncthreads();
-  uint32_t total = 0;
-  for (int i = 0; i < kAttentionWarps; i++) {
-    if (i < warp) upTo += warpTotals[i];
-    total += warpTotals[i];
-  }
+  const uint32_t total = __shfl_sync(kFullMask, upTo, 31);
   const uint32_t share = (total + gridDim.x - 1) / gridDim.x;
   const uint32_t from = blockIdx.x * share < total ? blockIdx.x * share : total, to = from + share < total ? from + share : total;
-  if (threadIdx.x == 0) {
-    if (from == total) place[0] = total;
-    if (to == total) place[4] = total;
-  }
-  uint32_t start = upTo - mine;
-  for (int row = firstRow; row < lastRow; row++) {
-    const RowTiles r = RowTiles::of(w, row);
-    const uint32_t next = start + r.tiles * w.workHeads;
-    for (int end = 0; end < 2; end++) {
-      const uint32_t at = end == 0 ? from : to;
-      if (at < start || at >= next) continue;
-      // The first chunk that starts at or behind this place, perhaps of the next head or row.
-      const uint32_t head = (at - start) / r.tiles, chunk = ((at - start) % r.tiles + r.chunkTiles - 1) / r.chunkTiles;
-      const uint32_t tile = chunk * r.chunkTiles < r.tiles ? chunk * r.chunkTiles : r.tiles;
-      place[end * 4] = start + head * r.tiles + tile;
-      if (end == 0) place[1] = row, place[2] = head, place[3] = tile;
-    }
-    start = next;
-  }
-  __syncthreads();
-  BlockPart part{place[4] - place[0], share, place[0], {}};
+  auto holds = [&](uint32_t place) { return place >= upTo - mine && place < upTo; };
+  auto find = [&](uint32_t place) {
+    ChunkStart chunk{total, 0, 0, w.rows};
+    if (holds(place)) chunk = findChunk(w, place, upTo - mine, firstRow, lastRow);
+    const uint32_t owner = __ballot_sync(kFullMask, holds(place));
+    return chunk.broadcast(owner == 0 ? 0 : __ffs(owner) - 1);
+  };
+  const ChunkStart begin = find(from), end = find(to);
+  BlockPart part{end.place - begin.place, share, begin.place, {}};
   if (part.tiles == 0) return part;
-  part.cursor.head = static_cast<int>(place[2]), part.cursor.tile = place[3];
-  part.cursor.enter(w, static_cast<int>(place[1]));
+  part.cursor.head = static_cast<int>(begin.head), part.cursor.tile = begin.tile;
+  part.cursor.enter(w, begin.row);
   part.cursor.settle(w);
   part.headStart -= part.cursor.tile;
   return part;
@@ -143,7 +150,16 @@ __device__ __forceinline__ void zeroSpentRows(const DecodeWork& w, T* out, int w
 // The largest number of chunks of a row of so many positions or fewer.
 inline int maxChunks(int64_t positions) {
   const int64_t tiles = (positions + kTileTokens - 1) / kTileTokens;
-  return static_cast<int>(std::min<int64_t>((tiles + kMinChunkTiles - 1) / kMinChunkTiles, kMaxChunks));
+  const int64_t even = std::min<int64_t>((tiles + kMinChunkTiles - 1) / kMinChunkTiles, kEvenChunks);
+  return static_cast<int>(std::min<int64_t>(std::max<int64_t>(even, (tiles + kEvenTiles - 1) / kEvenTiles), kMaxChunks));
+}
+
+// Slots of a block for results of chunks.
+inline int slotsPerBlock(const PagedAttention& a) { return maxChunks(a.blockTables.columns * a.shape.blockSize); }
+
+inline DecodeWork decodeWork(const PagedAttention& a, const Step& s, int workHeads) {
+  return {a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>(), s.sizes.decodeSequences, workHeads, a.window, static_cast<int>(a.blockTables.columns), blockShift(a.shape), s.workspace.counters(),
+          s.workspace.scratch<float>(), slotsPerBlock(a)};
 }
 
 // Blocks of a decode launch: as many as the chip holds at once, or one for each chunk that there may be. Lengths do not matter.

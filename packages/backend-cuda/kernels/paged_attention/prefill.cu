@@ -3,20 +3,18 @@
 // the keys they load. It walks the visible positions in tiles of 64. Each warp has 16 or 32 rows and their online softmax;
 // scores and outputs stay in registers, P is repacked in registers as the A operand of P V.
 //
-// K and V have one buffer each: V of a tile arrives while Q K^T of it is computed, and K of the next one during softmax and P V.
-// Masks are applied only where a tile crosses the visible range of a warp's rows. Tiles start at multiples of 64 of the
-// position, and a masked tile changes nothing bit for bit: a token's result depends on neither its chunk nor its batch.
+// K of the next tile arrives while this one is computed, V of this one during Q K^T and softmax; a warp requests its slice of
+// both, whose pages it looks up a tile ahead. Masks are applied only where a tile crosses the visible range of a warp's rows.
+// Tiles start at multiples of 64 of the position, and a masked tile changes nothing bit for bit: a token's result depends on
+// neither its chunk nor its batch. Blocks start with those that see most.
 // For 16-bit activations and a cache of the same dtype; pages of a power of two. Rows of spent sequences and padding become 0.
-// Design: FlashAttention-2 (Dao 2023) over pages, with packed groups as in FlashInfer.
+// Design: FlashAttention-2 (Dao 2023) over pages, with packed groups as in FlashInfer; maxima that lag as in FlashAttention-4.
 #include "../lib/row_state.h"
 #include "prefill_rows.h"
 #include "variants.h"
 
 namespace quire {
 namespace {
-
-// More would need registers that the outputs hold.
-constexpr int kLookups = 2;
 
 struct Problem {
   const uint32_t *sequences, *blockTables;
@@ -31,16 +29,12 @@ struct QueryTile {
   bool exists;
 };
 
-// By all threads of a block: the tile of queries that is the blockIdx.x-th from the end, padding behind the last sequence. The
+// By all lanes of a warp: the tile of queries that is the blockIdx.y-th from the end, padding behind the last sequence. The
 // tiles at the end of a long prompt see most, and start first.
 template <int kRows>
 __device__ QueryTile findTile(const Problem& p) {
-  SHARED(uint32_t, warpTotals, kAttentionWarps);
-  SHARED(uint32_t, warpEnds, kAttentionWarps);
-  SHARED(uint32_t, found, 2);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, count = p.numSequences - p.decodeSequences;
-  const int perThread = (count + kAttentionThreads - 1) / kAttentionThreads;
-  const int first = threadIdx.x * perThread, last = first + perThread < count ? first + perThread : count;
+  const int lane = threadIdx.x % 32, count = p.numSequences - p.decodeSequences, perLane = (count + 31) / 32;
+  const int first = lane * perLane, last = first + perLane < count ? first + perLane : count;
   auto record = [&](int i) { return *reinterpret_cast<const uint4*>(p.sequences + (p.decodeSequences + i) * SEQUENCE_WORDS); };
   static_assert(Sequence::row == 0 && Sequence::queryStart == 1 && Sequence::queryLen == 2 && Sequence::contextLen == 3, "the words of a uint4");
   auto tilesOf = [&](uint32_t queryLen) { return (queryLen * p.group + kRows - 1) / kRows; };
@@ -56,27 +50,19 @@ __device__ QueryTile findTile(const Problem& p) {
     if (lane >= by) upTo += before;
   }
   end = __reduce_max_sync(kFullMask, end);
-  if (lane == 31) warpTotals[warp] = upTo, warpEnds[warp] = end;
-  __syncthreads();
-  uint32_t total = 0;
-  for (int i = 0; i < kAttentionWarps; i++) {
-    if (i < warp) upTo += warpTotals[i];
-    total += warpTotals[i];
-    end = warpEnds[i] > end ? warpEnds[i] : end;
-  }
-  const uint32_t all = total + tilesOf(p.tokens - end);
-  if (blockIdx.x >= all) return {0, 0, 0, 0, 0, false};
-  const uint32_t tile = all - 1 - blockIdx.x;
+  const uint32_t total = __shfl_sync(kFullMask, upTo, 31), all = total + tilesOf(p.tokens - end);
+  if (blockIdx.y >= all) return {0, 0, 0, 0, 0, false};
+  const uint32_t tile = all - 1 - blockIdx.y;
   if (tile >= total) return {0, end, p.tokens - end, 0, (tile - total) * kRows, true};
-  uint32_t start = upTo - mine;
-  for (int i = first; i < last; i++) {
-    const uint32_t next = start + tilesOf(record(i).z);
-    if (tile >= start && tile < next) found[0] = i, found[1] = tile - start;
-    start = next;
+  const bool holds = tile >= upTo - mine && tile < upTo;
+  int sequence = first;
+  uint32_t local = tile - (upTo - mine);
+  if (holds) {
+    for (uint32_t tiles = tilesOf(record(sequence).z); local >= tiles; tiles = tilesOf(record(sequence).z)) local -= tiles, sequence++;
   }
-  __syncthreads();
-  const uint4 r = record(static_cast<int>(found[0]));
-  return {r.x, r.y, r.z, r.w, found[1] * kRows, true};
+  const int owner = __ffs(__ballot_sync(kFullMask, holds)) - 1;
+  const uint4 r = record(__shfl_sync(kFullMask, sequence, owner));
+  return {r.x, r.y, r.z, r.w, __shfl_sync(kFullMask, local, owner) * kRows, true};
 }
 
 template <class T, int kHeadDim, int kBands>
@@ -87,7 +73,7 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, const
   waitForPrevious();
   const QueryTile q = findTile<S::kRows>(p);
   if (!q.exists) return;
-  const int kvHead = blockIdx.y;
+  const int kvHead = blockIdx.x;
   const uint32_t packedRows = q.queryLen * p.group;
   // The place of a packed row among rows of `width` elements.
   auto element = [&](uint32_t row, int width) { return static_cast<int64_t>(q.queryStart + row / p.group) * width + (kvHead * p.group + row % p.group) * kHeadDim; };
@@ -98,42 +84,47 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, const
     }
     return;
   }
-  char *queries = shared, *keys = queries + S::kQueryBytes, *values = keys + Layout::kTileBytes;
-  for (int i = threadIdx.x; i < S::kRows * Layout::kUnits; i += kAttentionThreads) {
-    const uint32_t row = q.firstRow + i / Layout::kUnits;
-    const bool valid = row < packedRows;
-    cpAsync16(queries + Layout::offset(i / Layout::kUnits, i % Layout::kUnits), valid ? qkv + element(row, p.width) + i % Layout::kUnits * 8 : qkv, valid ? 16 : 0);
-  }
   const uint32_t start = q.contextLen - q.queryLen, rowsEnd = q.firstRow + S::kRows < packedRows ? q.firstRow + S::kRows : packedRows;
   const uint32_t firstQuery = start + q.firstRow / p.group, end = start + (rowsEnd - 1) / p.group + 1;
   const uint32_t begin = p.window > 0 && firstQuery + 1 > static_cast<uint32_t>(p.window) ? firstQuery + 1 - p.window : 0;
   const Pages pages{p.blockTables + static_cast<int64_t>(q.tableRow) * p.maxBlocks, p.blockShift, p.kvHeads, kvHead};
   uint32_t tileStart = begin / kTileTokens * kTileTokens;
-  copyTile<kHeadDim, kLookups>(keys, kCache, pages, tileStart, begin, end);
+  const int warp = threadIdx.x / 32;
+  auto lookUp = [&](uint32_t tile) { return sliceRow(pages, tile + warp * kSliceTokens, begin, end); };
+  uint32_t row = lookUp(tileStart), nextRow = lookUp(tileStart + kTileTokens);
+
+  char *const queries = shared, *const keys = queries + S::kQueryBytes, *const values = keys + S::kKeyStages * Layout::kTileBytes;
+  char *const keySlice = keys + warp * Layout::kSliceBytes, *const valueSlice = values + warp * Layout::kSliceBytes;
+  for (int i = threadIdx.x; i < S::kRows * Layout::kUnits; i += kAttentionThreads) {
+    const uint32_t packed = q.firstRow + i / Layout::kUnits;
+    const bool valid = packed < packedRows;
+    cpAsync16(queries + Layout::offset(i / Layout::kUnits, i % Layout::kUnits), valid ? qkv + element(packed, p.width) + i % Layout::kUnits * 8 : qkv, valid ? 16 : 0);
+  }
+  copySlice<kHeadDim>(keySlice, kCache, row);
   cpAsyncCommit();
+  launchDependents();
 
   PrefillRows<T, kHeadDim, kBands> rows(queries, q.firstRow, start, p.group);
-  for (bool first = true; tileStart < end; tileStart += kTileTokens, first = false) {
+  bool first = true;
+  for (int stage = 0; tileStart < end; tileStart += kTileTokens, stage ^= 1, first = false) {
     cpAsyncWait<0>();
-    __syncthreads();  // K is there, and all have done with V
-    copyTile<kHeadDim, kLookups>(values, vCache, pages, tileStart, begin, end);
+    __syncthreads();  // K is there, and all have done with the tile in front
+    copySlice<kHeadDim>(valueSlice, vCache, row);
     cpAsyncCommit();
+    if (tileStart + kTileTokens < end) copySlice<kHeadDim>(keySlice + (stage ^ 1) * Layout::kTileBytes, kCache, nextRow);
+    cpAsyncCommit();
+    row = nextRow, nextRow = lookUp(tileStart + 2 * kTileTokens);
     if (first) rows.keepQuery();
     // Rows that see nothing of the tile would leave it as they came.
     const bool visible = rows.firstPosition < end && tileStart <= rows.lastPosition && (p.window == 0 || tileStart + kTileTokens + p.window > rows.firstPosition + 1);
     float score[kBands][8][4];
-    if (visible) rows.multiplyKeys(keys, score);
-    cpAsyncWait<0>();
-    __syncthreads();  // V is there, and all have done with K
-    if (tileStart + kTileTokens < end) {
-      copyTile<kHeadDim, kLookups>(keys, kCache, pages, tileStart + kTileTokens, begin, end);
-    } else {
-      launchDependents();
+    if (visible) {
+      rows.multiplyKeys(keys + stage * Layout::kTileBytes, score);
+      rows.softmax(score, tileStart, p.window, p.scale);
     }
-    cpAsyncCommit();
-    if (!visible) continue;
-    rows.softmax(score, tileStart, p.window, p.scale);
-    rows.multiplyValues(values, score);
+    cpAsyncWait<1>();
+    __syncthreads();  // V is there
+    if (visible) rows.multiplyValues(values, score);
   }
   rows.stage();
   __syncwarp();
@@ -146,16 +137,18 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, const
   }
 }
 
+// Tiles of so many rows that the queries of a step may need: every sequence, and the padding, may end within one.
+int64_t mostTiles(const PagedAttention& a, const Step& s, int rowsOfTile) {
+  const int64_t rows = static_cast<int64_t>(a.out.rows - s.sizes.decodeSequences) * (a.shape.heads / a.shape.kvHeads);
+  return rows / rowsOfTile + s.sizes.sequences - s.sizes.decodeSequences + 1;
+}
+
 template <class T, int kHeadDim, int kBands>
 cudaError_t launch(const PagedAttention& a, const Step& s) {
   using S = PrefillShape<T, kHeadDim, kBands>;
-  const int group = a.shape.heads / a.shape.kvHeads;
-  const int64_t rows = static_cast<int64_t>(a.out.rows - s.sizes.decodeSequences) * group;
-  // Every sequence, and the padding, may end within a tile.
-  const auto tiles = static_cast<unsigned>(rows / S::kRows + s.sizes.sequences - s.sizes.decodeSequences + 1);
   const Problem problem{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>(), s.sizes.sequences, s.sizes.decodeSequences, a.out.rows, static_cast<int>(a.blockTables.columns), blockShift(a.shape),
-                        static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, group, a.window, scoreScale(a)};
-  const GpuLaunch l{"attentionPrefill", {tiles, static_cast<unsigned>(a.shape.kvHeads)}, {kAttentionThreads}, S::kSharedBytes, s.stream};
+                        static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, a.shape.heads / a.shape.kvHeads, a.window, scoreScale(a)};
+  const GpuLaunch l{"attentionPrefill", {static_cast<unsigned>(a.shape.kvHeads), static_cast<unsigned>(mostTiles(a, s, S::kRows))}, {kAttentionThreads}, S::kSharedBytes, s.stream};
   return gpuLaunch(l, prefill<T, kHeadDim, kBands>, a.qkv.as<T>(), a.kCache.as<T>(), a.vCache.as<T>(), a.out.as<T>(), problem);
 }
 
@@ -164,14 +157,13 @@ cudaError_t launch(const PagedAttention& a, const Step& s) {
 bool prefillTakes(const PagedAttention& a) { return sixteenBit(a) && regular(a.shape) && fastHeadDim(a.shape.headDim); }
 
 cudaError_t prefillLaunch(const PagedAttention& a, const Step& s) {
-  const int group = a.shape.heads / a.shape.kvHeads;
   return withHeadDim(a.shape.headDim, [&](auto dim) {
     constexpr int kHeadDim = decltype(dim)::value;
     auto withType = [&](auto* element) {
       using T = Element<decltype(element)>;
-      // 128 rows where queries fill them and the outputs fit the registers.
+      // 128 rows where the outputs fit the registers and such tiles fill the chip, which holds two to an SM. The bits are the same.
       if constexpr (kHeadDim <= 128) {
-        if (static_cast<int64_t>(s.sizes.maxQueryTokens) * group > 64) return launch<T, kHeadDim, 2>(a, s);
+        if (mostTiles(a, s, PrefillShape<T, kHeadDim, 2>::kRows) * a.shape.kvHeads > 2 * s.smCount) return launch<T, kHeadDim, 2>(a, s);
       }
       return launch<T, kHeadDim, 1>(a, s);
     };

@@ -12,10 +12,15 @@ template <class T, int kHeadDim, int kBands>
 struct PrefillShape {
   static constexpr int kRows = kAttentionWarps * 16 * kBands;
   static constexpr int kQueryBytes = kRows * TileLayout<kHeadDim>::kRowBytes;
-  static constexpr int kSharedBytes = kQueryBytes + 2 * TileLayout<kHeadDim>::kTileBytes;
+  static constexpr int kKeyStages = 2;
+  static constexpr int kSharedBytes = kQueryBytes + (kKeyStages + 1) * TileLayout<kHeadDim>::kTileBytes;
   // Fragments of Q stay in registers where the outputs leave room for them.
   static constexpr bool kQueryInRegisters = kHeadDim * kBands <= 128;
 };
+
+// The maximum that weights are relative to follows the scores only when they exceed it by so many powers of two: outputs are
+// seldom rescaled, and a weight stays below 2^kSlack.
+constexpr float kSlack = 8;
 
 template <class T, int kHeadDim, int kBands>
 struct PrefillRows {
@@ -115,39 +120,56 @@ struct PrefillRows {
     }
   }
 
-  // Scores become weights relative to the new maxima; outputs and sums so far are brought to them.
+  // Scores become weights relative to the maxima; outputs and sums so far are brought to them.
   __device__ void softmax(float (&score)[kBands][8][4], uint32_t tileStart, int window, const ScoreScale& scale) {
+    float factor = scale.factor;
+    if (scale.cap != 0.0f) capScores(score, scale), factor = 1;
+    if (tileStart + kTileTokens > firstPosition + 1 || (window > 0 && tileStart + window <= lastPosition)) mask(score, tileStart, window);
+    float correction[kBands][2];
+    bool rescale = false;
+#pragma unroll
+    for (int b = 0; b < kBands; b++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        float top = fmaxf(score[b][0][2 * j], score[b][0][2 * j + 1]);
+#pragma unroll
+        for (int n = 1; n < 8; n++) top = fmaxf(top, fmaxf(score[b][n][2 * j], score[b][n][2 * j + 1]));
+        for (int by = 1; by < 4; by *= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, by));
+        top *= factor;
+        const bool exceeds = top > max[b][j] + kSlack;
+        correction[b][j] = exceeds ? exp2Approximate(max[b][j] - top) : 1.0f;
+        if (exceeds) max[b][j] = top, rescale = true;
+        const float base = finiteMax(max[b][j]);
+        float added = 0;
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+#pragma unroll
+          for (int i = 2 * j; i < 2 * j + 2; i++) {
+            score[b][n][i] = exp2Approximate(__fmaf_rn(score[b][n][i], factor, -base));
+            added += score[b][n][i];
+          }
+        }
+        sum[b][j] = __fmaf_rn(sum[b][j], correction[b][j], added);
+      }
+    }
+    if (!__any_sync(kFullMask, rescale)) return;
+#pragma unroll
+    for (int b = 0; b < kBands; b++) {
+#pragma unroll
+      for (int n = 0; n < 2 * kSteps; n++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) out[b][n][i] *= correction[b][i / 2];
+      }
+    }
+  }
+
+  __device__ static void capScores(float (&score)[kBands][8][4], const ScoreScale& scale) {
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
       for (int n = 0; n < 8; n++) {
 #pragma unroll
         for (int i = 0; i < 4; i++) score[b][n][i] = scale(score[b][n][i]);
-      }
-    }
-    if (tileStart + kTileTokens > firstPosition + 1 || (window > 0 && tileStart + window <= lastPosition)) mask(score, tileStart, window);
-#pragma unroll
-    for (int b = 0; b < kBands; b++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        float top = max[b][j];
-#pragma unroll
-        for (int n = 0; n < 8; n++) top = fmaxf(top, fmaxf(score[b][n][2 * j], score[b][n][2 * j + 1]));
-        for (int by = 1; by < 4; by *= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, by));
-        const float base = finiteMax(top), correction = exp2Approximate(max[b][j] - base);
-        max[b][j] = top;
-        float added = 0;
-#pragma unroll
-        for (int n = 0; n < 8; n++) {
-#pragma unroll
-          for (int i = 2 * j; i < 2 * j + 2; i++) {
-            score[b][n][i] = exp2Approximate(score[b][n][i] - base);
-            added += score[b][n][i];
-          }
-        }
-        sum[b][j] = __fmaf_rn(sum[b][j], correction, added);
-#pragma unroll
-        for (int n = 0; n < 2 * kSteps; n++) out[b][n][2 * j] *= correction, out[b][n][2 * j + 1] *= correction;
       }
     }
   }

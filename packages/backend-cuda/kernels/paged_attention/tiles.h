@@ -8,6 +8,7 @@ namespace quire {
 
 constexpr int kTileTokens = 64;
 constexpr int kAttentionThreads = 128, kAttentionWarps = kAttentionThreads / 32;
+constexpr int kSliceTokens = kTileTokens / kAttentionWarps;
 
 template <int kHeadDim>
 struct TileLayout {
@@ -15,7 +16,8 @@ struct TileLayout {
   static constexpr int kUnits = kHeadDim / 8;
   // Of eight rows at one unit, kPeriod lie in the same banks.
   static constexpr int kPeriod = kUnits % 8 == 0 ? 8 : kUnits % 4 == 0 ? 4 : 2;
-  static constexpr int kRowBytes = kHeadDim * 2;
+  static constexpr int kRowBytes = kHeadDim * 2, kSliceBytes = kSliceTokens * kRowBytes;
+  static_assert(kSliceTokens * kUnits % 32 == 0, "a warp copies a slice in whole steps");
   static constexpr int kTileBytes = kTileTokens * kRowBytes;
   __device__ static int flip(int row) { return row / (8 / kPeriod) % kPeriod; }
   __device__ static int offset(int row, int unit) { return row * kRowBytes + (unit ^ flip(row)) * 16; }
@@ -41,18 +43,23 @@ struct Pages {
   }
 };
 
-// Issues the copies of positions tileStart .. tileStart + 63; those outside of [begin, end) become zero, and their pages are
-// not looked up. kAtOnce lookups are in flight together.
-template <int kHeadDim, int kAtOnce, class T>
-__device__ __forceinline__ void copyTile(char* tile, const T* cache, const Pages& pages, uint32_t tileStart, uint32_t begin, uint32_t end) {
+// A warp moves a slice of a tile: kSliceTokens positions from `first` on. Each lane holds the cache row of position
+// first + lane % kSliceTokens, looked up ahead of its use; kNoRow outside of [begin, end), where the page is not looked up.
+constexpr uint32_t kNoRow = 0xffffffffu;
+__device__ __forceinline__ uint32_t sliceRow(const Pages& pages, uint32_t first, uint32_t begin, uint32_t end) {
+  const uint32_t position = first + threadIdx.x % kSliceTokens;
+  return position >= begin && position < end ? static_cast<uint32_t>(pages.row(position)) : kNoRow;
+}
+
+// Issues the copies of a slice, by all lanes of a warp; positions of kNoRow become zero.
+template <int kHeadDim, class T>
+__device__ __forceinline__ void copySlice(char* slice, const T* cache, uint32_t row) {
   using Layout = TileLayout<kHeadDim>;
-#pragma unroll kAtOnce
-  for (int i = threadIdx.x; i < kTileTokens * Layout::kUnits; i += kAttentionThreads) {
-    const int row = i / Layout::kUnits, unit = i % Layout::kUnits;
-    const uint32_t position = tileStart + row;
-    const bool valid = position >= begin && position < end;
-    const T* from = valid ? cache + pages.row(position) * kHeadDim + unit * 8 : cache;
-    cpAsync16(tile + Layout::offset(row, unit), from, valid ? 16 : 0);
+#pragma unroll
+  for (int i = 0; i < kSliceTokens * Layout::kUnits / 32; i++) {
+    const int item = threadIdx.x % 32 + 32 * i, token = item / Layout::kUnits, unit = item % Layout::kUnits;
+    const uint32_t from = __shfl_sync(kFullMask, row, token);
+    cpAsync16(slice + Layout::offset(token, unit), from == kNoRow ? cache : cache + static_cast<int64_t>(from) * kHeadDim + unit * 8, from == kNoRow ? 0 : 16);
   }
 }
 

@@ -7,12 +7,12 @@
 
 namespace quire {
 
-// Decode rows on tensor cores, for groups of 3 heads and more. The token of decode row i is token i.
+// Decode rows on tensor cores. The token of decode row i is token i.
 bool decodeTensorTakes(const PagedAttention&);
 size_t decodeTensorScratch(const PagedAttention&, int maxRows, int smCount);
 cudaError_t decodeTensorLaunch(const PagedAttention&, const Step&);
 
-// Decode rows on scalar units.
+// Decode rows of f32 activations on scalar units.
 bool decodeSimtTakes(const PagedAttention&);
 size_t decodeSimtScratch(const PagedAttention&, int maxRows, int smCount);
 cudaError_t decodeSimtLaunch(const PagedAttention&, const Step&);
