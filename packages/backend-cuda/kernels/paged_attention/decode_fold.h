@@ -98,7 +98,7 @@ class ChunkFold {
   }
   // What all blocks have stored of a head, in the order of its positions. Several loads are under way at once.
   __device__ void foldSlots(uint32_t keeper, uint32_t chunkTiles, uint32_t chunks, bool counts) {
-    constexpr uint32_t kAtOnce = Result::kOwn <= 4 ? 8 : 4;
+    constexpr uint32_t kAtOnce = Result::kOwn <= 4 ? 8 : Result::kOwn <= 8 ? 4 : 2;
     if (!counts) return;
     load(slot(keeper, work_.slotsPerBlock - 1), result_);
     for (uint32_t first = firstChunkOf(keeper + 1, chunkTiles); first < chunks; first += kAtOnce) {

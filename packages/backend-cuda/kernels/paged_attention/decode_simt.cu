@@ -27,7 +27,7 @@ struct Lanes {
   static constexpr int kPositions = kSliceTokens / kGroups;
   static constexpr int kAtOnce = kOwn < 4 ? (kPositions < 4 / kOwn ? kPositions : 4 / kOwn) : 1;
   // Blocks of an SM whose threads then have the registers that they need.
-  static constexpr int kBlocksPerSm = kOwn * kPack <= 16 ? 4 : 3;
+  static constexpr int kBlocksPerSm = kOwn * kPack <= 16 ? 3 : 2;
   using Parts = PartResults<kHeadDim, 1, kAttentionWarps * kGroups>;
 };
 

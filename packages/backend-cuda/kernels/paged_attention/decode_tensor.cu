@@ -28,7 +28,7 @@ struct Shape {
   static constexpr int kRingBytes = kStages * kStageBytes;
   static constexpr int kSharedBytes = kAttentionWarps * kRingBytes + Parts::kBytes;
   // Blocks that share the 228 KB of an SM of sm_90, and whose threads have the registers that they need.
-  static constexpr int kBlocksPerSm = std::min(kColumns == 1 ? 4 : 2, std::max(1, 228 * 1024 / (kSharedBytes + kBlockReserve)));
+  static constexpr int kBlocksPerSm = std::min(kHeads == 4 ? 4 : kHeads == 8 ? 3 : 2, std::max(1, 228 * 1024 / (kSharedBytes + kBlockReserve)));
 };
 
 struct Problem {
