@@ -59,8 +59,7 @@ export class GrammarServer {
     }
     // Without a token that ends the text, it ends as soon as nothing may follow.
     if (matcher.isTerminated()) return { mask: new Uint32Array(0), isOver: true };
-    const mask = Uint32Array.from(await matcher.getNextTokenBitmask());
-    return { mask, isOver: mask.every(word => word === 0) };
+    return { mask: Uint32Array.from(await matcher.getNextTokenBitmask()), isOver: false };
   }
 
   async #start(session: number, grammar: string): Promise<XGrammar.GrammarMatcher> {

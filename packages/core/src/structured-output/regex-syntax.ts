@@ -126,7 +126,7 @@ class RegexParser {
     if (char === '(') return this.#group();
     if (char === '[') return { kind: 'chars', set: this.#bracket() };
     if (char === '^') this.#fault('^ is only supported at the start');
-    if ('*+?'.includes(char)) this.#fault(`"${char}" has nothing to repeat`);
+    if ('*+?'.includes(char) || this.#quantifier() !== null) this.#fault(`"${char}" has nothing to repeat`);
     this.#at++;
     if (char === '.') return { kind: 'chars', set: complement(lineEnds) };
     return { kind: 'chars', set: char === '\\' ? this.#escape(false) : charsOf(char) };
