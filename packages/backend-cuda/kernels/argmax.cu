@@ -6,9 +6,9 @@ namespace {
 
 __global__ void __launch_bounds__(kSamplerThreads) argmaxKernel(const float* logits, const uint32_t* samples, uint32_t* sampled, int vocabulary, Slices slices) {
   waitForPrevious();
-  const SampleView sample = viewSample(samples, nullptr, blockIdx.y);
-  const float* row = logits + static_cast<int64_t>(blockIdx.y) * vocabulary;
-  const int begin = blockIdx.x * slices.length, end = begin + slices.length < vocabulary ? begin + slices.length : vocabulary;
+  const SampleView sample = viewSample(samples, nullptr, blockIdx.x);
+  const float* row = logits + static_cast<int64_t>(blockIdx.x) * vocabulary;
+  const int begin = blockIdx.y * slices.length, end = begin + slices.length < vocabulary ? begin + slices.length : vocabulary;
   ValueIndex best{-INFINITY, NONE};
   bool infinite = false;
   forQuads(row, begin, end, [&](int id, const float(&x)[4], int count) {
@@ -31,7 +31,7 @@ cudaError_t argmax(const Argmax& a, const Step& s) {
   if (a.logits.rows == 0) return cudaSuccess;
   const int vocabulary = static_cast<int>(a.logits.columns);
   const Slices slices = sliceRows(a.logits.rows, vocabulary, s);
-  const dim3 grid{static_cast<unsigned>(slices.count), static_cast<unsigned>(a.logits.rows)};
+  const dim3 grid{static_cast<unsigned>(a.logits.rows), static_cast<unsigned>(slices.count)};
   return gpuLaunch({"argmax", grid, {kSamplerThreads}, 0, s.stream}, argmaxKernel, a.logits.as<float>(), a.samples.as<uint32_t>(), a.sampled.as<uint32_t>(), vocabulary, slices);
 }
 

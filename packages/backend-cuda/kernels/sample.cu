@@ -6,13 +6,13 @@ namespace {
 
 __global__ void __launch_bounds__(kSamplerThreads) sampleKernel(const float* logits, const float* thresholds, const uint32_t* samples, const uint32_t* rows, uint32_t* sampled, int vocabulary, Slices slices) {
   waitForPrevious();
-  const int s = blockIdx.y;
+  const int s = blockIdx.x;
   const SampleView sample = viewSample(samples, rows, s);
   const float* row = logits + static_cast<int64_t>(s) * vocabulary;
   const float temperature = sample.open ? sample.number(Row::temperature) : 0.0f;
   const uint32_t seedLow = sample.open ? sample.word(Row::seedLow) : 0, seedHigh = sample.open ? sample.word(Row::seedHigh) : 0;
   const float threshold = thresholds[s];
-  const int begin = blockIdx.x * slices.length, end = begin + slices.length < vocabulary ? begin + slices.length : vocabulary;
+  const int begin = blockIdx.y * slices.length, end = begin + slices.length < vocabulary ? begin + slices.length : vocabulary;
   ValueIndex best{-INFINITY, NONE};
   bool infinite = false;
   // Four neighbouring tokens share one call of the generator; where none of them survives, there is no call.
@@ -50,7 +50,7 @@ cudaError_t sample(const Sample& a, const Step& s) {
   if (a.logits.rows == 0) return cudaSuccess;
   const int vocabulary = static_cast<int>(a.logits.columns);
   const Slices slices = sliceRows(a.logits.rows, vocabulary, s);
-  const dim3 grid{static_cast<unsigned>(slices.count), static_cast<unsigned>(a.logits.rows)};
+  const dim3 grid{static_cast<unsigned>(a.logits.rows), static_cast<unsigned>(slices.count)};
   return gpuLaunch({"sample", grid, {kSamplerThreads}, 0, s.stream}, sampleKernel, a.logits.as<float>(), a.thresholds.as<float>(), a.samples.as<uint32_t>(), a.rows.as<uint32_t>(), a.sampled.as<uint32_t>(),
                    vocabulary, slices);
 }

@@ -20,6 +20,9 @@ Grid::Grid(LaunchConfig c, std::function<void()> kernel)
   if (config.cooperative && blocks > capacity_) {
     error = "a cooperative grid of " + std::to_string(blocks) + " blocks does not fit the chip at once, which holds " + std::to_string(capacity_);
   }
+  if (config.grid.y > kMaxGridYZ || config.grid.z > kMaxGridYZ) {
+    error = "a grid of " + std::to_string(config.grid.y) + " x " + std::to_string(config.grid.z) + " blocks in y and z, at most " + std::to_string(kMaxGridYZ) + " each are allowed";
+  }
   order_.resize(blocks);
   std::iota(order_.begin(), order_.end(), 0);
   if (order == Order::reverse) std::reverse(order_.begin(), order_.end());

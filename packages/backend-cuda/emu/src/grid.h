@@ -26,6 +26,7 @@ constexpr int kWarpSize = 32;
 constexpr uint32_t kFull = 0xffffffffu;
 constexpr int kNamedBarriers = 16;
 constexpr size_t kMaxSharedBytes = 227 * 1024;
+constexpr unsigned kMaxGridYZ = 65535;
 
 enum class Order { forward, reverse, shuffled };
 

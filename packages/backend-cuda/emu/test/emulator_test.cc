@@ -75,6 +75,7 @@ void sharedMemory() {
   DeviceArray<float> out(32);
   check(!caught([&](cudaStream_t s) { return launchCrowded(out.data, 36 * 1024, s); }, out.data, 32), "48 KiB of shared memory need no asking");
   check(!caught([&](cudaStream_t s) { return launchCrowded(out.data, 48 * 1024, s); }, out.data, 32), "a launch asks for more");
+  check(caught([&](cudaStream_t s) { return launchTall(out.data, 65536, s); }, out.data, 0), "a grid taller than the chip allows");
   check(caught([&](cudaStream_t s) { return launchCrowded(out.data, 38 * 1024, s); }, out.data, 0), "static shared memory above what the launch asked for");
 }
 

@@ -148,5 +148,6 @@ cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaSt
 }
 cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s) { return gpuLaunch({"outOfBounds", {1}, {32}, 0, s}, outOfBounds, data, n); }
 cudaError_t launchCrowded(float* out, size_t dynamicBytes, cudaStream_t s) { return gpuLaunch({"crowded", {1}, {32}, dynamicBytes, s}, crowded, out); }
+cudaError_t launchTall(float* out, unsigned height, cudaStream_t s) { return gpuLaunch({"crowded", {1, height}, {32}, 0, s}, crowded, out); }
 cudaError_t launchStrided(const float* x, float* out, int stride, cudaStream_t s) { return gpuLaunch({"strided", {1}, {32}, 0, s}, strided, x, out, stride); }
 cudaError_t launchTwoRequests(const float* x, float* out, cudaStream_t s) { return gpuLaunch({"twoRequests", {1}, {32}, 0, s}, twoRequests, x, out); }

@@ -17,5 +17,7 @@ cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaSt
 cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s);
 // 12 KiB of static shared memory beside `dynamicBytes`.
 cudaError_t launchCrowded(float* out, size_t dynamicBytes, cudaStream_t s);
+// A grid of 1 x `height` blocks.
+cudaError_t launchTall(float* out, unsigned height, cudaStream_t s);
 cudaError_t launchStrided(const float* x, float* out, int stride, cudaStream_t s);
 cudaError_t launchTwoRequests(const float* x, float* out, cudaStream_t s);

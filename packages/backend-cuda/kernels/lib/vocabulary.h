@@ -31,7 +31,7 @@ struct SliceBest {
   uint32_t index, infinite;
 };
 
-// How the rows of a launch are cut: grid (slices, samples).
+// How the rows of a launch are cut: grid (samples, slices).
 struct Slices {
   int count, length;
   unsigned* counters;
@@ -50,18 +50,18 @@ inline Slices sliceRows(int samples, int vocabulary, const Step& s) {
 }
 inline size_t sliceWorkspace(int maxSamples) { return workspaceBytes(static_cast<size_t>(maxSamples) * kMaxSlices * sizeof(SliceBest)); }
 
-// The token of a sample from the best tokens of its slices; by all threads of the block that took slice blockIdx.x.
+// The token of a sample from the best tokens of its slices; by all threads of the block that took slice blockIdx.y.
 __device__ __forceinline__ void chooseToken(const Slices& slices, const SampleView& sample, ValueIndex best, bool infinite, uint32_t* sampled) {
   SHARED(float, values, 32);
   SHARED(unsigned, indices, 32);
   SHARED(unsigned, any, 1);
   SHARED(bool, last, 1);
-  const int s = blockIdx.y;
+  const int s = blockIdx.x;
   best = blockBest(best, values, indices);
   infinite = blockAny(infinite, any);
   if (slices.count > 1) {
     SliceBest* results = slices.results + static_cast<int64_t>(s) * kMaxSlices;
-    if (threadIdx.x == 0) results[blockIdx.x] = {best.value, best.index, infinite};
+    if (threadIdx.x == 0) results[blockIdx.y] = {best.value, best.index, infinite};
     if (!arriveLast(slices.counters + s, slices.count, last)) return;
     const SliceBest mine = static_cast<int>(threadIdx.x) < slices.count ? results[threadIdx.x] : SliceBest{-INFINITY, NONE, 0};
     best = blockBest({mine.value, mine.index}, values, indices);
