@@ -29,5 +29,5 @@ for program in scripts/gpu-suite/build/kernel-bench scripts/gpu-probe/build/gpu-
   if [[ -f $program ]]; then mkdir -p "$work/tree/$(dirname $program)" && strip -o "$work/tree/$program" "$program"; fi
 done
 if [[ -d $out/queue ]]; then cp -a --parents "$out/queue" "$work/tree/"; fi
-tar -C "$work" -cf - node tree | xz -9 -T2 > "$out/stage.tar.xz"
+tar -C "$work" -cf - node tree | xz -3 -T2 > "$out/stage.tar.xz"
 ls -l "$out/stage.tar.xz"

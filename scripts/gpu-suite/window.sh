@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs stages on a machine with a GPU, in the order in which they are named, each under its cap: window.sh STAGE... Output goes
 # to build/results/STAGE.jsonl line by line, and after every stage the whole folder to $OUT/results.tar.gz, where OUT is set.
-# Stages: unpack probe conformance golden kernels torch ops decode queue. queue runs the run.sh of every folder of build/queue.
+# Stages: unpack probe conformance golden kernels torch ops decode throughput parity generate queue. queue runs the run.sh of every folder of build/queue.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
@@ -38,6 +38,21 @@ for name in "$@"; do
     torch) stage torch 80 python3 scripts/gpu-suite/baseline.py 55; tail -n 3 "$out/torch.jsonl" ;;
     ops) stage ops 60 node packages/server/dist/cli/main.js bench ops --device cuda --json ;;
     decode) stage decode 100 node scripts/gpu-suite/decode.mjs 60 llama-3.1-8b:1,16,64 opt-125m:1,64,256 qwen3-0.6b:1,64,256; cat "$out/decode.jsonl" "$out/decode.err" 2> /dev/null | tail -n 60 ;;
+    throughput)
+      python3 scripts/gpu-suite/workload.py /tmp/workload.json
+      stage throughput 100 node scripts/gpu-suite/throughput.mjs /tmp/workload.json opt-125m qwen3-0.6b llama-3.1-8b
+      cat "$out"/throughput.* ;;
+    parity)
+      for model in llama-3.2-1b qwen3-0.6b; do
+        stage "transformers-$model" 60 python3 scripts/gpu-suite/parity.py "test/bench/models/$model/config.json" "/tmp/parity-$model"
+        stage "parity-$model" 40 node scripts/gpu-suite/parity.mjs "/tmp/parity-$model"
+        cat "$out"/parity-$model.*
+      done ;;
+    generate)
+      for model in llama-3.1-8b qwen3-0.6b opt-125m; do
+        stage "generate-$model" 60 python3 scripts/gpu-suite/generate.py "test/bench/models/$model/config.json" 40
+        cat "$out/generate-$model.jsonl"
+      done ;;
     queue) for folder in "$here"/build/queue/*/; do stage "queue-$(basename "$folder")" 20 bash "$folder/run.sh"; done ;;
     *) echo "window.sh: unknown stage $name" >&2; exit 2 ;;
   esac
