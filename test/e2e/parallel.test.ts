@@ -8,7 +8,7 @@ import { openReferenceGroup } from '../../packages/server/src/node/reference-gro
 import { build } from '../server/build.ts';
 import { openTestReference } from '../support/devices.ts';
 import { greedyConfig, runGreedy } from './greedy-loop.ts';
-import { goldenCases, openModel, relativeL2 } from './models.ts';
+import { certainTokens, goldenCases, openModel, relativeL2 } from './models.ts';
 import { logitsError, variants } from './variant-logits.ts';
 
 const models = ['models/tiny-llama', 'models/tiny-opt'];
@@ -44,6 +44,23 @@ describe.each(sizes)('%i ranks', size => {
     // The ranks did meet: twice in each layer, for the embedding, and for the logits.
     expect(counts.allReduce).toBe(steps * (2 * layers + 1));
     expect(counts.allGather).toBe(steps);
+    await group.dispose();
+  });
+
+  it.each(models)('give the certain golden tokens of %s with 16-bit activations and cache', async folder => {
+    const group = await openReferenceGroup({ tensorParallelSize: size });
+    const { source, ...model } = await openModel(folder);
+    const engineConfig = { ...greedyConfig, dtype: 'f16' } as const;
+    const runner = await createModelRunner({ device: group, ...model, engineConfig });
+    await source.close();
+    expect(runner.dtypes).toMatchObject({ activations: 'f16', kvCache: 'f16' });
+    const cases = goldenCases(folder);
+    const { outputs } = await runGreedy(runner, cases, model.eosTokenIds);
+    cases.forEach((golden, index) => {
+      const certain = certainTokens(golden, 0.05);
+      expect(outputs[index]!.tokenIds.slice(0, certain), golden.name).toEqual(golden.tokenIds.slice(0, certain));
+    });
+    await runner.dispose();
     await group.dispose();
   });
 

@@ -149,6 +149,19 @@ describe('the schedule', () => {
     expect(tokensOf(outputs)).toEqual(tokensOf((await undisturbed()).outputs));
   });
 
+  it('speculativeConfig guesses what the prompt repeats, and changes no token', async () => {
+    const repeated = [...prompt(20), ...prompt(20), ...prompt(7)];
+    const params = { ...greedy, maxTokens: 24 };
+    const speculative = { method: 'ngram', num_speculative_tokens: 3, prompt_lookup_max: 3, prompt_lookup_min: 1 };
+    const [plain, guessed] = [
+      await run({}, [repeated], params),
+      await run({ speculativeConfig: speculative }, [repeated], params),
+    ];
+    expect(tokensOf(guessed.outputs)).toEqual(tokensOf(plain.outputs));
+    expect(plain.stats.draftTokens).toBe(0);
+    expect(guessed.stats.draftTokens).toBeGreaterThan(0);
+  });
+
   it('maxLogprobs bounds what a request may ask for', async () => {
     await expect(run({ maxLogprobs: 2 }, [[5]], { ...greedy, logprobs: 3 })).rejects.toThrow('logprobs');
     const { outputs } = await run({ maxLogprobs: -1 }, [[5]], { temperature: 0, maxTokens: 1, logprobs: 1024 });

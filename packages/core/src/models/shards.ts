@@ -17,20 +17,24 @@ export type ModelShards = { readonly [D in SplitDimension]: Split } & { readonly
  * change no sum. Throws ConfigError when KV heads and ranks fit neither way.
  */
 export function planShards(config: ModelConfig, ranks: number): ModelShards {
-  const { numHeads, numKvHeads, headDim } = config;
-  const group = numHeads / numKvHeads;
-  const intermediate = evenSplit(config.intermediateSize, ranks);
-  const vocabulary = evenSplit(config.vocabSize, ranks);
-  if (numKvHeads >= ranks) {
-    const kvHeads = evenSplit(numKvHeads, ranks);
-    return {
-      ranks,
-      queryHeads: scaled(kvHeads, group * headDim),
-      kvHeads: scaled(kvHeads, headDim),
-      intermediate,
-      vocabulary,
-    };
-  }
+  const { query, kv } = config.numKvHeads >= ranks ? ownHeads(config, ranks) : sharedHeads(config, ranks);
+  return {
+    ranks,
+    queryHeads: scaled(query, config.headDim),
+    kvHeads: scaled(kv, config.headDim),
+    intermediate: evenSplit(config.intermediateSize, ranks),
+    vocabulary: evenSplit(config.vocabSize, ranks),
+  };
+}
+
+/** Every rank has KV heads of its own. */
+function ownHeads({ numHeads, numKvHeads }: ModelConfig, ranks: number): { query: Split; kv: Split } {
+  const kv = evenSplit(numKvHeads, ranks);
+  return { query: scaled(kv, numHeads / numKvHeads), kv };
+}
+
+/** Several ranks have the same KV head, and a part of its query heads each. */
+function sharedHeads({ numHeads, numKvHeads }: ModelConfig, ranks: number): { query: Split; kv: Split } {
   if (ranks % numKvHeads !== 0) {
     throw new ConfigError(
       `tensorParallelSize is ${ranks}, but the model has ${numKvHeads} KV heads: expected at most as many ranks, or a multiple ` +
@@ -38,23 +42,13 @@ export function planShards(config: ModelConfig, ranks: number): ModelShards {
       'tensorParallelSize',
     );
   }
-  const sharers = ranks / numKvHeads;
+  const [sharers, group] = [ranks / numKvHeads, numHeads / numKvHeads];
   const shared = evenSplit(group, sharers);
   const headOf = (rank: number) => Math.floor(rank / sharers);
-  const queryHeads = {
-    length: shared.length,
-    ranges: ranges(ranks, rank => {
-      const [start, end] = shared.ranges[rank % sharers]!;
-      return [headOf(rank) * group + start, headOf(rank) * group + end];
-    }),
-  };
-  const kvHeads = { length: 1, ranges: ranges(ranks, rank => [headOf(rank), headOf(rank) + 1]) };
+  const queryRanges = ranges(ranks, rank => shared.ranges[rank % sharers]!.map(at => headOf(rank) * group + at));
   return {
-    ranks,
-    queryHeads: scaled(queryHeads, headDim),
-    kvHeads: scaled(kvHeads, headDim),
-    intermediate,
-    vocabulary,
+    query: { length: shared.length, ranges: queryRanges },
+    kv: { length: 1, ranges: ranges(ranks, rank => [headOf(rank), headOf(rank) + 1]) },
   };
 }
 

@@ -8,10 +8,8 @@ import {
   type DeviceTensor,
   dtypeBytes,
   type Executable,
-  type OpName,
   type OpTiming,
   type Program,
-  type StepSizes,
   type SubmitStep,
   type TensorName,
   type TensorSpec,
@@ -20,6 +18,7 @@ import {
 import { resolveShape, wholeRecords } from '../../program/index.ts';
 import { specBytes } from '../reference/tensor.ts';
 import type { Command, FromRank, Handle, RankError, RankPort, Request, ToRank } from './messages.ts';
+import { handleOf, RemoteExecutable, RemoteTensor } from './remote-handles.ts';
 
 type Answer = Extract<FromRank, { kind: 'answer' }>;
 
@@ -216,72 +215,6 @@ export class RemoteDevice implements Device {
   #checkPresent(): void {
     if (this.#gone !== undefined) throw this.#gone;
   }
-}
-
-class RemoteTensor implements DeviceTensor {
-  readonly handle: Handle;
-  readonly spec: TensorSpec;
-  readonly bytes: number;
-  readonly #free: () => void;
-  #disposed = false;
-
-  constructor(handle: Handle, spec: TensorSpec, bytes: number, free: () => void) {
-    this.handle = handle;
-    this.spec = spec;
-    this.bytes = bytes;
-    this.#free = free;
-  }
-
-  dispose(): void {
-    if (this.#disposed) return;
-    this.#disposed = true;
-    this.#free();
-  }
-}
-
-interface ExecutableCalls {
-  tensor(name: TensorName): DeviceTensor;
-  profile(sizes: StepSizes): Promise<OpTiming[]>;
-  dispose(): void;
-}
-
-class RemoteExecutable implements Executable {
-  readonly handle: Handle;
-  readonly program: Program;
-  readonly #calls: ExecutableCalls;
-  #counts: Partial<Record<OpName, number>> = {};
-
-  constructor(handle: Handle, program: Program, calls: ExecutableCalls) {
-    this.handle = handle;
-    this.program = program;
-    this.#calls = calls;
-  }
-
-  tensor(name: TensorName): DeviceTensor {
-    return this.#calls.tensor(name);
-  }
-
-  profile(sizes: StepSizes): Promise<OpTiming[]> {
-    return this.#calls.profile(sizes);
-  }
-
-  /** As of the rank's last answer. */
-  opCounts(): Partial<Record<OpName, number>> {
-    return { ...this.#counts };
-  }
-
-  take(counts: Partial<Record<OpName, number>>): void {
-    this.#counts = counts;
-  }
-
-  dispose(): void {
-    this.#calls.dispose();
-  }
-}
-
-function handleOf(tensor: DeviceTensor): Handle {
-  if (tensor instanceof RemoteTensor) return tensor.handle;
-  throw new DeviceError(`tensor ${tensor.spec.name}: found one of another device, expected one of this rank.`);
 }
 
 function halves(chunk: Uint8Array<ArrayBuffer>): Uint16Array {
