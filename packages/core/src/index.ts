@@ -1,5 +1,8 @@
 /** The engine core: everything a Node or browser entry needs to load a model and to serve requests. */
+
 export { AsyncLLM, type GenerateOptions } from './engine/async-llm.ts';
+export { BlockManager } from './engine/block-manager.ts';
+export { BlockTable } from './engine/block-table.ts';
 export type { LLMEngineConfig } from './engine/create-scheduler.ts';
 export {
   type ArgType,

@@ -15,9 +15,14 @@ const flags = { ...benchFlags, ...deviceFlag, ...engineFlags, ...helpFlag } as c
 type Flags = FlagValues<typeof flags>;
 
 export const bench: Command = {
-  usage: ['bench ops [--device DEVICE] [--json]', 'bench offline [--model FOLDER] [--device DEVICE] [--json]'],
+  usage: [
+    'bench ops [--device DEVICE] [--json]',
+    'bench engine [--json]',
+    'bench offline [--model FOLDER] [--device DEVICE] [--json]',
+  ],
   about:
-    'Measures the operations of a device, or offline inference of a model: tokens per second alone and 16 at once.',
+    "Measures the operations of a device; the engine's own time on a device that computes nothing; or offline inference of a " +
+    'model: tokens per second alone and 16 at once.',
   groups: [
     { title: 'Flags', flags: { ...benchFlags, ...deviceFlag } },
     { title: 'Engine, of bench offline', flags: engineFlags },
@@ -25,16 +30,22 @@ export const bench: Command = {
   async run(argv, io) {
     const { flags: given, positionals } = parseFlags(argv, flags, io.env);
     const [what, ...rest] = positionals;
-    if (rest.length > 0 || (what !== 'ops' && what !== 'offline')) {
-      throw new UsageError(
-        `bench takes "ops" or "offline", got ${positionals.length === 0 ? 'nothing' : positionals.join(' ')}.`,
-      );
+    if (rest.length > 0 || what === undefined || !Object.hasOwn(subjects, what)) {
+      const found = positionals.length === 0 ? 'nothing' : positionals.join(' ');
+      throw new UsageError(`bench takes one of ${Object.keys(subjects).join(', ')}, got ${found}.`);
     }
-    const report = what === 'ops' ? await ops(given) : await offline(given);
+    const report = await subjects[what as keyof typeof subjects](given);
     io.out(given.json ? `${JSON.stringify(report)}\n` : asText(report));
     return 0;
   },
 };
+
+const subjects = { ops, engine, offline } as const;
+
+async function engine(): Promise<BenchReport> {
+  const { benchEngine } = await import('../../bench/engine.ts');
+  return benchReport('mock (computes nothing)', await benchEngine());
+}
 
 async function ops(given: Flags): Promise<BenchReport> {
   const { benchOps } = await import('../../bench/ops.ts');
