@@ -51,6 +51,8 @@ export class Request {
    */
   needsHost: boolean;
   readonly speculates: boolean;
+  /** The host has something to say on each token that it samples, or to read of it beside its id. */
+  readonly hasHostWork: boolean;
   /** The host has yet to decide how the request goes on; the scheduler leaves it out. */
   isHeld = false;
   /** It took part in a step that failed, and has sampled nothing since. */
@@ -105,6 +107,8 @@ export class Request {
     this.owner = init.owner;
     this.constraint = init.constraint ?? null;
     const dependsOnTokens = this.constraint?.waitsForTokens === true || params.logitsProcessors.length > 0;
+    this.hasHostWork =
+      this.constraint !== null || params.logitsProcessors.length > 0 || params.logprobTokenIds !== null;
     this.speculates = init.speculates === true && this.constraint === null && !dependsOnTokens;
     this.needsHost = init.needsHost === true || dependsOnTokens || this.speculates;
     this.#tokens = new Uint32Array(Math.min(this.tokenLimit, this.numPromptTokens + 16));

@@ -209,7 +209,10 @@ export class Scheduler {
 
   /** Adds sampled tokens whose ids are now known to the prefix cache, where they fill a block. */
   registerKnown(request: Request): void {
-    this.blocks.register(request.table, request.tokens, Math.min(request.numTokens, request.numComputed));
+    const { table } = request;
+    const known = Math.min(request.numTokens, request.numComputed);
+    // Asked of every sequence in every step: most have filled no block.
+    if (known >= (table.numCached + 1) * this.blocks.blockSize) this.blocks.register(table, request.tokens, known);
   }
 
   /** The last token is sampled, never computed. */

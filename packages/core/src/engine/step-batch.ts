@@ -146,7 +146,7 @@ export class StepBatch implements SchedulerOutput {
     if (queryLen === 1 && sampleCount === 1) this.numDecodeSequences++;
     if (wantsPrompt || request.needsHost || request.params.logprobs !== null) this.needsHost = true;
     if (request.editStart >= 0) this.edits.push(takeEdit(request));
-    if (appends > 0) this.#addHostWork(request);
+    if (appends > 0 && request.hasHostWork) this.#addHostWork(request);
   }
 
   /** Adds a row that checks the index-th draft of the request added last. */
