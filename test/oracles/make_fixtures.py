@@ -39,6 +39,7 @@ FIXTURES = {
     "qwen2-tied": (QWEN2, {}, "safetensors", 1, "model."),
     "qwen2-separate-head": (QWEN2, dict(num_attention_heads=6, num_key_value_heads=1, head_dim=12, tie_word_embeddings=False, torch_dtype="float16"), "safetensors", 2, "model."),
     "qwen3-tied": (QWEN3, {}, "safetensors", 1, "model."),
+    "qwen3-yarn": (QWEN3, dict(rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}, rope_theta=200.0, torch_dtype="float16"), "safetensors", 1, "model."),
     "qwen3-separate-head": (QWEN3, dict(num_attention_heads=3, num_key_value_heads=3, head_dim=20, attention_bias=True, tie_word_embeddings=False, torch_dtype="float32"), "bin", 1, "model."),
 }
 PROMPT_TOKENS = 45

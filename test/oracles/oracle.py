@@ -48,6 +48,8 @@ def inverse_frequencies(config, length):
     inv_freq = 1.0 / base ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     if kind == "linear":
         return inv_freq / scaling["factor"]
+    if kind == "yarn":
+        return yarn(inv_freq, scaling, dim, base, scaling.get("original_max_position_embeddings", config["max_position_embeddings"]))
     if kind != "llama3":
         return inv_freq
     original = scaling["original_max_position_embeddings"]
@@ -65,11 +67,21 @@ def inverse_frequencies(config, length):
     return torch.tensor(out, dtype=torch.float64)
 
 
+def yarn(inv_freq, scaling, dim, base, original):
+    """Peng et al. 2023, eq. 15 to 17 with the bounds of the authors' code: a ramp over the index of the pair."""
+    bounds = [dim * math.log(original / (scaling.get(beta, default) * 2 * math.pi)) / (2 * math.log(base)) for beta, default in (("beta_fast", 32), ("beta_slow", 1))]
+    low, high = max(math.floor(bounds[0]), 0), min(math.ceil(bounds[1]), dim - 1)
+    ramp = ((torch.arange(dim // 2, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
+    return inv_freq * (1 - ramp) + inv_freq / scaling["factor"] * ramp
+
+
 def rotary(config, length):
     """cos and sin [length, head_dim]. As when decoding token by token: the row of a position is that of the sequence ending there."""
     angles = torch.stack([p * inverse_frequencies(config, p + 1) for p in range(length)])
     angles = torch.cat((angles, angles), -1)
-    return angles.cos(), angles.sin()
+    scaling = config.get("rope_scaling") or {}
+    amplitude = 0.1 * math.log(scaling["factor"]) + 1 if scaling.get("rope_type") == "yarn" else 1.0
+    return amplitude * angles.cos(), amplitude * angles.sin()
 
 
 def rotate(x, cos, sin):

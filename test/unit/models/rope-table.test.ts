@@ -33,6 +33,28 @@ describe('ropeFrequencies', () => {
     expect(found[3]).toBeCloseTo(0.000125, 15);
   });
 
+  it('keeps pairs that turn often, stretches those that turn seldom and blends between with yarn', () => {
+    const scaling: RopeScaling = {
+      type: 'yarn',
+      factor: 4,
+      originalMaxPositions: 1000,
+      betaFast: 8,
+      betaSlow: 0.5,
+      truncate: true,
+      attentionFactor: 1,
+    };
+    // 8 turns in 1000 positions: pair 4 log10(1000 / (16 pi)) / 4 = 1.30; half a turn: pair log10(1000 / pi) = 2.50.
+    const rounded = ropeFrequencies(rope(scaling), 1);
+    expect(rounded[0]).toBe(plain[0]);
+    expect(rounded[1]).toBe(plain[1]);
+    expect(rounded[2]).toBeCloseTo(0.5 * 0.01 + 0.5 * 0.0025, 15);
+    expect(rounded[3]).toBeCloseTo(0.001 / 4, 15);
+    const exact = ropeFrequencies(rope({ ...scaling, truncate: false }), 1);
+    const [low, high] = [Math.log10(1000 / (16 * Math.PI)), Math.log10(1000 / Math.PI)];
+    const share = (2 - low) / (high - low);
+    expect(exact[2]).toBeCloseTo((1 - share) * 0.01 + share * 0.0025, 15);
+  });
+
   it('stretches the base beyond the original length with dynamic NTK', () => {
     const scaling: RopeScaling = { type: 'dynamic', factor: 2, originalMaxPositions: 16 };
     expect([...ropeFrequencies(rope(scaling), 16)]).toEqual(plain);
@@ -49,6 +71,20 @@ describe('buildRopeTable', () => {
     expect([...table.subarray(0, 8)]).toEqual([1, 1, 1, 1, 0, 0, 0, 0]);
     expect(table[37 * 8 + 1]).toBe(Math.fround(Math.cos(37 * plain[1]!)));
     expect(table[37 * 8 + 4 + 2]).toBe(Math.fround(Math.sin(37 * plain[2]!)));
+  });
+
+  it('multiplies both by the attention factor of yarn', () => {
+    const yarn = {
+      type: 'yarn',
+      factor: 1,
+      originalMaxPositions: 64,
+      betaFast: 32,
+      betaSlow: 1,
+      truncate: true,
+    } as const;
+    const table = buildRopeTable(rope({ ...yarn, attentionFactor: 1.25 }), 10);
+    expect([...table.subarray(0, 8)]).toEqual([1.25, 1.25, 1.25, 1.25, 0, 0, 0, 0]);
+    expect(table[9 * 8 + 4]).toBe(Math.fround(1.25 * Math.sin(9)));
   });
 
   it('gives each position the dynamic base of the sequence that ends there', () => {

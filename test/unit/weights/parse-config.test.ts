@@ -213,6 +213,25 @@ describe('parseModelConfig', () => {
     expect(
       (await scalingOf({ rope_scaling: { type: 'dynamic', factor: 4, original_max_position_embeddings: 8 } }))?.scaling,
     ).toMatchObject({ originalMaxPositions: 8 });
+    expect((await scalingOf({ rope_scaling: { rope_type: 'yarn', factor: 4.0 } }))?.scaling).toEqual({
+      type: 'yarn',
+      factor: 4,
+      originalMaxPositions: 32,
+      betaFast: 32,
+      betaSlow: 1,
+      truncate: true,
+      attentionFactor: 0.1 * Math.log(4) + 1,
+    });
+    const yarn = { type: 'yarn', factor: 2, original_max_position_embeddings: 16, beta_fast: 8, beta_slow: 2 };
+    expect((await scalingOf({ rope_scaling: { ...yarn, attention_factor: 1, truncate: false } }))?.scaling).toEqual({
+      type: 'yarn',
+      factor: 2,
+      originalMaxPositions: 16,
+      betaFast: 8,
+      betaSlow: 2,
+      truncate: false,
+      attentionFactor: 1,
+    });
     expect((await scalingOf({ partial_rotary_factor: 0.5 }))?.rotaryDim).toBe(8);
   });
 
@@ -270,8 +289,8 @@ describe('parseModelConfig', () => {
   });
 
   it('names the field, what was found, and what is supported', async () => {
-    await expect(parse({ ...llama, rope_scaling: { rope_type: 'yarn', factor: 4 } })).rejects.toThrow(
-      'config.json, field rope_scaling.rope_type: this value is not supported. Found "yarn". Expected one of default, linear, dynamic, llama3.',
+    await expect(parse({ ...llama, rope_scaling: { rope_type: 'longrope', factor: 4 } })).rejects.toThrow(
+      'config.json, field rope_scaling.rope_type: this value is not supported. Found "longrope". Expected one of default, linear, dynamic, llama3, yarn.',
     );
     await expect(parse({ ...llama, architectures: ['GPT2LMHeadModel'] })).rejects.toThrow(
       'config.json, field architectures: this value is not supported. Found "GPT2LMHeadModel". Expected [one of LlamaForCausalLM, OPTForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM].',

@@ -1,7 +1,7 @@
 import type { Device, DeviceInfo } from '@quire/core/contract';
 import { openReferenceDevice } from '@quire/core/reference';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { stepBudgets, type WorkerConfig } from '../../../packages/core/src/worker/worker-config.ts';
+import { stepBudgets, type WorkerConfig, wantedModelLen } from '../../../packages/core/src/worker/worker-config.ts';
 import { llamaConfig } from '../models/configs.ts';
 
 const config: WorkerConfig = {
@@ -23,6 +23,27 @@ beforeAll(async () => {
   info = (await openReferenceDevice()).info;
 });
 const withInfo = (changes: Partial<DeviceInfo>) => ({ info: { ...info, ...changes } }) as Device;
+
+describe('wantedModelLen', () => {
+  it('goes as far as rotary positions are scaled, and no further', () => {
+    const scalings = {
+      none: [{ type: 'none' }, 64],
+      linear: [{ type: 'linear', factor: 2 }, 128],
+      dynamic: [{ type: 'dynamic', factor: 3, originalMaxPositions: 64 }, 192],
+      yarn: [{ ...yarn, factor: 4, originalMaxPositions: 32 }, 128],
+      'yarn of a longer original': [{ ...yarn, factor: 1.5, originalMaxPositions: 64 }, 96],
+    } as const;
+    for (const [name, [scaling, longest]] of Object.entries(scalings)) {
+      const model = llamaConfig({ rope: { theta: 10_000, rotaryDim: 8, scaling } });
+      expect(wantedModelLen({ ...config, maxModelLen: longest }, model), name).toEqual({ length: longest, fit: false });
+      expect(() => wantedModelLen({ ...config, maxModelLen: longest + 1 }, model), name).toThrow(
+        `the model knows ${longest} positions`,
+      );
+    }
+  });
+});
+
+const yarn = { type: 'yarn', betaFast: 32, betaSlow: 1, truncate: true, attentionFactor: 1.1 } as const;
 
 describe('stepBudgets', () => {
   const budgets = (changes: Partial<WorkerConfig>, maxTensorBytes = 2 ** 27) =>

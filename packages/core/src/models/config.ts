@@ -45,7 +45,22 @@ export type RopeScaling =
       readonly lowFreqFactor: number;
       readonly highFreqFactor: number;
       readonly originalMaxPositions: number;
-    };
+    }
+  | YarnScaling;
+
+/** Peng et al. 2023. */
+export interface YarnScaling {
+  readonly type: 'yarn';
+  readonly factor: number;
+  readonly originalMaxPositions: number;
+  /** Turns over the original length: pairs with more than betaFast keep their frequency, pairs with fewer than betaSlow are stretched. */
+  readonly betaFast: number;
+  readonly betaSlow: number;
+  /** Whether the pairs at which these begin and end are rounded, outwards. */
+  readonly truncate: boolean;
+  /** Cosines and sines are multiplied by it: scores by its square. */
+  readonly attentionFactor: number;
+}
 
 export interface OptConfig {
   readonly doLayerNormBefore: boolean;

@@ -1,8 +1,8 @@
-import type { RopeConfig, RopeScaling } from './config.ts';
+import type { RopeConfig, RopeScaling, YarnScaling } from './config.ts';
 import type { ConfigFields } from './config-fields.ts';
 
 const DEFAULT_THETA = 10_000;
-const types = { default: 'none', linear: 'linear', dynamic: 'dynamic', llama3: 'llama3' } as const;
+const types = { default: 'none', linear: 'linear', dynamic: 'dynamic', llama3: 'llama3', yarn: 'yarn' } as const;
 
 /**
  * Rotary positions of a Llama model. Three spellings are in use: `rope_theta` with `rope_scaling: { type }`, the same with
@@ -41,10 +41,28 @@ function parseScaling(fields: ConfigFields, maxPositions: number): RopeScaling {
     'original_max_position_embeddings',
     1,
     2 ** 31 - 1,
-    type === 'dynamic' ? maxPositions : undefined,
+    type === 'llama3' ? undefined : maxPositions,
   );
   if (type === 'dynamic') return { type, factor, originalMaxPositions };
+  if (type === 'yarn') return parseYarn(fields, factor, originalMaxPositions);
   const lowFreqFactor = fields.float('low_freq_factor', v => v > 0, 'a number above 0');
   const highFreqFactor = fields.float('high_freq_factor', v => v > lowFreqFactor, 'a number above low_freq_factor');
   return { type, factor, lowFreqFactor, highFreqFactor, originalMaxPositions };
+}
+
+/** Defaults are the paper's, as in vLLM. mscale belongs to DeepSeek's attention. */
+function parseYarn(fields: ConfigFields, factor: number, originalMaxPositions: number): YarnScaling {
+  for (const name of ['mscale', 'mscale_all_dim']) {
+    if (fields.has(name)) throw fields.bad(name, 'no such field: attention_factor scales attention', 'CF_ROPE');
+  }
+  const betaSlow = fields.float('beta_slow', v => v > 0, 'a number above 0', 1);
+  return {
+    type: 'yarn',
+    factor,
+    originalMaxPositions,
+    betaFast: fields.float('beta_fast', v => v > betaSlow, 'a number above beta_slow', 32),
+    betaSlow,
+    truncate: fields.boolean('truncate', true),
+    attentionFactor: fields.float('attention_factor', v => v > 0, 'a number above 0', 0.1 * Math.log(factor) + 1),
+  };
 }

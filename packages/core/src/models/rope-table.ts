@@ -1,4 +1,4 @@
-import type { RopeConfig } from './config.ts';
+import type { RopeConfig, YarnScaling } from './config.ts';
 
 /**
  * The rotary table of the `rope` op: f32 [positions, rotaryDim], of each position rotaryDim / 2 cosines and then as many
@@ -7,14 +7,15 @@ import type { RopeConfig } from './config.ts';
 export function buildRopeTable(rope: RopeConfig, positions: number): Float32Array {
   const half = rope.rotaryDim / 2;
   const table = new Float32Array(positions * rope.rotaryDim);
+  const amplitude = rope.scaling.type === 'yarn' ? rope.scaling.attentionFactor : 1;
   let frequencies = ropeFrequencies(rope, 1);
   for (let position = 0; position < positions; position++) {
     if (rope.scaling.type === 'dynamic') frequencies = ropeFrequencies(rope, position + 1);
     const row = position * rope.rotaryDim;
     for (let i = 0; i < half; i++) {
       const angle = position * frequencies[i]!;
-      table[row + i] = Math.cos(angle);
-      table[row + half + i] = Math.sin(angle);
+      table[row + i] = amplitude * Math.cos(angle);
+      table[row + half + i] = amplitude * Math.sin(angle);
     }
   }
   return table;
@@ -29,7 +30,7 @@ export function ropeFrequencies(rope: RopeConfig, length: number): Float64Array 
   const frequencies = new Float64Array(rope.rotaryDim / 2);
   const base = rope.scaling.type === 'dynamic' ? dynamicBase(rope, rope.scaling, length) : rope.theta;
   for (let i = 0; i < frequencies.length; i++) {
-    frequencies[i] = scaleFrequency(base ** ((-2 * i) / rope.rotaryDim), rope);
+    frequencies[i] = scaleFrequency(base ** ((-2 * i) / rope.rotaryDim), i, rope);
   }
   return frequencies;
 }
@@ -44,7 +45,8 @@ function dynamicBase(
   return rope.theta * (scaling.factor * stretch - (scaling.factor - 1)) ** exponent;
 }
 
-function scaleFrequency(frequency: number, { scaling }: RopeConfig): number {
+function scaleFrequency(frequency: number, pair: number, rope: RopeConfig): number {
+  const { scaling } = rope;
   switch (scaling.type) {
     case 'none':
     case 'dynamic':
@@ -53,6 +55,8 @@ function scaleFrequency(frequency: number, { scaling }: RopeConfig): number {
       return frequency / scaling.factor;
     case 'llama3':
       return llama3Frequency(frequency, scaling);
+    case 'yarn':
+      return yarnFrequency(frequency, pair, rope, scaling);
   }
 }
 
@@ -70,4 +74,17 @@ function llama3Frequency(frequency: number, s: Llama3Scaling): number {
   if (turns > s.highFreqFactor) return frequency;
   const smooth = (turns - s.lowFreqFactor) / (s.highFreqFactor - s.lowFreqFactor);
   return ((1 - smooth) * frequency) / s.factor + smooth * frequency;
+}
+
+/** Pairs that turn often within the original length are kept, those that turn seldom stretched by the factor, those between blended. */
+function yarnFrequency(frequency: number, pair: number, { theta, rotaryDim }: RopeConfig, s: YarnScaling): number {
+  /** The pair, not a whole number, that turns so many times within the original length. */
+  const pairOf = (turns: number) =>
+    (rotaryDim * Math.log(s.originalMaxPositions / (2 * Math.PI * turns))) / (2 * Math.log(theta));
+  const [first, last] = [pairOf(s.betaFast), pairOf(s.betaSlow)];
+  const low = Math.max(s.truncate ? Math.floor(first) : first, 0);
+  const high = Math.min(s.truncate ? Math.ceil(last) : last, rotaryDim - 1);
+  // Bounds that are equal would divide by 0.
+  const stretched = Math.min(Math.max((pair - low) / (high === low ? 0.001 : high - low), 0), 1);
+  return (stretched * frequency) / s.factor + (1 - stretched) * frequency;
 }

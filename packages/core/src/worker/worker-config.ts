@@ -40,14 +40,21 @@ export const MAX_BIAS_WORDS = 1024;
 /** Longest request to plan for, and whether it may be shortened to fit the cache. */
 export function wantedModelLen(config: WorkerConfig, model: ModelConfig): { length: number; fit: boolean } {
   if (config.maxModelLen === null) return { length: model.maxPositionEmbeddings, fit: true };
-  const scaling = model.rope?.scaling;
-  const stretch = scaling?.type === 'linear' || scaling?.type === 'dynamic' ? scaling.factor : 1;
-  const longest = Math.floor(model.maxPositionEmbeddings * stretch);
+  const longest = longestModelLen(model);
   if (config.maxModelLen <= longest) return { length: config.maxModelLen, fit: false };
   throw new ConfigError(
     `maxModelLen is ${config.maxModelLen}, but the model knows ${longest} positions. Lower it to at most ${longest}.`,
     'maxModelLen',
   );
+}
+
+/** Positions that a model takes, with its scaling of rotary positions. */
+function longestModelLen({ maxPositionEmbeddings, rope }: ModelConfig): number {
+  const scaling = rope?.scaling;
+  if (scaling?.type === 'yarn')
+    return Math.max(maxPositionEmbeddings, Math.floor(scaling.originalMaxPositions * scaling.factor));
+  const stretch = scaling?.type === 'linear' || scaling?.type === 'dynamic' ? scaling.factor : 1;
+  return Math.floor(maxPositionEmbeddings * stretch);
 }
 
 /**
