@@ -42,6 +42,24 @@ describe('the queue', async () => {
     expect([...into]).toEqual([0, 3, 4, 5, 0, 0]);
   });
 
+  it('leaves the event loop at least 1,000 turns in a step of 100 ms', async () => {
+    const slow = await openSlow(device, 15);
+    let running = true;
+    let turns = 0;
+    const turn = () => {
+      turns++;
+      if (running) setImmediate(turn);
+    };
+    const started = performance.now();
+    device.submit([{ executable: slow, sizes: noSizes }]);
+    setImmediate(turn);
+    await device.synchronize();
+    running = false;
+    const milliseconds = performance.now() - started;
+    expect(milliseconds).toBeGreaterThan(100);
+    expect(turns).toBeGreaterThan(1000 * (milliseconds / 100));
+  });
+
   it('profiles every op and counts it', async () => {
     const { executable } = await openCounter(device);
     expect(executable.opCounts()).toEqual({});

@@ -375,6 +375,7 @@ Napi::Value Device::graphs(const Napi::CallbackInfo& info) {
       entry.Set("kernels", graph.kernels);
       entry.Set("copies", graph.copies);
       entry.Set("sets", graph.sets);
+      entry.Set("replays", static_cast<double>(graph.replays));
       result.Set(i, entry);
     }
     return result;

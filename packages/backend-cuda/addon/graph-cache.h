@@ -18,6 +18,8 @@ struct CapturedGraph {
   cudaGraphExec_t exec = nullptr;
   std::string name;
   int kernels = 0, copies = 0, sets = 0;
+  // How often it was launched.
+  uint64_t replays = 0;
   uint64_t lastUse = 0;
 };
 

@@ -70,6 +70,7 @@ bool StepRunner::runSegment(const Segment& segment) {
   CapturedGraph& entry = graphs_.at(key);
   if (isNew) return runSteps(segment);
   if (entry.exec == nullptr && !capture(segment, entry)) return false;
+  entry.replays++;
   return engine_.note(cudaGraphLaunch(entry.exec, engine_.stream()), "", "graph " + entry.name);
 }
 

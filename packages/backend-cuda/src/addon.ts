@@ -17,13 +17,14 @@ export interface PlanDescription {
   readonly ops: readonly PlannedOp[];
 }
 
-/** What a captured graph holds. */
+/** What a captured graph holds, by kind of node, and how often it was launched. */
 export interface GraphInfo {
   readonly name: string;
   readonly batch: number;
   readonly kernels: number;
   readonly copies: number;
   readonly sets: number;
+  readonly replays: number;
 }
 
 /** What the addon throws, rejects with and tells the owner of a lost device. */

@@ -197,7 +197,7 @@ export class CudaDevice implements Device {
     await this.#settled(this.#native.synchronize());
   }
 
-  /** The captured graphs with their nodes by kind. */
+  /** The captured graphs. */
   graphs(): Promise<GraphInfo[]> {
     return this.#native.graphs();
   }

@@ -17,5 +17,7 @@ export {
   type TensorDifference,
 } from './crosscheck-model.ts';
 export { formatTable } from './format-table.ts';
+export { judge, triviality, type Verdict } from './judge.ts';
 export { type CaseOutcome, CaseRunner, poison } from './run-case.ts';
+export { sameBits } from './same-bits.ts';
 export type { CaseInputs, CheckArguments, Comparison, ConformanceCase, OutputCheck } from './types.ts';

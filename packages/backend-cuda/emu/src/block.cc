@@ -131,7 +131,7 @@ int Block::nextReady() {
     return -1;
   }
   if (grid.order == Order::shuffled) {
-    const size_t pick = readyHead_ + grid.random() % (ready_.size() - readyHead_);
+    const size_t pick = readyHead_ + grid.random.below(ready_.size() - readyHead_);
     std::swap(ready_[readyHead_], ready_[pick]);
   }
   return ready_[readyHead_++];

@@ -8,7 +8,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -88,6 +87,26 @@ struct NamedBarrier {
   int arrived = 0;
   int line = -1;
   std::vector<int> waiting;
+};
+
+// SplitMix64 (Steele, Lea and Flood 2014): orders need to differ, and one is drawn at every switch.
+class Random {
+ public:
+  using result_type = uint64_t;
+  explicit Random(uint64_t seed) : state_(seed) {}
+  static constexpr uint64_t min() { return 0; }
+  static constexpr uint64_t max() { return ~uint64_t{0}; }
+  uint64_t operator()() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+  }
+  // An index below n < 2^32.
+  size_t below(size_t n) { return ((*this)() >> 32) * n >> 32; }
+
+ private:
+  uint64_t state_;
 };
 
 class Grid;
@@ -173,7 +192,7 @@ class Grid {
   KernelCounters& counters;
   std::string error;
   const Order order;
-  std::mt19937_64 random;
+  Random random;
 
  private:
   void admit();
