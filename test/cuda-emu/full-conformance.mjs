@@ -13,8 +13,8 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { openCudaEmuDevice } from '@quire/backend-cuda';
-import { CaseRunner, conformanceCases, judge, sameBits, triviality } from '@quire/conformance';
-import { offers, opNames } from '@quire/core/program';
+import { CaseRunner, conformanceCases, judge, sameBits, triviality, whyNotOffered } from '@quire/conformance';
+import { opNames } from '@quire/core/program';
 import { openReferenceDevice } from '@quire/core/reference';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -50,14 +50,17 @@ async function runAll() {
     for (let op = waiting.shift(); op !== undefined; op = waiting.shift()) {
       const result = passed.get(op) ?? (await runWorker(op));
       results.push(result);
-      if (!passed.has(op) && result.failures.length === 0) appendFileSync(cache, `${JSON.stringify({ key, ...result })}\n`);
+      if (!passed.has(op) && result.failures.length === 0)
+        appendFileSync(cache, `${JSON.stringify({ key, ...result })}\n`);
       printLine(result, passed.has(op));
     }
   };
   await Promise.all(Array.from({ length: Number(options.jobs) }, work));
   const sum = field => results.reduce((total, result) => total + result[field], 0);
   const failed = results.reduce((total, { failures }) => total + failures.length, 0);
-  console.log(`${results.length} ops, ${sum('cases')} cases on ${chips.length} chips, ${failed} failed, ${sum('notOffered')} n/a`);
+  console.log(
+    `${results.length} ops, ${sum('cases')} cases on ${chips.length} chips, ${failed} failed, ${sum('notOffered')} n/a`,
+  );
   process.exitCode = failed === 0 ? 0 : 1;
 }
 
@@ -79,7 +82,14 @@ function runWorker(op) {
       text += piece;
     });
     child.on('close', (code, signal) => {
-      const crashed = { op, cases: 0, notOffered: 0, worst: null, seconds: 0, failures: [`ended with ${signal ?? code}`] };
+      const crashed = {
+        op,
+        cases: 0,
+        notOffered: 0,
+        worst: null,
+        seconds: 0,
+        failures: [`ended with ${signal ?? code}`],
+      };
       done(code === 0 ? JSON.parse(text) : crashed);
     });
   });
@@ -92,7 +102,12 @@ async function checkOp(op) {
   const result = { op, cases: 0, notOffered: 0, worst: 0, seconds: 0, failures: [] };
   const first = new Map();
   for (const chip of chips) await checkChip(chip, cases, first, result);
-  return { ...result, cases: first.size, notOffered: cases.length - first.size, seconds: (performance.now() - started) / 1000 };
+  return {
+    ...result,
+    cases: first.size,
+    notOffered: cases.length - first.size,
+    seconds: (performance.now() - started) / 1000,
+  };
 }
 
 /** Fills `first` when it is the first chip, and compares with it when it is not. */
@@ -102,7 +117,7 @@ async function checkChip(chip, cases, first, result) {
   const oracle = chip === chips[0] ? new CaseRunner(await openReferenceDevice()) : null;
   const chipName = `${chip.smCount} SMs, ${chip.order} ${chip.seed}`;
   for (const testCase of cases) {
-    if (!isOffered(device, testCase)) continue;
+    if (whyNotOffered(testCase, device) !== undefined) continue;
     const inputs = testCase.inputs();
     const outcome = await runner.run(testCase, inputs);
     const failure =
@@ -110,7 +125,8 @@ async function checkChip(chip, cases, first, result) {
         ? (sameBits(outcome, first.get(testCase)) ?? outcome.damage?.message)
         : await compare(testCase, inputs, outcome, oracle, result);
     if (oracle !== null) first.set(testCase, outcome);
-    if (failure !== undefined) result.failures.push(`case ${testCase.index} (${testCase.name}) on ${chipName}: ${failure}`);
+    if (failure !== undefined)
+      result.failures.push(`case ${testCase.index} (${testCase.name}) on ${chipName}: ${failure}`);
   }
   await device.dispose();
 }
@@ -119,14 +135,11 @@ async function compare(testCase, inputs, outcome, oracle, result) {
   const expected = await oracle.run(testCase, inputs);
   const verdict = judge(testCase, inputs, expected, outcome);
   // JSON has no infinity: null stands for it.
-  if (result.worst !== null) result.worst = Number.isFinite(verdict.worst) ? Math.max(result.worst, verdict.worst) : null;
+  if (result.worst !== null)
+    result.worst = Number.isFinite(verdict.worst) ? Math.max(result.worst, verdict.worst) : null;
   const { tensor, index, message } = verdict.failure ?? {};
   if (verdict.failure !== undefined) return `${tensor}[${index}]: ${message}`;
   return triviality(testCase, inputs, expected);
-}
-
-function isOffered(device, { program }) {
-  return program.ops.every(op => offers(device.info.dtypes, op, program) === true);
 }
 
 /** Of what decides the results: the addon, and the cases. */
@@ -134,7 +147,8 @@ function keyOfBuild() {
   const hash = createHash('sha256');
   const folder = join(root, 'test/conformance/dist');
   const cases = readdirSync(folder, { recursive: true }).filter(file => file.endsWith('.js'));
-  const addon = process.env.QUIRE_CUDA_EMU_ADDON ?? join(root, 'packages/backend-cuda/build/emu/Release/quire_cuda.node');
+  const addon =
+    process.env.QUIRE_CUDA_EMU_ADDON ?? join(root, 'packages/backend-cuda/build/emu/Release/quire_cuda.node');
   for (const file of [addon, ...cases.sort().map(name => join(folder, name))]) hash.update(readFileSync(file));
   return hash.digest('hex').slice(0, 16);
 }

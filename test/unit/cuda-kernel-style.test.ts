@@ -56,11 +56,6 @@ const rules: readonly Rule[] = [
     example: 'part[blockIdx.x] = x; __threadfence(); atomicAdd(arrived, 1u);',
   },
   {
-    name: 'gridBarrier is for cooperative launches',
-    find: code => (/\bgridBarrier\s*\(/.test(code) && !/cooperative/.test(code) ? ['gridBarrier'] : []),
-    example: 'gridBarrier(state); gpuLaunch({"sum", {4}, {32}, 0, s}, sum, state);',
-  },
-  {
     name: 'one source for GPU and emulator',
     find: never(/\b(?:EMU|__CUDA_ARCH__|__CUDACC__)\b|\bemu::/g),
     example: '#if defined(EMU)',

@@ -150,7 +150,8 @@ async function runOne(
   }
 }
 
-function whyNotOffered(testCase: ConformanceCase, device: Device): string | undefined {
+/** The reason that a device's table gives, or undefined when it offers every op of the case. */
+export function whyNotOffered(testCase: ConformanceCase, device: Device): string | undefined {
   for (const op of testCase.program.ops) {
     const answer = offers(device.info.dtypes, op, testCase.program);
     if (answer !== true) return answer;

@@ -8,6 +8,7 @@ export {
   type OpReport,
   replayCommand,
   runCrosscheck,
+  whyNotOffered,
 } from './crosscheck.ts';
 export {
   type CrosscheckModelOptions,

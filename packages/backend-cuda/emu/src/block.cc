@@ -252,6 +252,7 @@ void Block::waitForDependency() {
 }
 
 void Block::spin(std::function<bool()> until, int line) {
+  if (!grid.config.cooperative) fail(text("line %d: a wait for other blocks, which only a cooperative launch may have: they need not run at once", line));
   if (until()) return;
   current->spinUntil = std::move(until);
   yield(ThreadState::spinning, "a wait for another block", line);

@@ -112,12 +112,14 @@ void acrossBlocks() {
   }
   emu::chip().order = emu::Order::forward;
   *counter.data = 0;
-  launchNeighbours(parts.data, out.data, counter.data, 8, nullptr);
+  launchNeighbours(Bug::none, parts.data, out.data, counter.data, 8, nullptr);
   check(cudaDeviceSynchronize() == cudaSuccess && out.data[7] == 0 && out.data[2] == 9 && parts.data[0] == -1, "grid barrier");
   *counter.data = 0;
-  launchNeighbours(parts.data, out.data, counter.data, 9, nullptr);
+  launchNeighbours(Bug::none, parts.data, out.data, counter.data, 9, nullptr);
   check(cudaDeviceSynchronize() == cudaErrorLaunchFailure && emu::lastFault().find("does not fit") != std::string::npos, "a cooperative grid above the chip's capacity is refused");
   cudaDeviceReset();
+  *counter.data = 0;
+  check(caught([&](cudaStream_t s) { return launchNeighbours(Bug::notCooperative, parts.data, out.data, counter.data, 2, s); }, out.data, 0), "a grid barrier in a launch that is not cooperative");
 
   DeviceArray<float> data(128), tripled(128);
   quire::dependentLaunches = true;

@@ -138,8 +138,8 @@ template cudaError_t launchTileProduct<__nv_bfloat16>(Bug, const __nv_bfloat16*,
 cudaError_t launchLastArriver(float* parts, unsigned* counter, float* out, unsigned blocks, cudaStream_t s) {
   return gpuLaunch({"lastArriver", {blocks}, {64}, 0, s}, lastArriver, parts, counter, out);
 }
-cudaError_t launchNeighbours(float* values, float* out, unsigned* barrier, unsigned blocks, cudaStream_t s) {
-  return gpuLaunch({"neighbours", {blocks}, {64}, 0, s, true}, neighbours, values, out, barrier);
+cudaError_t launchNeighbours(Bug bug, float* values, float* out, unsigned* barrier, unsigned blocks, cudaStream_t s) {
+  return gpuLaunch({"neighbours", {blocks}, {64}, 0, s, bug != Bug::notCooperative}, neighbours, values, out, barrier);
 }
 cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaStream_t s) {
   const cudaError_t e = gpuLaunch({"producer", {blocks}, {32}, 0, s}, producer, data);

@@ -4,7 +4,7 @@
 #include "cuda_runtime.h"
 
 // A mistake planted in an otherwise correct kernel.
-enum class Bug { none, missingBarrier, barrierInBranch, divergentShuffle, exitedLane, missingWait, missingDependencyWait };
+enum class Bug { none, missingBarrier, barrierInBranch, divergentShuffle, exitedLane, missingWait, missingDependencyWait, notCooperative };
 
 template <Bug kBug>
 cudaError_t launchRowSum(const float* x, float* out, int rows, int n, cudaStream_t s);
@@ -12,7 +12,7 @@ cudaError_t launchEarlyExit(Bug bug, float* out, cudaStream_t s);
 template <class T>
 cudaError_t launchTileProduct(Bug bug, const T* a, const T* b, float* c, int k, cudaStream_t s);
 cudaError_t launchLastArriver(float* parts, unsigned* counter, float* out, unsigned blocks, cudaStream_t s);
-cudaError_t launchNeighbours(float* values, float* out, unsigned* barrier, unsigned blocks, cudaStream_t s);
+cudaError_t launchNeighbours(Bug bug, float* values, float* out, unsigned* barrier, unsigned blocks, cudaStream_t s);
 cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaStream_t s);
 cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s);
 // 12 KiB of static shared memory beside `dynamicBytes`.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs the emulator's own tests, plain and under AddressSanitizer and UndefinedBehaviorSanitizer. Needs g++ only.
+# Builds and runs the emulator's own tests, plain and under AddressSanitizer and UndefinedBehaviorSanitizer, and the example of
+# docs/cuda-emulator.md. Needs g++ only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(mktemp -d)
@@ -12,3 +13,6 @@ build -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -o "$out/san
 if "$out/sanitized" --out-of-bounds 2> "$out/report"; then echo "AddressSanitizer missed a write out of bounds"; exit 1; fi
 grep -q heap-buffer-overflow "$out/report"
 echo "AddressSanitizer reports a write out of bounds"
+example() { g++ -std=c++17 -O2 -Iinclude -I. -I.. "$@" src/*.cc -x c++ example/reverse.cu -o "$out/reverse" && { "$out/reverse" || true; }; }
+echo "Example: $(example)"
+echo "Without its barrier: $(example -DFORGET_BARRIER)"
