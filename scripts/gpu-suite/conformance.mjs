@@ -9,6 +9,8 @@ import { conformanceCases, runCrosscheck } from '@quire/conformance';
 import { openDevice } from '@quire/server';
 
 const [name = 'cuda', set = 'full'] = process.argv.slice(2);
+/** A piece that takes longer has a kernel that does not end: its process is killed, and its cases have failed. */
+const PATIENCE = name === 'cuda' ? 15_000 : 600_000;
 if (process.send) await work();
 else await lead();
 
@@ -48,18 +50,25 @@ async function serve(pieces, reports) {
   while (pieces.length > 0) {
     const child = fork(fileURLToPath(import.meta.url), process.argv.slice(2));
     let current;
+    let watchdog;
     await new Promise(resolve => {
       const next = () => {
+        clearTimeout(watchdog);
         current = pieces.pop();
-        if (current === undefined) child.disconnect();
-        else child.send(current);
+        if (current === undefined) return child.disconnect();
+        watchdog = setTimeout(() => child.kill('SIGKILL'), PATIENCE);
+        child.send(current);
       };
       child.on('message', message => {
         if (message.report) reports.push(message.report);
         next();
       });
-      child.on('exit', code => {
-        if (current !== undefined) reports.push(lostPiece(current, code));
+      child.on('exit', (code, signal) => {
+        clearTimeout(watchdog);
+        if (current !== undefined) {
+          console.log(JSON.stringify({ lost: current, code, signal }));
+          reports.push(lostPiece(current, code ?? signal));
+        }
         resolve();
       });
     });
@@ -72,7 +81,7 @@ function lostPiece({ op, cases }, code) {
     index,
     name: '',
     worst: null,
-    message: `its process ended with code ${code}`,
+    message: `its process ended: ${code}`,
   }));
   return {
     cases: cases.length,

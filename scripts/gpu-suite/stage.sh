@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Packs what a bare machine with a GPU needs beside a copy of the working tree into build/stage.tar.xz: Node, the compiled
-# TypeScript, the few packages that run, the addon, the probe and the kernel bench, and build/queue. Run `npm run build`, `npm run build:cuda` and the two build.sh first.
+# TypeScript, the few packages that run, the addon, the probe and the kernel bench, and build/queue; and Node into build/node.xz.
+# Run `npm run build`, `npm run build:cuda` and the two build.sh first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=scripts/gpu-suite/build
 mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp "$(command -v node)" "$work/node"
-strip "$work/node"
+# Node stays as it is from one stage to the next.
+if [[ ! -f $out/node.xz ]]; then strip -o "$work/node" "$(command -v node)" && xz -6 -T2 < "$work/node" > "$out/node.xz"; fi
 mkdir -p "$work/tree"
 for package in packages/core packages/server packages/backend-cuda packages/backend-webgpu test/conformance; do
   mkdir -p "$work/tree/$package"
@@ -29,5 +30,5 @@ for program in scripts/gpu-suite/build/kernel-bench scripts/gpu-probe/build/gpu-
   if [[ -f $program ]]; then mkdir -p "$work/tree/$(dirname $program)" && strip -o "$work/tree/$program" "$program"; fi
 done
 if [[ -d $out/queue ]]; then cp -a --parents "$out/queue" "$work/tree/"; fi
-tar -C "$work" -cf - node tree | xz -3 -T2 > "$out/stage.tar.xz"
-ls -l "$out/stage.tar.xz"
+tar -C "$work" -cf - tree | xz -2 -T2 > "$out/stage.tar.xz"
+ls -l "$out"/*.xz

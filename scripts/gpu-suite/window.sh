@@ -24,6 +24,8 @@ stage() {
 unpack() {
   mkdir -p /tmp/quire-stage
   xz -dc "$here/build/stage.tar.xz" | tar -C /tmp/quire-stage -xf -
+  xz -dc "$here/build/node.xz" > /tmp/quire-stage/node
+  chmod +x /tmp/quire-stage/node
   cp -a /tmp/quire-stage/tree/. "$root/"
   node --version
 }
