@@ -158,6 +158,23 @@ describe('a group', () => {
     expect(error).toBeLessThan(1e-5);
   });
 
+  it('gives the same bits alone and in a batch', async () => {
+    const { source, ...model } = await openModel('models/tiny-llama');
+    const group = await openReferenceGroup({ tensorParallelSize: 2 });
+    expect(group.info.capabilities.batchInvariant).toBe(true);
+    const cases = goldenCases('models/tiny-llama').slice(0, 6);
+    const run = async (requests: typeof cases) => {
+      const runner = await createModelRunner({ device: group, ...model, engineConfig: greedyConfig });
+      const { outputs } = await runGreedy(runner, requests, model.eosTokenIds);
+      await runner.dispose();
+      return outputs;
+    };
+    const together = await run(cases);
+    for (const [index, golden] of cases.entries()) expect(await run([golden]), golden.name).toEqual([together[index]]);
+    await source.close();
+    await group.dispose();
+  });
+
   it('computes in chunks, at other block sizes, and reads its logits like one device', async () => {
     const { source, ...model } = await openModel('models/tiny-llama');
     const golden = goldenCases('models/tiny-llama').find(({ logitsAtLastPromptToken }) => logitsAtLastPromptToken)!;

@@ -8,6 +8,7 @@ import { engineFlags } from '../../packages/server/src/cli/engine-flags.ts';
 import { runCli } from '../../packages/server/src/cli/run-cli.ts';
 import { samplingFlags } from '../../packages/server/src/cli/sampling-flags.ts';
 import { version } from '../../packages/server/src/version.ts';
+import { build } from './build.ts';
 import { goldenCase, tinyLlama } from './tiny-server.ts';
 
 async function quire(...argv: string[]): Promise<{ code: number; out: string; err: string }> {
@@ -107,6 +108,14 @@ describe('generate', () => {
   it('prints prompts and texts', async () => {
     const { prompt, text } = goldenCase('one-token');
     const { code, out } = await quire('generate', tinyLlama, '--prompt', prompt, ...greedy);
+    expect([code, out]).toEqual([0, `Prompt: "The"\n  ${JSON.stringify(text)}\n`]);
+  });
+
+  it('runs on a group of devices, with the same text', async () => {
+    await build();
+    const { prompt, text } = goldenCase('one-token');
+    const group = ['--tensor-parallel-size', '2', '--pipeline-parallel-size', '2', '--max-model-len', '0.2k'];
+    const { code, out } = await quire('generate', tinyLlama, '--prompt', prompt, ...greedy, ...group);
     expect([code, out]).toEqual([0, `Prompt: "The"\n  ${JSON.stringify(text)}\n`]);
   });
 

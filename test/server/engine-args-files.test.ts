@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -28,12 +29,16 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 const golden = goldenCase('dog-at-the-farm');
 
 describe('the model and its files', () => {
-  /** A Hugging Face cache with two commits of tiny-llama; the second lacks a chat template. */
+  /** A Hugging Face cache with two commits of tiny-llama; the second stops after two tokens. */
   const cache = join(scratch, 'hub');
   const repository = join(cache, 'models--quire--tiny');
   beforeAll(() => {
-    for (const commit of ['aaaa', 'bbbb']) {
-      cpSync(tinyLlama, join(repository, 'snapshots', commit), { recursive: true });
+    cpSync(tinyLlama, join(repository, 'snapshots/bbbb'), { recursive: true });
+    // As huggingface-cli leaves it: links to blobs.
+    cpSync(tinyLlama, join(repository, 'blobs'), { recursive: true });
+    mkdirSync(join(repository, 'snapshots/aaaa'));
+    for (const file of readdirSync(tinyLlama)) {
+      symlinkSync(join('../../blobs', file), join(repository, 'snapshots/aaaa', file));
     }
     const file = join(repository, 'snapshots/bbbb/generation_config.json');
     writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), max_new_tokens: 2 }));
