@@ -10,6 +10,7 @@ import {
   type TypedArray,
 } from '@quire/core/contract';
 import { ProgramBuilder } from '@quire/core/program';
+import { noSizes } from '../unit/reference/run-op.ts';
 
 export interface SamplerRowInput {
   logits: readonly number[] | Float32Array;
@@ -45,15 +46,6 @@ export interface SamplerOutputs {
   logprobIds: Uint32Array;
 }
 
-const noSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
 export const TOP_N = 5;
 const BIAS_WORDS = 80;
 const MAX_TOKENS = 32;

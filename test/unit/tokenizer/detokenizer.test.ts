@@ -201,6 +201,17 @@ describe('other kinds of vocabulary', () => {
     );
   });
 
+  it('joins special tokens that follow each other, where the decoder would set them apart', async () => {
+    const decoder = { type: 'WordPiece', prefix: '##', cleanup: false };
+    const tokenizer = await loadTokenizer(memoryFolder({ 'tokenizer.json': sentencePieceJson(decoder) }));
+    const ids = [260, 1, 2, 1, 261, 2];
+    const text = (options: object) =>
+      pushAll(tokenizer.createDetokenizer({ skipSpecialTokens: false, ...options }), ids).join('');
+    expect(text({})).toBe('a <s> </s> <s> b </s>');
+    expect(text({ spacesBetweenSpecialTokens: false })).toBe('a <s></s><s> b </s>');
+    expect(text({ spacesBetweenSpecialTokens: false, skipSpecialTokens: true })).toBe('a b');
+  });
+
   it('keeps the space of the first token after a prompt', async () => {
     const tokenizer = await loadTokenizer(memoryFolder({ 'tokenizer.json': sentencePieceJson(llamaDecoder) }));
     expect(tokenizer.createDetokenizer().push(264)).toBe('ab');

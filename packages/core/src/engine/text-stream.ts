@@ -16,6 +16,7 @@ export class TextStream {
   constructor(tokenizer: Tokenizer, promptTokenIds: readonly number[], params: ResolvedSamplingParams) {
     this.#detokenizer = tokenizer.createDetokenizer({
       skipSpecialTokens: params.skipSpecialTokens,
+      spacesBetweenSpecialTokens: params.spacesBetweenSpecialTokens,
       promptTokenIds,
     });
     this.#minTokens = params.minTokens;

@@ -1,8 +1,16 @@
 import type { ChatRenderer } from './chat/chat-renderer.ts';
+import { JoinedSpecialTokens } from './joined-special-tokens.ts';
 import { PromptEncoder } from './prompt-encoder.ts';
 import { TokenDecoder } from './token-decoder.ts';
 import type { SpecialTokens, TokenizerSpec } from './tokenizer-spec.ts';
-import type { ChatMessage, ChatTemplateOptions, Detokenizer, EncodeOptions, Tokenizer } from './types.ts';
+import type {
+  ChatMessage,
+  ChatTemplateOptions,
+  Detokenizer,
+  DetokenizerOptions,
+  EncodeOptions,
+  Tokenizer,
+} from './types.ts';
 import { Vocabulary } from './vocabulary.ts';
 
 /** The tokenizer of a checkpoint. */
@@ -57,8 +65,11 @@ export class ModelTokenizer implements Tokenizer {
     return this.#encoder.encode(text, untrusted, false, options.maxTokens);
   }
 
-  createDetokenizer(options: { skipSpecialTokens?: boolean; promptTokenIds?: readonly number[] } = {}): Detokenizer {
-    return this.#decoder.createDetokenizer(options.skipSpecialTokens ?? true, options.promptTokenIds ?? []);
+  createDetokenizer(options: DetokenizerOptions = {}): Detokenizer {
+    const { skipSpecialTokens = true, spacesBetweenSpecialTokens = true, promptTokenIds = [] } = options;
+    const detokenizer = this.#decoder.createDetokenizer(skipSpecialTokens, promptTokenIds);
+    if (skipSpecialTokens || spacesBetweenSpecialTokens) return detokenizer;
+    return new JoinedSpecialTokens(detokenizer, this.#vocabulary);
   }
 
   #idOfRole(special: SpecialTokens, role: string): number | null {

@@ -50,7 +50,14 @@ export interface Tokenizer {
    * Turns ids into text as they arrive; never emits half a character. Without a prompt, what it emits together is `decode` of all
    * ids; with one, the text goes on where the prompt ended.
    */
-  createDetokenizer(options?: { skipSpecialTokens?: boolean; promptTokenIds?: readonly number[] }): Detokenizer;
+  createDetokenizer(options?: DetokenizerOptions): Detokenizer;
+}
+
+export interface DetokenizerOptions {
+  skipSpecialTokens?: boolean;
+  /** false: special tokens that follow each other stand without what the decoder puts between tokens. Default true. */
+  spacesBetweenSpecialTokens?: boolean;
+  promptTokenIds?: readonly number[];
 }
 
 export interface Detokenizer {
