@@ -191,7 +191,7 @@ export class SymbolicExecutor implements ModelExecutor {
     assert.equal(new Set(step.grants.map(grant => grant.row)).size, step.grants.length, 'one grant per row');
     for (const { row } of step.newRows) assert(rows.has(row), 'a new row is in its first step');
     // What crosses to another thread or is kept must survive a structured clone.
-    assert.equal(structuredClone({ ...step }).numSequences, n);
+    if (this.submits % 64 === 0) assert.equal(structuredClone({ ...step }).numSequences, n);
   }
 
   #takeRow(init: NewRow): void {
@@ -286,7 +286,8 @@ export class SymbolicExecutor implements ModelExecutor {
   #slot(row: DeviceRow, position: number): number {
     const { blockSize, numBlocks } = this.limits;
     const block = row.table[Math.floor(position / blockSize)]!;
-    assert(block > 0 && block < numBlocks, `position ${position} lies in block ${block}`);
+    // Asked for every slot: a message is made only when it is needed.
+    if (!(block > 0 && block < numBlocks)) assert.fail(`position ${position} lies in block ${block}`);
     return block * blockSize + (position % blockSize);
   }
 
