@@ -63,8 +63,8 @@ export const mutants = [
   m(
     'blocks that must not be used stay cached',
     'block-manager',
-    'if (this.#cache?.has(block)) this.#disown(block);\n    }',
-    '}',
+    '    this.#cache!.remove(block);\n  }\n\n  #releaseSalt',
+    '  }\n\n  #releaseSalt',
     ['engine/llm-engine.test.ts', ...property],
   ),
   m('blocks that must not be used are not cleared', 'block-manager', 'this.#zeroBlocks.push(block);', '', [

@@ -4,7 +4,7 @@ import { llamaConfig } from '../unit/models/configs.ts';
 import { completeTensors, fakeCheckpoint } from '../unit/models/fake-checkpoint.ts';
 
 /** A Llama of two layers and 96 tokens. */
-export const tinyModel = llamaConfig({ dtype: 'f32' });
+export const tinyModel = llamaConfig({ dtype: 'f32', maxPositionEmbeddings: 128 });
 
 /** Its weights: pseudo-random in [-1/2, 1/2), so that no two logits are equal. */
 export function tinyCheckpoint() {
