@@ -30,7 +30,7 @@ export interface SamplerRowInput {
   topP?: number;
   minP?: number;
   seed: bigint;
-  /** Of the token that is sampled. Default: behind prompt and output. */
+  /** That the noise is keyed by. Default: behind prompt and output. */
   position?: number;
 }
 
@@ -77,6 +77,7 @@ export class SamplerOnDevice {
     };
     const [samples, rowState] = [declare('samples', 'u32', [SAMPLE_WORDS]), declare('rows', 'u32', [ROW_WORDS])];
     const shared = { samples, rows: rowState };
+    const draws = { ...shared, samples: declare('draws', 'u32', [SAMPLE_WORDS]) };
     const logitsOf = (name: string) => declare(name, 'f32', [this.#vocabulary]);
     const [logits, masked, biased, processed] = ['logits', 'masked', 'biased', 'processed'].map(logitsOf) as [
       string,
@@ -94,7 +95,7 @@ export class SamplerOnDevice {
     builder.add({ op: 'biasLogits', logits: masked, ...shared, biases, out: biased });
     builder.add({ op: 'penalties', logits: biased, ...shared, tokenIds, out: processed });
     builder.add({ op: 'filterLogits', logits: processed, ...shared, thresholds });
-    builder.add({ op: 'sample', logits: processed, thresholds, ...shared, sampled });
+    builder.add({ op: 'sample', logits: processed, thresholds, ...draws, sampled });
     builder.add({ op: 'argmax', logits: processed, samples, sampled: greedy });
     builder.add({ op: 'logProbs', logits, samples, sampled, logprobs, logprobIds, topN: TOP_N });
     const program = builder.build();
@@ -112,15 +113,12 @@ export class SamplerOnDevice {
 
   #writeRow(row: SamplerRowInput, i: number): void {
     const { prompt = [0], output = [], allowed = null, biases = [], stops = [] } = row;
-    const position = row.position ?? prompt.length + output.length;
-    const record = new Uint32Array(SAMPLE_WORDS);
-    record[Sample.row] = i;
-    record[Sample.position] = position;
-    record[Sample.target] = NONE;
+    const position = prompt.length + output.length;
     const list = [...stops, ...biases.flatMap(([id, bias]) => [id!, floatBits(bias!)])];
     const mask = new Uint32Array(Math.ceil(this.#vocabulary / 32));
     for (const id of allowed ?? []) mask[id >>> 5]! |= 1 << (id & 31);
-    this.#write('samples', i, record);
+    this.#write('samples', i, sampleRecord(i, position));
+    this.#write('draws', i, sampleRecord(i, row.position ?? position));
     this.#write('rows', i, this.#record(row, prompt.length, position, stops.length, biases.length));
     this.#write('logits', i, Float32Array.from(row.logits));
     this.#write('masks', i, mask);
@@ -181,4 +179,12 @@ export class SamplerOnDevice {
       logprobIds: await read('logprobIds', new Uint32Array(n * (2 + TOP_N))),
     };
   }
+}
+
+function sampleRecord(row: number, position: number): Uint32Array {
+  const record = new Uint32Array(SAMPLE_WORDS);
+  record[Sample.row] = row;
+  record[Sample.position] = position;
+  record[Sample.target] = NONE;
+  return record;
 }
