@@ -48,6 +48,18 @@ describe.each(requiredDevices())('LLM on %s', name => {
     },
   );
 
+  it('takes blocks of any number of tokens', async () => {
+    await using llm = await openLLM(name, 'models/tiny-llama', { blockSize: 3, numGpuBlocksOverride: 400 });
+    const cases = goldenCases('models/tiny-llama').slice(1, 4);
+    const outputs = await llm.generate(
+      cases.map(({ promptTokenIds }) => ({ promptTokenIds })),
+      { temperature: 0, maxTokens: 12 },
+    );
+    cases.forEach(({ tokenIds, name: golden }, i) => {
+      expect(outputs[i]!.outputs[0]!.tokenIds, golden).toEqual(tokenIds.slice(0, 12));
+    });
+  });
+
   it('computes only the rest of a prompt whose prefix is cached', async () => {
     await using llm = await openLLM(name, 'models/tiny-llama');
     const prefix = Array.from({ length: 200 }, (_, i) => 260 + ((i * 37) % 500));
