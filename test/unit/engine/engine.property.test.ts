@@ -11,6 +11,15 @@ const isLong = wanted > 0;
 // A seeded bug has to be found, not explained.
 const shrinks = process.env.QUIRE_MUTANT === undefined;
 
+function report(checks: number, start: number, seed: number): void {
+  const seconds = (performance.now() - start) / 1000;
+  const { user, system } = process.cpuUsage();
+  const processor = (user + system) / 1e6;
+  console.log(
+    `${checks} checked steps in ${seconds.toFixed(0)} s (${processor.toFixed(0)} s of processor), seed ${seed}`,
+  );
+}
+
 test(
   'any interleaving of requests gives each what it gives alone, and keeps every invariant',
   async () => {
@@ -24,9 +33,8 @@ test(
         checks += (await Harness.runAll(setup, run)).checks;
       });
       await fc.assert(property, { numRuns: isLong ? 500 : 1000, seed: seed + rounds++, endOnFailure: !shrinks });
+      if (isLong && (rounds % 100 === 0 || checks >= wanted)) report(checks, start, seed);
     } while (checks < wanted);
-    const seconds = (performance.now() - start) / 1000;
-    if (isLong) console.log(`${checks} checked steps in ${seconds.toFixed(1)} s, seed ${seed}`);
     expect(checks).toBeGreaterThan(40_000);
   },
   isLong ? 4 * 3_600_000 : 120_000,
