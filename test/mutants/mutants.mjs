@@ -100,7 +100,7 @@ export const mutants = [
   // Scheduler.
   m(
     'a whole prompt may be a hit',
-    'scheduler',
+    'table-starts',
     'request.wantsPromptLogprobs ? 0 : request.numTokens - 1;',
     'request.wantsPromptLogprobs ? 0 : request.numTokens;',
   ),
@@ -166,8 +166,8 @@ export const mutants = [
   ),
   m(
     'a follower copies what its leader computes in this step',
-    'scheduler',
-    'return request.lastStep === this.#step ? request.numComputedBefore : request.numComputed;',
+    'table-starts',
+    'return request.lastStep === step ? request.numComputedBefore : request.numComputed;',
     'return request.numComputed;',
     forks,
   ),
@@ -264,7 +264,7 @@ export const mutants = [
     '      other.waiting.remove(request);',
     recovery,
   ),
-  m('all suspects run at once', 'scheduler', 'return request === suspect;', 'return suspect !== undefined;', recovery),
+  m('all suspects run at once', 'suspects', 'return request === suspect;', 'return suspect !== undefined;', recovery),
   // Runner.
   w(
     'a repeat reads the ring one step late',

@@ -351,7 +351,9 @@ export class LLMEngine {
       throw error;
     }
     this.#restart();
-    if (failed !== null && !isDeviceLost(cause)) this.#suspect(failed, cause);
+    if (failed === null || isDeviceLost(cause)) return;
+    const culprit = this.scheduler.suspects.add(failed);
+    if (culprit !== null) this.#requests.endWithError(culprit.owner as SequenceOutput, cause);
   }
 
   /** Begins with an empty cache on the executor that there is now. */
@@ -361,22 +363,6 @@ export class LLMEngine {
     for (const request of this.scheduler.adopt(evacuated)) {
       const reason = new EngineError('The request does not fit the cache that is left after the device was replaced.');
       this.#requests.endWithError(request.owner as SequenceOutput, reason);
-    }
-  }
-
-  /** A request whose step fails although it is alone in it is at fault; of several, each has to show that it is not. */
-  #suspect(failed: StepBatch, cause: unknown): void {
-    const { suspects } = this.scheduler;
-    const only = failed.request(0);
-    if (failed.numSequences === 1 && only.isSuspect) {
-      this.#requests.endWithError(only.owner as SequenceOutput, cause);
-      return;
-    }
-    for (let i = 0; i < failed.numSequences; i++) {
-      const request = failed.request(i);
-      if (request.status === 'finished') continue;
-      request.isSuspect = true;
-      suspects.add(request);
     }
   }
 
@@ -419,7 +405,7 @@ export class LLMEngine {
         update.batch.numDrafts(i) > 0 ? this.#verify(sequence, i, update) : updateSequence(sequence, i, update);
       if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
       this.scheduler.registerKnown(request);
-      if (request.isSuspect && request.numTokens > before) this.scheduler.acquit(request);
+      if (request.isSuspect && request.numTokens > before) this.scheduler.suspects.acquit(request);
       if (end !== null) this.#requests.end(sequence, end);
       else if (request.numTokens > before) this.#awaitGrammar(sequence);
     } catch (cause) {
@@ -439,7 +425,7 @@ export class LLMEngine {
   #updateBeam(beam: SequenceOutput, i: number, update: SequenceUpdate, now: number): number {
     updateBeam(beam, i, update);
     if (update.batch.appends(i) === 0) return 0;
-    if (beam.request.isSuspect) this.scheduler.acquit(beam.request);
+    if (beam.request.isSuspect) this.scheduler.suspects.acquit(beam.request);
     this.#reporter.gained(beam, 1, now);
     if (beam.group.beams!.advance(this.scheduler)) this.#requests.endGroup(beam.group, LENGTH);
     return 1;

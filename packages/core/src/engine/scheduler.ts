@@ -8,6 +8,8 @@ import type { SpeculativeConfig } from './speculative-config.ts';
 import { Speculator } from './speculator.ts';
 import { newRow, StepBatch } from './step-batch.ts';
 import { StepRepeater } from './step-repeater.ts';
+import { Suspects } from './suspects.ts';
+import { TableStarts } from './table-starts.ts';
 
 export interface SchedulerOptions {
   limits: ExecutorLimits;
@@ -53,11 +55,7 @@ export class Scheduler {
   readonly hostTier: HostTier | null;
   readonly running: Request[] = [];
   readonly waiting = new RequestQueue();
-  /**
-   * Requests of a step that failed. While there are any, one of them runs at a time and alone, until it has sampled a token: so
-   * the one at fault fails by itself.
-   */
-  readonly suspects = new Set<Request>();
+  readonly suspects = new Suspects();
   counters: SchedulerCounters = {
     preemptions: 0,
     prefixCacheQueries: 0,
@@ -69,6 +67,7 @@ export class Scheduler {
   readonly #chunks: boolean;
   readonly #longestChunk: number;
   readonly #repeater: StepRepeater;
+  readonly #starts: TableStarts;
   readonly #watermarkBlocks: number;
   readonly #freeRows: number[];
   readonly #speculator: Speculator | null;
@@ -87,6 +86,7 @@ export class Scheduler {
     const maxRepeats = Math.min(options.numSchedulerSteps, Math.floor(options.limits.ringSlots / options.runAhead));
     this.#repeater = new StepRepeater(options.blocks, maxRepeats);
     this.hostTier = options.hostTier ?? null;
+    this.#starts = new TableStarts(options.blocks, this.hostTier);
     this.#watermarkBlocks = Math.floor((options.watermark ?? 0) * options.limits.numBlocks);
     this.#freeRows = Array.from({ length: options.limits.maxNumSeqs }, (_, i) => options.limits.maxNumSeqs - 1 - i);
     this.#speculator = options.speculation ? new Speculator(options.speculation, this.#freeRows) : null;
@@ -117,14 +117,8 @@ export class Scheduler {
     if (request.status === 'finished') return;
     this.withdraw(request, discard);
     request.status = 'finished';
-    this.acquit(request);
+    this.suspects.acquit(request);
     this.#admitFollowers(request);
-  }
-
-  /** The request is not, or no more, at fault for a step that failed. */
-  acquit(request: Request): void {
-    request.isSuspect = false;
-    this.suspects.delete(request);
   }
 
   /** Puts everything back into the queue, as if nothing of it had been computed: what the device holds is of no use. */
@@ -140,7 +134,7 @@ export class Scheduler {
   /** Takes over the queue and the counters of a scheduler that was evacuated. Returns requests that do not fit any more. */
   adopt(other: Scheduler): Request[] {
     this.counters = other.counters;
-    for (const suspect of other.suspects) this.suspects.add(suspect);
+    this.suspects.adopt(other.suspects);
     const requests = [...other.waiting];
     for (const request of requests) {
       other.waiting.remove(request);
@@ -220,20 +214,13 @@ export class Scheduler {
     return this.blocks.blocksFor(promptTokens + maxTokens - 1) < this.blocks.numBlocks;
   }
 
-  /** Whether a request takes part in this step at all. */
-  #takesPart(request: Request): boolean {
-    if (this.suspects.size === 0) return true;
-    const [suspect] = this.suspects;
-    return request === suspect;
-  }
-
   /** Returns whether any request was preempted. */
   #scheduleRunning(batch: StepBatch): boolean {
     let preempted = false;
     for (let i = 0; i < this.running.length && this.#tokenBudget > 0; i++) {
       const request = this.running[i]!;
       const queryLen = this.#queryLen(request);
-      if (queryLen === 0 || !this.#takesPart(request)) continue;
+      if (queryLen === 0 || !this.suspects.lets(request)) continue;
       let grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
       while (grantStart === NO_ROOM) {
         preempted = true;
@@ -253,7 +240,7 @@ export class Scheduler {
 
   /** The newest comes last, so no victim has been scheduled in this step; unless there is one that may not run now anyway. */
   #victim(): number {
-    const idle = this.suspects.size === 0 ? -1 : this.running.findLastIndex(request => !this.#takesPart(request));
+    const idle = this.suspects.size === 0 ? -1 : this.running.findLastIndex(request => !this.suspects.lets(request));
     return idle < 0 ? this.running.length - 1 : idle;
   }
 
@@ -262,15 +249,15 @@ export class Scheduler {
     for (let request = this.waiting.first; request !== null; request = next) {
       next = request.after;
       if (this.#tokenBudget === 0 || this.#freeRows.length === 0) return;
-      if (request.waitsForHost || !this.#takesPart(request)) continue;
+      if (request.waitsForHost || !this.suspects.lets(request)) continue;
       if (!this.#admit(batch, request)) return;
     }
   }
 
   /** Gives a waiting request its blocks, a row and its first tokens to compute. Returns false when it has to wait. */
   #admit(batch: StepBatch, request: Request): boolean {
-    const start = this.#tableStart(request);
-    const slots = this.#hostSlots(request, start);
+    const start = this.#starts.find(request, this.#step);
+    const slots = this.#starts.findHost(request, start);
     if (slots.length > 0) return this.#admitLoading(request, start, slots);
     request.numComputed = start.numTokens;
     const queryLen = this.#queryLen(request);
@@ -311,43 +298,11 @@ export class Scheduler {
     request.firstStep = this.#step;
   }
 
-  /** Host memory that goes on where the cached blocks of a request end. */
-  #hostSlots(request: Request, start: TableStart): number[] {
-    const isCached = start.numCached * this.blocks.blockSize === start.numTokens;
-    if (this.hostTier === null || !isCached || request.wantsPromptLogprobs) return [];
-    return this.hostTier.find(start.prefix, request.tokens, start.numTokens, request.numTokens - 1);
-  }
-
   #giveUpLoad(request: Request): void {
     this.running.splice(this.running.indexOf(request), 1);
     this.#release(request, false);
     request.status = 'preempted';
     this.waiting.insert(request);
-  }
-
-  /**
-   * The blocks that a request can begin with: cached ones, or those of a sibling that runs, whichever hold more. At least one
-   * token must be computed, for its logits; prompt log-probabilities need all of them.
-   */
-  #tableStart(request: Request): TableStart {
-    const reusable = request.wantsPromptLogprobs ? 0 : request.numTokens - 1;
-    const hit = this.blocks.lookup(request.tokens, reusable, request.table.salt);
-    let shared = hit.numTokens;
-    let source: Request | null = null;
-    for (const sibling of request.siblings) {
-      const most = Math.min(reusable, this.#numSettled(sibling));
-      const common = most > shared ? request.commonPrefix(sibling, most) : 0;
-      if (common <= shared) continue;
-      shared = common;
-      source = sibling;
-    }
-    return source === null ? hit : this.blocks.fork(source.table, shared);
-  }
-
-  /** Tokens of a running request that were computed before this step: copies of its blocks, made ahead of the step, hold them. */
-  #numSettled(request: Request): number {
-    if (request.status !== 'running' || request.isLoading || request.firstStep === this.#step) return 0;
-    return request.lastStep === this.#step ? request.numComputedBefore : request.numComputed;
   }
 
   #admitFollowers(leader: Request): void {
@@ -422,7 +377,7 @@ export class Scheduler {
 
   /** When nothing else is left to run, who runs but may not now makes room for who waits for blocks. */
   #preemptIdle(): boolean {
-    const mayRun = (request: Request) => !request.waitsForHost && this.#takesPart(request);
+    const mayRun = (request: Request) => !request.waitsForHost && this.suspects.lets(request);
     const victim = this.running.findLast(request => !mayRun(request) && !request.isLoading);
     if (victim === undefined || ![...this.waiting].some(mayRun)) return false;
     this.running.splice(this.running.indexOf(victim), 1);

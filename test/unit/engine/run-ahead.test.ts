@@ -1,0 +1,52 @@
+/** How far the engine runs ahead of its results changes the pace, never the outputs. */
+import type { LLMEngine, SamplingParams } from '@quire/core';
+import { openReferenceDevice } from '@quire/core/reference';
+import { expect, test } from 'vitest';
+import { tinyEngine } from '../../support/tiny-engine.ts';
+import { drain, expectedOutput, prompt, testEngine, tokensOf } from './helpers.ts';
+
+const greedy: SamplingParams = { temperature: 0, ignoreEos: true };
+
+function addAll(engine: LLMEngine) {
+  return [
+    engine.add(prompt(9), { ...greedy, maxTokens: 21 }),
+    engine.add(prompt(5, 2), { temperature: 0.8, seed: 1, maxTokens: 17, stopTokenIds: [7, 40] }),
+    engine.add(prompt(13, 4), { ...greedy, maxTokens: 9, logprobs: 1 }),
+    engine.add(prompt(7, 6), { ...greedy, maxTokens: 12, badWords: [] }),
+    engine.add(prompt(6, 8), { n: 2, useBeamSearch: true, maxTokens: 8 }),
+    engine.add(prompt(6, 9), { ...greedy, maxTokens: 10, logitsProcessors: [(_, logits) => logits.fill(-9, 0, 40)] }),
+  ];
+}
+
+test('outputs over a device do not depend on submits in flight, repeats per submit or async_scheduling', async () => {
+  const device = await openReferenceDevice();
+  const run = async (options: Record<string, unknown>) => {
+    const engine = await tinyEngine(device, options);
+    const groups = addAll(engine);
+    await drain(engine);
+    await engine.dispose();
+    return groups.map(group => group.sequences.map((_, i) => tokensOf(group, i)));
+  };
+  const expected = await run({ asyncScheduling: false });
+  for (const runAhead of [1, 2, 4]) {
+    for (const numSchedulerSteps of [1, 3, 8]) expect(await run({ runAhead, numSchedulerSteps })).toEqual(expected);
+  }
+});
+
+test('rows that need the host sit out, and the others lose no step by it', async () => {
+  const steps = async (withHostRow: boolean) => {
+    const { engine, executor } = testEngine({ config: { runAhead: 2, numSchedulerSteps: 1 } });
+    const free = engine.add(prompt(5), { ...greedy, maxTokens: 40 });
+    if (withHostRow) engine.add(prompt(5, 2), { useBeamSearch: true, n: 2, maxTokens: 30 });
+    let submits = 0;
+    while (!free.isFinished) {
+      await engine.step();
+      submits = executor.submits;
+    }
+    await drain(engine);
+    const oracle = expectedOutput(prompt(5), { ...greedy, maxTokens: 40 }, 0n, { maxModelLen: 64, vocabSize: 32 });
+    expect(tokensOf(free)).toEqual(oracle.tokenIds);
+    return submits;
+  };
+  expect(await steps(true)).toBeLessThanOrEqual((await steps(false)) + 2);
+});
