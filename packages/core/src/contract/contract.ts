@@ -476,7 +476,6 @@ export interface Communicator {
   send(data: Float32Array, to: number): void;
   /** into = what rank `from` sends next, of the same length. */
   recv(into: Float32Array, from: number): void;
-  barrier(): void;
   /** Ends the group: calls that wait, and all later ones, throw on every rank. */
   end(): void;
 }

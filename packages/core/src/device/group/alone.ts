@@ -29,7 +29,5 @@ class Solo implements Communicator {
     into.set(data);
   }
 
-  barrier(): void {}
-
   end(): void {}
 }

@@ -73,9 +73,9 @@ export class SharedMemoryCommunicator implements Communicator {
     for (let start = 0; start < data.length; start += SLOT_FLOATS) {
       const piece = data.subarray(start, start + SLOT_FLOATS);
       if (from === this.rank) words.set(piece);
-      this.barrier();
+      this.#barrier();
       if (from !== this.rank) piece.set(words.subarray(0, piece.length));
-      this.barrier();
+      this.#barrier();
     }
   }
 
@@ -96,7 +96,12 @@ export class SharedMemoryCommunicator implements Communicator {
     }
   }
 
-  barrier(): void {
+  end(): void {
+    endGroup(this.#memory);
+  }
+
+  /** Returns when all ranks have come here. */
+  #barrier(): void {
     const generation = Atomics.load(this.#header, Header.generation);
     this.#checkGroup();
     if (Atomics.add(this.#header, Header.arrived, 1) === this.size - 1) {
@@ -111,18 +116,14 @@ export class SharedMemoryCommunicator implements Communicator {
     this.#checkGroup();
   }
 
-  end(): void {
-    endGroup(this.#memory);
-  }
-
   /** Publishes `data` piece by piece; `take` reads the slots of all ranks while nobody writes to them. */
   #exchange(data: Float32Array, take: (start: number, length: number) => void): void {
     for (let start = 0; start < data.length; start += SLOT_FLOATS) {
       const piece = data.subarray(start, start + SLOT_FLOATS);
       this.#slots[this.rank]!.set(piece);
-      this.barrier();
+      this.#barrier();
       take(start, piece.length);
-      this.barrier();
+      this.#barrier();
     }
   }
 
