@@ -31,6 +31,8 @@ interface DeviceRow {
   sampling: SymbolicSampling;
   logprobs: number | null;
   table: Int32Array;
+  /** The ids that it may sample, once they were written; null: all. */
+  mask: Uint32Array | null;
 }
 
 export interface SymbolicOptions {
@@ -99,6 +101,7 @@ export class SymbolicExecutor implements ModelExecutor {
     this.#check(step);
     for (const row of step.newRows) this.#takeRow(row);
     for (const edit of step.edits) this.#editRow(edit);
+    for (const { row, words } of step.masks) this.#rows[row]!.mask = words.slice();
     this.#grant(step);
     this.#changeBlocks(step);
     const result = this.#result(step);
@@ -207,6 +210,8 @@ export class SymbolicExecutor implements ModelExecutor {
       sampling: { ...init.sampling, minTokensUntil: init.promptTokens + init.sampling.minTokens },
       logprobs: init.logprobs,
       table: new Int32Array(Math.ceil(maxModelLen / blockSize)).fill(-1),
+      // Whatever the row's last owner may sample, this one may not sample anything before its mask is there.
+      mask: init.sampling.masked ? new Uint32Array(1) : null,
     };
   }
 
@@ -342,13 +347,18 @@ export class SymbolicExecutor implements ModelExecutor {
       const predicted = firstPosition + token + 1;
       const known = predicted < row.numTokens;
       const state = states[token]!;
-      const id = known ? row.tokens[predicted]! : nextToken(state, row.numTokens, row.sampling, this.limits.vocabSize);
+      const id = known ? row.tokens[predicted]! : this.#next(row, state);
       this.#writeLogprobs(result, result.sampleStarts[i]! + s, id, state);
       if (known) continue;
       row.tokens[row.numTokens++] = id;
       result.tokenIds[repeat * step.numSequences + i] = id;
       result.flags[repeat * step.numSequences + i] = SAMPLE_LIVE | (state === NAN_MARKER ? 0 : SAMPLE_FINITE);
     }
+  }
+
+  #next({ numTokens, sampling, mask }: DeviceRow, state: number): number {
+    const allows = (token: number) => mask === null || ((mask[token >>> 5]! >>> (token & 31)) & 1) === 1;
+    return nextToken(state, numTokens, sampling, this.limits.vocabSize, allows);
   }
 
   #writeLogprobs({ logprobs: out }: StepResult, sample: number, id: number, state: number): void {

@@ -33,14 +33,23 @@ export function fold(state: number, slot: number): number {
 
 export const FOLD_START = 0x1234_5678;
 
-/** The token that follows, from the fold over layer 2. */
-export function nextToken(state: number, length: number, sampling: SymbolicSampling, vocabSize: number): number {
+/** The token that follows, from the fold over layer 2; of those that are not allowed the next one is taken. */
+export function nextToken(
+  state: number,
+  length: number,
+  sampling: SymbolicSampling,
+  vocabSize: number,
+  allows: (token: number) => boolean = () => true,
+): number {
   const forced = sampling.logitBias.find(([, bias]) => bias >= 100);
   if (forced !== undefined) return forced[0];
   const noise = sampling.temperature === 0 ? 0 : Number(BigInt.asUintN(32, sampling.seed ^ (sampling.seed >> 32n)));
   let token = mix(state, mix(noise, length)) % (sampling.topK > 0 ? sampling.topK : vocabSize);
   const isMasked = () => length < sampling.minTokensUntil && sampling.stopTokenIds.includes(token);
-  while (token === NAN_TOKEN || isMasked()) token = (token + 1) % vocabSize;
+  for (let tried = 0; token === NAN_TOKEN || isMasked() || !allows(token); tried++) {
+    if (tried > vocabSize) throw new Error('No token is allowed.');
+    token = (token + 1) % vocabSize;
+  }
   return token;
 }
 
