@@ -17,8 +17,8 @@ export class SequenceOutput {
   cumulativeLogprob: number | null;
   finishReason: FinishReason | null = null;
   stopReason: string | number | null = null;
-  /** When it last gained tokens; null before the first. */
-  lastToken: number | null = null;
+  /** When it last gained tokens; NaN before the first, so that the field is a number in place and no object each time. */
+  lastToken = Number.NaN;
   readonly #text: TextStream | null;
 
   constructor(group: RequestGroup, index: number, init: Omit<RequestInit, 'owner'>, tokenizer: Tokenizer | null) {

@@ -14,15 +14,15 @@ export class StepReporter {
 
   /** A sequence gained tokens in the step that is being read. */
   gained(sequence: SequenceOutput, tokens: number, now: number): void {
-    const { metrics } = sequence.group;
-    if (metrics.firstToken === null) {
-      metrics.firstToken = now;
-      if (this.#observer.onStep !== undefined) this.#timeToFirstToken.push(now - metrics.arrival);
-    }
-    if (sequence.lastToken !== null && this.#observer.onStep !== undefined) {
-      this.#interTokenLatency.push((now - sequence.lastToken) / tokens);
-    }
+    if (Number.isNaN(sequence.lastToken)) this.#firstOf(sequence.group, now);
+    else if (this.#observer.onStep !== undefined) this.#interTokenLatency.push((now - sequence.lastToken) / tokens);
     sequence.lastToken = now;
+  }
+
+  #firstOf({ metrics }: RequestGroup, now: number): void {
+    if (metrics.firstToken !== null) return;
+    metrics.firstToken = now;
+    if (this.#observer.onStep !== undefined) this.#timeToFirstToken.push(now - metrics.arrival);
   }
 
   report(batch: StepBatch, numGenerationTokens: number, milliseconds: number): void {
