@@ -1,20 +1,18 @@
 import { EngineClosedError, EngineError, InvalidRequestError } from '../errors.ts';
 import type { GenerationConfig } from '../models/config.ts';
-import { readParams } from '../sampling/checks.ts';
 import { resolveSamplingParams } from '../sampling/resolve.ts';
 import type { SamplingParams } from '../sampling/sampling-params.ts';
 import { truncatedLength } from '../sampling/truncation.ts';
 import type { GrammarService } from '../structured-output/grammar-service.ts';
-import { checkStructuredOutputs, type GrammarSpec } from '../structured-output/structured-outputs.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
 import { createGroup } from './create-group.ts';
 import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
 import { ExecutorHost, type InFlight } from './executor-host.ts';
+import { GrammarGate } from './grammar-gate.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { SequenceEnd } from './outputs.ts';
-import { PendingGrammars } from './pending-grammars.ts';
 import type { BlockHash } from './prefix-cache.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
 import { checkQueue, checkQueuedTokens } from './queue-limits.ts';
@@ -63,7 +61,7 @@ export class LLMEngine {
   readonly #clock: () => number;
   readonly #reporter: StepReporter;
   readonly #requests: RequestRegistry;
-  readonly #pendingGrammars = new PendingGrammars();
+  readonly #gate: GrammarGate;
   #numSequences = 0;
   #promptTokens = 0;
   #generationTokens = 0;
@@ -85,6 +83,7 @@ export class LLMEngine {
       finished: group => this.#reporter.finished(group),
       clock: this.#clock,
     });
+    this.#gate = this.#createGate(options.grammars ?? null);
     this.scheduler = createScheduler(executor, config, options.prefixHash);
   }
 
@@ -120,7 +119,7 @@ export class LLMEngine {
     this.scheduler.checkFits(prompt.tokenIds.length, resolved.maxTokens);
     checkQueuedTokens(this.scheduler.waiting, this.#options.config, prompt.tokenIds.length);
     this.#checkPriority(resolved.priority);
-    const grammars = this.#grammarsFor(resolved.structuredOutputs);
+    const grammars = this.#gate.serviceFor(resolved.structuredOutputs);
     const group = createGroup({
       id: options.requestId ?? String(this.#numSequences),
       prompt,
@@ -136,7 +135,7 @@ export class LLMEngine {
     });
     this.#numSequences += resolved.bestOf;
     this.#requests.add(group);
-    this.#enqueue(group);
+    this.#gate.admit(group);
     return group;
   }
 
@@ -147,8 +146,7 @@ export class LLMEngine {
 
   /** Compiles the grammar of such a request, if it has one. Rejects with InvalidRequestError when that cannot be used. */
   async prepare(params: SamplingParams): Promise<void> {
-    const spec = checkStructuredOutputs(readParams(params).get('structuredOutputs') ?? null);
-    if (spec !== null) await this.#grammarsFor(spec)!.prepare(spec);
+    await this.#gate.prepare(params);
   }
 
   /** Ends a request with reason `abort`. Nothing happens when it has ended already. */
@@ -229,7 +227,7 @@ export class LLMEngine {
     const { scheduler } = this;
     return {
       numRequestsRunning: scheduler.running.length,
-      numRequestsWaiting: scheduler.waiting.length,
+      numRequestsWaiting: scheduler.waiting.length + this.#gate.numWaiting,
       kvCacheUsage: scheduler.blocks.usage,
       numPreemptions: scheduler.counters.preemptions,
       prefixCacheQueries: scheduler.counters.prefixCacheQueries,
@@ -256,50 +254,27 @@ export class LLMEngine {
     this.fail(new EngineClosedError());
     await this.host.settle();
     await this.scheduler.hostTier?.idle();
-    await this.#options.grammars?.dispose();
+    await this.#gate.dispose();
     await this.host.dispose();
   }
 
-  #grammarsFor(spec: GrammarSpec | null): GrammarService | null {
-    const { grammars = null } = this.#options;
-    if (spec === null || grammars !== null) return grammars;
-    throw new InvalidRequestError(
-      'structured_outputs are not available: this engine was opened without a thread that matches grammars.',
-      'structured_outputs',
-    );
-  }
-
-  /** A request is scheduled once its grammars have said what may come first. */
-  #enqueue(group: RequestGroup): void {
-    const [leader] = group.sequences;
-    const pending = group.sequences.map(({ request }) => request.constraint?.pending ?? null).filter(p => p !== null);
-    if (pending.length === 0) {
-      this.scheduler.add(leader!.request);
-      return;
-    }
-    const isHere = () => this.#requests.has(group);
-    this.#pendingGrammars.add(
-      Promise.all(pending),
-      () => isHere() && this.scheduler.add(leader!.request),
-      cause => isHere() && this.#requests.refuse(group, asError(cause)),
-    );
-  }
-
-  /** Ends a sequence whose grammar ended or failed with the token that it just got. */
-  #awaitGrammar(sequence: SequenceOutput): void {
-    const { constraint } = sequence.request;
-    if (constraint === null || constraint.pending === null) return;
-    this.#pendingGrammars.add(
-      constraint.pending,
-      () => {
-        if (!constraint.isOver) return;
-        this.#requests.end(sequence, { reason: 'stop', stopReason: null });
+  #createGate(grammars: GrammarService | null): GrammarGate {
+    const requests = this.#requests;
+    return new GrammarGate(grammars, {
+      start: group => {
+        if (requests.has(group)) this.scheduler.add(group.sequences[0]!.request);
+      },
+      refuse: (group, cause) => {
+        if (requests.has(group)) requests.refuse(group, asError(cause));
+      },
+      end: sequence => {
+        requests.end(sequence, { reason: 'stop', stopReason: null });
         sequence.group.notify();
       },
-      cause => {
-        if (sequence.finishReason === null) this.#requests.endWithError(sequence, cause);
+      fail: (sequence, cause) => {
+        if (sequence.finishReason === null) requests.endWithError(sequence, cause);
       },
-    );
+    });
   }
 
   #hostTierBytes(): EngineStats['hostTierBytes'] {
@@ -334,7 +309,7 @@ export class LLMEngine {
     const { hostTier } = this.scheduler;
     if (this.host.isPaused) await this.host.resumed();
     else if (hostTier?.isBusy) await hostTier.settled();
-    else if (this.#pendingGrammars.isBusy) await this.#pendingGrammars.next();
+    else if (this.#gate.isBusy) await this.#gate.next();
     else this.#endStuckRequest();
   }
 
@@ -407,7 +382,7 @@ export class LLMEngine {
       this.scheduler.registerKnown(request);
       if (request.isSuspect && request.numTokens > before) this.scheduler.suspects.acquit(request);
       if (end !== null) this.#requests.end(sequence, end);
-      else if (request.numTokens > before) this.#awaitGrammar(sequence);
+      else if (request.numTokens > before) this.#gate.follow(sequence);
     } catch (cause) {
       this.#requests.endWithError(sequence, cause);
     }
