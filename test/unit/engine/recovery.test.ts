@@ -143,6 +143,38 @@ describe('a step that fails', () => {
 });
 
 describe('pause and sleep', () => {
+  test('with steps and transfers in flight, sleep asks nothing more of the device', async () => {
+    const { engine, executor } = testEngine({
+      limits: { numBlocks: 17, numHostBlocks: 20 },
+      config: { runAhead: 2 },
+      executor: { deliver: result => new Promise(resolve => setTimeout(resolve, 1, result)) },
+    });
+    const groups = [0, 1, 2].map(first => engine.add(prompt(20, first), { ...greedy, maxTokens: 20 }));
+    for (let i = 0; i < 4; i++) await engine.step();
+    const step = engine.step();
+    await engine.sleep();
+    const transfer = executor.transfer.bind(executor);
+    executor.transfer = (...move) => {
+      expect(engine.isSleeping).toBe(false);
+      return transfer(...move);
+    };
+    await Promise.race([step, new Promise(resolve => setTimeout(resolve, 10))]);
+    await engine.wakeUp();
+    await drain(engine);
+    for (const [first, group] of groups.entries()) expect(tokensOf(group)).toEqual(expected(20, first, 20));
+  });
+
+  test('a sleep that fails leaves the engine as it was, but for the pause', async () => {
+    const { reopen: _, ...options } = engineOptions({ limits: { numHostBlocks: 8 } });
+    const engine = new LLMEngine(options);
+    const group = engine.add(prompt(9), { ...greedy, maxTokens: 9 });
+    await engine.step();
+    await expect(engine.sleep({ discardWeights: true })).rejects.toThrow('cannot load its weights again');
+    engine.resume();
+    await drain(engine);
+    expect(tokensOf(group)).toEqual(expected(9, 1, 9));
+  });
+
   test('a pause keeps requests, and takes more', async () => {
     const { engine, executor } = testEngine();
     const first = engine.add(prompt(9), { ...greedy, maxTokens: 20 });

@@ -86,6 +86,7 @@ export class HostTier {
    * of tables that were freed.
    */
   saveNext(): void {
+    if (this.#isDropped) return;
     const next: number[] = [];
     let [left, most] = [this.#lookahead, this.#blocks.numFreeBlocks >> 1];
     for (const block of this.#blocks.freeBlocks()) {

@@ -201,8 +201,13 @@ export class LLMEngine {
     if (this.host.isSleeping) return;
     this.host.pause();
     this.scheduler.evacuate();
-    await this.host.settle();
-    await this.host.sleep(discardWeights);
+    try {
+      await this.host.settle();
+      await this.host.sleep(discardWeights);
+    } catch (error) {
+      this.#restart();
+      throw error;
+    }
   }
 
   get isSleeping(): boolean {

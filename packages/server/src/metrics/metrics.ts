@@ -69,6 +69,8 @@ const counters: typeof gauges = [
   ['prefix_cache_queries', 'Prompt tokens looked up in the prefix cache.', s => s.prefixCacheQueries],
   ['prefix_cache_hits', 'Prompt tokens found in the prefix cache.', s => s.prefixCacheHits],
   ['num_preemptions', 'Requests preempted.', s => s.numPreemptions],
+  ['spec_decode_num_draft_tokens', 'Tokens guessed ahead by speculation.', s => s.draftTokens],
+  ['spec_decode_num_accepted_tokens', 'Tokens guessed ahead that were right.', s => s.acceptedTokens],
   ['prompt_tokens', 'Prompt tokens processed.', s => s.promptTokens],
   ['generation_tokens', 'Tokens generated.', s => s.generationTokens],
 ];
