@@ -34,6 +34,8 @@ it('exposes the names, types and labels of vLLM', async () => {
     'vllm:prefix_cache_queries_total': 'counter',
     'vllm:prefix_cache_hits_total': 'counter',
     'vllm:num_preemptions_total': 'counter',
+    'vllm:spec_decode_num_draft_tokens_total': 'counter',
+    'vllm:spec_decode_num_accepted_tokens_total': 'counter',
     'vllm:prompt_tokens_total': 'counter',
     'vllm:generation_tokens_total': 'counter',
     'vllm:request_success_total': 'counter',
