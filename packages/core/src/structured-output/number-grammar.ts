@@ -11,7 +11,8 @@ const fraction = `"." [0-9]{1,${MAX_FRACTION_DIGITS}}`;
 const exponent = `[eE] [${'\\u002b'}${'\\u002d'}]? [0-9]{1,2}`;
 
 export const anyInteger = `"-"? ${wholeNumber}`;
-export const anyNumber = `"-"? ${wholeNumber} (${fraction})? (${exponent})?`;
+export const plainNumber = `"-"? ${wholeNumber} (${fraction})?`;
+export const anyNumber = `${plainNumber} (${exponent})?`;
 
 /** Bounds of a number, null where there is none. */
 export interface NumberRange {

@@ -1,25 +1,14 @@
 import { show } from '../names.ts';
-import { choiceOf, jsonChars, repetition, writeRegex } from './ebnf.ts';
+import { arrayGrammar } from './array-grammar.ts';
+import { choiceOf } from './ebnf.ts';
 import { GrammarRules, jsonLiteral } from './grammar-rules.ts';
-import { anyInteger, anyNumber, integersBetween, numbersBetween } from './number-grammar.ts';
-import { objectGrammar } from './object-grammar.ts';
-import { parseRegex, searched, whole } from './regex-syntax.ts';
+import { numberGrammar } from './number-schema.ts';
+import { type Compile, objectGrammar } from './object-grammar.ts';
 import { type Kind, kindsOf, overlap } from './schema-kinds.ts';
 import { mergeSchemas } from './schema-merge.ts';
-import {
-  failAt,
-  isObject,
-  parseSchema,
-  readCount,
-  readNumber,
-  readSchema,
-  resolveRef,
-  type Schema,
-} from './schema-nodes.ts';
-import { stringFormats } from './string-formats.ts';
+import { failAt, isObject, parseSchema, readSchema, resolveRef, type Schema } from './schema-nodes.ts';
+import { stringGrammar } from './string-grammar.ts';
 
-/** Items of a list, or characters of a text, that a schema may count. */
-const MAX_COUNT = 10_000;
 /** Schemas within schemas, where references and combinations are followed. */
 const MAX_DEPTH = 100;
 
@@ -175,6 +164,7 @@ class SchemaCompiler {
   }
 
   #ofKind(kind: Kind, schema: Schema, path: string): string {
+    const inside: Compile = (sub, where) => this.#inside(sub, where);
     switch (kind) {
       case 'null':
         return '"null"';
@@ -182,125 +172,15 @@ class SchemaCompiler {
         return '"true" | "false"';
       case 'integer':
       case 'number':
-        return this.#number(kind, schema, path);
+        return numberGrammar(kind, schema, path);
       case 'string':
-        return this.#string(schema, path);
+        return stringGrammar(schema, path, this.#rules);
       case 'array':
-        return this.#array(schema, path);
+        return arrayGrammar(schema, path, this.#rules, inside);
       case 'object':
-        return objectGrammar(schema, path, this.#strict, this.#rules, (sub, where) => this.#inside(sub, where));
+        return objectGrammar(schema, path, this.#strict, this.#rules, inside);
     }
   }
-
-  #number(kind: 'integer' | 'number', schema: Schema, path: string): string {
-    const step = readNumber(schema, 'multipleOf', path);
-    if (step !== null && !(step === 1 && kind === 'integer')) failAt(`${path}.multipleOf`, 'is not supported');
-    const [minimum, exclusiveMinimum] = [
-      readNumber(schema, 'minimum', path),
-      readNumber(schema, 'exclusiveMinimum', path),
-    ];
-    const [maximum, exclusiveMaximum] = [
-      readNumber(schema, 'maximum', path),
-      readNumber(schema, 'exclusiveMaximum', path),
-    ];
-    const minIsExcluded = exclusiveMinimum !== null && (minimum === null || exclusiveMinimum >= minimum);
-    const maxIsExcluded = exclusiveMaximum !== null && (maximum === null || exclusiveMaximum <= maximum);
-    const [min, max] = [minIsExcluded ? exclusiveMinimum : minimum, maxIsExcluded ? exclusiveMaximum : maximum];
-    if (min === null && max === null) return kind === 'integer' ? anyInteger : anyNumber;
-    if (Math.max(Math.abs(min ?? 0), Math.abs(max ?? 0)) >= 1e15) failAt(path, 'has a bound of 10^15 or more');
-    const range = { min, max, minIsExcluded, maxIsExcluded };
-    if (kind === 'number' && ![min, max].every(bound => bound === null || Number.isInteger(bound))) {
-      failAt(path, 'has a bound that is no integer, which is not supported for numbers');
-    }
-    const text = kind === 'number' ? numbersBetween(range) : integersBetween(...integerBounds(range));
-    return text ?? failAt(path, 'accepts nothing: the bounds exclude each other');
-  }
-
-  #string(schema: Schema, path: string): string {
-    const [min, max] = this.#counts(schema, 'minLength', 'maxLength', path);
-    const { pattern, format } = schema;
-    if (pattern === undefined && format === undefined) {
-      return min === 0 && max === null
-        ? this.#rules.shared('string')
-        : `"\\"" ${this.#rules.shared('char')}${repetition(min, max)} "\\""`;
-    }
-    if (min > 0 || max !== null) failAt(path, 'has a length beside a pattern or format, which is not supported');
-    if (pattern !== undefined && format !== undefined)
-      failAt(path, 'has both a pattern and a format, which is not supported');
-    if (pattern === undefined) return `"\\"" ${this.#format(format, path)} "\\""`;
-    if (typeof pattern !== 'string') return failAt(`${path}.pattern`, `must be a string, got ${show(pattern)}`);
-    const field = `${path}.pattern`;
-    return `"\\"" ${writeRegex(searched(parseRegex(pattern, field)), jsonChars, field)} "\\""`;
-  }
-
-  #format(format: unknown, path: string): string {
-    const field = `${path}.format`;
-    const known = typeof format === 'string' && Object.hasOwn(stringFormats, format) ? stringFormats[format]! : null;
-    if (known === null) {
-      return failAt(field, `${show(format)} is not supported; known are ${Object.keys(stringFormats).join(', ')}`);
-    }
-    return writeRegex(whole(parseRegex(known, field)), jsonChars, field);
-  }
-
-  #array(schema: Schema, path: string): string {
-    if (schema.uniqueItems !== undefined && schema.uniqueItems !== false)
-      failAt(`${path}.uniqueItems`, 'is not supported');
-    const [min, max] = this.#counts(schema, 'minItems', 'maxItems', path);
-    const { first, rest } = this.#itemSchemas(schema, path);
-    const items = first.map((item, i) => this.#inside(item, `${path}.prefixItems[${i}]`));
-    const more = rest === false || (max !== null && max <= items.length) ? null : this.#inside(rest, `${path}.items`);
-    if (more === null && min > items.length)
-      failAt(path, `accepts nothing: ${min} items, of which ${items.length} may be there`);
-    const fixed = max === null ? items : items.slice(0, max);
-    return `"[" ${this.#rules.space} ${this.#itemList(fixed, more, min, max)} "]"`;
-  }
-
-  /** draft 2020-12's prefixItems and items, or the list of items and additionalItems of older drafts. */
-  #itemSchemas(schema: Schema, path: string): { first: unknown[]; rest: unknown } {
-    const { items = true, prefixItems, additionalItems = true } = schema;
-    if (Array.isArray(items)) return { first: items, rest: additionalItems };
-    if (prefixItems === undefined) return { first: [], rest: items };
-    if (!Array.isArray(prefixItems)) return failAt(`${path}.prefixItems`, `must be a list, got ${show(prefixItems)}`);
-    return { first: prefixItems, rest: items };
-  }
-
-  /** Items from the i-th on, built from the end; commas stand only between. */
-  #itemList(items: readonly string[], more: string | null, min: number, max: number | null): string {
-    const { comma, space } = this.#rules;
-    const [least, most] = [Math.max(0, min - items.length), max === null ? null : max - items.length];
-    let next = more === null ? '""' : this.#rules.add(`(${comma} ${more})${repetition(least, most)}`);
-    if (items.length === 0) {
-      if (more === null) return '""';
-      const again = this.#rules.add(
-        `(${comma} ${more})${repetition(Math.max(0, least - 1), most === null ? null : most - 1)}`,
-      );
-      return this.#rules.add(`${more} ${again} ${space}${min === 0 ? ' | ""' : ''}`);
-    }
-    for (let i = items.length - 1; i > 0; i--) {
-      next = this.#rules.add(`${comma} ${items[i]} ${next}${i >= min ? ' | ""' : ''}`);
-    }
-    return this.#rules.add(`${items[0]} ${next} ${space}${min === 0 ? ' | ""' : ''}`);
-  }
-
-  #counts(schema: Schema, minName: string, maxName: string, path: string): [number, number | null] {
-    const [min, max] = [readCount(schema, minName, path) ?? 0, readCount(schema, maxName, path)];
-    if (max !== null && max < min) failAt(path, `accepts nothing: ${minName} is ${min}, ${maxName} is ${max}`);
-    if (Math.max(min, max ?? 0) > MAX_COUNT) failAt(path, `counts beyond ${MAX_COUNT}`);
-    return [min, max];
-  }
-}
-
-function integerBounds(range: {
-  min: number | null;
-  max: number | null;
-  minIsExcluded: boolean;
-  maxIsExcluded: boolean;
-}): [number | null, number | null] {
-  const { min, max, minIsExcluded, maxIsExcluded } = range;
-  return [
-    min === null ? null : minIsExcluded ? Math.floor(min) + 1 : Math.ceil(min),
-    max === null ? null : maxIsExcluded ? Math.ceil(max) - 1 : Math.floor(max),
-  ];
 }
 
 function isOfKind(value: unknown, kind: Kind): boolean {

@@ -79,6 +79,17 @@ export function readCount(schema: Schema, name: string, path: string): number | 
   return failAt(`${path}.${name}`, `must be a whole number of at least 0, got ${show(value)}`);
 }
 
+/** Items of a list, or characters of a text, that a schema may count. */
+const MAX_COUNT = 10_000;
+
+/** Bounds of a count, in order. */
+export function readCounts(schema: Schema, minName: string, maxName: string, path: string): [number, number | null] {
+  const [min, max] = [readCount(schema, minName, path) ?? 0, readCount(schema, maxName, path)];
+  if (max !== null && max < min) failAt(path, `accepts nothing: ${minName} is ${min}, ${maxName} is ${max}`);
+  if (Math.max(min, max ?? 0) > MAX_COUNT) failAt(path, `counts beyond ${MAX_COUNT}`);
+  return [min, max];
+}
+
 export function readNumber(schema: Schema, name: string, path: string): number | null {
   const value = schema[name];
   if (value === undefined) return null;

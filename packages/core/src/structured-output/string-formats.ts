@@ -15,5 +15,5 @@ export const stringFormats: Readonly<Record<string, string>> = {
   ipv4: `${octet}\\.${octet}\\.${octet}\\.${octet}`,
   ipv6: `(${hex}{1,4}:){7}${hex}{1,4}`,
   hostname: `${label}(\\.${label}){0,3}`,
-  email: `[a-z0-9_+-]{1,32}(\\.[a-z0-9_+-]{1,16}){0,2}@${label}(\\.${label}){1,3}`,
+  email: `[a-z0-9_+-]{1,32}(\\.[a-z0-9_+-]{1,16}){0,2}@${label}(\\.${label}){0,2}\\.[a-z]{2,8}`,
 };
