@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "nvtx.h"
+
 namespace quire {
 
 namespace {
@@ -71,6 +73,7 @@ bool StepRunner::runSegment(const Segment& segment) {
   if (isNew) return runSteps(segment);
   if (entry.exec == nullptr && !capture(segment, entry)) return false;
   entry.replays++;
+  const NvtxRange range(entry.name.c_str());
   return engine_.note(cudaGraphLaunch(entry.exec, engine_.stream()), "", "graph " + entry.name);
 }
 
@@ -88,10 +91,12 @@ bool StepRunner::launch(const PlannedOp& op, const Step& step) {
 #if defined(EMU)
   emu::operation = op.name;
 #endif
+  const NvtxRange range(op.name.c_str());
   return engine_.note(op.launch(step), op.name);
 }
 
 bool StepRunner::capture(const Segment& segment, CapturedGraph& entry) {
+  const NvtxRange range("graph capture");
   if (!engine_.note(cudaStreamBeginCapture(engine_.stream(), cudaStreamCaptureModeThreadLocal), "", "graph capture")) return false;
   capturing_ = true;
   const bool complete = runSteps(segment);

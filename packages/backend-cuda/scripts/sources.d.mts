@@ -3,3 +3,5 @@ export const packageFolder: string;
 export function listSources(folder: string, ...endings: string[]): string[];
 /** A hash of everything that decides what nvcc makes of the kernels. */
 export function kernelHash(): string;
+/** A hash of the cases that budgets are held against. */
+export function budgetHash(): string;

@@ -19,9 +19,16 @@ export function listSources(folder, ...endings) {
 
 /** A hash of everything that decides what nvcc makes of the kernels. */
 export function kernelHash() {
+  return hashOf(listSources('kernels', '.cu', '.h'));
+}
+
+/** A hash of the cases that budgets are held against. */
+export function budgetHash() {
+  return hashOf(listSources('budgets', '.cc', '.cu', '.h', '.json'));
+}
+
+function hashOf(files) {
   const hash = createHash('sha256');
-  for (const file of listSources('kernels', '.cu', '.h')) {
-    hash.update(`${file}\n${readFileSync(join(packageFolder, file), 'utf8')}\n`);
-  }
+  for (const file of files) hash.update(`${file}\n${readFileSync(join(packageFolder, file), 'utf8')}\n`);
   return hash.digest('hex').slice(0, 16);
 }

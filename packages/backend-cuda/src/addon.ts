@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
@@ -144,30 +145,45 @@ const files: Readonly<Record<Flavour, string>> = {
   emu: '../build/emu/Release/quire_cuda.node',
 };
 const buildCommands: Readonly<Record<Flavour, string>> = { cuda: 'npm run build:cuda', emu: 'npm run build:cuda-emu' };
+/** Holds both flavours, built. */
+const platformPackage = `@quire/backend-cuda-${process.platform}-${process.arch}`;
 
 /** Why a flavour of the addon cannot be loaded; the message is one sentence. */
 export class AddonUnavailableError extends Error {
   override readonly name = 'AddonUnavailableError';
 }
 
-/** The file of a flavour's module. QUIRE_CUDA_EMU_ADDON names another build of the emulated one, such as that with sanitizers. */
+/**
+ * The file of a flavour's module: a local build, or else that of the platform's package. QUIRE_CUDA_EMU_ADDON names another
+ * build of the emulated flavour, such as the one with sanitizers.
+ * @throws AddonUnavailableError when there is none.
+ */
 export function addonPath(flavour: Flavour): string {
   const named = flavour === 'emu' ? process.env.QUIRE_CUDA_EMU_ADDON : undefined;
-  return named || fileURLToPath(new URL(files[flavour], import.meta.url));
+  const built = named || fileURLToPath(new URL(files[flavour], import.meta.url));
+  if (existsSync(built)) return built;
+  try {
+    if (named) throw new Error(`${named} does not exist`);
+    return createRequire(import.meta.url).resolve(`${platformPackage}/${flavour}/quire_cuda.node`);
+  } catch (cause) {
+    const advice = `run ${buildCommands[flavour]}, or install ${platformPackage}`;
+    throw new AddonUnavailableError(`${nameOf(flavour)}: its addon is not built (${advice}).`, { cause });
+  }
 }
 
 /** @throws AddonUnavailableError when it was not built, or the system cannot load it. */
 export function loadAddon(flavour: Flavour): Addon {
+  const path = addonPath(flavour);
   try {
-    return createRequire(import.meta.url)(addonPath(flavour)) as Addon;
+    return createRequire(import.meta.url)(path) as Addon;
   } catch (cause) {
-    const error = cause as NodeJS.ErrnoException;
-    const why =
-      error.code === 'MODULE_NOT_FOUND'
-        ? `its addon is not built (run ${buildCommands[flavour]})`
-        : `its addon does not load (${error.message})`;
-    throw new AddonUnavailableError(`The ${flavour === 'emu' ? 'emulated CUDA' : 'CUDA'} device: ${why}.`, { cause });
+    const why = (cause as Error).message;
+    throw new AddonUnavailableError(`${nameOf(flavour)}: its addon does not load (${why}).`, { cause });
   }
+}
+
+function nameOf(flavour: Flavour): string {
+  return `The ${flavour === 'emu' ? 'emulated CUDA' : 'CUDA'} device`;
 }
 
 const NO_DRIVER = 35;

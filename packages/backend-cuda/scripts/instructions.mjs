@@ -1,0 +1,88 @@
+/**
+ * Reads machine code of compute capability 7.0 to 9.0: 128-bit instructions whose lowest 12 bits name the operation. Only what
+ * budgets speak of is told apart. Fields as in Mesa's compiler for these chips (src/nouveau/compiler/nak); that they hold for
+ * the installed compiler is checked on budgets/calibration.cu at each run.
+ */
+const INSTRUCTION_BYTES = 16;
+const BRANCH = 0x947;
+
+const kinds = new Map([
+  [0x381, 'globalLoad'],
+  [0x981, 'globalLoad'],
+  [0x386, 'globalStore'],
+  [0x986, 'globalStore'],
+  [0x383, 'local'],
+  [0x983, 'local'],
+  [0x387, 'local'],
+  [0x987, 'local'],
+  [0xfae, 'asyncCopy'],
+  [0x23c, 'tensorCore'],
+  [0x83b, 'matrixLoad'],
+  [BRANCH, 'branch'],
+]);
+/** By the field of a memory instruction that names the type. */
+const accessBytes = [1, 1, 2, 2, 4, 8, 16, 16];
+
+/** [{ kind, bytes, sets, waits, target }]: sets is the scoreboard that a load holds until it is done, waits a mask of those. */
+function decode(code) {
+  return Array.from({ length: code.length / INSTRUCTION_BYTES }, (_, i) => {
+    const at = i * INSTRUCTION_BYTES;
+    const [low, offset, type, control] = [0, 4, 8, 12].map(word => code.readInt32LE(at + word));
+    const kind = kinds.get(low & 0xfff) ?? 'other';
+    return {
+      kind,
+      bytes: accessBytes[(type >>> 9) & 7],
+      sets: (control >>> 14) & 7,
+      waits: (control >>> 20) & 0x3f,
+      target: kind === 'branch' ? i + 1 + offset / INSTRUCTION_BYTES : undefined,
+    };
+  });
+}
+
+/** How often each kind stands in the code, wide accesses (16 bytes) apart; and the register loads in flight of a thread. */
+export function summarize(code) {
+  const instructions = decode(code);
+  const count = (...wanted) => instructions.filter(({ kind }) => wanted.includes(kind)).length;
+  const wide = (...wanted) => instructions.filter(({ kind, bytes }) => bytes === 16 && wanted.includes(kind)).length;
+  return {
+    instructions: instructions.length,
+    local: count('local'),
+    tensorCore: count('tensorCore'),
+    matrixLoad: count('matrixLoad'),
+    asyncCopies: count('asyncCopy'),
+    wideAsyncCopies: wide('asyncCopy'),
+    loads: count('globalLoad'),
+    wideLoads: wide('globalLoad'),
+    stores: count('globalStore'),
+    wideStores: wide('globalStore'),
+    loadBytesInFlight: loadBytesInFlight(instructions),
+  };
+}
+
+/**
+ * The most bytes that a thread has asked for with loads into registers before it waits for any of them: loads of a scoreboard
+ * add up until an instruction waits for it. The code is followed as it stands, and each loop once more from its end.
+ */
+function loadBytesInFlight(instructions) {
+  let most = 0;
+  const walk = (from, to, pending) => {
+    for (let i = from; i <= to; i++) {
+      const { kind, bytes, sets, waits } = instructions[i];
+      for (let board = 0; board < 6; board++) if ((waits >> board) & 1) pending[board] = 0;
+      if (kind === 'globalLoad' && sets < 6) pending[sets] += bytes;
+      most = Math.max(
+        most,
+        pending.reduce((sum, part) => sum + part),
+      );
+      yieldLoop(i, pending, from);
+    }
+  };
+  const yieldLoop = (i, pending, from) => {
+    const { target } = instructions[i];
+    const isLoopOfThisWalk =
+      target !== undefined && Number.isInteger(target) && target <= i && target >= 0 && from === 0;
+    if (isLoopOfThisWalk) walk(target || 1, i, [...pending]);
+  };
+  walk(0, instructions.length - 1, new Array(6).fill(0));
+  return most;
+}
