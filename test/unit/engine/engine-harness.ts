@@ -252,6 +252,7 @@ export class Harness {
       else this.#checkGroup(group);
     }
     const { scheduler } = this.engine;
+    assert.equal(scheduler.numFreeRows, this.engine.limits.maxNumSeqs, 'L2: all rows are free in the end');
     assert.equal(scheduler.blocks.numFreeBlocks, scheduler.blocks.numBlocks - 1, 'K10: all blocks are free in the end');
   }
 

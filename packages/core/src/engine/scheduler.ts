@@ -92,6 +92,11 @@ export class Scheduler {
     this.#speculator = options.speculation ? new Speculator(options.speculation, this.#freeRows) : null;
   }
 
+  /** Rows that neither a request holds nor a draft. */
+  get numFreeRows(): number {
+    return this.#freeRows.length;
+  }
+
   /** Queues a request. Throws InvalidRequestError when it could not run even alone. */
   add(request: Request): void {
     this.checkFits(request.numPromptTokens, request.params.maxTokens);

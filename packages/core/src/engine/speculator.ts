@@ -64,11 +64,6 @@ export class Speculator {
   releaseAll(): void {
     for (const request of this.#rows.keys()) this.release(request);
   }
-
-  /** Rows in use, for tests. */
-  *rowsInUse(): Generator<number> {
-    for (const rows of this.#rows.values()) for (const { row } of rows) yield row;
-  }
 }
 
 /**
