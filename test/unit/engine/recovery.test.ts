@@ -31,6 +31,7 @@ async function loseDevices(losses: number, options: TestEngineOptions): Promise<
   const { engine } = testEngine({ ...options, executor: { fault } });
   const groups: [ReturnType<LLMEngine['add']>, number][] = [];
   for (let i = 0; lost < losses || engine.hasUnfinished; i++) {
+    expect(i).toBeLessThan(100 * losses);
     if (lost < losses && i % 3 === 0)
       groups.push([engine.add(prompt(4 + (i % 20), i), { ...greedy, maxTokens: 12 }), i]);
     await engine.step();
