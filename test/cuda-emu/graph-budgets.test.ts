@@ -7,17 +7,18 @@ import { packageFolder } from '../../packages/backend-cuda/scripts/sources.mjs';
 import { LLM } from '../../packages/server/src/node/llm.ts';
 import { openTestCudaEmu } from '../support/devices.ts';
 
-interface StepLaunches {
-  /** Of each layer, by kernel. */
-  layer: Record<string, number>;
-  /** Of the rest, by kernel: once a step. */
-  others: Record<string, number>;
+interface StepCounts {
+  launchesPerLayer: number;
+  /** Of the rest of a step, those of the operations of sampling. */
+  samplingLaunches: number;
+  otherLaunches: number;
   copies: number;
   sets: number;
 }
 const root = join(import.meta.dirname, '../..');
 const recorded = JSON.parse(readFileSync(join(packageFolder, 'budgets/graph.json'), 'utf8')) as {
-  steps: Record<string, StepLaunches>;
+  sampling: string[];
+  steps: Record<string, StepCounts>;
 };
 
 const samplings = { greedy: { temperature: 0 }, sampled: { temperature: 0.8, topK: 50, topP: 0.95, seed: 1 } };
@@ -40,8 +41,8 @@ it.each(cases)('a step of $model, $sampling, launches what is recorded', async (
   await llm.dispose();
   const step = perStep(difference(more, few), layers);
   expect(graphs.map(({ batch }) => batch)).toEqual([1]);
-  expect(total(step.layer) * layers + total(step.others)).toBe(graphs[0]!.kernels);
-  const { copies, sets } = graphs[0]!;
+  const { kernels, copies, sets } = graphs[0]!;
+  expect(step.launchesPerLayer * layers + step.samplingLaunches + step.otherLaunches).toBe(kernels);
   expect({ ...step, copies, sets }).toEqual(recorded.steps[`${model} ${sampling}`]);
 });
 
@@ -60,19 +61,14 @@ function difference(now: Launches, before: Launches): Launches {
 }
 
 /** Every step advances its rows once; what a step launches less often than it has layers belongs to none. */
-function perStep(all: Launches, layers: number): Pick<StepLaunches, 'layer' | 'others'> {
-  const steps = all.advanceRows!;
-  const [layer, others]: [Launches, Launches] = [{}, {}];
+function perStep(all: Launches, layers: number): Omit<StepCounts, 'copies' | 'sets'> {
+  const counts = { launchesPerLayer: 0, samplingLaunches: 0, otherLaunches: 0 };
   for (const [name, count] of Object.entries(all)) {
-    const inStep = count / steps;
+    const inStep = count / all.advanceRows!;
     // A delta of the host, when it grants a row its next block.
     if (name === 'applyRowDelta' && inStep < 1) continue;
-    if (inStep >= layers) layer[name] = Math.floor(inStep / layers);
-    if (inStep % layers !== 0) others[name] = inStep % layers;
+    counts.launchesPerLayer += Math.floor(inStep / layers);
+    counts[recorded.sampling.includes(name) ? 'samplingLaunches' : 'otherLaunches'] += inStep % layers;
   }
-  return { layer, others };
-}
-
-function total(counts: Launches): number {
-  return Object.values(counts).reduce((sum, count) => sum + count, 0);
+  return counts;
 }
