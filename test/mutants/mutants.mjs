@@ -287,7 +287,7 @@ export const mutants = [
     'if (at > 0) continue;',
   ),
   w(
-    'blocks are copied before they are cleared',
+    'the runner copies no blocks',
     'model-runner',
     "this.#changeBlocks('copyBlocks', 'blockPairs', step.copies.flat(), 2 * BLOCK_BATCH);",
     '',

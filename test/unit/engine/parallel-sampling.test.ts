@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { openTestDevice, requiredDevices } from '../../support/devices.ts';
+import { tinyEngine } from '../../support/tiny-engine.ts';
 import { drain, expectedOutput, prompt, testEngine, tokensOf } from './helpers.ts';
 
 const oracle = { maxModelLen: 64, vocabSize: 32 };
@@ -77,3 +79,21 @@ describe('best_of', () => {
     expect(group.sequences[0]!.logprobs).toBeNull();
   });
 });
+
+test.each(requiredDevices())(
+  'on %s, forks give what requests of their own give',
+  async name => {
+    const device = await openTestDevice(name);
+    const engine = await tinyEngine(device, { enablePrefixCaching: false, maxNumSeqs: 4 });
+    const shared = { temperature: 0.9, maxTokens: 7, ignoreEos: true };
+    // Ten tokens in blocks of four: the third block is copied.
+    const group = engine.add(prompt(10), { ...shared, n: 3, seed: 5 });
+    await drain(engine);
+    const single = [0, 1, 2].map(i => engine.add(prompt(10), { ...shared, seed: 5 + i }));
+    await drain(engine);
+    for (const [i, own] of single.entries()) expect(tokensOf(group, i)).toEqual(tokensOf(own));
+    expect(new Set(single.map(own => tokensOf(own).join())).size).toBe(3);
+    await engine.dispose();
+  },
+  120_000,
+);
