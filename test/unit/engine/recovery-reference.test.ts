@@ -1,3 +1,4 @@
+import { type Device, DeviceError } from '@quire/core/contract';
 import { openReferenceDevice } from '@quire/core/reference';
 import { expect, test } from 'vitest';
 import { tinyEngine, tinyRunner } from '../../support/tiny-engine.ts';
@@ -37,6 +38,48 @@ test('over a device that is lost again and again, all kinds of requests give wha
   await engine.dispose();
   for (const device of devices) expect(device.allocatedBytes()).toBe(0);
 });
+
+test.each([1, 2, 5])('a submit that never reached the device, the %d-th, costs nothing', async nth => {
+  const device = await openReferenceDevice();
+  const peaceful = await tinyEngine(device);
+  const expected = add(peaceful);
+  await drain(peaceful);
+  await peaceful.dispose();
+  const engine = await tinyEngine(losingSubmit(device, nth));
+  const found = add(engine);
+  await drain(engine);
+  for (const [i, group] of found.entries()) {
+    for (const index of group.sequences.keys()) expect(tokensOf(group, index)).toEqual(tokensOf(expected[i]!, index));
+  }
+  expect(engine.stats().numRecoveries).toBe(1);
+  await engine.dispose();
+});
+
+/** The device without its nth submit, which the next read reports. */
+function losingSubmit(device: Device, nth: number): Device {
+  let submits = 0;
+  let isLost = false;
+  return new Proxy(device, {
+    get(target, key) {
+      if (key === 'submit') {
+        return (...args: Parameters<Device['submit']>) => {
+          isLost ||= ++submits === nth;
+          if (submits !== nth) target.submit(...args);
+        };
+      }
+      if (key === 'read') {
+        return async (...args: Parameters<Device['read']>) => {
+          const fails = isLost;
+          isLost = false;
+          if (fails) throw new DeviceError('A submit was lost.');
+          await target.read(...args);
+        };
+      }
+      const value = Reflect.get(target, key);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
 
 test.each([false, true])(
   'sleep frees the device but for what it keeps (weights discarded: %s)',
