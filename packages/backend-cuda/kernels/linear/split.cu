@@ -12,11 +12,12 @@
 namespace quire {
 namespace {
 
-template <int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kSlices_, int kK_, int kStages_, int kBlocks_>
+template <int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kRowWarps_, int kSlices_, int kK_, int kStages_, int kBlocks_>
 struct Shape {
-  static constexpr int kWeightTiles = kWeightTiles_, kRowTiles = kRowTiles_, kWeightWarps = kWeightWarps_, kSlices = kSlices_, kK = kK_, kStages = kStages_, kBlocks = kBlocks_;
-  static constexpr int kThreads = 32 * kWeightWarps * kSlices;
-  static constexpr int kWarpWeightTiles = kWeightTiles / kWeightWarps, kSteps = kK / 16 / kSlices;
+  static constexpr int kWeightTiles = kWeightTiles_, kRowTiles = kRowTiles_, kWeightWarps = kWeightWarps_, kRowWarps = kRowWarps_, kSlices = kSlices_, kK = kK_, kStages = kStages_, kBlocks = kBlocks_;
+  static constexpr int kThreads = 32 * kWeightWarps * kRowWarps * kSlices;
+  // The part of one warp, in tiles and in steps of a stage.
+  static constexpr int kWarpWeightTiles = kWeightTiles / kWeightWarps, kWarpRowTiles = kRowTiles / kRowWarps, kSteps = kK / 16 / kSlices;
   static constexpr int kRows = 8 * kRowTiles, kWeightRows = 16 * kWeightTiles;
   static constexpr int kStageElements = (kWeightRows + kRows) * kK;
   static constexpr int kSumStride = kWeightRows + 4;
@@ -26,18 +27,24 @@ struct Shape {
 
 // Parts of K that make enough blocks for any chip, of at least four stages each.
 constexpr int kEnoughBlocks = 264;
+// Tiles of rows of x that are worked on side by side.
+constexpr int kBand = 8;
 int partCount(int tiles, int units) {
   const int wanted = (kEnoughBlocks + tiles / 2) / tiles, most = units / 4;
   return wanted < most ? (wanted > 1 ? wanted : 1) : (most > 1 ? most : 1);
 }
 
 template <class T, class S>
-__global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* x, const T* weight, LinearOutput out, int k, int parts, float* partials, unsigned* counters) {
+__global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* x, const T* weight, LinearOutput out, int k, int weightBlocks, int rowBlocks, int parts, float* partials, unsigned* counters) {
   DYN_SHARED(char, shared);
   SHARED(bool, isLast, 1);
   T* const ring = reinterpret_cast<T*>(shared);
-  const int warp = threadIdx.x / 32, slice = warp / S::kWeightWarps, warpWeight = warp % S::kWeightWarps * S::kWarpWeightTiles;
-  const int tile = blockIdx.x / parts, part = blockIdx.x % parts, firstTile = tile * S::kWeightTiles;
+  const int warp = threadIdx.x / 32, warpWeight = warp % S::kWeightWarps * S::kWarpWeightTiles;
+  const int warpRow = warp / S::kWeightWarps % S::kRowWarps * S::kWarpRowTiles, slice = warp / (S::kWeightWarps * S::kRowWarps);
+  // Tiles are numbered in bands of rows, such that those at work at one time share weights and rows in the second cache.
+  const int tile = blockIdx.x / parts, part = blockIdx.x % parts, band = tile / (kBand * weightBlocks), inBand = tile % (kBand * weightBlocks);
+  const int bandRows = rowBlocks - band * kBand < kBand ? rowBlocks - band * kBand : kBand;
+  const int firstTile = inBand / bandRows * S::kWeightTiles, firstRow = (band * kBand + inBand % bandRows) * S::kRows;
   const int units = (k + S::kK - 1) / S::kK, begin = part * units / parts, steps = (part + 1) * units / parts - begin;
 
   auto copyWeights = [&](int step) {
@@ -48,7 +55,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
   };
   auto copyActivations = [&](int step) {
     T* to = ring + step % S::kStages * S::kStageElements + S::kWeightRows * S::kK;
-    copyTile<S::kK, S::kRows, S::kThreads>(to, threadIdx.x, (begin + step) * S::kK, k, x, [&](int row) -> const T* { return row < out.rows ? x + static_cast<int64_t>(row) * k : nullptr; });
+    copyTile<S::kK, S::kRows, S::kThreads>(to, threadIdx.x, (begin + step) * S::kK, k, x, [&](int row) -> const T* { return firstRow + row < out.rows ? x + static_cast<int64_t>(firstRow + row) * k : nullptr; });
   };
 
   for (int step = 0; step < S::kStages - 1 && step < steps; step++) copyWeights(step);
@@ -58,19 +65,19 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
     if (step < steps) copyActivations(step);
     cpAsyncCommit();
   }
-  float sums[S::kWarpWeightTiles][S::kRowTiles][4] = {};
+  float sums[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {};
   for (int step = 0; step < steps; step++) {
     cpAsyncWait<S::kStages - 2>();
     __syncthreads();  // all copies of this stage have landed, and all warps have used the stage that is filled next
     if (const int next = step + S::kStages - 1; next < steps) copyWeights(next), copyActivations(next);
     cpAsyncCommit();
     const T* stage = ring + step % S::kStages * S::kStageElements;
-    multiplySteps<S::kK, S::kSteps>(sums, stage + warpWeight * 16 * S::kK, stage + S::kWeightRows * S::kK, slice * S::kSteps);
+    multiplySteps<S::kK, S::kSteps>(sums, stage + warpWeight * 16 * S::kK, stage + (S::kWeightRows + warpRow * 8) * S::kK, slice * S::kSteps);
   }
   cpAsyncWait<0>();
   __syncthreads();
   float* const block = reinterpret_cast<float*>(shared);
-  spreadSums(block + slice * S::kRows * S::kSumStride + warpWeight * 16, S::kSumStride, sums);
+  spreadSums(block + (slice * S::kRows + warpRow * 8) * S::kSumStride + warpWeight * 16, S::kSumStride, sums);
   __syncthreads();
   auto addSlices = [&](int row, int local, float (&total)[4]) {
     total[0] = total[1] = total[2] = total[3] = 0.0f;
@@ -81,11 +88,12 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
     }
   };
   if (parts == 1) {
-    storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, 0, S::kRows, addSlices);
+    storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, firstRow, S::kRows, addSlices);
     return;
   }
   float* const mine = partials + static_cast<int64_t>(blockIdx.x) * S::kRows * S::kWeightRows;
-  for (int i = threadIdx.x; i < out.rows * (S::kWeightRows / 4); i += S::kThreads) {
+  const int rows = out.rows - firstRow < S::kRows ? out.rows - firstRow : S::kRows;
+  for (int i = threadIdx.x; i < rows * (S::kWeightRows / 4); i += S::kThreads) {
     const int row = i / (S::kWeightRows / 4), local = i % (S::kWeightRows / 4) * 4;
     float total[4];
     addSlices(row, local, total);
@@ -93,7 +101,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
   }
   if (!arriveLast(counters + tile, parts, isLast)) return;
   const float* const first = partials + static_cast<int64_t>(tile) * parts * S::kRows * S::kWeightRows;
-  storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, 0, S::kRows, [&](int row, int local, float (&total)[4]) {
+  storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, firstRow, rows, [&](int row, int local, float (&total)[4]) {
     total[0] = total[1] = total[2] = total[3] = 0.0f;
 #pragma unroll 4
     for (int i = 0; i < parts; i++) {
@@ -103,20 +111,20 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
   });
 }
 
-template <class S>
-int tileCount(const LinearProblem& p) { return static_cast<int>(ceilDiv(p.n(), (p.gated ? 8 : 16) * S::kWeightTiles)); }
-
 template <class T, class S>
 cudaError_t launch(const LinearProblem& p, const Step& s) {
-  const int tiles = tileCount<S>(p), parts = partCount(tiles, static_cast<int>(ceilDiv(p.k(), S::kK)));
+  const int weightBlocks = static_cast<int>(ceilDiv(p.n(), (p.gated ? 8 : 16) * S::kWeightTiles)), rowBlocks = static_cast<int>(ceilDiv(p.rows(), S::kRows));
+  const int tiles = weightBlocks * rowBlocks, parts = partCount(tiles, static_cast<int>(ceilDiv(p.k(), S::kK)));
   const GpuLaunch l{p.gated ? "gatedLinearSplit" : "linearSplit", {static_cast<unsigned>(tiles * parts)}, {S::kThreads}, S::kSharedBytes, s.stream};
-  return gpuLaunch(l, linearSplit<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), parts, s.workspace.scratch<float>(), s.workspace.counters());
+  return gpuLaunch(l, linearSplit<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), weightBlocks, rowBlocks, parts, s.workspace.scratch<float>(), s.workspace.counters());
 }
 
 template <class T>
 cudaError_t launchFor(const LinearProblem& p, const Step& s) {
-  if (p.rows() <= 16) return launch<T, Shape<4, 2, 2, 4, 64, 6, 2>>(p, s);
-  return p.rows() <= 32 ? launch<T, Shape<4, 4, 2, 4, 64, 5, 2>>(p, s) : launch<T, Shape<8, 8, 4, 2, 64, 4, 2>>(p, s);
+  if (p.rows() <= 16) return launch<T, Shape<4, 2, 2, 1, 4, 64, 6, 2>>(p, s);
+  if (p.rows() <= 32) return launch<T, Shape<4, 4, 2, 1, 4, 64, 5, 2>>(p, s);
+  if (p.rows() <= 64) return launch<T, Shape<8, 8, 4, 1, 2, 64, 4, 2>>(p, s);
+  return p.rows() <= 256 ? launch<T, Shape<8, 16, 2, 2, 2, 64, 4, 1>>(p, s) : launch<T, Shape<8, 32, 2, 4, 1, 32, 6, 1>>(p, s);
 }
 
 }  // namespace

@@ -14,11 +14,9 @@ namespace {
 // Tiles of rows of x that are worked on side by side.
 constexpr int kBand = 8;
 
-// kSliced: K is summed in slices.
-template <int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kRowWarps_, int kK_, int kStages_, bool kSliced_>
+template <int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kRowWarps_, int kK_, int kStages_>
 struct Shape {
   static constexpr int kWeightTiles = kWeightTiles_, kRowTiles = kRowTiles_, kK = kK_, kStages = kStages_;
-  static constexpr bool kSliced = kSliced_;
   static constexpr int kWeightWarps = kWeightWarps_, kThreads = 32 * kWeightWarps_ * kRowWarps_;
   // The part of one warp, in tiles.
   static constexpr int kWarpWeightTiles = kWeightTiles / kWeightWarps_, kWarpRowTiles = kRowTiles / kRowWarps_;
@@ -58,8 +56,7 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearTiled(const T* x, const 
     if (step < steps) copyActivations(step);
     cpAsyncCommit();
   }
-  float sums[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {};
-  [[maybe_unused]] float totals[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {};
+  float sums[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {}, totals[S::kWarpWeightTiles][S::kWarpRowTiles][4] = {};
   int sliceEnd = length;
   for (int step = 0; step < steps; step++) {
     cpAsyncWait<S::kStages - 2>();
@@ -68,7 +65,7 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearTiled(const T* x, const 
     cpAsyncCommit();
     const T* tile = ring + step % S::kStages * S::kStageElements;
     multiplyTiles<kK>(sums, tile + warpWeight * 16 * kK, tile + (S::kWeightRows + warpRow * 8) * kK);
-    if (!S::kSliced || ((step + 1) * kK < sliceEnd && step + 1 < steps)) continue;
+    if ((step + 1) * kK < sliceEnd && step + 1 < steps) continue;
     sliceEnd += length;
 #pragma unroll
     for (int m = 0; m < S::kWarpWeightTiles; m++) {
@@ -83,7 +80,7 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearTiled(const T* x, const 
   cpAsyncWait<0>();
   __syncthreads();
   float* const block = reinterpret_cast<float*>(shared);
-  spreadSums(block + warpRow * 8 * S::kSumStride + warpWeight * 16, S::kSumStride, S::kSliced ? totals : sums);
+  spreadSums(block + warpRow * 8 * S::kSumStride + warpWeight * 16, S::kSumStride, totals);
   __syncthreads();
   storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, firstRow, S::kRows, [&](int row, int local, float (&total)[4]) {
     const auto part = *reinterpret_cast<const float4*>(block + row * S::kSumStride + local);
@@ -100,14 +97,13 @@ template <class T, class S>
 cudaError_t launch(const LinearProblem& p, const Step& s) {
   const int weights = weightBlocks<S>(p), rows = rowBlocks<S>(p);
   const GpuLaunch l{p.gated ? "gatedLinearTiled" : "linearTiled", {static_cast<unsigned>(weights * rows)}, {S::kThreads}, S::kSharedBytes, s.stream};
-  const int length = s.batchInvariant ? sliceLength(p.k()) : p.k();
-  return gpuLaunch(l, linearTiled<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), length, weights, rows);
+  return gpuLaunch(l, linearTiled<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), sliceLength(p.k()), weights, rows);
 }
 
 template <class T>
 cudaError_t launchFor(const LinearProblem& p, const Step& s) {
-  using Large = Shape<8, 16, 2, 4, 32, 4, true>;  // 128 x 128
-  using Small = Shape<4, 8, 2, 2, 32, 4, true>;   // 64 x 64
+  using Large = Shape<8, 16, 2, 4, 32, 4>;  // 128 x 128
+  using Small = Shape<4, 8, 2, 2, 32, 4>;   // 64 x 64
   const bool fills = static_cast<int64_t>(weightBlocks<Large>(p)) * rowBlocks<Large>(p) >= s.smCount;
   return fills ? launch<T, Large>(p, s) : launch<T, Small>(p, s);
 }

@@ -1,8 +1,8 @@
 // The forms of linear and of its gated twin. linear.cu chooses one from dtypes, shapes and the number of rows.
 //
-// Every form sums an output over K in an order that depends on K and N alone: not on the number of rows, not on the chip.
+// Every form but split sums an output over K in an order that depends on K and N alone: not on the number of rows, not on the chip.
 // Bit-equal among each other are swapAb and tiled. gemv and streaming agree with themselves at any number of rows, and with
-// no other form; so does split, but it is no part of a family.
+// no other form. split alone has no such order: it is for steps that need not be batch invariant.
 #pragma once
 #include "../kernels.h"
 
@@ -41,12 +41,11 @@ cudaError_t linearGemvLaunch(const LinearProblem&, const Step&);
 // Wide rows, x and weight both f16 or both bf16: tensor cores, up to kSwapAbRows rows.
 constexpr int kSwapAbRows = 64;
 cudaError_t linearSwapAbLaunch(const LinearProblem&, const Step&);
-// As swapAb up to kSplitRows rows, with K split over blocks. Not bit-equal to it.
-constexpr int kSplitRows = 64;
+// The same dtypes, any number of rows, with K split over blocks where they are few: the sums depend on the number of rows.
 cudaError_t linearSplitLaunch(const LinearProblem&, const Step&);
 // Bytes of scratch that it needs at most.
-constexpr size_t kSplitScratch = size_t{352} * 64 * 128 * 4;
-// As swapAb, best at many rows. Bit-equal to it when the step is batch invariant; else it sums K in one run.
+constexpr size_t kSplitScratch = size_t{352} * 256 * 128 * 4;
+// As swapAb and bit-equal to it, best at many rows.
 cudaError_t linearTiledLaunch(const LinearProblem&, const Step&);
 
 }  // namespace quire
