@@ -27,8 +27,9 @@ export interface CudaOptions {
   /** Replay captured graphs in steady decode; true by default. */
   graphs?: boolean;
   /**
-   * Equal inputs give bit-equal logits in any batch, at the price of speed above some rows; true by default. Otherwise cuBLASLt
-   * computes the matrix products in which it is faster. QUIRE_CUBLASLT is the absolute path of another copy of it.
+   * Equal inputs give bit-equal logits in any batch, at the price of speed above 16 rows. Default: false on a GPU, where cuBLASLt
+   * then computes the matrix products in which it is faster (QUIRE_CUBLASLT is the absolute path of another copy of it); true on
+   * the emulator.
    */
   batchInvariant?: boolean;
   /** The folder in which timed choices are kept from run to run. Default: `quire` in the user's folder of caches. */
@@ -47,7 +48,7 @@ export async function openCudaDevice(options: CudaOptions = {}): Promise<CudaDev
   const addon = loadAddon('cuda');
   const problem = cudaProblem(addon);
   if (problem !== null) throw new DeviceError(`CUDA is not usable: ${problem}`);
-  return open(addon, 'cuda', options);
+  return open(addon, 'cuda', { batchInvariant: false, ...options });
 }
 
 export interface CudaEmuOptions extends CudaOptions {

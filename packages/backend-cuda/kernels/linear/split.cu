@@ -1,12 +1,13 @@
-// linear for 9 to 64 rows on tensor cores: tiles tall enough that x is read seldom, and K split over blocks so that they fill the
-// chip.
+// linear for more than 16 rows on tensor cores: tiles tall enough that x is read seldom, and K split over blocks where tiles alone
+// do not fill the chip.
 //
-// A block owns 16 kWeightTiles rows of the weight, all rows of x and a part of K, and goes along it by kK with a ring of kStages
-// tiles. Its warps divide the weight's rows, and each stage's steps of 16 among kSlices. Sums of the slices are added in shared
+// A block owns 16 kWeightTiles rows of the weight, 8 kRowTiles rows of x and a part of K, and goes along it by kK with a ring of
+// kStages tiles. Its warps divide the tile, and each stage's steps of 16 among kSlices. Sums of the slices are added in shared
 // memory, those of the parts in the workspace, by the block that finishes a tile last; both in their order. The first weights are
 // requested before the kernel in front has finished: they do not depend on it.
 //
-// x and weight are both f16 or both bf16, with rows of 16 bytes. The order of summation depends on N and K alone.
+// x and weight are both f16 or both bf16, with rows of 16 bytes. The order of summation depends on the shape
+// and on the number of rows.
 #include "tile.h"
 
 namespace quire {
@@ -25,14 +26,14 @@ struct Shape {
   static constexpr int kSharedBytes = kRingBytes > kSumBytes ? kRingBytes : kSumBytes;
 };
 
-// Parts of K that make enough blocks for any chip, of at least four stages each.
-constexpr int kEnoughBlocks = 264;
-// Tiles of rows of x that are worked on side by side.
-constexpr int kBand = 8;
-int partCount(int tiles, int units) {
-  const int wanted = (kEnoughBlocks + tiles / 2) / tiles, most = units / 4;
+// Parts of K, of at least four stages each, that make as many blocks as an H100 has at once.
+constexpr int kChip = 132;
+int partCount(int tiles, int units, int blocksPerSm) {
+  const int wanted = kChip * blocksPerSm / tiles, most = units / 4;
   return wanted < most ? (wanted > 1 ? wanted : 1) : (most > 1 ? most : 1);
 }
+// Tiles of rows of x that are worked on side by side.
+constexpr int kBand = 8;
 
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* x, const T* weight, LinearOutput out, int k, int weightBlocks, int rowBlocks, int parts, float* partials, unsigned* counters) {
@@ -91,40 +92,54 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
     storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, firstRow, S::kRows, addSlices);
     return;
   }
-  float* const mine = partials + static_cast<int64_t>(blockIdx.x) * S::kRows * S::kWeightRows;
+  // A thread has the same quads in every part: what it wrote, it adds up.
+  constexpr int kQuads = S::kWeightRows / 4, kOwn = S::kRows * kQuads / S::kThreads;
   const int rows = out.rows - firstRow < S::kRows ? out.rows - firstRow : S::kRows;
-  for (int i = threadIdx.x; i < rows * (S::kWeightRows / 4); i += S::kThreads) {
-    const int row = i / (S::kWeightRows / 4), local = i % (S::kWeightRows / 4) * 4;
+  auto* const quads = reinterpret_cast<float4*>(partials) + threadIdx.x;
+  auto rowOf = [&](int i) { return (i * S::kThreads + static_cast<int>(threadIdx.x)) / kQuads; };
+  auto isWithin = [&](int i) { return rowOf(i) < rows; };
+  const int local = threadIdx.x % kQuads * 4;
+#pragma unroll
+  for (int i = 0; i < kOwn; i++) {
     float total[4];
-    addSlices(row, local, total);
-    *reinterpret_cast<float4*>(mine + row * S::kWeightRows + local) = {total[0], total[1], total[2], total[3]};
+    addSlices(rowOf(i), local, total);
+    if (isWithin(i)) quads[(static_cast<int64_t>(blockIdx.x) * kOwn + i) * S::kThreads] = {total[0], total[1], total[2], total[3]};
   }
   if (!arriveLast(counters + tile, parts, isLast)) return;
-  const float* const first = partials + static_cast<int64_t>(tile) * parts * S::kRows * S::kWeightRows;
-  storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, firstRow, rows, [&](int row, int local, float (&total)[4]) {
-    total[0] = total[1] = total[2] = total[3] = 0.0f;
-#pragma unroll 4
-    for (int i = 0; i < parts; i++) {
-      const auto one = *reinterpret_cast<const float4*>(first + (static_cast<int64_t>(i) * S::kRows + row) * S::kWeightRows + local);
-      total[0] += one.x, total[1] += one.y, total[2] += one.z, total[3] += one.w;
+  // So many loads at once: one after the other their latency would be the kernel's time.
+  constexpr int kAtOnce = kOwn < 8 ? kOwn : 8;
+#pragma unroll 1
+  for (int first = 0; first < kOwn; first += kAtOnce) {
+    float4 totals[kAtOnce] = {};
+    for (int from = 0; from < parts; from++) {
+      float4 one[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; i++) one[i] = isWithin(first + i) ? quads[((static_cast<int64_t>(tile) * parts + from) * kOwn + first + i) * S::kThreads] : float4{0, 0, 0, 0};
+#pragma unroll
+      for (int i = 0; i < kAtOnce; i++) totals[i].x += one[i].x, totals[i].y += one[i].y, totals[i].z += one[i].z, totals[i].w += one[i].w;
     }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; i++) *reinterpret_cast<float4*>(block + rowOf(first + i) * S::kSumStride + local) = totals[i];
+  }
+  __syncthreads();
+  storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, firstRow, rows, [&](int row, int at, float (&total)[4]) {
+    const auto one = *reinterpret_cast<const float4*>(block + row * S::kSumStride + at);
+    total[0] = one.x, total[1] = one.y, total[2] = one.z, total[3] = one.w;
   });
 }
 
 template <class T, class S>
 cudaError_t launch(const LinearProblem& p, const Step& s) {
   const int weightBlocks = static_cast<int>(ceilDiv(p.n(), (p.gated ? 8 : 16) * S::kWeightTiles)), rowBlocks = static_cast<int>(ceilDiv(p.rows(), S::kRows));
-  const int tiles = weightBlocks * rowBlocks, parts = partCount(tiles, static_cast<int>(ceilDiv(p.k(), S::kK)));
+  const int tiles = weightBlocks * rowBlocks, parts = partCount(tiles, static_cast<int>(ceilDiv(p.k(), S::kK)), S::kBlocks);
   const GpuLaunch l{p.gated ? "gatedLinearSplit" : "linearSplit", {static_cast<unsigned>(tiles * parts)}, {S::kThreads}, S::kSharedBytes, s.stream};
   return gpuLaunch(l, linearSplit<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), weightBlocks, rowBlocks, parts, s.workspace.scratch<float>(), s.workspace.counters());
 }
 
 template <class T>
 cudaError_t launchFor(const LinearProblem& p, const Step& s) {
-  if (p.rows() <= 16) return launch<T, Shape<4, 2, 2, 1, 4, 64, 6, 2>>(p, s);
-  if (p.rows() <= 32) return launch<T, Shape<4, 4, 2, 1, 4, 64, 5, 2>>(p, s);
-  if (p.rows() <= 64) return launch<T, Shape<8, 8, 4, 1, 2, 64, 4, 2>>(p, s);
-  return p.rows() <= 256 ? launch<T, Shape<8, 16, 2, 2, 2, 64, 4, 1>>(p, s) : launch<T, Shape<8, 32, 2, 4, 1, 32, 6, 1>>(p, s);
+  if (p.rows() <= 32) return launch<T, Shape<8, 4, 4, 1, 2, 64, 5, 2>>(p, s);
+  return p.rows() <= 64 ? launch<T, Shape<8, 8, 4, 1, 2, 64, 4, 2>>(p, s) : launch<T, Shape<8, 16, 2, 2, 1, 64, 3, 2>>(p, s);
 }
 
 }  // namespace

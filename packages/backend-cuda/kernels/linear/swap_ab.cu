@@ -85,12 +85,27 @@ cudaError_t launch(const LinearProblem& p, const Step& s) {
   return gpuLaunch(l, linearSwapAb<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), sliceLength(p.k()));
 }
 
+// The deepest ring that leaves room for as many blocks as the chip gets at once. Measured on an H200: a chip that is not full is
+// fastest with all of a slice on its way, and with one block per multiprocessor.
+template <class T>
+cudaError_t launchFor8Rows(const LinearProblem& p, const Step& s, int blocksPerSm) {
+  if (blocksPerSm == 1) return launch<T, Shape<1, 1, 64, 6>>(p, s);
+  if (sliceLength(p.k()) <= 2 * 64) return launch<T, Shape<1, 1, 64, 2>>(p, s);
+  return blocksPerSm == 2 ? launch<T, Shape<1, 1, 64, 4>>(p, s) : launch<T, Shape<1, 1, 64, 3>>(p, s);
+}
+template <class T>
+cudaError_t launchFor16Rows(const LinearProblem& p, const Step& s, int blocksPerSm) {
+  if (blocksPerSm == 1) return launch<T, Shape<2, 1, 64, 5>>(p, s);
+  return blocksPerSm == 2 && sliceLength(p.k()) > 2 * 64 ? launch<T, Shape<2, 1, 64, 3>>(p, s) : launch<T, Shape<2, 2, 64, 2>>(p, s);
+}
+
 // Tall tiles read x less often, low ones make more blocks: tall where they fill the chip. The sums are the same.
 template <class T>
 cudaError_t launchFor(const LinearProblem& p, const Step& s) {
   const int tiles = static_cast<int>(ceilDiv(p.weight.rows, 16));
-  if (p.rows() <= 8) return launch<T, Shape<1, 1, 64, 4>>(p, s);
-  if (p.rows() <= 16) return launch<T, Shape<2, 1, 64, 3>>(p, s);
+  const int blocksPerSm = static_cast<int>(ceilDiv(tiles, s.smCount));
+  if (p.rows() <= 8) return launchFor8Rows<T>(p, s, blocksPerSm);
+  if (p.rows() <= 16) return launchFor16Rows<T>(p, s, blocksPerSm);
   if (p.rows() <= 32) return tiles / 2 >= s.smCount ? launch<T, Shape<4, 2, 32, 4>>(p, s) : launch<T, Shape<4, 1, 32, 4>>(p, s);
   return tiles / 4 >= s.smCount ? launch<T, Shape<8, 4, 32, 2>>(p, s) : launch<T, Shape<8, 1, 32, 3>>(p, s);
 }

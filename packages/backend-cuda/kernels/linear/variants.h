@@ -44,7 +44,7 @@ cudaError_t linearSwapAbLaunch(const LinearProblem&, const Step&);
 // The same dtypes, any number of rows, with K split over blocks where they are few: the sums depend on the number of rows.
 cudaError_t linearSplitLaunch(const LinearProblem&, const Step&);
 // Bytes of scratch that it needs at most.
-constexpr size_t kSplitScratch = size_t{352} * 256 * 128 * 4;
+constexpr size_t kSplitScratch = size_t{264} * 128 * 128 * 4;
 // As swapAb and bit-equal to it, best at many rows.
 cudaError_t linearTiledLaunch(const LinearProblem&, const Step&);
 
