@@ -23,7 +23,8 @@ struct HeuristicResult {
 constexpr int kR32F = 0, kR16F = 2, kR16BF = 14;  // cudaDataType_t
 constexpr int kCompute32F = 68;
 constexpr int kDescTransA = 3, kDescTransB = 4, kDescEpilogue = 7, kDescBiasPointer = 8;
-constexpr int kPreferenceMaxWorkspace = 1;
+constexpr int kPreferenceMaxWorkspace = 1, kPreferenceReductionSchemes = 3;
+constexpr uint32_t kReductionComputeType = 2;
 constexpr int kOpN = 0, kOpT = 1;
 constexpr int kEpilogueBias = 4;
 
@@ -69,6 +70,7 @@ struct Constant { const char* name; long value; };
 constexpr Constant kConstants[] = {
     {"CUBLASLT_MATMUL_DESC_COMPUTE_TYPE", 0}, {"CUBLASLT_MATMUL_DESC_TRANSA", kDescTransA}, {"CUBLASLT_MATMUL_DESC_TRANSB", kDescTransB},
     {"CUBLASLT_MATMUL_DESC_EPILOGUE", kDescEpilogue}, {"CUBLASLT_MATMUL_DESC_BIAS_POINTER", kDescBiasPointer}, {"CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE", 26},
+    {"CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK", kPreferenceReductionSchemes}, {"CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE", kReductionComputeType},
     {"CUBLASLT_MATRIX_LAYOUT_ORDER", 1}, {"CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT", 5}, {"CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET", 6},
     {"CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES", kPreferenceMaxWorkspace}, {"CUBLASLT_EPILOGUE_DEFAULT", 1}, {"CUBLASLT_EPILOGUE_BIAS", kEpilogueBias},
     {"CUBLAS_COMPUTE_32F", kCompute32F}, {"CUBLAS_OP_N", kOpN}, {"CUBLAS_OP_T", kOpT},

@@ -69,6 +69,8 @@ std::vector<Algo> CublasLt::candidates(const MatrixProduct& p, int most) const {
   std::vector<HeuristicResult> results(most);
   int found = 0;
   bool good = api_.MatmulPreferenceSetAttribute(preference, kPreferenceMaxWorkspace, &workspace, sizeof workspace) == 0;
+  // Parts of K are added in f32, not in the output's 16 bits.
+  good = good && api_.MatmulPreferenceSetAttribute(preference, kPreferenceReductionSchemes, &kReductionComputeType, sizeof kReductionComputeType) == 0;
   good = good && api_.MatmulAlgoGetHeuristic(handle_, d.product, d.weight, d.x, d.y, d.y, preference, most, results.data(), &found) == 0;
   api_.MatmulPreferenceDestroy(preference);
   std::vector<Algo> algorithms;
