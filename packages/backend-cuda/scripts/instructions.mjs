@@ -5,6 +5,7 @@
  */
 const INSTRUCTION_BYTES = 16;
 const BRANCH = 0x947;
+const SCOREBOARDS = 6;
 
 const kinds = new Map([
   [0x381, 'globalLoad'],
@@ -65,24 +66,16 @@ export function summarize(code) {
  */
 function loadBytesInFlight(instructions) {
   let most = 0;
-  const walk = (from, to, pending) => {
+  const follow = (from, to, pending, isLoop) => {
     for (let i = from; i <= to; i++) {
-      const { kind, bytes, sets, waits } = instructions[i];
-      for (let board = 0; board < 6; board++) if ((waits >> board) & 1) pending[board] = 0;
-      if (kind === 'globalLoad' && sets < 6) pending[sets] += bytes;
-      most = Math.max(
-        most,
-        pending.reduce((sum, part) => sum + part),
-      );
-      yieldLoop(i, pending, from);
+      const { kind, bytes, sets, waits, target } = instructions[i];
+      for (let board = 0; board < pending.length; board++) if ((waits >> board) & 1) pending[board] = 0;
+      if (kind === 'globalLoad' && sets < pending.length) pending[sets] += bytes;
+      const asked = pending.reduce((sum, part) => sum + part);
+      most = Math.max(most, asked);
+      if (!isLoop && target >= 0 && target <= i) follow(target, i, [...pending], true);
     }
   };
-  const yieldLoop = (i, pending, from) => {
-    const { target } = instructions[i];
-    const isLoopOfThisWalk =
-      target !== undefined && Number.isInteger(target) && target <= i && target >= 0 && from === 0;
-    if (isLoopOfThisWalk) walk(target || 1, i, [...pending]);
-  };
-  walk(0, instructions.length - 1, new Array(6).fill(0));
+  follow(0, instructions.length - 1, new Array(SCOREBOARDS).fill(0), false);
   return most;
 }

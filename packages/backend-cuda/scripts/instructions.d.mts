@@ -1,0 +1,17 @@
+/** How often each kind stands in machine code, wide accesses (16 bytes) apart; and the register loads in flight of a thread. */
+export function summarize(
+  code: Buffer,
+): Record<
+  | 'instructions'
+  | 'local'
+  | 'tensorCore'
+  | 'matrixLoad'
+  | 'asyncCopies'
+  | 'wideAsyncCopies'
+  | 'loads'
+  | 'wideLoads'
+  | 'stores'
+  | 'wideStores'
+  | 'loadBytesInFlight',
+  number
+>;
