@@ -295,7 +295,7 @@ export const mutants = [
   w(
     'a chunk of a prompt counts as sampled',
     'step-plan',
-    'if (step.sampleCounts[i]! > 0 && computed >= this.#knownTokens[row]!) samplesToken[i] = 1;',
+    'samplesToken[i] = step.sampleCounts[i]! > 0 && computed >= this.#knownTokens[row]! ? 1 : 0;',
     'samplesToken[i] = 1;',
   ),
   w('a failed step leaves the old batch behind', 'row-writer', 'this.#batch.fill(UNKNOWN);', ''),

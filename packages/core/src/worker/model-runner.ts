@@ -71,7 +71,7 @@ export class ModelRunner implements ModelExecutor {
     this.#programs = programs;
     this.limits = executorLimits(model);
     const { rowState, blockSize, deltaLimits, maxLogprobs } = model.plan;
-    this.#planner = new StepPlanner(rowState.maxRows, maxLogprobs);
+    this.#planner = new StepPlanner(rowState.maxRows, maxLogprobs, rowState.ringSlots);
     this.#writer = new RowWriter(rowState, blockSize, deltaLimits, delta => this.#applyDelta(delta));
     this.#reader = new ResultReader(this.#device, model.tensor('ring'), rowState);
   }

@@ -1,5 +1,6 @@
 import { type Device, type DeviceTensor, NONE } from '../contract/contract.ts';
 import type { RowStateShape } from '../models/index.ts';
+import { BufferRing } from './buffer-ring.ts';
 import { describeLogits, type SampleLogits } from './host-logits.ts';
 import type { StepPlan } from './step-plan.ts';
 import type { PositionLogprobs, StepLogprobs, StepResult } from './types.ts';
@@ -15,11 +16,16 @@ export class ResultReader {
   readonly #device: Device;
   readonly #ring: DeviceTensor;
   readonly #shape: RowStateShape;
+  readonly #pairs: BufferRing;
+  readonly #sampled: BufferRing;
 
   constructor(device: Device, ring: DeviceTensor, shape: RowStateShape) {
     this.#device = device;
     this.#ring = ring;
     this.#shape = shape;
+    // Each step in flight, and the one whose result is being looked at, has its own.
+    this.#pairs = new BufferRing(shape.ringSlots + 1);
+    this.#sampled = new BufferRing(shape.ringSlots + 1);
   }
 
   /** Queues the reads at once, behind the submit whose first repeat had this step counter. */
@@ -45,7 +51,7 @@ export class ResultReader {
   /** Pairs of every row, u32 [times, maxRows, 2]; the slots may wrap around the end of the ring. */
   async #readRing(stepCounter: number, times: number): Promise<Uint32Array> {
     const slotWords = this.#shape.maxRows * 2;
-    const pairs = new Uint32Array(times * slotWords);
+    const pairs = this.#pairs.u32(times * slotWords);
     const first = stepCounter % this.#shape.ringSlots;
     const before = Math.min(times, this.#shape.ringSlots - first);
     const reads = [this.#device.read(this.#ring, first * slotWords, pairs.subarray(0, before * slotWords))];
@@ -62,14 +68,15 @@ export class ResultReader {
   }
 
   #pick(pairs: Uint32Array, { rows, times, samplesToken }: StepPlan): { tokenIds: Uint32Array; flags: Uint32Array } {
-    const tokenIds = new Uint32Array(times * rows.length).fill(NONE);
-    const flags = new Uint32Array(times * rows.length);
+    const count = rows.length;
+    const both = this.#sampled.u32(2 * times * count);
+    const [tokenIds, flags] = [both.subarray(0, times * count), both.subarray(times * count)];
     for (let repeat = 0; repeat < times; repeat++) {
-      for (let i = 0; i < rows.length; i++) {
-        if (samplesToken[i] === 0) continue;
+      for (let i = 0; i < count; i++) {
         const pair = 2 * (repeat * this.#shape.maxRows + rows[i]!);
-        tokenIds[repeat * rows.length + i] = pairs[pair]!;
-        flags[repeat * rows.length + i] = pairs[pair + 1]!;
+        const samples = samplesToken[i] === 1;
+        tokenIds[repeat * count + i] = samples ? pairs[pair]! : NONE;
+        flags[repeat * count + i] = samples ? pairs[pair + 1]! : 0;
       }
     }
     return { tokenIds, flags };

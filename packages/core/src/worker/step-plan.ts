@@ -1,15 +1,16 @@
 import type { StepSizes } from '../contract/contract.ts';
+import { BufferRing } from './buffer-ring.ts';
 import { roundTopN, type SamplingClass } from './sampling-programs.ts';
 import type { RowSampling, SchedulerOutput } from './types.ts';
 
-/** What a step needs besides its row deltas. */
+/** What a step needs besides its row deltas. Its arrays are used again when as many steps as may be in flight have been planned. */
 export interface StepPlan {
   readonly sampling: SamplingClass;
   readonly sizes: StepSizes;
   readonly times: number;
   readonly rows: Int32Array;
   /** 1 where the sequence samples a new token, 0 where it only fills the cache or scores its prompt. */
-  readonly samplesToken: Uint8Array;
+  readonly samplesToken: Int32Array;
   readonly sampleStarts: Int32Array;
   readonly sampleCounts: Int32Array;
 }
@@ -28,8 +29,11 @@ export class StepPlanner {
   readonly #knownTokens: Int32Array;
   readonly #numComputed: Int32Array;
   readonly #grantedBlocks: Int32Array;
+  readonly #arrays: BufferRing;
 
-  constructor(maxRows: number, maxLogprobs: number) {
+  /** maxSteps: steps that may be in flight. */
+  constructor(maxRows: number, maxLogprobs: number, maxSteps: number) {
+    this.#arrays = new BufferRing(maxSteps + 1);
     this.#maxLogprobs = maxLogprobs;
     this.#flags = new Uint8Array(maxRows);
     this.#logprobs = new Int32Array(maxRows);
@@ -39,19 +43,17 @@ export class StepPlanner {
   }
 
   plan(step: SchedulerOutput): StepPlan {
+    const count = step.numSequences;
+    const arrays = this.#arrays.i32(4 * count);
+    const [rows, sampleCounts] = [arrays.subarray(0, count), arrays.subarray(count, 2 * count)];
+    const [samplesToken, sampleStarts] = [arrays.subarray(2 * count, 3 * count), arrays.subarray(3 * count)];
+    rows.set(step.rows.subarray(0, count));
+    sampleCounts.set(step.sampleCounts.subarray(0, count));
     this.#takeRows(step);
-    const samplesToken = this.#advance(step);
+    this.#advance(step, samplesToken);
     const sampling = this.#samplingClass(step);
-    const { sizes, sampleStarts } = this.#measure(step);
-    return {
-      sampling,
-      sizes,
-      times: step.times,
-      rows: step.rows.slice(0, step.numSequences),
-      samplesToken,
-      sampleStarts,
-      sampleCounts: step.sampleCounts.slice(0, step.numSequences),
-    };
+    const sizes = this.#measure(step, sampleStarts);
+    return { sampling, sizes, times: step.times, rows, samplesToken, sampleStarts, sampleCounts };
   }
 
   #takeRows({ newRows, edits, grants }: SchedulerOutput): void {
@@ -69,15 +71,13 @@ export class StepPlanner {
     for (const { row, start, blocks } of grants) this.#grantedBlocks[row] = start + blocks.length;
   }
 
-  #advance(step: SchedulerOutput): Uint8Array {
-    const samplesToken = new Uint8Array(step.numSequences);
+  #advance(step: SchedulerOutput, samplesToken: Int32Array): void {
     for (let i = 0; i < step.numSequences; i++) {
       const row = step.rows[i]!;
       const computed = this.#numComputed[row]! + step.queryLens[i]!;
-      if (step.sampleCounts[i]! > 0 && computed >= this.#knownTokens[row]!) samplesToken[i] = 1;
+      samplesToken[i] = step.sampleCounts[i]! > 0 && computed >= this.#knownTokens[row]! ? 1 : 0;
       this.#numComputed[row] = computed;
     }
-    return samplesToken;
   }
 
   #samplingClass(step: SchedulerOutput): SamplingClass {
@@ -98,8 +98,7 @@ export class StepPlanner {
     };
   }
 
-  #measure(step: SchedulerOutput): { sizes: StepSizes; sampleStarts: Int32Array } {
-    const sampleStarts = new Int32Array(step.numSequences);
+  #measure(step: SchedulerOutput, sampleStarts: Int32Array): StepSizes {
     let tokens = 0;
     let samples = 0;
     let maxQueryTokens = 0;
@@ -111,7 +110,7 @@ export class StepPlanner {
       maxQueryTokens = Math.max(maxQueryTokens, step.queryLens[i]!);
       blocksPerSequence = Math.max(blocksPerSequence, this.#grantedBlocks[step.rows[i]!]!);
     }
-    const sizes = {
+    return {
       tokens,
       sequences: step.numSequences,
       decodeSequences: step.numDecodeSequences,
@@ -120,7 +119,6 @@ export class StepPlanner {
       maxQueryTokens,
       deltaSegments: 0,
     };
-    return { sizes, sampleStarts };
   }
 }
 
