@@ -1,15 +1,19 @@
 // kernel-bench [SECONDS [GROUP...]] times the kernels of packages/backend-cuda at the shapes of real models and prints JSON
-// lines with the share of the physical limit. Groups: linear, decode, prefill, small. A subject's name says op, form and shape.
+// lines with the share of the physical limit. Groups: linear, decode, prefill, small. A subject's name says op, form and shape;
+// the form `chosen` is what a step that need not be batch invariant takes, cuBLASLt included where it is found.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <random>
+#include <stdexcept>
 
 #include "bench.h"
 #include "kernels/lib/row_state.h"
 #include "kernels/linear/variants.h"
 #include "kernels/paged_attention/variants.h"
+#include "libraries/tuned-linear.h"
 
 using namespace quire;
 
@@ -35,9 +39,10 @@ struct NamedForm {
   Form form;
   int leastRows, mostRows;
 };
-constexpr NamedForm kForms[] = {{"gemv", linearGemvLaunch, 1, 8}, {"swapAb", linearSwapAbLaunch, 1, 64}, {"tiled", linearTiledLaunch, 32, 1 << 20}};
+constexpr NamedForm kForms[] = {{"gemv", linearGemvLaunch, 1, 8}, {"swapAb", linearSwapAbLaunch, 1, 64}, {"split", linearSplitLaunch, 17, 1 << 20},
+                                {"tiled", linearTiledLaunch, 65, 1 << 20}, {"chosen", linearLaunch, 1, 1 << 20}};
 
-// Every form that takes so many rows, with the tile that the step's invariance gives it.
+// Every form that takes so many rows.
 void linear(Bench& bench, const char* model, const char* what, int n, int k, bool gated, const std::vector<int>& rowCounts) {
   Arena arena(bench.stream());
   const int weightRows = gated ? 2 * n : n;
@@ -60,23 +65,30 @@ void linear(Bench& bench, const char* model, const char* what, int n, int k, boo
   }
 }
 
-void linears(Bench& bench) {
-  for (const bool invariant : {true, false}) {
-    bench.step().batchInvariant = invariant;
-    const auto rows = invariant ? std::vector<int>{1, 4, 8, 16, 32, 64, 128, 256, 2048} : std::vector<int>{128, 256, 2048};
-    const std::string suffix = invariant ? "" : "-free";
-    for (const Model& m : {kLlama8B, kQwen06B}) {
-      const std::string name = m.name + suffix;
-      linear(bench, name.c_str(), "qkv", (m.heads + 2 * m.kvHeads) * m.headDim, m.hidden, false, rows);
-      linear(bench, name.c_str(), "o", m.hidden, m.heads * m.headDim, false, rows);
-      linear(bench, name.c_str(), "gateUp", m.intermediate, m.hidden, true, rows);
-      linear(bench, name.c_str(), "down", m.hidden, m.intermediate, false, rows);
-      if (invariant) linear(bench, name.c_str(), "head", m.vocab, m.hidden, false, {1, 16, 64});
-    }
+std::unique_ptr<TunedLinear> openLibrary(int smCount) {
+  try {
+    return std::make_unique<TunedLinear>(0, smCount, "");
+  } catch (const std::runtime_error& error) {
+    std::printf("{\"name\":\"cuBLASLt\",\"error\":\"%s\"}\n", error.what());
+    return nullptr;
   }
-  bench.step().batchInvariant = true;
+}
+
+void linears(Bench& bench) {
+  const std::unique_ptr<TunedLinear> library = openLibrary(bench.step().smCount);
+  bench.step().batchInvariant = false, bench.step().linearLibrary = library.get();
+  bench.reserveWorkspace(size_t{160} << 20);
+  const std::vector<int> rows{1, 4, 8, 16, 32, 64, 128, 256, 2048};
+  for (const Model& m : {kLlama8B, kQwen06B}) {
+    linear(bench, m.name, "qkv", (m.heads + 2 * m.kvHeads) * m.headDim, m.hidden, false, rows);
+    linear(bench, m.name, "o", m.hidden, m.heads * m.headDim, false, rows);
+    linear(bench, m.name, "gateUp", m.intermediate, m.hidden, true, rows);
+    linear(bench, m.name, "down", m.hidden, m.intermediate, false, rows);
+    linear(bench, m.name, "head", m.vocab, m.hidden, false, {1, 16, 64});
+  }
   linear(bench, "125m", "fc1", kOpt125M.intermediate, kOpt125M.hidden, false, {1, 16, 64});
   linear(bench, "125m", "fc2", kOpt125M.hidden, kOpt125M.intermediate, false, {1, 16, 64});
+  bench.step().batchInvariant = true, bench.step().linearLibrary = nullptr;
 }
 
 // Sequences of the given context lengths and `queryLen` queries each, over shuffled pages.

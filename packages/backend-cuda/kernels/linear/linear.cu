@@ -2,7 +2,7 @@
 //
 // The form depends on dtypes, K and addresses, and within the tensor cores' pair of forms on the number of rows:
 //   f16 or bf16 throughout, rows of 16 bytes   up to 64 rows swapAb, above tiled: one family of equal bits. A step that need
-//                                              not be batch invariant takes split from 17 rows on.
+//                                              not be batch invariant takes split from 17 rows on, but for small weights.
 //   other dtypes, rows of 16 bytes             gemv, in f32
 //   anything else                              streaming
 #include <algorithm>
@@ -17,6 +17,14 @@ bool is16Bit(DType t) { return t == DType::f16 || t == DType::bf16; }
 bool hasTensorCores(const LinearProblem& p) { return is16Bit(p.x.dtype) && p.x.dtype == p.weight.dtype; }
 
 constexpr int kLeastSplitRows = 17;
+// Of a weight so small the parts of K would be too short, up to so many rows: adding them costs more than it gains.
+constexpr int64_t kSmallWeight = int64_t{8} << 20;
+constexpr int kSmallWeightRows = 512;
+
+bool suitsSplit(const LinearProblem& p) {
+  const bool isSmall = p.weight.rows * p.weight.columns <= kSmallWeight;
+  return p.rows() >= kLeastSplitRows && !(isSmall && p.rows() <= kSmallWeightRows);
+}
 
 }  // namespace
 
@@ -35,7 +43,7 @@ cudaError_t linearLaunch(const LinearProblem& p, const Step& s) {
 cudaError_t linearOwnLaunch(const LinearProblem& p, const Step& s) {
   if (!hasWideRows(p)) return linearStreamingLaunch(p, s);
   if (!hasTensorCores(p)) return linearGemvLaunch(p, s);
-  if (!s.batchInvariant && p.rows() >= kLeastSplitRows && s.workspace.bytes >= workspaceBytes(kSplitScratch)) return linearSplitLaunch(p, s);
+  if (!s.batchInvariant && suitsSplit(p) && s.workspace.bytes >= workspaceBytes(kSplitScratch)) return linearSplitLaunch(p, s);
   return p.rows() <= kSwapAbRows ? linearSwapAbLaunch(p, s) : linearTiledLaunch(p, s);
 }
 

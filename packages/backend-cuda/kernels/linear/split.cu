@@ -6,6 +6,10 @@
 // memory, those of the parts in the workspace, by the block that finishes a tile last; both in their order. The first weights are
 // requested before the kernel in front has finished: they do not depend on it.
 //
+// Measured on an H200 with cold caches, bf16, in microseconds: gated 28672 x 4096 64.5 at 32 rows and 67.9 at 64 (limit 55), 6144 x
+// 4096 23.6 at 64 rows (12): where K is split, adding the parts costs as much as the weights. At 2048 rows 330 to 370 TFLOP/s of
+// the 620 that mma.sync reaches there.
+//
 // x and weight are both f16 or both bf16, with rows of 16 bytes. The order of summation depends on the shape
 // and on the number of rows.
 #include "tile.h"
