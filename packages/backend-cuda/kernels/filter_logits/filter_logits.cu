@@ -22,37 +22,12 @@ struct Problem {
   __device__ const float* row(int sample) const { return logits + static_cast<int64_t>(sample) * vocabulary; }
   __device__ const SliceSum* sumsOf(int sample) const { return sums + static_cast<int64_t>(sample) * slices; }
   __device__ RowFilter filter(int sample) const { return RowFilter::of(samples, rows, sample, vocabulary); }
-};
-
-// This thread's logits of a slice, all read at once: `count` of them, the first of each four in x[0] and x[4].
-struct SliceValues {
-  float x[8];
-  int counts[2];
-
-  __device__ static SliceValues of(const Problem& p, int sample, int slice) {
-    const float* row = p.row(sample);
-    const bool aligned = reinterpret_cast<uintptr_t>(row) % 16 == 0;
-    SliceValues v;
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const int id = slice * kSliceLength + half * 4 * kFilterThreads + 4 * threadIdx.x, left = p.vocabulary - id;
-      v.counts[half] = left < 0 ? 0 : left < 4 ? left : 4;
-      if (aligned && v.counts[half] == 4) {
-        const float4 quad = GPU_LOAD(reinterpret_cast<const float4*>(row + id));
-        v.x[4 * half] = quad.x, v.x[4 * half + 1] = quad.y, v.x[4 * half + 2] = quad.z, v.x[4 * half + 3] = quad.w;
-      } else {
-#pragma unroll
-        for (int i = 0; i < 4; i++) v.x[4 * half + i] = i < v.counts[half] ? GPU_LOAD(row + id + i) : 0.0f;
-      }
-    }
-    return v;
-  }
   template <class F>
-  __device__ __forceinline__ void forEach(F f) const {
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-      if (i % 4 < counts[i / 4]) f(x[i]);
-    }
+  __device__ void forSlice(int sample, int slice, F f) const {
+    const int begin = slice * kSliceLength, end = begin + kSliceLength < vocabulary ? begin + kSliceLength : vocabulary;
+    forQuads(row(sample), begin, end, [&](int, const float(&x)[4], int n) {
+      for (int i = 0; i < n; i++) f(x[i]);
+    });
   }
 };
 
@@ -61,21 +36,18 @@ struct Shared {
   float* values;
 };
 
-// Extremes of some logits, and a sum of exponentials relative to the largest.
-struct Summary {
-  float max = -INFINITY, min = INFINITY, sum = 0;
-  __device__ void merge(const Summary& other, float scale) {
-    const float m = fmaxf(max, other.max);
-    min = fminf(min, other.min);
-    if (m == -INFINITY) return;
-    sum = sum * weightOf(max - m, scale) + other.sum * weightOf(other.max - m, scale);
-    max = m;
+// A maximum, and a sum of exponentials relative to it.
+struct MaxSum {
+  float max, sum;
+  __device__ void add(float x, float temperature) {
+    if (x > max) sum = sum * expf((max - x) / temperature) + 1, max = x;
+    else if (x > -INFINITY) sum += expf((x - max) / temperature);
   }
-  __device__ void mergeWarp(float scale) {
-    for (int by = 16; by > 0; by /= 2) {
-      const Summary other{__shfl_down_sync(kFullMask, max, by), __shfl_down_sync(kFullMask, min, by), __shfl_down_sync(kFullMask, sum, by)};
-      merge(other, scale);
-    }
+  __device__ void merge(float otherMax, float otherSum, float temperature) {
+    const float m = fmaxf(max, otherMax);
+    if (m == -INFINITY) return;
+    sum = sum * expf((max - m) / temperature) + otherSum * expf((otherMax - m) / temperature);
+    max = m;
   }
 };
 
@@ -90,27 +62,29 @@ __device__ void summarise(const Problem& p, const Shared& shared, int sample, in
     if (slice == 0 && threadIdx.x == 0) p.thresholds[sample] = NO_THRESHOLD;
     return;
   }
-  const SliceValues values = SliceValues::of(p, sample, slice);
-  const float scale = weightScale(f.temperature);
-  Summary mine;
+  MaxSum mine{-INFINITY, 0};
   bool unusable = false;
-  values.forEach([&](float x) {
+  p.forSlice(sample, slice, [&](float x) {
     unusable |= !isFiniteBits(x) && __float_as_uint(x) != 0xff800000u;
-    mine.max = fmaxf(mine.max, x);
-    if (x > MASKED_LOGIT) mine.min = fminf(mine.min, x);
+    mine.add(x, f.temperature);
   });
-  if (!f.limitsK && mine.max > -INFINITY) values.forEach([&](float x) { mine.sum += weightOf(x - mine.max, scale); });
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  mine.mergeWarp(scale);
+  auto mergeWarp = [&] {
+    for (int by = 16; by > 0; by /= 2) {
+      const float max = __shfl_down_sync(kFullMask, mine.max, by), sum = __shfl_down_sync(kFullMask, mine.sum, by);
+      mine.merge(max, sum, f.temperature);
+    }
+  };
+  mergeWarp();
   unusable = __any_sync(kFullMask, unusable);
   __syncthreads();
-  if (lane == 0) shared.values[warp] = mine.max, shared.values[32 + warp] = mine.min, shared.values[64 + warp] = mine.sum, shared.scratch[warp] = unusable;
+  if (lane == 0) shared.values[warp] = mine.max, shared.values[32 + warp] = mine.sum, shared.scratch[warp] = unusable;
   __syncthreads();
   if (warp > 0) return;
-  mine = {shared.values[lane], shared.values[32 + lane], shared.values[64 + lane]};
-  mine.mergeWarp(scale);
+  mine = {shared.values[lane], shared.values[32 + lane]};
+  mergeWarp();
   unusable = __any_sync(kFullMask, shared.scratch[lane] != 0);
-  if (lane == 0) p.sums[static_cast<int64_t>(sample) * p.slices + slice] = {mine.max, mine.min, mine.sum, unusable};
+  if (lane == 0) p.sums[static_cast<int64_t>(sample) * p.slices + slice] = {mine.max, mine.sum, unusable};
 }
 
 // Calls f(sums) for a sample whose threshold must be selected; the others are settled here.
@@ -131,14 +105,14 @@ __device__ void count(const Problem& p, const Shared& shared, int sample, int sl
     for (int b = threadIdx.x; b < kBins; b += kFilterThreads) shared.bins[b] = 0;
     __syncthreads();
     uint32_t smallest = 0xffffffffu;
-    SliceValues::of(p, sample, slice).forEach([&](float x) {
+    p.forSlice(sample, slice, [&](float x) {
       if (f.limitsK) {
         atomicAdd(shared.bins + r.bin(x), 1u);
       } else if (r.passesMinP(x)) {
         const uint32_t bits = orderedBits(x);
         smallest = bits < smallest ? bits : smallest;
         if (f.topP < 1) {
-          if (const uint32_t m = r.mass(x, r.massScale); m > 0) atomicAdd(shared.bins + r.bin(x), m);
+          if (const uint32_t m = r.mass(x, r.normaliser); m > 0) atomicAdd(shared.bins + r.bin(x), m);
         }
       }
     });
@@ -199,40 +173,20 @@ __device__ float selectWithTopK(const RowSums& r, ForEach forEach, const Shared&
   survivors([&](float x) { part += static_cast<unsigned long long>(r.weight(x) * 0x1p40f); });
   if (part > 0) atomicAdd(sum, part);
   __syncthreads();
-  const float massScale = kMassUnit / (static_cast<float>(*sum) * 0x1p-40f);
+  const float normaliser = static_cast<float>(*sum) * 0x1p-40f;
   uint32_t masses = 0;
-  survivors([&](float x) { masses += r.mass(x, massScale); });
+  survivors([&](float x) { masses += r.mass(x, normaliser); });
   if (masses > 0) atomicAdd(shared.bins, masses);
   __syncthreads();
   const uint32_t goal = goalOf(f.topP, shared.bins[0]);
   __syncthreads();
-  return selectThreshold(survivors, [&](float x) { return r.mass(x, massScale); }, goal, shared.bins, shared.scratch);
+  return selectThreshold(survivors, [&](float x) { return r.mass(x, normaliser); }, goal, shared.bins, shared.scratch);
 }
 
 template <class ForEach>
 __device__ float selectFrom(const RowSums& r, uint32_t goal, ForEach forEach, const Shared& shared) {
   if (r.filter.limitsK) return selectWithTopK(r, forEach, shared);
-  return selectThreshold(forEach, [&](float x) { return r.mass(x, r.massScale); }, goal, shared.bins, shared.scratch);
-}
-
-// Adds the values that `wanted` takes to the row's list, whose order means nothing: one place on it is asked for per block.
-template <class Wanted>
-__device__ void append(const SliceValues& values, RowScratch& scratch, const Shared& shared, Wanted wanted) {
-  uint32_t mine = 0;
-  values.forEach([&](float x) { mine += wanted(x); });
-  if (threadIdx.x == 0) shared.scratch[0] = 0;
-  __syncthreads();
-  uint32_t at = mine > 0 ? atomicAdd(shared.scratch, mine) : 0;
-  __syncthreads();
-  if (threadIdx.x == 0 && shared.scratch[0] > 0) shared.scratch[1] = atomicAdd(&scratch.listed, shared.scratch[0]);
-  __syncthreads();
-  if (mine == 0) return;
-  at += shared.scratch[1];
-  values.forEach([&](float x) {
-    if (!wanted(x)) return;
-    if (at < kListed) scratch.list[at] = x;
-    at++;
-  });
+  return selectThreshold(forEach, [&](float x) { return r.mass(x, r.normaliser); }, goal, shared.bins, shared.scratch);
 }
 
 __device__ void gather(const Problem& p, const Shared& shared, int sample, int slice, bool* last) {
@@ -244,7 +198,11 @@ __device__ void gather(const Problem& p, const Shared& shared, int sample, int s
     }
     uint32_t goal;
     const uint32_t bin = crossingOf(r, scratch, goal, shared).bin;
-    append(SliceValues::of(p, sample, slice), scratch, shared, [&](float x) { return isCandidate(r, x, bin); });
+    p.forSlice(sample, slice, [&](float x) {
+      if (!isCandidate(r, x, bin)) return;
+      const uint32_t at = atomicAdd(&scratch.listed, 1u);
+      if (at < kListed) scratch.list[at] = x;
+    });
     if (!arriveLast(p.counters + sample, p.slices, last)) return;
     const uint32_t listed = scratch.listed;
     auto fromList = [&](auto use) {
@@ -264,13 +222,12 @@ __device__ void gather(const Problem& p, const Shared& shared, int sample, int s
 __global__ void __launch_bounds__(kFilterThreads, 1) filterLogitsKernel(Problem p) {
   SHARED(uint32_t, bins, kBins);
   SHARED(uint32_t, scratch, 34);
-  SHARED(float, values, 96);
+  SHARED(float, values, 64);
   SHARED(bool, last, 1);
   const Shared shared{bins, scratch, values};
   waitForPrevious();
-  const int items = p.count * p.slices;
   auto forItems = [&](auto use) {
-    for (int i = blockIdx.x; i < items; i += gridDim.x) use(i / p.slices, i % p.slices);
+    for (int i = blockIdx.x; i < p.count * p.slices; i += gridDim.x) use(i / p.slices, i % p.slices);
   };
   forItems([&](int sample, int slice) { summarise(p, shared, sample, slice); });
   gridBarrier(p.barrier);

@@ -10,10 +10,9 @@ constexpr int kFilterThreads = 1024;
 constexpr int kSliceLength = 8 * kFilterThreads;
 constexpr int kBins = 2048, kListed = 8192;
 
-// Of one slice: the largest logit, the smallest that is not masked, the sum of exp((x - max) / temperature) for top-p, and
-// whether a NaN or +infinity is among them.
+// Of one slice: the largest logit, the sum of exp((x - max) / temperature), and whether a NaN or +infinity is among them.
 struct SliceSum {
-  float max, min, sum;
+  float max, sum;
   uint32_t unusable;
 };
 
@@ -48,35 +47,26 @@ struct RowFilter {
   __device__ bool active() const { return temperature > 0 && (limitsK || topP < 1 || minP > 0); }
 };
 
-// exp(x / temperature) for x <= 0, with `scale` log2(e) / temperature: within 2e-6 where a mass of 2^-31 or more comes of it.
-__device__ __forceinline__ float weightOf(float x, float scale) { return exp2Approximate(x * scale); }
-__device__ __forceinline__ float weightScale(float temperature) { return 1.44269504f / temperature; }
-
 // An active row whose slices are summed up.
 struct RowSums {
   RowFilter filter;
-  float max, scale, massScale, binScale;
+  float max, normaliser, binScale;
   bool unusable;
 
   __device__ static RowSums of(const RowFilter& f, const SliceSum* slices, int count) {
-    RowSums r{f, -INFINITY, weightScale(f.temperature), 0, 0, false};
-    float min = INFINITY, normaliser = 0;
-    for (int i = 0; i < count; i++) r.max = fmaxf(r.max, slices[i].max), min = fminf(min, slices[i].min), r.unusable |= slices[i].unusable != 0;
-    if (!f.limitsK) {
-      for (int i = 0; i < count; i++) normaliser += slices[i].sum * weightOf(slices[i].max - r.max, r.scale);
-    }
-    r.massScale = kMassUnit / normaliser;
-    const float range = f.limitsK ? kCountedRange : kMassless * f.temperature;
-    r.binScale = kBins / fmaxf(fminf(range, r.max - min), 1e-30f);
+    RowSums r{f, -INFINITY, 0, 0, false};
+    for (int i = 0; i < count; i++) r.max = fmaxf(r.max, slices[i].max), r.unusable |= slices[i].unusable != 0;
+    for (int i = 0; i < count; i++) r.normaliser += slices[i].sum * expf((slices[i].max - r.max) / f.temperature);
+    r.binScale = kBins / (f.limitsK ? kCountedRange : kMassless * f.temperature);
     return r;
   }
   // Its threshold needs no selection: NaN, infinity, or nothing but masked logits.
   __device__ bool isDecided() const { return unusable || !(max > MASKED_LOGIT); }
   __device__ float decided() const { return unusable ? NO_THRESHOLD : max; }
 
-  __device__ float weight(float x) const { return weightOf(x - max, scale); }
-  __device__ bool passesMinP(float x) const { return x > MASKED_LOGIT && (filter.minP <= 0 || weight(x) >= filter.minP); }
-  __device__ uint32_t mass(float x, float ofScale) const { return static_cast<uint32_t>(weight(x) * ofScale); }
+  __device__ float weight(float x) const { return expf((x - max) / filter.temperature); }
+  __device__ bool passesMinP(float x) const { return x > MASKED_LOGIT && weight(x) >= filter.minP; }
+  __device__ uint32_t mass(float x, float sum) const { return static_cast<uint32_t>(weight(x) / sum * kMassUnit); }
   // Falls as x rises.
   __device__ int bin(float x) const { return static_cast<int>(fminf((max - x) * binScale, kBins - 1)); }
 };
