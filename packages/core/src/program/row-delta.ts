@@ -34,7 +34,9 @@ export class RowDelta {
     this.#segments[at + 1] = destOffset;
     this.#segments[at + 2] = this.#payloadWords;
     this.#segments[at + 3] = data.length;
-    this.#payload.set(data, this.#payloadWords);
+    // Most segments are a word or two, which a call of set costs more than.
+    if (data.length > 8) this.#payload.set(data, this.#payloadWords);
+    else for (let i = 0; i < data.length; i++) this.#payload[this.#payloadWords + i] = data[i]!;
     this.#payloadWords += data.length;
     this.#count++;
   }

@@ -76,7 +76,7 @@ export class RowWriter {
     const touched = new Set<number>();
     for (const { row, start, blocks } of grants) {
       const offset = row * this.#shape.maxBlocksPerSequence + start;
-      this.#add(DeltaTarget.blockTables, offset, Uint32Array.from(blocks));
+      this.#add(DeltaTarget.blockTables, offset, this.#words(blocks));
       this.#grantedBlocks[row] = start + blocks.length;
       touched.add(row);
     }
@@ -86,6 +86,13 @@ export class RowWriter {
       this.#one[0] = this.#grantedBlocks[row]! * this.#blockSize;
       this.#add(DeltaTarget.rows, row * ROW_WORDS + Row.blockCredit, this.#one);
     }
+  }
+
+  /** The numbers as words, until the next call: a row mostly gains one block. */
+  #words(numbers: readonly number[]): Uint32Array {
+    if (numbers.length !== 1) return Uint32Array.from(numbers);
+    this.#one[0] = numbers[0]!;
+    return this.#one;
   }
 
   #writeNewRow(row: NewRow): void {
@@ -154,7 +161,7 @@ export class RowWriter {
         this.#finish();
         continue;
       }
-      const piece = data.subarray(at, at + room);
+      const piece = at === 0 && data.length <= room ? data : data.subarray(at, at + room);
       this.#delta.add(target, offset + at, piece);
       at += piece.length;
     }
