@@ -380,7 +380,7 @@ export class LLMEngine {
     const sequence = request.owner as SequenceOutput;
     const before = request.numTokens;
     try {
-      if (sequence.group.beams !== null) return this.#updateBeam(sequence, i, update, now);
+      if (request.needsHost && sequence.group.beams !== null) return this.#updateBeam(sequence, i, update, now);
       const end =
         update.batch.numDrafts(i) > 0 ? this.#verify(sequence, i, update) : updateSequence(sequence, i, update);
       if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);

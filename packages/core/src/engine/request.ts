@@ -41,6 +41,8 @@ export class Request {
   readonly numPromptTokens: number;
   /** Prompt plus max_tokens; the sequence never grows beyond it. */
   readonly tokenLimit: number;
+  /** Length from which on a token can end it: after min_tokens; never when neither EOS nor a stop id counts. */
+  readonly stopsFrom: number;
   readonly sampling: RowSampling;
   readonly table: BlockTable;
   readonly rank: number;
@@ -100,6 +102,8 @@ export class Request {
     this.numPromptTokens = promptTokenIds.length;
     this.numTokens = promptTokenIds.length;
     this.tokenLimit = this.numPromptTokens + params.maxTokens;
+    const neverStops = params.ignoreEos && params.stopTokenIds.size === 0;
+    this.stopsFrom = neverStops ? Number.MAX_SAFE_INTEGER : this.numPromptTokens + params.minTokens + 1;
     this.#scoresPrompt = params.promptLogprobs !== null;
     this.sampling = rowSampling(init);
     this.table = new BlockTable(init.salt);

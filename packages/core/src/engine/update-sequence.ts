@@ -59,8 +59,10 @@ function takeToken(sequence: SequenceOutput, i: number, at: number, update: Sequ
   const { batch, result, eos, vocabSize } = update;
   const { request } = sequence;
   const token = checkedToken(result.tokenIds[at]!, result.flags[at]!, vocabSize);
-  if (endsInsteadOf(request, token, eos)) return EOS;
-  checkConstraint(request, token);
+  if (request.hasHostWork) {
+    if (endsInsteadOf(request, token, eos)) return EOS;
+    checkConstraint(request, token);
+  }
   request.append(token);
   if (result.logprobs !== null) {
     const sample = result.sampleStarts[i]! + batch.sampleCounts[i]! - 1;
@@ -136,10 +138,9 @@ function takePromptLogprobs(sequence: SequenceOutput, batch: StepBatch, i: numbe
  */
 function acceptToken(sequence: SequenceOutput, token: number, eos: ReadonlySet<number>): SequenceEnd | null {
   const { request } = sequence;
-  const { params } = request;
-  const end = request.numOutputTokens > params.minTokens ? stopOf(params, token, eos) : null;
+  const end = request.numTokens >= request.stopsFrom ? stopOf(request.params, token, eos) : null;
   if (end !== null) {
-    if (params.includeStopStrInOutput) sequence.pushText(token);
+    if (request.params.includeStopStrInOutput) sequence.pushText(token);
     return end;
   }
   const stop = sequence.pushText(token);
