@@ -5,7 +5,10 @@ import type { GrammarPort } from '../structured-output/grammar-messages.ts';
 import type { ModelSource, WeightCache } from '../weights/types.ts';
 
 /** What a device must be told when it is opened. */
-export type DeviceOptions = Pick<EngineConfig, 'tensorParallelSize' | 'pipelineParallelSize' | 'enforceEager'>;
+export type DeviceOptions = Pick<
+  EngineConfig,
+  'tensorParallelSize' | 'pipelineParallelSize' | 'enforceEager' | 'batchInvariant'
+>;
 
 /** How names become things on this platform. Node and browser entries bring their own. */
 export interface LLMRuntime {

@@ -30,12 +30,12 @@ export interface OpenDeviceOptions extends Partial<DeviceOptions> {
  * @throws ConfigError for an unknown kind, and for one that cannot be used here, with the reason.
  */
 export async function openDevice(kind: string = 'auto', options: OpenDeviceOptions = {}): Promise<Device> {
-  const { tensorParallelSize = 1, pipelineParallelSize = 1, enforceEager = false } = options;
+  const { tensorParallelSize = 1, pipelineParallelSize = 1 } = options;
   if (tensorParallelSize * pipelineParallelSize > 1) return openGroup(kind, options);
-  if (kind === 'auto') return (await openGpu(enforceEager)) ?? openReference();
+  if (kind === 'auto') return (await openGpu(options)) ?? openReference();
   if (kind === 'reference') return openReference(options);
   if (kind === 'webgpu') return openWebGpu();
-  if (kind === 'cuda' || kind === 'cuda-emu') return openCuda(kind, enforceEager);
+  if (kind === 'cuda' || kind === 'cuda-emu') return openCuda(kind, options);
   throw unknownKind(kind);
 }
 
@@ -87,15 +87,19 @@ async function openReference(options: OpenDeviceOptions = {}): Promise<Device> {
 }
 
 /** A GPU through CUDA, else through WebGPU, or null where there is none. `quire devices` tells why. */
-async function openGpu(enforceEager: boolean): Promise<Device | null> {
-  return (await openCuda('cuda', enforceEager).catch(() => null)) ?? openWebGpuHardware();
+async function openGpu(options: OpenDeviceOptions): Promise<Device | null> {
+  return (await openCuda('cuda', options).catch(() => null)) ?? openWebGpuHardware();
 }
 
-/** An NVIDIA GPU, or the CUDA kernels on the emulator. */
-async function openCuda(kind: 'cuda' | 'cuda-emu', enforceEager: boolean): Promise<Device> {
+/** An NVIDIA GPU, or the CUDA kernels on the emulator. Where batch invariance is not asked for, the backend decides. */
+async function openCuda(kind: 'cuda' | 'cuda-emu', options: OpenDeviceOptions): Promise<Device> {
+  const { enforceEager = false, batchInvariant = false } = options;
   const { openCudaDevice, openCudaEmuDevice } = await import('@quire/backend-cuda');
   try {
-    return await (kind === 'cuda' ? openCudaDevice : openCudaEmuDevice)({ graphs: !enforceEager });
+    return await (kind === 'cuda' ? openCudaDevice : openCudaEmuDevice)({
+      graphs: !enforceEager,
+      ...(batchInvariant && { batchInvariant }),
+    });
   } catch (cause) {
     throw new ConfigError(`The device "${kind}" cannot be opened: ${(cause as Error).message}`, 'device');
   }
