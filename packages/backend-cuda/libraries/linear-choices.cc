@@ -47,8 +47,8 @@ const LinearChoice* LinearChoices::find(const std::string& key) const {
   return found == choices_.end() ? nullptr : &found->second;
 }
 
-void LinearChoices::add(const std::string& key, const LinearChoice& choice) {
-  choices_[key] = choice;
+void LinearChoices::keep(const std::string& key, const LinearChoice& choice) {
+  remember(key, choice);
   if (file_.empty()) return;
   // One write per line: several processes may append.
   std::ofstream(file_, std::ios::app) << machine_ + "\t" + key + "\t" + textOf(choice) + "\n" << std::flush;

@@ -142,25 +142,24 @@ bool TunedLinear::suits(const LinearProblem& p, const Step& s) const {
 bool TunedLinear::launch(const LinearProblem& p, const Step& s, cudaError_t& error) {
   if (!suits(p, s)) return false;
   const std::string key = keyOf(p);
+  if (choices_.find(key) == nullptr && !s.capturing) choose(p, s, key, error);
   const LinearChoice* choice = choices_.find(key);
-  if (choice == nullptr && !s.capturing) choice = choose(p, s, key, error);
   return error == cudaSuccess && choice != nullptr && choice->library && run(p, choice->algo, s, error);
 }
 
-const LinearChoice* TunedLinear::choose(const LinearProblem& p, const Step& s, const std::string& key, cudaError_t& error) {
+void TunedLinear::choose(const LinearProblem& p, const Step& s, const std::string& key, cudaError_t& error) {
   Trial trial(p, s);
-  if (!trial.valid()) return nullptr;
+  if (!trial.valid()) return choices_.remember(key, {});
   LinearChoice best;
   double least = trial.microseconds([&] { return (error = linearOwnLaunch(trial.problem, s)) == cudaSuccess; });
-  if (error != cudaSuccess) return nullptr;
+  if (error != cudaSuccess) return;
   const LinearProblem first = isDirect(p) ? p : pieceOf(p, 0, std::min(p.rows(), pieceRows(p)));
   for (const cublaslt::Algo& algo : library_.candidates(productOf(first, s), kCandidates)) {
     cudaError_t failed = cudaSuccess;
     const double time = kLaunchMicroseconds + trial.microseconds([&] { return run(trial.problem, algo, s, failed) && failed == cudaSuccess; });
     if (time < least) least = time, best = {true, algo};
   }
-  choices_.add(key, best);
-  return choices_.find(key);
+  choices_.keep(key, best);
 }
 
 bool TunedLinear::run(const LinearProblem& p, const cublaslt::Algo& algo, const Step& s, cudaError_t& error) const {

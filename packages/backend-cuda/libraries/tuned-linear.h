@@ -28,7 +28,10 @@ class LinearChoices {
   // `file` may be empty. `machine`: what the choices hold for.
   LinearChoices(std::string file, std::string machine);
   const LinearChoice* find(const std::string& key) const;
-  void add(const std::string& key, const LinearChoice& choice);
+  // For this process.
+  void remember(const std::string& key, const LinearChoice& choice) { choices_[key] = choice; }
+  // For this one and later ones.
+  void keep(const std::string& key, const LinearChoice& choice);
 
  private:
   std::string file_, machine_;
@@ -47,8 +50,8 @@ class TunedLinear : public LinearLibrary {
   bool suits(const LinearProblem&, const Step&) const;
   // Rows whose sums are in the workspace at a time.
   int pieceRows(const LinearProblem&) const;
-  // Null when nothing could be timed.
-  const LinearChoice* choose(const LinearProblem&, const Step&, const std::string& key, cudaError_t& error);
+  // Times the ways to compute a problem. Without memory for that our own form is taken from then on.
+  void choose(const LinearProblem&, const Step&, const std::string& key, cudaError_t& error);
   // False when the library refuses, and then nothing has been enqueued of this piece.
   bool run(const LinearProblem&, const cublaslt::Algo&, const Step&, cudaError_t& error) const;
 
