@@ -82,6 +82,13 @@ describe('linear through cuBLASLt', () => {
     expect(await launchesOf(await open())).toBeGreaterThan(1);
   });
 
+  it('takes our own kernels where there is no memory for trials', async () => {
+    const device = await open({ cacheFolder: join(folder, 'no memory') });
+    const outOfMemory = 2;
+    expect(await launchesOf(device, () => loadEmulator().injectError(outOfMemory, 0))).toBe(0);
+    expect(await launchesOf(device)).toBe(0);
+  });
+
   it('goes on without a library that does not open, and says so', async () => {
     process.env.QUIRE_CUBLASLT = 'libstub.so';
     expect((await open()).info.name).toBe(
@@ -121,7 +128,7 @@ describe('linear through cuBLASLt', () => {
   }
 
   /** How often the library multiplies in the first step of one product of 20 rows. */
-  async function launchesOf(device: Device): Promise<number> {
+  async function launchesOf(device: Device, beforeStep = () => {}): Promise<number> {
     const builder = new ProgramBuilder('product', noSizes);
     builder.external('x', 'bf16', [20, 64]);
     builder.external('weight', 'bf16', [64, 64]);
@@ -132,6 +139,8 @@ describe('linear through cuBLASLt', () => {
     device.write(x!, encodeFloats('bf16', new Float32Array(20 * 64).fill(0.5)));
     device.write(weight!, encodeFloats('bf16', new Float32Array(64 * 64).fill(3)));
     const executable = await device.compile(builder.build(), { x: x!, weight: weight!, out });
+    await device.synchronize();
+    beforeStep();
     const before = products();
     device.submit([{ executable, sizes: noSizes }]);
     expect(new Set(await readFloats(device, out))).toEqual(new Set([96]));
