@@ -68,14 +68,13 @@ table(
     'certain positions',
     'other best token',
   ],
-  matching('parity-').map(({ folder: model, positions, rmsError, ratio, certain, wrongBest }) => [
+  matching('parity-').map(({ folder: model, positions, rmsError, ratio, counts }) => [
     model.replace(/.*parity-/, ''),
     positions,
     rmsError.ours.toPrecision(3),
     rmsError.theirs.toPrecision(3),
     ratio.toFixed(2),
-    certain,
-    wrongBest,
+    ...['certain', 'wrongBest', 'theirWrongBest'].map(field => counts.map(count => count[field]).join(', ')),
   ]),
 );
 table(
