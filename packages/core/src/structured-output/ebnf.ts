@@ -19,15 +19,25 @@ export function literal(text: string): string {
 }
 
 /**
- * A class of characters as bytes of UTF-8: the library takes what a class names beyond ASCII for single bytes, so the sequences
- * are spelled out.
+ * Spellings of the characters of a set, as bytes of UTF-8: the library takes what a class names beyond ASCII for single bytes, so
+ * the sequences are spelled out.
  */
-export function charClass(set: CharSet): string {
+function spellings(set: CharSet): string[] {
   const sequences = utf8Sequences(set);
   const ascii = sequences.filter(ranges => ranges.length === 1).map(([range]) => range!);
   const longer = sequences.filter(ranges => ranges.length > 1);
-  const options = longer.map(ranges => `(${ranges.map(range => byteClass([range])).join(' ')})`);
-  return choiceOf(ascii.length > 0 ? [byteClass(ascii), ...options] : options);
+  const options = longer.map(ranges => ranges.map(range => byteClass([range])).join(' '));
+  return ascii.length > 0 ? [byteClass(ascii), ...options] : options;
+}
+
+/** One character of a set. */
+export function charClass(set: CharSet): string {
+  return oneOf(spellings(set));
+}
+
+/** One of several sequences, in brackets where it needs them. */
+function oneOf(options: readonly string[]): string {
+  return choiceOf(options.map(option => (option.includes(' ') ? `(${option})` : option)));
 }
 
 /** A class of one byte would be read as a character again; 0xff, which no text has, keeps it a class. */
@@ -41,10 +51,10 @@ export function choiceOf(options: readonly string[]): string {
   return options.length === 1 ? options[0]! : `(${options.join(' | ')})`;
 }
 
-/** How a character of a text is written: as it is, or inside a JSON string. */
-export type WriteChars = (set: CharSet) => string;
+/** The ways in which a character of a text is written: as it is, or inside a JSON string. */
+export type WriteChars = (set: CharSet) => string[];
 
-export const plainChars: WriteChars = charClass;
+export const plainChars: WriteChars = spellings;
 
 /** Characters that a JSON string must escape. */
 const special = charSet([
@@ -67,34 +77,77 @@ const longEscaped = subtract(special, charsOf(Object.keys(shortEscapes).join('')
 export const jsonChars: WriteChars = set => {
   const options: string[] = [];
   const raw = subtract(set, special);
-  if (raw.length > 0) options.push(charClass(raw));
+  if (raw.length > 0) options.push(...spellings(raw));
   const short = Object.entries(shortEscapes).filter(([char]) => intersect(set, charsOf(char)).length > 0);
   if (short.length > 0)
     options.push(`${literal('\\')} ${charClass(charsOf(short.map(([, letter]) => letter).join('')))}`);
   for (const [first, last] of intersect(set, longEscaped)) {
     for (let code = first; code <= last; code++) options.push(literal(`\\u${code.toString(16).padStart(4, '0')}`));
   }
-  return choiceOf(options);
+  return options;
 };
 
-/** Writes a pattern. Throws InvalidRequestError about `field` when it is too large, or matches nothing. */
-export function writeRegex(node: RegexNode, write: WriteChars, field: string): string {
-  if (countParts(node) > MAX_PARTS) fail(field, 'has a pattern that is too large once its repetitions are written out');
-  return text(node, write, field);
+/** Where rules go that a text refers to. */
+export interface RuleMaker {
+  /** Parts that a count may be written out to. */
+  readonly chainLimit: number;
+  /** Takes the name of a rule whose text is `set` later. */
+  reserve(): string;
+  set(name: string, text: string): string;
+  add(text: string): string;
 }
 
-function text(node: RegexNode, write: WriteChars, field: string): string {
-  switch (node.kind) {
-    case 'chars':
-      if (node.set.length === 0) fail(field, 'has a pattern with a class of characters that is empty');
-      return write(node.set);
-    case 'sequence':
-      return node.parts.length === 0 ? '""' : `(${node.parts.map(part => text(part, write, field)).join(' ')})`;
-    case 'choice':
-      return choiceOf(node.options.map(option => text(option, write, field)));
-    case 'repeat':
-      return `(${text(node.node, write, field)})${repetition(node.min, node.max)}`;
+/** Writes a pattern. Throws InvalidRequestError about `field` when it is too large, or matches nothing. */
+export function writeRegex(node: RegexNode, write: WriteChars, field: string, rules: RuleMaker): string {
+  if (countParts(node) > MAX_PARTS) fail(field, 'has a pattern that is too large once its repetitions are written out');
+  const text = (part: RegexNode): string => {
+    switch (part.kind) {
+      case 'chars':
+        return oneOf(spell(part.set));
+      case 'sequence':
+        return part.parts.length === 0 ? '""' : `(${part.parts.map(text).join(' ')})`;
+      case 'choice':
+        return choiceOf(part.options.map(text));
+      case 'repeat':
+        if (part.node.kind === 'chars') return repeatChars(spell(part.node.set), part.min, part.max, rules);
+        return `(${text(part.node)})${repetition(part.min, part.max)}`;
+    }
+  };
+  const spell = (set: CharSet) =>
+    set.length > 0 ? write(set) : fail(field, 'has a pattern with a class of characters that is empty');
+  return text(node);
+}
+
+/**
+ * Repeated characters. Those of several spellings are a rule that refers to itself at its end: the library knows beforehand which
+ * tokens stay within one rule, and looks at all others again for every mask, which takes a thousand times as long.
+ */
+function repeatChars(options: readonly string[], min: number, max: number | null, rules: RuleMaker): string {
+  if (options.length === 1) return `(${options[0]})${repetition(min, max)}`;
+  const first = min === 0 ? '' : `(${oneOf(options)})${repetition(min, min)} `;
+  if (max !== null) {
+    const isLong = max - min > rules.chainLimit;
+    return first + chain(isLong ? [charRule(options, rules)] : options, '""', max - min, rules);
   }
+  const rest = rules.reserve();
+  return first + rules.set(rest, ['""', ...options.map(option => `${option} ${rest}`)].join(' | '));
+}
+
+/**
+ * A rule of one character that stays one: the library puts rules that refer to no other into the place where they stand, and
+ * compiles them there again. With this, long counts compile at once; their masks are slow.
+ */
+export function charRule(options: readonly string[], rules: RuleMaker): string {
+  const elements = options.at(-1)!.split(' ');
+  const last = [...elements.slice(0, -1), rules.add(elements.at(-1)!)].join(' ');
+  return rules.add([...options.slice(0, -1), last].join(' | '));
+}
+
+/** At most `most` characters, then `end`: one rule for each. */
+export function chain(options: readonly string[], end: string, most: number, rules: RuleMaker): string {
+  let rest = rules.add(end);
+  for (let i = 0; i < most; i++) rest = rules.add([end, ...options.map(option => `${option} ${rest}`)].join(' | '));
+  return rest;
 }
 
 export function repetition(min: number, max: number | null): string {

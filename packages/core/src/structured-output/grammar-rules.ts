@@ -1,14 +1,21 @@
 import { charSet, charsOf, complement } from './char-set.ts';
-import { charClass, choiceOf, jsonChars, literal } from './ebnf.ts';
+import { chain, charRule, choiceOf, jsonChars, literal, plainChars, type RuleMaker } from './ebnf.ts';
 import { anyNumber } from './number-grammar.ts';
 
 /** Characters of a grammar's text at most: more takes the library too long. */
 const MAX_TEXT = 1 << 19;
 
 const control = charSet([[0, 0x1f]]);
+/** Spellings of one character of a JSON string. */
+const stringChars: readonly string[] = [
+  ...plainChars(complement(charSet([...control, ...charsOf('"\\')]))),
+  `"\\\\" ${plainChars(charsOf('"\\/bfnrt'))[0]}`,
+  '"\\\\u00" [01] [0-9a-f]',
+];
 
 /** The rules of a grammar of JSON texts, by name. */
-export class GrammarRules {
+export class GrammarRules implements RuleMaker {
+  readonly chainLimit: number;
   /** White space between tokens, and after commas and colons. */
   readonly space: string;
   readonly comma: string;
@@ -17,7 +24,8 @@ export class GrammarRules {
   #length = 0;
 
   /** Bounded white space: a model that likes spaces must come to an end. */
-  constructor(anyWhitespace: boolean) {
+  constructor(anyWhitespace: boolean, chainLimit: number) {
+    this.chainLimit = chainLimit;
     this.space = anyWhitespace ? 'space' : '""';
     this.comma = anyWhitespace ? 'space "," space' : '", "';
     this.colon = anyWhitespace ? 'space ":" space' : '": "';
@@ -46,7 +54,7 @@ export class GrammarRules {
   }
 
   /** A rule that all grammars share, made on first use. */
-  shared(name: 'value' | 'string' | 'char' | 'object' | 'array'): string {
+  shared(name: keyof typeof sharedRules): string {
     if (this.#rules.has(name)) return name;
     this.#rules.set(name, '');
     return this.set(name, sharedRules[name](this));
@@ -59,12 +67,9 @@ export class GrammarRules {
 }
 
 const sharedRules = {
-  char: () => {
-    const plain = charClass(complement(charSet([...control, ...charsOf('"\\')])));
-    const escaped = `"\\\\" (${charClass(charsOf('"\\/bfnrt'))} | "u00" [01] [0-9a-f])`;
-    return `${plain} | ${escaped}`;
-  },
-  string: (rules: GrammarRules) => `"\\"" ${rules.shared('char')}* "\\""`,
+  /** What is left of a string, its closing quote included. */
+  rest: () => ['"\\""', ...stringChars.map(char => `${char} rest`)].join(' | '),
+  string: (rules: GrammarRules) => `"\\"" ${rules.shared('rest')}`,
   value: (rules: GrammarRules) =>
     ['object', 'array', 'string'].map(name => rules.shared(name as 'object')).join(' | ') +
     ` | ${anyNumber} | "true" | "false" | "null"`,
@@ -78,6 +83,14 @@ const sharedRules = {
   },
 };
 
+/** A string in quotes of at least `min` and at most `max` characters. */
+export function countedString(rules: GrammarRules, min: number, max: number | null): string {
+  const chars = (max ?? min) > rules.chainLimit ? [charRule(stringChars, rules)] : stringChars;
+  let rest = max === null ? rules.shared('rest') : chain(chars, '"\\""', max - min, rules);
+  for (let i = 0; i < min; i++) rest = rules.add(chars.map(char => `${char} ${rest}`).join(' | '));
+  return `"\\"" ${rest}`;
+}
+
 /** A string in quotes that is none of the names: a trie of their characters, left at each node by another one. */
 export function otherString(rules: GrammarRules, names: readonly string[]): string {
   const node = (rest: readonly (readonly string[])[]): string => {
@@ -85,9 +98,9 @@ export function otherString(rules: GrammarRules, names: readonly string[]): stri
     const others = complement(charsOf(heads.join('')));
     const options = heads.map(
       head =>
-        `${jsonChars(charsOf(head))} ${node(rest.filter(chars => chars[0] === head).map(chars => chars.slice(1)))}`,
+        `${jsonChars(charsOf(head))[0]} ${node(rest.filter(chars => chars[0] === head).map(chars => chars.slice(1)))}`,
     );
-    options.push(`${jsonChars(others)} ${rules.shared('char')}* "\\""`);
+    options.push(...jsonChars(others).map(char => `${char} ${rules.shared('rest')}`));
     if (!rest.some(chars => chars.length === 0)) options.push('"\\""');
     return rules.add(choiceOf(options));
   };

@@ -20,6 +20,9 @@ export interface GrammarServiceOptions {
 }
 
 const DEFAULT_BUDGET_MS = 5000;
+/** Parts of a count times tokens of the vocabulary that compile in about a second, and most parts. */
+const CHAIN_TOKENS = 1_500_000;
+const MAX_CHAIN = 256;
 /** Constraints whose compilation is remembered, refused ones included. */
 const MAX_REMEMBERED = 256;
 
@@ -32,6 +35,7 @@ export class GrammarService {
   readonly #matching: GrammarThread;
   /** EBNF by key, once tried out. */
   readonly #prepared = new Map<string, Promise<string>>();
+  readonly #chainLimit: number;
   #numSessions = 0;
 
   constructor(options: GrammarServiceOptions) {
@@ -40,6 +44,7 @@ export class GrammarService {
       vocabulary ??= grammarVocabulary(options);
       return vocabulary;
     };
+    this.#chainLimit = Math.min(MAX_CHAIN, Math.floor(CHAIN_TOKENS / options.vocabSize));
     const budgetMs = options.budgetMs ?? DEFAULT_BUDGET_MS;
     this.#trial = new GrammarThread(options.open, getVocabulary, budgetMs);
     // What compiled in time once does so again, but perhaps behind others that begin.
@@ -74,7 +79,7 @@ export class GrammarService {
   }
 
   async #tryOut(spec: GrammarSpec): Promise<string> {
-    const grammar = toGrammar(spec);
+    const grammar = toGrammar(spec, this.#chainLimit);
     const session = new GrammarSession(this.#trial, this.#numSessions++, grammar);
     try {
       await session.begin();

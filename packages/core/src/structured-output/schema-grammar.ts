@@ -1,7 +1,7 @@
 import { show } from '../names.ts';
 import { arrayGrammar } from './array-grammar.ts';
 import { choiceOf } from './ebnf.ts';
-import { GrammarRules, jsonLiteral } from './grammar-rules.ts';
+import { type GrammarRules, jsonLiteral } from './grammar-rules.ts';
 import { numberGrammar } from './number-schema.ts';
 import { type Compile, objectGrammar } from './object-grammar.ts';
 import { type Kind, kindsOf, overlap } from './schema-kinds.ts';
@@ -17,8 +17,8 @@ const MAX_DEPTH = 100;
  * text is in it. Numbers have at most 15 digits before the point, properties come in the schema's order, white space is bounded.
  * Keywords that cannot be kept to are refused. Throws InvalidRequestError that names the place in the schema.
  */
-export function schemaGrammar(source: string, anyWhitespace: boolean, strict: boolean): string {
-  const compiler = new SchemaCompiler(parseSchema(source), anyWhitespace, strict);
+export function schemaGrammar(source: string, rules: GrammarRules, strict: boolean): string {
+  const compiler = new SchemaCompiler(parseSchema(source), rules, strict);
   return compiler.compileRoot();
 }
 
@@ -32,10 +32,10 @@ class SchemaCompiler {
   #open: unknown[] = [];
   #depth = 0;
 
-  constructor(root: unknown, anyWhitespace: boolean, strict: boolean) {
+  constructor(root: unknown, rules: GrammarRules, strict: boolean) {
     this.#root = root;
     this.#strict = strict;
-    this.#rules = new GrammarRules(anyWhitespace);
+    this.#rules = rules;
   }
 
   compileRoot(): string {
