@@ -6,6 +6,7 @@ namespace {
 
 template <class T>
 __global__ void addKernel(const T* a, const T* b, T* out, int64_t count) {
+  launchDependents();
   waitForPrevious();
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * blockDim.x) out[i] = fromFloat<T>(toFloat(a[i]) + toFloat(b[i]));
 }

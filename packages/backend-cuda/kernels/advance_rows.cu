@@ -11,6 +11,7 @@ struct Pointers {
 };
 
 __global__ void advanceRowsKernel(Pointers p, int numSequences, int maxModelLen, int maxRows, int ringSlots) {
+  launchDependents();
   waitForPrevious();
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= numSequences || i >= static_cast<int>(p.batch[BatchHeader::numSequences])) return;

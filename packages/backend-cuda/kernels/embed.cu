@@ -6,6 +6,7 @@ namespace {
 
 template <class W, class T>
 __global__ void embedKernel(const uint32_t* ids, const W* table, T* out, int tokens, int columns, int offset, int firstRow, int tableRows) {
+  launchDependents();
   waitForPrevious();
   const int t = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   if (t >= tokens) return;

@@ -6,6 +6,7 @@ namespace {
 
 template <class T>
 __global__ void gatedActivationKernel(const T* x, T* out, int64_t count, int columns, Activation activation) {
+  launchDependents();
   waitForPrevious();
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
     const T* row = x + i / columns * 2 * columns + i % columns;

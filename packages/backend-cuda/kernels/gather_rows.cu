@@ -7,6 +7,7 @@ namespace {
 
 template <class T>
 __global__ void gatherRowsKernel(const T* x, const uint32_t* samples, T* out, int columns) {
+  launchDependents();
   waitForPrevious();
   const int64_t from = static_cast<int64_t>(samples[blockIdx.x * SAMPLE_WORDS + SampleWord::token]) * columns, to = static_cast<int64_t>(blockIdx.x) * columns;
   for (int c = threadIdx.x; c < columns; c += blockDim.x) out[to + c] = GPU_LOAD(x + from + c);

@@ -8,6 +8,7 @@ namespace {
 
 template <class T, class C>
 __global__ void kvWriteKernel(const T* qkv, const uint32_t* slotMapping, C* kCache, C* vCache, int width, AttentionShape shape) {
+  launchDependents();
   waitForPrevious();
   const uint32_t slot = slotMapping[blockIdx.x];
   if (slot == NONE) return;

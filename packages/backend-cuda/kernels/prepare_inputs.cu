@@ -20,6 +20,7 @@ __device__ bool isLive(const uint32_t* row, uint32_t queryLen, uint32_t sampleCo
 }
 
 __global__ void prepareInputsKernel(Pointers p, int sequences, int tokens, int maxModelLen, int maxBlocks, int blockSize) {
+  launchDependents();
   waitForPrevious();
   const uint32_t numSequences = p.batch[BatchHeader::numSequences];
   const int i = blockIdx.x;

@@ -13,6 +13,7 @@ __device__ void writeSample(uint32_t* record, uint32_t token, uint32_t row, uint
 }
 
 __global__ void prepareSamplesKernel(const uint32_t* batch, const uint32_t* sequences, const uint32_t* tokenIds, uint32_t* samples, int numSequences, int numSamples, int maxModelLen) {
+  launchDependents();
   waitForPrevious();
   const int i = blockIdx.x;
   if (i == numSequences) {

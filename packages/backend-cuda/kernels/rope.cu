@@ -9,6 +9,7 @@ constexpr int kWarps = 8;
 
 template <class T>
 __global__ void ropeKernel(T* qkv, const uint32_t* positions, const float* table, int width, int heads, int kvHeads, int headDim, Rotary rotary, NormWeights norms) {
+  launchDependents();
   waitForPrevious();
   const int head = blockIdx.y * kWarps + threadIdx.x / 32;
   if (head >= heads + kvHeads) return;

@@ -21,6 +21,7 @@ __device__ __forceinline__ void writeElement(C* cache, const T* head, int i) {
 
 template <class T, class C>
 __global__ void ropeKvWriteKernel(T* qkv, const uint32_t* positions, const float* table, const uint32_t* slotMapping, C* kCache, C* vCache, AttentionShape shape, Rotary rotary, NormWeights norms) {
+  launchDependents();
   waitForPrevious();
   const int lane = threadIdx.x % 32, head = blockIdx.y * kWarps + threadIdx.x / 32, allHeads = shape.heads + 2 * shape.kvHeads;
   if (head >= allHeads) return;
