@@ -62,32 +62,34 @@ class ChunkFold {
   using Result = HeadResult<kHeadDim, kHeads>;
   static constexpr int kSlotFloats = kHeads * (kHeadDim + 2);
 
-  __device__ ChunkFold(const DecodeWork& work, const BlockPart& part) : work_(work), share_(part.share), headStart_(part.headStart) {}
+  __device__ ChunkFold(const DecodeWork& work, const BlockPart& part) : work_(work), share_(part.share) {}
 
   // By all threads. The chunk that starts at the cursor. `to` is the first query head's output, of `heads` that count;
   // `partEnds` says that it is the block's last chunk.
   __device__ void take(const Cursor& at, const Result& chunk, bool partEnds, T* to, int heads, bool* sharedFlag) {
     const uint32_t index = at.tile / at.tiles.chunkTiles;
     if (owned_ == 0) first_ = index;
-    if (first_ > 0) store(slot(blockIdx.x, owned_), chunk);
+    if (first_ > 0) store(slot(at, index), chunk, heads);
     else if (owned_ == 0) result_ = chunk;
     else result_.fold(chunk);
     owned_++;
     if (at.tilesOfHeadLeft() > at.tilesOfChunk() && !partEnds) return;
     finish(at, to, heads, sharedFlag);
-    headStart_ += at.tiles.tiles;
     owned_ = 0;
   }
 
  private:
+  // The block that owns the first chunk of the cursor's head keeps the counter and the slots of that head.
+  __device__ uint32_t keeper(const Cursor& at) const { return at.headStart() / share_; }
+  __device__ float* slot(const Cursor& at, uint32_t chunk) const { return work_.slots + (static_cast<int64_t>(keeper(at)) * work_.slotsPerBlock + chunk) * kSlotFloats; }
+
   __device__ void finish(const Cursor& at, T* to, int heads, bool* sharedFlag) {
-    const uint32_t chunkTiles = at.tiles.chunkTiles, chunks = (at.tiles.tiles + chunkTiles - 1) / chunkTiles;
+    const uint32_t chunks = (at.tiles.tiles + at.tiles.chunkTiles - 1) / at.tiles.chunkTiles;
     if (owned_ < chunks) {
-      // The block that owns the first chunk keeps the counter of this head, and its last slot holds what it has folded.
-      const uint32_t keeper = headStart_ / share_;
-      if (first_ == 0) store(slot(keeper, work_.slotsPerBlock - 1), result_);
-      if (!arriveLast(work_.counters + keeper, chunks, sharedFlag, owned_)) return;
-      foldSlots(keeper, chunkTiles, chunks, Result::head() < heads);
+      // The first slot holds what the keeper has folded.
+      if (first_ == 0) store(slot(at, 0), result_, heads);
+      if (!arriveLast(work_.counters + keeper(at), chunks, sharedFlag, owned_)) return;
+      if (Result::head() < heads) foldSlots(at, chunks);
     }
     if (Result::head() >= heads) return;
     const float scale = 1.0f / result_.sum;
@@ -97,16 +99,16 @@ class ChunkFold {
     }
   }
   // What all blocks have stored of a head, in the order of its positions. Several loads are under way at once.
-  __device__ void foldSlots(uint32_t keeper, uint32_t chunkTiles, uint32_t chunks, bool counts) {
+  __device__ void foldSlots(const Cursor& at, uint32_t chunks) {
     constexpr uint32_t kAtOnce = Result::kOwn <= 4 ? 8 : Result::kOwn <= 8 ? 4 : 2;
-    if (!counts) return;
-    load(slot(keeper, work_.slotsPerBlock - 1), result_);
-    for (uint32_t first = firstChunkOf(keeper + 1, chunkTiles); first < chunks; first += kAtOnce) {
+    const uint32_t keeperEnd = (keeper(at) + 1) * share_ - at.headStart();
+    const float* from = slot(at, 0);
+    load(from, result_);
+    for (uint32_t first = (keeperEnd + at.tiles.chunkTiles - 1) / at.tiles.chunkTiles; first < chunks; first += kAtOnce) {
       Result next[kAtOnce];
 #pragma unroll
       for (uint32_t i = 0; i < kAtOnce; i++) {
-        const uint32_t c = first + i, block = (headStart_ + c * chunkTiles) / share_;
-        if (c < chunks) load(slot(block, c - firstChunkOf(block, chunkTiles)), next[i]);
+        if (first + i < chunks) load(from + (first + i) * kSlotFloats, next[i]);
       }
 #pragma unroll
       for (uint32_t i = 0; i < kAtOnce; i++) {
@@ -114,12 +116,9 @@ class ChunkFold {
       }
     }
   }
-  // The first chunk of this head that starts in the part of `block`, which begins behind the head's start.
-  __device__ uint32_t firstChunkOf(uint32_t block, uint32_t chunkTiles) const { return (block * share_ - headStart_ + chunkTiles - 1) / chunkTiles; }
-
-  __device__ float* slot(uint32_t block, uint32_t index) const { return work_.slots + (static_cast<int64_t>(block) * work_.slotsPerBlock + index) * kSlotFloats; }
-  __device__ static void store(float* to, const Result& r) {
+  __device__ static void store(float* to, const Result& r, int heads) {
     const int head = Result::head();
+    if (head >= heads) return;
 #pragma unroll
     for (int i = 0; i < Result::kOwn; i++) {
       if (Result::dim(i) < kHeadDim) to[head * kHeadDim + Result::dim(i)] = r.out[i];
@@ -135,7 +134,7 @@ class ChunkFold {
   }
 
   const DecodeWork& work_;
-  uint32_t share_, headStart_, first_ = 0, owned_ = 0;
+  uint32_t share_, first_ = 0, owned_ = 0;
   Result result_{};
 };
 

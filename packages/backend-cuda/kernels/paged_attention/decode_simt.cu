@@ -144,22 +144,24 @@ __global__ void __launch_bounds__(kAttentionThreads, Lanes<C, kHeadDim>::kBlocks
   zeroSpentRows(p.work, out, p.heads * kHeadDim);
   const BlockPart part = findPart(p.work);
   launchDependents();
-  if (part.tiles == 0) return;
+  if (part.empty()) return;
   const typename Lanes<C, kHeadDim>::Parts parts{shared};
   ChunkFold<float, kHeadDim, 1> fold(p.work, part);
   LaneState<C, kHeadDim> state;
   Cursor at = part.cursor;
-  for (uint32_t i = 0; i < part.tiles;) {
-    if (i == 0 || at.tile == 0) state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + at.head * kHeadDim);
+  for (bool first = true, last = false; !last; first = false) {
+    const uint32_t count = at.tilesOfChunk();
+    last = at.place + count >= part.end;
+    if (first || at.tile == 0) state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + at.head * kHeadDim);
     state.clear();
     const Pages pages = at.pages(p.work, p.kvHeads, at.head / p.group);
     uint32_t position = at.firstPosition() + threadIdx.x / 32 * kSliceTokens;
-    for (const uint32_t end = i + at.tilesOfChunk(); i < end; i++, position += kTileTokens) state.attend(kCache, vCache, pages, position, at.tiles.begin, at.tiles.end, p.scale);
+    for (uint32_t i = 0; i < count; i++, position += kTileTokens) state.attend(kCache, vCache, pages, position, at.tiles.begin, at.tiles.end, p.scale);
     __syncthreads();  // all have merged the chunk in front
     state.handOver(parts);
     __syncthreads();
-    fold.take(at, parts.merge(), i == part.tiles, out + (static_cast<int64_t>(at.row) * p.heads + at.head) * kHeadDim, 1, flag);
-    if (i < part.tiles) at.advance(p.work, at.tilesOfChunk());
+    fold.take(at, parts.merge(), last, out + (static_cast<int64_t>(at.row) * p.heads + at.head) * kHeadDim, 1, flag);
+    if (!last) at.advance(p.work, count);
   }
 }
 

@@ -7,9 +7,10 @@
 // heads fills an instruction. O^T (d x 8) += V^T (d x 16) P (16 x 8): V by transposed ldmatrix, P by transposing the scores in
 // registers. For 16-bit activations and a cache of the same dtype; pages of a power of two.
 //
-// Measured on an H200 (bf16, cold L2, share of 4.3 TB/s): 32/8 heads of 128, 64 rows: 1,024 positions 73.6 us (85 %), 4,096
-// positions 262 us (95 %); 256 rows of 1,024: 93 %. 12/12 heads of 64, 64 rows of 1,024: 85 %. A tile whose warps shared one
-// ring, with a barrier per tile, had reached 55 %; three stages and two blocks per SM differ little from two and three.
+// Measured on an H200 (bf16, cold L2, share of 4.3 TB/s). 32/8 heads of 128: 64 rows of 1,024 positions 74 to 77 us (81 to
+// 85 %), of 4,096 262 to 270 us (93 to 95 %), 256 rows of 1,024 90 to 93 %, one row of 1,024 6.9 us, of 16,384 24.6 us. 12/12
+// heads of 64: 64 rows of 1,024 84 %, one row 6.5 us. Of the 6.9 us, clocks in the kernel gave a third to the way to the first
+// request and a third to the meeting of the chunks. One ring for all warps, with a barrier per tile, had reached 55 %.
 // Design: lmdeploy's swapped operands and HPC-Ops' flat tiles.
 #include "decode_fold.h"
 #include "variants.h"
@@ -42,9 +43,10 @@ template <class T, int kHeadDim>
 struct WarpFeed {
   const Problem& p;
   Cursor at;
-  uint32_t left, row;
+  uint32_t end, chunkLeft, row;
+  bool more = true;
 
-  __device__ WarpFeed(const Problem& problem, const BlockPart& part) : p(problem), at(part.cursor), left(part.tiles) { lookUp(); }
+  __device__ WarpFeed(const Problem& problem, const BlockPart& part) : p(problem), at(part.cursor), end(part.end), chunkLeft(at.tilesOfChunk()) { lookUp(); }
 
   __device__ void lookUp() {
     const Pages pages = at.pages(p.work, p.kvHeads, p.passes == 1 ? at.head : at.head / p.passes);
@@ -53,12 +55,19 @@ struct WarpFeed {
 
   // Requests the next slice. One group of copies, empty behind the last.
   __device__ void fetch(char* stage, const T* kCache, const T* vCache) {
-    if (left > 0) {
+    if (more) {
       copySlice<kHeadDim>(stage, kCache, row);
       copySlice<kHeadDim>(stage + TileLayout<kHeadDim>::kSliceBytes, vCache, row);
-      if (--left > 0) at.advance(p.work, 1), lookUp();
+      toNext();
     }
     cpAsyncCommit();
+  }
+  __device__ void toNext() {
+    if (--chunkLeft == 0) more = at.place + 1 < end;
+    if (!more) return;
+    at.advance(p.work, 1);
+    if (chunkLeft == 0) chunkLeft = at.tilesOfChunk();
+    lookUp();
   }
 };
 
@@ -178,7 +187,7 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<T, kHeadDim, kHeads>:
   char* const ring = shared + threadIdx.x / 32 * S::kRingBytes;
   auto stage = [&](uint32_t i) { return ring + i % S::kStages * S::kStageBytes; };
   const typename S::Parts parts{reinterpret_cast<float*>(shared + kAttentionWarps * S::kRingBytes)};
-  if (part.tiles > 0) {
+  if (!part.empty()) {
     WarpFeed<T, kHeadDim> feed(p, part);
     for (int i = 0; i < S::kStages - 1; i++) feed.fetch(stage(i), kCache, vCache);
     launchDependents();
@@ -186,7 +195,10 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<T, kHeadDim, kHeads>:
     WarpState<T, kHeadDim, S::kColumns> state;
     Cursor at = part.cursor;
     int firstHead = 0, heads = 0;
-    for (uint32_t i = 0; i < part.tiles;) {
+    bool last = false;
+    for (uint32_t i = 0; !last;) {
+      const uint32_t count = at.tilesOfChunk();
+      last = at.place + count >= part.end;
       if (i == 0 || at.tile == 0) {
         const int pass = p.passes == 1 ? 0 : at.head % p.passes * kHeads;
         firstHead = (p.passes == 1 ? at.head : at.head / p.passes) * p.group + pass;
@@ -195,7 +207,7 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<T, kHeadDim, kHeads>:
       }
       state.clear();
       uint32_t position = at.firstPosition() + threadIdx.x / 32 * kSliceTokens;
-      for (const uint32_t end = i + at.tilesOfChunk(); i < end; i++, position += kTileTokens) {
+      for (const uint32_t end = i + count; i < end; i++, position += kTileTokens) {
         cpAsyncWait<S::kStages - 2>();
         __syncwarp();  // this stage is filled, and all lanes have left the one in front
         feed.fetch(stage(i + S::kStages - 1), kCache, vCache);
@@ -204,8 +216,8 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<T, kHeadDim, kHeads>:
       __syncthreads();  // all have merged the chunk in front
       state.handOver(parts, heads);
       __syncthreads();
-      fold.take(at, parts.merge(), i == part.tiles, out + (static_cast<int64_t>(at.row) * p.heads + firstHead) * kHeadDim, heads, flag);
-      if (i < part.tiles) at.advance(p.work, at.tilesOfChunk());
+      fold.take(at, parts.merge(), last, out + (static_cast<int64_t>(at.row) * p.heads + firstHead) * kHeadDim, heads, flag);
+      if (!last) at.advance(p.work, count);
     }
   }
   zeroSpentRows(p.work, out, p.heads * kHeadDim);

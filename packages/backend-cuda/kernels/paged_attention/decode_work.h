@@ -6,7 +6,8 @@
 // positions, always by the same operations: inside the block that owns the chunks, as far as it owns them from the first on;
 // the others go to the workspace, and the last block to arrive folds them. So a row's bits depend on neither batch nor grid.
 //
-// Only the ends of a block's part can cut a row: counters and slots are numbered by block, whatever the batch.
+// Only the end of a block's part can cut a row behind its start: counters and slots belong to the block that has a row's first
+// chunk, whatever the batch.
 // Design: flat tiles over a persistent grid (Tencent HPC-Ops), with fixed chunks.
 #pragma once
 #include <algorithm>
@@ -51,14 +52,14 @@ struct RowTiles {
   }
 };
 
-// A place on the line.
+// A place on the line, and the tile of a (row, work head) that lies there.
 struct Cursor {
+  uint32_t place, tile;
   int row, head;
-  uint32_t tile;
   RowTiles tiles;
   __device__ void enter(const DecodeWork& w, int r) { row = r, tiles = RowTiles::of(w, r); }
   // Ahead by `count` tiles, which may be all that are left of this head. There must be a tile behind them.
-  __device__ void advance(const DecodeWork& w, uint32_t count) { tile += count, settle(w); }
+  __device__ void advance(const DecodeWork& w, uint32_t count) { place += count, tile += count, settle(w); }
   __device__ void settle(const DecodeWork& w) {
     while (tile >= tiles.tiles) {
       tile = 0;
@@ -67,6 +68,7 @@ struct Cursor {
       enter(w, row + 1);
     }
   }
+  __device__ uint32_t headStart() const { return place - tile; }
   __device__ uint32_t tilesOfHeadLeft() const { return tiles.tiles - tile; }
   // Of the chunk that starts here.
   __device__ uint32_t tilesOfChunk() const { return tiles.chunkTiles < tilesOfHeadLeft() ? tiles.chunkTiles : tilesOfHeadLeft(); }
@@ -76,41 +78,17 @@ struct Cursor {
   }
 };
 
-// The part of one block: `tiles` tiles from the cursor on. `share` is the length of the parts before they were moved to the
-// starts of chunks, `headStart` the place of the cursor's (row, head) on the line.
+// The part of one block: the chunks that start between the cursor and the place `end`. `share` is the length of all parts.
 struct BlockPart {
-  uint32_t tiles, share, headStart;
+  uint32_t share, end;
   Cursor cursor;
+  __device__ bool empty() const { return cursor.place >= end; }
 };
-
-// The first chunk that starts at or behind a place on the line, perhaps of the next head or row: where, and in which row.
-struct ChunkStart {
-  uint32_t place, head, tile;
-  int row;
-  __device__ ChunkStart broadcast(int lane) const {
-    return {__shfl_sync(kFullMask, place, lane), __shfl_sync(kFullMask, head, lane), __shfl_sync(kFullMask, tile, lane), __shfl_sync(kFullMask, row, lane)};
-  }
-};
-
-// Among the rows firstRow .. lastRow - 1 of a lane, the first of which starts at `start`.
-__device__ inline ChunkStart findChunk(const DecodeWork& w, uint32_t place, uint32_t start, int firstRow, int lastRow) {
-  for (int row = firstRow; row < lastRow; row++) {
-    const RowTiles r = RowTiles::of(w, row);
-    const uint32_t next = start + r.tiles * w.workHeads;
-    if (place < next) {
-      const uint32_t head = (place - start) / r.tiles, chunk = ((place - start) % r.tiles + r.chunkTiles - 1) / r.chunkTiles;
-      const uint32_t tile = chunk * r.chunkTiles < r.tiles ? chunk * r.chunkTiles : r.tiles;
-      return {start + head * r.tiles + tile, head, tile, row};
-    }
-    start = next;
-  }
-  return {place, 0, 0, lastRow};
-}
 
 // By all lanes of a warp, each of which counts some of the rows.
 __device__ inline BlockPart findPart(const DecodeWork& w) {
   const int lane = threadIdx.x % 32, perLane = (w.rows + 31) / 32;
-  const int firstRow = lane * perLane < w.rows ? lane * perLane : w.rows, lastRow = firstRow + perLane < w.rows ? firstRow + perLane : w.rows;
+  const int firstRow = lane * perLane, lastRow = firstRow + perLane < w.rows ? firstRow + perLane : w.rows;
   uint32_t mine = 0;
   for (int row = firstRow; row < lastRow; row++) mine += RowTiles::of(w, row).tiles * w.workHeads;
   uint32_t upTo = mine;
@@ -119,22 +97,28 @@ __device__ inline BlockPart findPart(const DecodeWork& w) {
     if (lane >= by) upTo += before;
   }
   const uint32_t total = __shfl_sync(kFullMask, upTo, 31);
-  const uint32_t share = (total + gridDim.x - 1) / gridDim.x;
-  const uint32_t from = blockIdx.x * share < total ? blockIdx.x * share : total, to = from + share < total ? from + share : total;
-  auto holds = [&](uint32_t place) { return place >= upTo - mine && place < upTo; };
-  auto find = [&](uint32_t place) {
-    ChunkStart chunk{total, 0, 0, w.rows};
-    if (holds(place)) chunk = findChunk(w, place, upTo - mine, firstRow, lastRow);
-    const uint32_t owner = __ballot_sync(kFullMask, holds(place));
-    return chunk.broadcast(owner == 0 ? 0 : __ffs(owner) - 1);
-  };
-  const ChunkStart begin = find(from), end = find(to);
-  BlockPart part{end.place - begin.place, share, begin.place, {}};
-  if (part.tiles == 0) return part;
-  part.cursor.head = static_cast<int>(begin.head), part.cursor.tile = begin.tile;
-  part.cursor.enter(w, begin.row);
-  part.cursor.settle(w);
-  part.headStart -= part.cursor.tile;
+  BlockPart part{(total + gridDim.x - 1) / gridDim.x, 0, {}};
+  const uint32_t from = blockIdx.x * part.share;
+  part.cursor.place = from;
+  if (from >= total) return part;
+  part.end = from + part.share < total ? from + part.share : total;
+  // The row in which the part begins.
+  uint32_t start = upTo - mine;
+  int row = firstRow;
+  const bool holds = from >= start && from < upTo;
+  if (holds) {
+    for (uint32_t tiles = RowTiles::of(w, row).tiles * w.workHeads; from - start >= tiles; tiles = RowTiles::of(w, row).tiles * w.workHeads) start += tiles, row++;
+  }
+  const int owner = __ffs(__ballot_sync(kFullMask, holds)) - 1;
+  start = __shfl_sync(kFullMask, start, owner);
+  Cursor& c = part.cursor;
+  c.enter(w, __shfl_sync(kFullMask, row, owner));
+  // The first chunk that starts at or behind the place.
+  const uint32_t head = (from - start) / c.tiles.tiles, tile = from - start - head * c.tiles.tiles;
+  const uint32_t chunkStart = (tile + c.tiles.chunkTiles - 1) / c.tiles.chunkTiles * c.tiles.chunkTiles;
+  c.head = static_cast<int>(head), c.tile = chunkStart < c.tiles.tiles ? chunkStart : c.tiles.tiles;
+  c.place = from + c.tile - tile;
+  if (!part.empty()) c.settle(w);
   return part;
 }
 

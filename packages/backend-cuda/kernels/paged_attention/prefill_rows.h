@@ -1,6 +1,7 @@
 // The query rows of one warp of prefill, 16 or 32 of them, over tiles of 64 positions: Q K^T, mask and online softmax, P V.
 // Scores and outputs stay in the registers of the tensor cores' layout; the scores' fragments, rounded, are the A operand of
-// P V as they are. Q stays in registers where the outputs leave room, else its fragments are read again for each tile.
+// P V as they are. The maxima are settled in front of P V, the exponentials stand between its products. Q stays in registers
+// where the outputs leave room, else its fragments are read again for each tile.
 // Design: FlashAttention-2 (Dao 2023).
 #pragma once
 #include "tiles.h"
@@ -21,6 +22,8 @@ struct PrefillShape {
 // The maximum that weights are relative to follows the scores only when they exceed it by so many powers of two: outputs are
 // seldom rescaled, and a weight stays below 2^kSlack.
 constexpr float kSlack = 8;
+// The maximum while nothing was visible: finite, so that its difference from minus infinity is no NaN.
+constexpr float kNoMax = -1e30f;
 
 template <class T, int kHeadDim, int kBands>
 struct PrefillRows {
@@ -43,7 +46,7 @@ struct PrefillRows {
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
-      for (int j = 0; j < 2; j++) max[b][j] = -INFINITY, sum[b][j] = 0;
+      for (int j = 0; j < 2; j++) max[b][j] = kNoMax, sum[b][j] = 0;
 #pragma unroll
       for (int n = 0; n < 2 * kSteps; n++) {
 #pragma unroll
@@ -66,7 +69,7 @@ struct PrefillRows {
     }
   }
 
-  // score = Q K^T of a tile.
+  // score = Q K^T of a tile. Fragments of the next instructions are read while these are computed.
   __device__ void multiplyKeys(const char* keys, float (&score)[kBands][8][4]) const {
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -74,28 +77,32 @@ struct PrefillRows {
 #pragma unroll
       for (int n = 0; n < 8; n++) score[b][n][0] = score[b][n][1] = score[b][n][2] = score[b][n][3] = 0;
     }
+    const FragmentRow<kHeadDim> key(keys, lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    auto readKeys = [&](int step, uint32_t (&pair)[4]) { ldmatrixX4<false>(pair, key.at(step / 4, step % 4 * 16)); };
+    uint32_t a[2][kBands][4], pair[2][4];
+    readKeys(0, pair[0]);
+    fragmentsOfQuery(0, a[0]);
 #pragma unroll
-    for (int k = 0; k < kSteps; k++) {
-      uint32_t a[kBands][4];
+    for (int step = 0; step < 4 * kSteps; step++) {
+      const int k = step / 4, n = step % 4;
+      if (step + 1 < 4 * kSteps) readKeys(step + 1, pair[(step + 1) % 2]);
+      if (n == 1 && k + 1 < kSteps) fragmentsOfQuery(k + 1, a[(k + 1) % 2]);
+      const uint32_t low[2] = {pair[step % 2][0], pair[step % 2][1]}, high[2] = {pair[step % 2][2], pair[step % 2][3]};
 #pragma unroll
       for (int b = 0; b < kBands; b++) {
-        if constexpr (kKeep) {
-#pragma unroll
-          for (int i = 0; i < 4; i++) a[b][i] = query[b][k][i];
-        } else {
-          readQuery(b, k, a[b]);
-        }
+        mma16816<T>(score[b][2 * n], a[k % 2][b], low);
+        mma16816<T>(score[b][2 * n + 1], a[k % 2][b], high);
       }
+    }
+  }
+  __device__ __forceinline__ void fragmentsOfQuery(int k, uint32_t (&a)[kBands][4]) const {
 #pragma unroll
-      for (int n = 0; n < 4; n++) {
-        uint32_t pair[4];
-        ldmatrixX4<false>(pair, FragmentRow<kHeadDim>(keys, n * 16 + lane % 8 + lane / 16 * 8, lane / 8 % 2).at(k));
-        const uint32_t low[2] = {pair[0], pair[1]}, high[2] = {pair[2], pair[3]};
+    for (int b = 0; b < kBands; b++) {
+      if constexpr (kKeep) {
 #pragma unroll
-        for (int b = 0; b < kBands; b++) {
-          mma16816<T>(score[b][2 * n], a[b], low);
-          mma16816<T>(score[b][2 * n + 1], a[b], high);
-        }
+        for (int i = 0; i < 4; i++) a[b][i] = query[b][k][i];
+      } else {
+        readQuery(b, k, a[b]);
       }
     }
   }
@@ -120,8 +127,9 @@ struct PrefillRows {
     }
   }
 
-  // Scores become weights relative to the maxima; outputs and sums so far are brought to them.
-  __device__ void softmax(float (&score)[kBands][8][4], uint32_t tileStart, int window, const ScoreScale& scale) {
+  // Caps and masks the scores and lets the maxima follow them; outputs and sums so far are brought to the new maxima. The
+  // factor by which scores are then multiplied.
+  __device__ float settle(float (&score)[kBands][8][4], uint32_t tileStart, int window, const ScoreScale& scale) {
     float factor = scale.factor;
     if (scale.cap != 0.0f) capScores(score, scale), factor = 1;
     if (tileStart + kTileTokens > firstPosition + 1 || (window > 0 && tileStart + window <= lastPosition)) mask(score, tileStart, window);
@@ -139,28 +147,20 @@ struct PrefillRows {
         const bool exceeds = top > max[b][j] + kSlack;
         correction[b][j] = exceeds ? exp2Approximate(max[b][j] - top) : 1.0f;
         if (exceeds) max[b][j] = top, rescale = true;
-        const float base = finiteMax(max[b][j]);
-        float added = 0;
+      }
+    }
+    if (__any_sync(kFullMask, rescale)) {
 #pragma unroll
-        for (int n = 0; n < 8; n++) {
+      for (int b = 0; b < kBands; b++) {
+        sum[b][0] *= correction[b][0], sum[b][1] *= correction[b][1];
 #pragma unroll
-          for (int i = 2 * j; i < 2 * j + 2; i++) {
-            score[b][n][i] = exp2Approximate(__fmaf_rn(score[b][n][i], factor, -base));
-            added += score[b][n][i];
-          }
+        for (int n = 0; n < 2 * kSteps; n++) {
+#pragma unroll
+          for (int i = 0; i < 4; i++) out[b][n][i] *= correction[b][i / 2];
         }
-        sum[b][j] = __fmaf_rn(sum[b][j], correction[b][j], added);
       }
     }
-    if (!__any_sync(kFullMask, rescale)) return;
-#pragma unroll
-    for (int b = 0; b < kBands; b++) {
-#pragma unroll
-      for (int n = 0; n < 2 * kSteps; n++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) out[b][n][i] *= correction[b][i / 2];
-      }
-    }
+    return factor;
   }
 
   __device__ static void capScores(float (&score)[kBands][8][4], const ScoreScale& scale) {
@@ -174,28 +174,39 @@ struct PrefillRows {
     }
   }
 
-  // out += P V of a tile.
-  __device__ void multiplyValues(const char* values, const float (&weight)[kBands][8][4]) {
+  // out += P V of a tile. The weights of the next 16 positions are computed between the instructions of these.
+  __device__ void multiplyValues(const char* values, float (&score)[kBands][8][4], float factor) {
     const int lane = threadIdx.x % 32;
+    const FragmentRow<kHeadDim> value(values, lane % 16, lane / 16);
+    auto readValues = [&](int step, uint32_t (&pair)[4]) { ldmatrixX4<true>(pair, value.at(step % kSteps, step / kSteps * 16)); };
+    uint32_t a[2][kBands][4], pair[2][4];
+    readValues(0, pair[0]);
+    weigh(score, factor, 0, 0, 8, a[0]);
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
-      uint32_t a[kBands][4];
+    for (int step = 0; step < 4 * kSteps; step++) {
+      const int k = step / kSteps, n = step % kSteps;
+      if (step + 1 < 4 * kSteps) readValues(step + 1, pair[(step + 1) % 2]);
+      const uint32_t low[2] = {pair[step % 2][0], pair[step % 2][1]}, high[2] = {pair[step % 2][2], pair[step % 2][3]};
 #pragma unroll
       for (int b = 0; b < kBands; b++) {
-        a[b][0] = packPair<T>(weight[b][2 * k][0], weight[b][2 * k][1]), a[b][1] = packPair<T>(weight[b][2 * k][2], weight[b][2 * k][3]);
-        a[b][2] = packPair<T>(weight[b][2 * k + 1][0], weight[b][2 * k + 1][1]), a[b][3] = packPair<T>(weight[b][2 * k + 1][2], weight[b][2 * k + 1][3]);
+        mma16816<T>(out[b][2 * n], a[k % 2][b], low);
+        mma16816<T>(out[b][2 * n + 1], a[k % 2][b], high);
       }
-      const FragmentRow<kHeadDim> value(values, k * 16 + lane % 16, lane / 16);
+      if (k < 3) weigh(score, factor, k + 1, 4 * n / kSteps * 2, 4 * (n + 1) / kSteps * 2, a[(k + 1) % 2]);
+    }
+  }
+  // Scores first .. last - 1 of the eight of each band that a lane holds of 16 positions become weights, and pairs of them words
+  // of the A operand.
+  __device__ __forceinline__ void weigh(float (&score)[kBands][8][4], float factor, int k, int first, int last, uint32_t (&a)[kBands][4]) {
 #pragma unroll
-      for (int n = 0; n < kSteps; n++) {
-        uint32_t pair[4];
-        ldmatrixX4<true>(pair, value.at(n));
-        const uint32_t low[2] = {pair[0], pair[1]}, high[2] = {pair[2], pair[3]};
+    for (int b = 0; b < kBands; b++) {
 #pragma unroll
-        for (int b = 0; b < kBands; b++) {
-          mma16816<T>(out[b][2 * n], a[b], low);
-          mma16816<T>(out[b][2 * n + 1], a[b], high);
-        }
+      for (int e = first; e < last; e += 2) {
+        const int j = e / 2 % 2;
+        float* pair = &score[b][2 * k + e / 4][e % 4];
+        pair[0] = exp2Approximate(__fmaf_rn(pair[0], factor, -max[b][j])), pair[1] = exp2Approximate(__fmaf_rn(pair[1], factor, -max[b][j]));
+        sum[b][j] += pair[0], sum[b][j] += pair[1];
+        a[b][e / 2] = packPair<T>(pair[0], pair[1]);
       }
     }
   }

@@ -23,13 +23,13 @@ struct TileLayout {
   __device__ static int offset(int row, int unit) { return row * kRowBytes + (unit ^ flip(row)) * 16; }
 };
 
-// One lane's row of a tile, for ldmatrix: the units 2 k + odd at k = 0, 1, ...
+// One lane's row of a tile, for ldmatrix: the units 2 k + odd at k = 0, 1, ..., here or a multiple of 16 rows further on.
 template <int kHeadDim>
 struct FragmentRow {
   const char* row;
   int odd;
   __device__ FragmentRow(const char* tile, int index, int oddUnit) : row(tile + index * TileLayout<kHeadDim>::kRowBytes), odd(oddUnit ^ TileLayout<kHeadDim>::flip(index)) {}
-  __device__ const void* at(int k) const { return row + ((2 * k ^ odd) << 4); }
+  __device__ const void* at(int k, int rowsOn = 0) const { return row + rowsOn * TileLayout<kHeadDim>::kRowBytes + ((2 * k ^ odd) << 4); }
 };
 
 // The pages of one sequence and KV head.
