@@ -1,6 +1,6 @@
 /** Grammars against formulas written differently: JavaScript's own regular expressions, Ajv, and random walks under the masks. */
 import { readFileSync } from 'node:fs';
-import { InvalidRequestError, loadTokenizer, MemorySource } from '@quire/core';
+import { EngineError, InvalidRequestError, loadTokenizer, MemorySource } from '@quire/core';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -405,6 +405,28 @@ describe('the threads', () => {
     const settled = await Promise.allSettled(asked);
     expect(settled.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled']);
     await fragile.dispose();
+  });
+
+  test('without a thread the engine is to blame, not the request, and the next request tries again', async () => {
+    let opened = 0;
+    const without = new GrammarService({
+      open: () => {
+        opened++;
+        const close = async () => {};
+        return { post: () => {}, listen: (_, onGone) => void setTimeout(() => onGone('there is none')), close };
+      },
+      tokenizer: bytes,
+      vocabSize: VOCAB,
+      eosTokenIds: [EOS],
+    });
+    for (let i = 1; i <= 2; i++) {
+      const error = await without.start(spec({ regex: 'a' })).catch((cause: unknown) => cause);
+      expect(error).toBeInstanceOf(EngineError);
+      expect((error as Error).message).toBe(
+        'The thread that matches grammars cannot be started: its thread ended: there is none',
+      );
+      expect(opened).toBe(i);
+    }
   });
 
   test('a grammar that takes too long is refused in time', async () => {

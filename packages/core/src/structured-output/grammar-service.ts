@@ -4,7 +4,7 @@ import { byteToChar } from '../tokenizer/byte-alphabet.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { GrammarPort, GrammarVocabulary } from './grammar-messages.ts';
 import { GrammarSession } from './grammar-session.ts';
-import { GrammarThread, GrammarThreadError } from './grammar-thread.ts';
+import { GrammarThread, GrammarThreadError, GrammarUnavailableError } from './grammar-thread.ts';
 import type { GrammarSpec } from './structured-outputs.ts';
 import { toGrammar } from './to-grammar.ts';
 
@@ -51,13 +51,19 @@ export class GrammarService {
     this.#matching = new GrammarThread(options.open, getVocabulary, 2 * budgetMs);
   }
 
-  /** Compiles a constraint, once. Rejects with InvalidRequestError when it is wrong, matches nothing, or takes too long. */
+  /**
+   * Compiles a constraint, once. Rejects with InvalidRequestError when it is wrong, matches nothing, or takes too long, and with
+   * EngineError when there is no thread to do it.
+   */
   prepare(spec: GrammarSpec): Promise<string> {
     const known = this.#prepared.get(spec.key);
     this.#prepared.delete(spec.key);
     const prepared = known ?? this.#tryOut(spec);
-    prepared.catch(() => {});
     this.#prepared.set(spec.key, prepared);
+    prepared.catch(error => {
+      // Only what is wrong with the constraint itself stays wrong.
+      if (!(error instanceof InvalidRequestError)) this.#prepared.delete(spec.key);
+    });
     if (this.#prepared.size > MAX_REMEMBERED) this.#prepared.delete(this.#prepared.keys().next().value!);
     return prepared;
   }
@@ -69,6 +75,7 @@ export class GrammarService {
     try {
       await session.begin();
     } catch (cause) {
+      if (cause instanceof GrammarUnavailableError) throw cause;
       throw new EngineError(`The grammar of the request failed: ${(cause as Error).message}`, { cause });
     }
     return session;
@@ -84,7 +91,8 @@ export class GrammarService {
     try {
       await session.begin();
     } catch (cause) {
-      if (!(cause instanceof GrammarThreadError || cause instanceof EngineError)) throw cause;
+      const isItsOwn = cause instanceof GrammarThreadError || cause instanceof EngineError;
+      if (!isItsOwn || cause instanceof GrammarUnavailableError) throw cause;
       const field = `structured_outputs.${toSnakeCase(spec.kind)}`;
       throw new InvalidRequestError(`${field} cannot be used: ${cause.message}.`, 'structured_outputs');
     }

@@ -1,3 +1,4 @@
+import { EngineError } from '../errors.ts';
 import type { GrammarAnswer, GrammarPort, GrammarQuestion, GrammarVocabulary } from './grammar-messages.ts';
 
 type Answered = Extract<GrammarAnswer, { kind: 'ok' }>;
@@ -12,6 +13,16 @@ export class GrammarThreadError extends Error {
 export class GrammarThreadLost extends Error {
   override readonly name = 'GrammarThreadLost';
 }
+
+/** No thread can be started: the request is not to blame. */
+export class GrammarUnavailableError extends EngineError {
+  constructor(problem: string) {
+    super(`The thread that matches grammars cannot be started: ${problem}`);
+  }
+}
+
+/** Longest time until a thread has loaded the library and the vocabulary. */
+const START_MS = 60_000;
 
 interface Pending {
   readonly question: GrammarQuestion['kind'];
@@ -53,7 +64,7 @@ export class GrammarThread {
     this.#ask('open', id => ({ kind: 'open', id, vocabulary: this.#vocabulary() })).catch(() => {});
   }
 
-  /** Rejects with GrammarThreadError or GrammarThreadLost. */
+  /** Rejects with GrammarThreadError, GrammarThreadLost or GrammarUnavailableError. */
   advance(question: Advance): Promise<Answered> {
     this.start();
     return this.#ask('advance', id => ({ kind: 'advance', id, ...question }));
@@ -94,10 +105,10 @@ export class GrammarThread {
   }
 
   #startTimer(): ReturnType<typeof setTimeout> {
-    return setTimeout(
-      () => this.#fail(this.#oldest(), `it takes more than ${this.#budgetMs / 1000} s`),
-      this.#budgetMs,
-    );
+    const oldest = this.#oldest();
+    const isStarting = oldest !== undefined && this.#pending.get(oldest)?.question === 'open';
+    const budget = isStarting ? START_MS : this.#budgetMs;
+    return setTimeout(() => this.#fail(this.#oldest(), `it takes more than ${budget / 1000} s`), budget);
   }
 
   #stopTimer(): void {
@@ -109,13 +120,14 @@ export class GrammarThread {
     return this.#pending.keys().next().value;
   }
 
-  /** A thread that cannot even be opened fails all questions, so that they are not asked again and again. */
+  /** A thread that cannot even be started fails all questions, so that they are not asked again and again. */
   #fail(culprit: number | undefined, problem: string): void {
     const lost = [...this.#pending];
     const fatal = lost.some(([id, { question }]) => id === culprit && question === 'open');
     void this.dispose();
     for (const [id, { reject }] of lost) {
-      reject(fatal || id === culprit ? new GrammarThreadError(problem) : new GrammarThreadLost(problem));
+      if (fatal) reject(new GrammarUnavailableError(problem));
+      else reject(id === culprit ? new GrammarThreadError(problem) : new GrammarThreadLost(problem));
     }
   }
 }
