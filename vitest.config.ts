@@ -32,7 +32,7 @@ export default defineConfig({
       project('conformance', ['test/conformance/*.test.ts'], 600_000),
       project('e2e', ['test/e2e/**/*.test.ts'], 240_000),
       project('server', ['test/server/**/*.test.ts'], 60_000),
-      project('cuda-emu', ['test/cuda-emu/**/*.test.ts'], 120_000),
+      project('cuda-emu', ['test/cuda-emu/**/*.test.ts'], 600_000),
       project('browser', ['test/browser/**/*.test.ts'], 120_000),
     ],
   },

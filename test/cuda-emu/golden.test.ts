@@ -12,7 +12,7 @@ const MINUTES = 60_000;
 
 it.each(['models/tiny-llama', 'models/tiny-opt'])(
   'gives the golden tokens of %s',
-  { timeout: 15 * MINUTES },
+  { timeout: 30 * MINUTES },
   async folder => {
     const device = await openTestCudaEmu({ chip: { smCount: 3, order: 'shuffled' } });
     const runtime = {

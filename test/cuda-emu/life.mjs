@@ -12,9 +12,11 @@ const ILLEGAL_ADDRESS = 700;
 const [path, way] = isMainThread ? process.argv.slice(2) : workerData;
 const addon = createRequire(import.meta.url)(path);
 
+const options = { ordinal: 0, graphs: true, batchInvariant: true, choicesFile: '' };
+
 /** A device with `times` steps of some milliseconds in its queue, and promises that wait for them. */
 function openBusy(times) {
-  const device = new addon.Device({ ordinal: 0, graphs: true }, () => {});
+  const device = new addon.Device(options, () => {});
   const x = device.createTensor(ROWS * COLUMNS * 4, 0);
   const weight = device.createTensor(COLUMNS * 4, 0);
   const tensors = { x: [x, 0, 0, ROWS, -1, COLUMNS], weight: [weight, 0, 0, COLUMNS, -1, 1] };

@@ -34,34 +34,33 @@ Grid::Grid(LaunchConfig c, std::function<void()> kernel)
 
 Grid::~Grid() = default;
 
+// The next block takes a place on the chip.
 void Grid::admit() {
-  while (resident_.size() < capacity_ && next_ < order_.size()) {
-    const uint64_t i = order_[next_++];
-    const Dim3 index{static_cast<unsigned>(i % config.grid.x), static_cast<unsigned>(i / config.grid.x % config.grid.y),
-                     static_cast<unsigned>(i / (uint64_t{config.grid.x} * config.grid.y))};
-    resident_.push_back(std::make_unique<Block>(*this, index));
-  }
+  const uint64_t i = order_[next_++];
+  const Dim3 index{static_cast<unsigned>(i % config.grid.x), static_cast<unsigned>(i / config.grid.x % config.grid.y),
+                   static_cast<unsigned>(i / (uint64_t{config.grid.x} * config.grid.y))};
+  resident_.push_back(std::make_unique<Block>(*this, index));
 }
 
 void Grid::run(bool stopAtDependency) {
   idleRounds_ = 0;
   while (error.empty()) {
-    admit();
-    if (resident_.empty()) return;
+    if (resident_.empty() && next_ == order_.size()) return;
     size_t ended = 0;
-    bool moved = false;
+    const uint64_t before = counters.barriers + counters.collectives;
     for (auto& block : resident_) {
-      const uint64_t before = counters.barriers + counters.collectives;
-      if (block->run()) {
-        block.reset();
-        ended++;
-      }
+      if (block->run()) block.reset(), ended++;
       if (!error.empty()) break;
-      moved |= counters.barriers + counters.collectives != before;
     }
     resident_.erase(std::remove(resident_.begin(), resident_.end(), nullptr), resident_.end());
+    // A block runs when it is admitted: one that waits for no other ends, and leaves its place and its warm stacks to the next.
+    while (error.empty() && resident_.size() < capacity_ && next_ < order_.size()) {
+      admit();
+      if (resident_.back()->run()) resident_.pop_back(), ended++;
+    }
     if (!error.empty() || ended > 0) continue;
     if (stopAtDependency && std::all_of(resident_.begin(), resident_.end(), [](const auto& b) { return b->waitsForDependency(); })) return;
+    const bool moved = counters.barriers + counters.collectives != before;
     if (!moved && !dependencyDone) return;
     static constexpr int kIdleRounds = 3;
     idleRounds_ = moved ? 0 : idleRounds_ + 1;
