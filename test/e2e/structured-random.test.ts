@@ -12,7 +12,7 @@ import { openGrammarThread } from '../../packages/server/src/node/grammar-thread
 import { openTestDevice } from '../support/devices.ts';
 import { drawFrom, randomSchema } from '../support/random-schema.ts';
 
-const COUNT = process.env.QUIRE_LONG_TESTS === '1' ? 200 : 24;
+const COUNT = process.env.QUIRE_LONG_TESTS === '1' ? 200 : 16;
 const folder = join(import.meta.dirname, '../../models/tiny-llama');
 
 it(`${COUNT} random schemas`, { timeout: 1_200_000 }, async () => {

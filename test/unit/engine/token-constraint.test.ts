@@ -107,3 +107,64 @@ describe('a mask holds wherever its row runs', () => {
     expect(executor.submits - stepsAlone).toBeLessThanOrEqual(stepsAlone + 40);
   });
 });
+
+test('structured outputs are refused by an engine that has no thread for grammars, before the request is queued', async () => {
+  const engine = new LLMEngine({ ...engineOptions(), tokenizer });
+  const params = { structuredOutputs: { regex: 'a' }, detokenize: false };
+  const refusal = expect.objectContaining({ param: 'structured_outputs', code: 'invalid_request' });
+  expect(() => engine.add(prompt(3), params)).toThrow(refusal);
+  await expect(engine.prepare(params)).rejects.toThrow(refusal);
+  await expect(engine.prepare({ detokenize: false })).resolves.toBeUndefined();
+  expect(engine.hasUnfinished).toBe(false);
+});
+
+test('a request whose grammar is being compiled waits, and leaves without a trace when it is aborted or refused', async () => {
+  let answer: (session: unknown) => void = () => {};
+  let refuse: (cause: Error) => void = () => {};
+  let closed = 0;
+  const session = {
+    mask: new Uint32Array(1).fill(1 << 5),
+    isOver: false,
+    accept: async () => {},
+    close: () => closed++,
+  };
+  const start = () =>
+    new Promise((resolve, reject) => {
+      answer = resolve;
+      refuse = reject;
+    });
+  const grammars = { start, prepare: async () => '', dispose: async () => {} } as never;
+  const engine = new LLMEngine({ ...engineOptions(), tokenizer, grammars });
+  const params = { structuredOutputs: { regex: 'a' }, detokenize: false, maxTokens: 3, ignoreEos: true };
+
+  const aborted = engine.add(prompt(3), params);
+  expect(engine.stats()).toMatchObject({ numRequestsWaiting: 1, numRequestsRunning: 0 });
+  engine.abort(aborted);
+  answer(session);
+  await drain(engine);
+  expect([aborted.sequences[0]!.finishReason, closed]).toEqual(['abort', 1]);
+
+  const refused = engine.add(prompt(3), params);
+  refuse(new Error('it cannot be used'));
+  await drain(engine);
+  expect(refused.failure?.message).toBe('it cannot be used');
+
+  // The engine waits for the grammar alone, and yet a request that comes meanwhile runs at once.
+  const served = engine.add(prompt(3), params);
+  const waiting = engine.step();
+  const free = engine.add(prompt(4), { maxTokens: 8, ignoreEos: true, detokenize: false });
+  await waiting;
+  while (!free.isFinished) await engine.step();
+  expect(tokensOf(free)).toHaveLength(8);
+  expect(tokensOf(served)).toEqual([]);
+  answer(session);
+  await drain(engine);
+  expect(tokensOf(served)).toEqual([5, 5, 5]);
+  expect(engine.stats().numRequestsWaiting).toBe(0);
+
+  const last = engine.add(prompt(3), params);
+  const stuck = engine.step();
+  engine.abort(last);
+  await stuck;
+  expect(engine.hasUnfinished).toBe(false);
+});

@@ -21,6 +21,7 @@ export class GrammarGate {
   readonly #service: GrammarService | null;
   readonly #outcomes: GrammarOutcomes;
   readonly #pending = new Set<Promise<void>>();
+  #wake: () => void = () => {};
   /** Requests that have not started. */
   numWaiting = 0;
 
@@ -77,9 +78,17 @@ export class GrammarGate {
     );
   }
 
-  /** Resolves when the next answer is there. */
+  /** Resolves when the next answer is there, or something else happened: see `wake`. */
   async next(): Promise<void> {
-    await Promise.race(this.#pending);
+    const woken = new Promise<void>(resolve => {
+      this.#wake = resolve;
+    });
+    await Promise.race([...this.#pending, woken]);
+  }
+
+  /** Ends `next`: there may be something else to do. */
+  wake(): void {
+    this.#wake();
   }
 
   async dispose(): Promise<void> {

@@ -136,6 +136,7 @@ export class LLMEngine {
     this.#numSequences += resolved.bestOf;
     this.#requests.add(group);
     this.#gate.admit(group);
+    this.#gate.wake();
     return group;
   }
 
@@ -153,6 +154,7 @@ export class LLMEngine {
   abort(group: RequestGroup): void {
     if (group.failure !== null) return;
     this.#requests.endGroup(group, { reason: 'abort', stopReason: null });
+    this.#gate.wake();
   }
 
   abortAll(): void {
@@ -226,6 +228,7 @@ export class LLMEngine {
     this.#closed ??= error;
     this.host.endPause();
     for (const group of this.#requests.all()) this.#requests.refuse(group, error);
+    this.#gate.wake();
   }
 
   stats(): EngineStats {
