@@ -19,6 +19,8 @@ void* allocate(size_t bytes, Traffic traffic);
 bool executes();
 
 enum class Scale { full, small };
+// SMs of the emulated chip. Small sizes take the same instance of a kernel there as the real ones on the real chip.
+constexpr int kEmulatedSms = 4;
 
 struct Case {
   // The hot kernel and its form, and the shape.
@@ -28,10 +30,11 @@ struct Case {
   std::function<cudaError_t(int smCount)> launch;
 };
 
-std::vector<Case> makeCases(Scale scale);
+// `smCount` is that of the real chip, at either scale.
+std::vector<Case> makeCases(Scale scale, int smCount);
 
 // By family.
-std::vector<Case> linearCases(Scale scale);
+std::vector<Case> linearCases(Scale scale, int smCount);
 std::vector<Case> attentionCases(Scale scale);
 std::vector<Case> rowCases(Scale scale);
 std::vector<Case> samplerCases(Scale scale);

@@ -1,4 +1,4 @@
-// Executes the cases, small, on the emulator and prints a line of JSON for each: the traffic of device memory, and how many
+// count_accesses SMS executes the cases of a chip, small, on the emulator and prints a line of JSON for each: the traffic of device memory, and how many
 // bytes of asynchronous copies a block has in flight at most.
 //
 // The kernels are compiled with -fsanitize=thread and linked without its library: the compiler calls the functions below for
@@ -37,19 +37,18 @@ struct Region {
   void clear() { reads = writes = {std::vector<bool>((end - begin) / kSector + 1), 0}; }
 };
 
-std::vector<Region>& regions() {
-  static std::vector<Region> all;
+// By their ends, for the search.
+std::map<uintptr_t, Region>& regions() {
+  static std::map<uintptr_t, Region> all;
   return all;
 }
+// Most accesses are to a stack, or to where the last one was.
 Region* regionOf(uintptr_t address) {
-  static size_t last = 0;
-  auto& all = regions();
-  auto holds = [&](const Region& r) { return address >= r.begin && address < r.end; };
-  if (last < all.size() && holds(all[last])) return &all[last];
-  const auto found = std::find_if(all.begin(), all.end(), holds);
-  if (found == all.end()) return nullptr;
-  last = found - all.begin();
-  return &*found;
+  static Region* last = nullptr;
+  if (last != nullptr && address >= last->begin && address < last->end) return last;
+  const auto found = regions().upper_bound(address);
+  if (found == regions().end() || address < found->second.begin) return nullptr;
+  return last = &found->second;
 }
 
 bool counting = false;
@@ -60,25 +59,30 @@ void note(const void* pointer, size_t bytes, bool write) {
   if (region != nullptr) (write ? region->writes : region->reads).note(address - region->begin, bytes);
 }
 
-// By block and thread: the most bytes, but of cached memory, that its copies had in flight.
-std::map<uint64_t, std::vector<double>> inFlight;
+// By block and thread: the most copies that it had in flight, and their bytes, but of cached memory.
+struct InFlight {
+  size_t copies = 0;
+  double bytes = 0;
+};
+std::map<uint64_t, std::vector<InFlight>> inFlight;
 void noteInFlight() {
   const emu::Thread& t = *emu::current;
-  double bytes = 0;
-  for (const auto& copy : t.copies) {
-    const Region* region = regionOf(reinterpret_cast<uintptr_t>(copy.source));
-    if (region != nullptr && region->traffic != Traffic::cached) bytes += copy.validBytes;
-  }
   const auto& grid = t.block->grid.config.grid;
   auto& threads = inFlight[t.block->blockIdx.x + uint64_t{grid.x} * (t.block->blockIdx.y + uint64_t{grid.y} * t.block->blockIdx.z)];
   threads.resize(t.block->threads.size());
-  threads[t.linear] = std::max(threads[t.linear], bytes);
+  InFlight& most = threads[t.linear];
+  if (t.copies.size() <= most.copies) return;
+  most = {t.copies.size(), 0};
+  for (const auto& copy : t.copies) {
+    const Region* region = regionOf(reinterpret_cast<uintptr_t>(copy.source));
+    if (region != nullptr && region->traffic != Traffic::cached) most.bytes += copy.validBytes;
+  }
 }
 double mostInFlight() {
   double most = 0;
   for (const auto& [block, threads] : inFlight) {
     double sum = 0;
-    for (const double bytes : threads) sum += bytes;
+    for (const InFlight& thread : threads) sum += thread.bytes;
     most = std::max(most, sum);
   }
   return most;
@@ -92,8 +96,8 @@ void* allocate(size_t bytes, Traffic traffic) {
   void* memory = std::aligned_alloc(256, (bytes + 511) / 256 * 256);
   std::fill_n(static_cast<char*>(memory), bytes, 0);
   const auto begin = reinterpret_cast<uintptr_t>(memory);
-  regions().push_back({begin, begin + bytes, traffic, {}, {}});
-  regions().back().clear();
+  Region& region = regions()[begin + bytes] = {begin, begin + bytes, traffic, {}, {}};
+  region.clear();
   return memory;
 }
 bool executes() { return true; }
@@ -128,17 +132,16 @@ void __wrap__ZN3emu9asyncCopyEPvPKvii(void* destination, const void* source, int
 }
 
 int main(int, char** arguments) {
-  const int smCount = std::atoi(arguments[1]);
-  emu::chip() = {smCount, 2, emu::Order::forward, 0};
-  for (const budgets::Case& c : budgets::makeCases(budgets::Scale::small)) {
-    for (Region& r : regions()) r.clear();
+  emu::chip() = {budgets::kEmulatedSms, 2, emu::Order::forward, 0};
+  for (const budgets::Case& c : budgets::makeCases(budgets::Scale::small, std::atoi(arguments[1]))) {
+    for (auto& [end, region] : regions()) region.clear();
     inFlight.clear();
     counting = true;
-    int error = c.launch(smCount);
+    int error = c.launch(budgets::kEmulatedSms);
     if (error == 0) error = cudaDeviceSynchronize();
     counting = false;
     double moved = 0, requested = 0;
-    for (const Region& r : regions()) {
+    for (const auto& [end, r] : regions()) {
       moved += r.reads.bytes(r.traffic) + r.writes.bytes(r.traffic);
       requested += r.reads.requested + r.writes.requested;
     }

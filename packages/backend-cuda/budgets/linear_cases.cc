@@ -10,14 +10,20 @@ struct Projection {
   const char *kernel, *model;
   int rows, n, k;
   bool gated, batchInvariant;
-  // The emulated size; it takes the same instance of the kernel's template on a chip of 4 SMs.
+  // The emulated size. smallN 0: as many 16-row tiles of the weight to an SM as at the real size, which decide on the instance.
   int smallRows, smallN, smallK;
   DType activations = DType::bf16;
 };
 
-Case makeCase(const Projection& p, Scale scale) {
+int smallColumns(const Projection& p, int smCount) {
+  if (p.smallN > 0) return p.smallN;
+  const int tiles = (p.gated ? 2 : 1) * p.n / 16, fewTiles = (tiles * kEmulatedSms + smCount - 1) / smCount;
+  return fewTiles * 16 / (p.gated ? 2 : 1);
+}
+
+Case makeCase(const Projection& p, Scale scale, int smCount) {
   const bool small = scale == Scale::small;
-  const int rows = small ? p.smallRows : p.rows, n = small ? p.smallN : p.n, k = small ? p.smallK : p.k;
+  const int rows = small ? p.smallRows : p.rows, n = small ? smallColumns(p, smCount) : p.n, k = small ? p.smallK : p.k;
   const Tensor x = makeTensor(p.activations, rows, k, Traffic::cached), out = makeTensor(p.activations, rows, n, Traffic::cached);
   // Many rows share weights through the second cache.
   const Tensor weight = makeTensor(DType::bf16, p.gated ? 2 * n : n, k, p.rows <= 64 ? Traffic::streamed : Traffic::shared);
@@ -25,9 +31,9 @@ Case makeCase(const Projection& p, Scale scale) {
   const bool invariant = p.batchInvariant, gated = p.gated;
   const Linear plain{x, weight, out, {}, {}, Activation::none, 0};
   const GatedLinear gatedOp{x, weight, out, {}, Activation::silu};
-  auto launch = [=](int smCount) {
+  auto launch = [=](int sms) {
     const size_t bytes = gated ? gatedLinearWorkspace(gatedOp, invariant, nullptr) : linearWorkspace(plain, invariant, nullptr);
-    const Step step{{}, {allocate(bytes, Traffic::cached), bytes}, smCount, nullptr, invariant};
+    const Step step{{}, {allocate(bytes, Traffic::cached), bytes}, sms, nullptr, invariant};
     return gated ? gatedLinear(gatedOp, step) : linear(plain, step);
   };
   return {p.kernel, std::string(p.model) + ", " + text(rows) + " x " + text(k) + " -> " + text(n), bytesOf(x) + bytesOf(weight) + bytesOf(out), flops, launch};
@@ -35,30 +41,32 @@ Case makeCase(const Projection& p, Scale scale) {
 
 }  // namespace
 
-std::vector<Case> linearCases(Scale scale) {
+std::vector<Case> linearCases(Scale scale, int smCount) {
   const Projection projections[] = {
       {"linearGemv f32 activations, 1 row", "8B qkv", 1, 6144, 4096, false, true, 1, 512, 1024, DType::f32},
       {"linearGemv f32 activations, 4 rows", "8B down", 4, 4096, 14336, false, true, 4, 512, 1024, DType::f32},
       {"gatedLinearGemv f32 activations, 1 row", "8B gate and up", 1, 14336, 4096, true, true, 1, 512, 1024, DType::f32},
-      {"linearSwapAb 1 row", "8B qkv", 1, 6144, 4096, false, true, 1, 512, 1024},
-      {"linearSwapAb 1 row", "8B down", 1, 4096, 14336, false, true, 1, 512, 1024},
-      {"linearSwapAb 1 row", "8B head", 1, 128256, 4096, false, true, 1, 512, 1024},
-      {"linearSwapAb 16 rows", "8B qkv", 16, 6144, 4096, false, true, 16, 512, 1024},
-      {"linearSwapAb 32 rows", "8B qkv", 32, 6144, 4096, false, true, 32, 512, 1024},
-      {"linearSwapAb 64 rows, low tile", "8B o", 64, 4096, 4096, false, true, 64, 128, 1024},
-      {"linearSwapAb 64 rows, tall tile", "8B head", 64, 128256, 4096, false, true, 64, 512, 1024},
-      {"gatedLinearSwapAb 1 row", "8B gate and up", 1, 14336, 4096, true, true, 1, 512, 1024},
-      {"gatedLinearSwapAb 64 rows", "8B gate and up", 64, 14336, 4096, true, true, 64, 512, 1024},
+      {"linearSwapAb 1 row", "8B qkv", 1, 6144, 4096, false, true, 1, 0, 2048},
+      {"linearSwapAb 1 row", "8B down", 1, 4096, 14336, false, true, 1, 0, 2048},
+      {"linearSwapAb 1 row", "8B head", 1, 128256, 4096, false, true, 1, 0, 2048},
+      {"linearSwapAb 1 row", "Qwen3-0.6B qkv", 1, 4096, 1024, false, true, 1, 0, 1024},
+      {"linearSwapAb 16 rows", "8B qkv", 16, 6144, 4096, false, true, 16, 0, 2048},
+      {"linearSwapAb 32 rows", "8B qkv", 32, 6144, 4096, false, true, 32, 0, 2048},
+      {"linearSwapAb 64 rows, low tile", "8B o", 64, 4096, 4096, false, true, 64, 0, 2048},
+      {"linearSwapAb 64 rows, tall tile", "8B head", 64, 128256, 4096, false, true, 64, 0, 512},
+      {"gatedLinearSwapAb 1 row", "8B gate and up", 1, 14336, 4096, true, true, 1, 0, 2048},
+      {"gatedLinearSwapAb 64 rows", "8B gate and up", 64, 14336, 4096, true, true, 64, 0, 512},
       // Partial sums beside the weights, as many as at the real size.
       {"linearSplit 32 rows", "8B qkv", 32, 6144, 4096, false, false, 32, 6144, 4096},
       {"linearSplit 64 rows", "8B qkv", 64, 6144, 4096, false, false, 64, 6144, 4096},
       {"gatedLinearSplit 64 rows", "8B gate and up", 64, 14336, 4096, true, false, 64, 11520, 512},
+      {"linearSplit 2048 rows", "8B qkv", 2048, 6144, 4096, false, false, 640, 512, 256},
       {"linearTiled large", "8B qkv", 2048, 6144, 4096, false, true, 256, 512, 512},
       {"linearTiled small", "Qwen3-0.6B o", 128, 1024, 2048, false, true, 128, 128, 512},
       {"gatedLinearTiled large", "8B gate and up", 2048, 14336, 4096, true, true, 256, 512, 512},
   };
   std::vector<Case> cases;
-  for (const Projection& p : projections) cases.push_back(makeCase(p, scale));
+  for (const Projection& p : projections) cases.push_back(makeCase(p, scale, smCount));
   return cases;
 }
 

@@ -67,9 +67,9 @@ int main(int count, char** arguments) {
   const int smCount = std::atoi(arguments[1]);
   sharedBytesPerBlock = std::atoi(arguments[2]);
   const auto scale = std::strcmp(arguments[3], "small") == 0 ? budgets::Scale::small : budgets::Scale::full;
-  for (const budgets::Case& c : budgets::makeCases(scale)) {
+  for (const budgets::Case& c : budgets::makeCases(scale, smCount)) {
     launches.clear();
-    const int error = c.launch(smCount);
+    const int error = c.launch(scale == budgets::Scale::small ? budgets::kEmulatedSms : smCount);
     std::printf(R"({"kernel":"%s","shape":"%s","bytes":%.0f,"flops":%.0f,"error":%d,"launches":[%s]})" "\n", c.kernel.c_str(), c.shape.c_str(), c.bytes, c.flops, error, launches.c_str());
   }
 }

@@ -22,8 +22,6 @@ const hot = [
 const hotSources = listSources('kernels', '.cu').filter(path =>
   hot.some(stem => path === `kernels/${stem}.cu` || path.startsWith(`kernels/${stem}/`)),
 );
-/** Of the emulated chip; cases take the same instances of templates there as at their real shapes. */
-const EMULATED_SMS = 4;
 const cxx = process.env.CXX || 'g++';
 
 /**
@@ -42,12 +40,12 @@ export async function buildRecorder(objects) {
   const record = async (...args) => readLines((await run(program, args.map(String)))[0]);
   return {
     full: chip => record(chip.sms, chip.sharedPerBlock, 'full'),
-    small: chip => record(EMULATED_SMS, chip.sharedPerBlock, 'small'),
+    small: chip => record(chip.sms, chip.sharedPerBlock, 'small'),
   };
 }
 
-/** Traffic of every case: [{ kernel, shape, bytes, moved, requested, asyncInFlight }], in the order of the launches. */
-export async function countAccesses() {
+/** @returns count(chip): [{ kernel, shape, bytes, moved, requested, asyncInFlight }], in the order of the launches */
+export async function buildCounter() {
   const include = ['emu/include', 'emu', '.'];
   const plain = ['-O2', '-std=c++17', ...include.map(folder => `-I${folder}`), '-c', '-x', 'c++'];
   // Each access of a kernel becomes a call of a function of count_accesses.cc.
@@ -62,7 +60,7 @@ export async function countAccesses() {
   mkdirSync(out, { recursive: true });
   const program = join(out, 'count-accesses');
   await run(cxx, ['-Wl,--wrap=_ZN3emu9asyncCopyEPvPKvii', ...compiled, '-pthread', '-o', program]);
-  return readLines((await run(program, [String(EMULATED_SMS)]))[0]);
+  return async chip => readLines((await run(program, [String(chip.sms)]))[0]);
 }
 
 async function compileObject(source, includeFolders, compiler, flags, version) {

@@ -4,10 +4,11 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildRecorder, countAccesses } from './budget-programs.mjs';
+import { buildCounter, buildRecorder } from './budget-programs.mjs';
 import { assess, atLeast, familyOf, missedOf } from './budget-rules.mjs';
 import { calibrate } from './calibrate.mjs';
 import { chips } from './chips.mjs';
+import { inParallel } from './in-parallel.mjs';
 import { summarize } from './instructions.mjs';
 import { architectures, compileKernels, compilerVersion } from './kernel-compiler.mjs';
 import { readUnit } from './kernel-resources.mjs';
@@ -31,29 +32,32 @@ try {
   process.exitCode = 1;
 }
 
-/** [{ kernel, shape, requested, sm_80: assessment, sm_90: assessment }] */
+/** [{ kernel, shape, sm_80: assessment, sm_90: assessment }] */
 async function collect(version) {
   await calibrate(version);
   const units = await compileKernels();
   const compiled = new Map(units.flatMap(readUnit).map(kernel => [`${kernel.architecture} ${kernel.symbol}`, kernel]));
   const recorder = await buildRecorder(units.map(({ object }) => object));
-  const works = {};
+  const [works, traffics] = [{}, {}];
   for (const architecture of architectures) works[architecture] = await recordWorks(recorder, chips[architecture]);
-  const traffics = await countAccesses();
-  return traffics.map((traffic, i) => {
+  const count = await buildCounter();
+  await inParallel(architectures, async architecture => {
+    traffics[architecture] = await count(chips[architecture]);
+  });
+  return works[architectures[0]].map(({ kernel: name, shape: size }, i) => {
     const assessments = architectures.map(architecture => {
       const { launch, ...work } = works[architecture][i];
+      const traffic = traffics[architecture][i];
       const { symbol, ...shape } = launch;
       const kernel = compiled.get(`${architecture} ${symbol}`);
       kernel.summary ??= summarize(kernel.code);
       const family = familyOf(work.kernel);
       const result = assess({ chip: chips[architecture], family, work, kernel, launch, traffic });
-      return [architecture, { instance: kernel.name, launch: shape, ...result }];
+      // Bytes that the kernel asks for, those of the caches included, by the least that it must move; emulated size.
+      const requested = Number((traffic.requested / traffic.bytes).toFixed(2));
+      return [architecture, { instance: kernel.name, launch: shape, requested, ...result }];
     });
-    const { kernel, shape } = works[architectures[0]][i];
-    // Bytes that the kernel asks for, those of the caches included, by the least that it must move; emulated size.
-    const requested = Number((traffic.requested / traffic.bytes).toFixed(2));
-    return { kernel, shape, requested, ...Object.fromEntries(assessments) };
+    return { kernel: name, shape: size, ...Object.fromEntries(assessments) };
   });
 }
 
@@ -74,7 +78,7 @@ function onlyLaunch({ kernel, launches }) {
 }
 
 function missedLines(kernels) {
-  return kernels.flatMap(({ kernel, shape, requested, ...results }) =>
+  return kernels.flatMap(({ kernel, shape, ...results }) =>
     Object.entries(results).flatMap(([architecture, { missed, found, budget }]) =>
       missed.map(name => `${architecture} ${kernel} (${shape}): ${name} ${found[name]}, budget ${budget[name]}`),
     ),
@@ -100,11 +104,11 @@ function print(stamp, graph, kernels) {
     Object.entries(object)
       .map(([key, value]) => `${indent}${JSON.stringify(key)}: ${inLine(value)}`)
       .join(',\n');
-  const cases = kernels.map(({ kernel, shape, requested, ...results }) => {
+  const cases = kernels.map(({ kernel, shape, ...results }) => {
     const parts = Object.entries(results).map(
       ([architecture, result]) => `      ${JSON.stringify(architecture)}: {\n${fields(result, '        ')}\n      }`,
     );
-    return `    {\n${fields({ kernel, shape, requested }, '      ')},\n${parts.join(',\n')}\n    }`;
+    return `    {\n${fields({ kernel, shape }, '      ')},\n${parts.join(',\n')}\n    }`;
   });
   const steps = graph.map(step => `    {\n${fields(step, '      ')}\n    }`);
   return `{\n${fields(stamp, '  ')},\n  "graph": [\n${steps.join(',\n')}\n  ],\n  "cases": [\n${cases.join(',\n')}\n  ]\n}\n`;
