@@ -38,6 +38,16 @@ struct Problem {
   ScoreScale scale;
 };
 
+// The query heads of a work head.
+struct QueryHeads {
+  int first, count;
+};
+template <int kHeads>
+__device__ __forceinline__ QueryHeads queryHeads(const Problem& p, int workHead) {
+  const int kvHead = p.passes == 1 ? workHead : workHead / p.passes, before = (workHead - kvHead * p.passes) * kHeads;
+  return {kvHead * p.group + before, p.group - before < kHeads ? p.group - before : kHeads};
+}
+
 // The slices of a warp, on their way into its ring. The rows of the next slice are looked up one slice ahead.
 template <class T, int kHeadDim>
 struct WarpFeed {
@@ -194,17 +204,12 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<T, kHeadDim, kHeads>:
     ChunkFold<T, kHeadDim, kHeads> fold(p.work, part);
     WarpState<T, kHeadDim, S::kColumns> state;
     Cursor at = part.cursor;
-    int firstHead = 0, heads = 0;
+    QueryHeads heads{};
     bool last = false;
     for (uint32_t i = 0; !last;) {
       const uint32_t count = at.tilesOfChunk();
       last = at.place + count >= part.end;
-      if (i == 0 || at.tile == 0) {
-        const int pass = p.passes == 1 ? 0 : at.head % p.passes * kHeads;
-        firstHead = (p.passes == 1 ? at.head : at.head / p.passes) * p.group + pass;
-        heads = p.group - pass < kHeads ? p.group - pass : kHeads;
-        state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + firstHead * kHeadDim, heads);
-      }
+      if (i == 0 || at.tile == 0) heads = queryHeads<kHeads>(p, at.head), state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + heads.first * kHeadDim, heads.count);
       state.clear();
       uint32_t position = at.firstPosition() + threadIdx.x / 32 * kSliceTokens;
       for (const uint32_t end = i + count; i < end; i++, position += kTileTokens) {
@@ -214,9 +219,9 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<T, kHeadDim, kHeads>:
         state.attend(stage(i), stage(i) + S::kSliceBytes, position, at.tiles.begin, at.tiles.end, p.scale);
       }
       __syncthreads();  // all have merged the chunk in front
-      state.handOver(parts, heads);
+      state.handOver(parts, heads.count);
       __syncthreads();
-      fold.take(at, parts.merge(), last, out + (static_cast<int64_t>(at.row) * p.heads + firstHead) * kHeadDim, heads, flag);
+      fold.take(at, parts.merge(), last, out + (static_cast<int64_t>(at.row) * p.heads + heads.first) * kHeadDim, heads.count, flag);
       if (!last) at.advance(p.work, count);
     }
   }

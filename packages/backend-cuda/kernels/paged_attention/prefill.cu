@@ -68,6 +68,42 @@ __device__ QueryTile findTile(const Problem& p) {
   return {r.x, r.y, r.z, r.w, __shfl_sync(kFullMask, local, owner) * kRows, true};
 }
 
+// The packed rows of a sequence and KV head: (query, head of the group) pairs.
+template <int kHeadDim>
+struct PackedRows {
+  static constexpr int kUnits = TileLayout<kHeadDim>::kUnits;
+  uint32_t queryStart, count;
+  int group, firstHead;
+  // The place of a row among rows of `width` elements.
+  __device__ int64_t element(uint32_t row, int width) const { return static_cast<int64_t>(queryStart + row / group) * width + (firstHead + row % group) * kHeadDim; }
+
+  // By all threads of a block: `rows` rows from firstRow on.
+  template <class T>
+  __device__ void zero(T* out, int width, uint32_t firstRow, int rows) const {
+    for (int i = threadIdx.x; i < rows * kUnits; i += kAttentionThreads) {
+      const uint32_t row = firstRow + i / kUnits;
+      if (row < count) GPU_STORE(reinterpret_cast<uint4*>(out + element(row, width)) + i % kUnits, (uint4{0, 0, 0, 0}));
+    }
+  }
+  template <class T>
+  __device__ void request(char* tile, const T* qkv, int width, uint32_t firstRow, int rows) const {
+    for (int i = threadIdx.x; i < rows * kUnits; i += kAttentionThreads) {
+      const uint32_t row = firstRow + i / kUnits;
+      const bool valid = row < count;
+      cpAsync16(tile + TileLayout<kHeadDim>::offset(i / kUnits, i % kUnits), valid ? qkv + element(row, width) + i % kUnits * 8 : qkv, valid ? 16 : 0);
+    }
+  }
+  // By all lanes of a warp, from its rows in shared memory.
+  template <class T>
+  __device__ void store(T* out, int width, const char* tile, uint32_t firstRow, int rows) const {
+    for (int i = threadIdx.x % 32; i < rows * kUnits; i += 32) {
+      const uint32_t row = firstRow + i / kUnits;
+      if (row >= count) continue;
+      GPU_STORE(reinterpret_cast<uint4*>(out + element(row, width)) + i % kUnits, *reinterpret_cast<const uint4*>(tile + TileLayout<kHeadDim>::offset(i / kUnits, i % kUnits)));
+    }
+  }
+};
+
 template <class T, int kHeadDim, int kBands>
 __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, const T* kCache, const T* vCache, T* out, Problem p) {
   using S = PrefillShape<T, kHeadDim, kBands>;
@@ -76,33 +112,21 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, const
   waitForPrevious();
   const QueryTile q = findTile<S::kRows>(p);
   if (!q.exists) return;
-  const int kvHead = blockIdx.x;
-  const uint32_t packedRows = q.queryLen * p.group;
-  // The place of a packed row among rows of `width` elements.
-  auto element = [&](uint32_t row, int width) { return static_cast<int64_t>(q.queryStart + row / p.group) * width + (kvHead * p.group + row % p.group) * kHeadDim; };
-  if (q.contextLen == 0) {
-    for (int i = threadIdx.x; i < S::kRows * Layout::kUnits; i += kAttentionThreads) {
-      const uint32_t row = q.firstRow + i / Layout::kUnits;
-      if (row < packedRows) GPU_STORE(reinterpret_cast<uint4*>(out + element(row, p.heads * kHeadDim)) + i % Layout::kUnits, (uint4{0, 0, 0, 0}));
-    }
-    return;
-  }
-  const uint32_t start = q.contextLen - q.queryLen, rowsEnd = q.firstRow + S::kRows < packedRows ? q.firstRow + S::kRows : packedRows;
+  const int kvHead = blockIdx.x, warp = threadIdx.x / 32, outWidth = p.heads * kHeadDim;
+  const PackedRows<kHeadDim> packed{q.queryStart, q.queryLen * p.group, p.group, kvHead * p.group};
+  if (q.contextLen == 0) return packed.zero(out, outWidth, q.firstRow, S::kRows);
+
+  const uint32_t start = q.contextLen - q.queryLen, rowsEnd = q.firstRow + S::kRows < packed.count ? q.firstRow + S::kRows : packed.count;
   const uint32_t firstQuery = start + q.firstRow / p.group, end = start + (rowsEnd - 1) / p.group + 1;
   const uint32_t begin = p.window > 0 && firstQuery + 1 > static_cast<uint32_t>(p.window) ? firstQuery + 1 - p.window : 0;
   const Pages pages{p.blockTables + static_cast<int64_t>(q.tableRow) * p.maxBlocks, p.blockShift, p.kvHeads, kvHead};
   uint32_t tileStart = begin / kTileTokens * kTileTokens;
-  const int warp = threadIdx.x / 32;
   auto lookUp = [&](uint32_t tile) { return sliceRow(pages, tile + warp * kSliceTokens, begin, end); };
   uint32_t row = lookUp(tileStart), nextRow = lookUp(tileStart + kTileTokens);
 
   char *const queries = shared, *const keys = queries + S::kQueryBytes, *const values = keys + S::kKeyStages * Layout::kTileBytes;
   char *const keySlice = keys + warp * Layout::kSliceBytes, *const valueSlice = values + warp * Layout::kSliceBytes;
-  for (int i = threadIdx.x; i < S::kRows * Layout::kUnits; i += kAttentionThreads) {
-    const uint32_t packed = q.firstRow + i / Layout::kUnits;
-    const bool valid = packed < packedRows;
-    cpAsync16(queries + Layout::offset(i / Layout::kUnits, i % Layout::kUnits), valid ? qkv + element(packed, p.width) + i % Layout::kUnits * 8 : qkv, valid ? 16 : 0);
-  }
+  packed.request(queries, qkv, p.width, q.firstRow, S::kRows);
   copySlice<kHeadDim>(keySlice, kCache, row);
   cpAsyncCommit();
   launchDependents();
@@ -131,13 +155,7 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, const
   }
   rows.stage();
   __syncwarp();
-  constexpr int kWarpRows = 16 * kBands;
-  for (int i = threadIdx.x % 32; i < kWarpRows * Layout::kUnits; i += 32) {
-    const int row = i / Layout::kUnits, unit = i % Layout::kUnits;
-    const uint32_t packed = q.firstRow + threadIdx.x / 32 * kWarpRows + row;
-    if (packed >= packedRows) continue;
-    GPU_STORE(reinterpret_cast<uint4*>(out + element(packed, p.heads * kHeadDim)) + unit, *reinterpret_cast<const uint4*>(rows.queries + Layout::offset(row, unit)));
-  }
+  packed.store(out, outWidth, rows.queries, rows.firstRow, 16 * kBands);
 }
 
 // Tiles of so many rows that the queries of a step may need: every sequence, and the padding, may end within one.
