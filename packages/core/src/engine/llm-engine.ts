@@ -1,4 +1,4 @@
-import { EngineClosedError, EngineError, InvalidRequestError } from '../errors.ts';
+import { EngineClosedError, EngineError } from '../errors.ts';
 import type { GenerationConfig } from '../models/config.ts';
 import { resolveSamplingParams } from '../sampling/resolve.ts';
 import type { SamplingParams } from '../sampling/sampling-params.ts';
@@ -14,6 +14,7 @@ import { GrammarGate } from './grammar-gate.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { SequenceEnd } from './outputs.ts';
 import type { BlockHash } from './prefix-cache.ts';
+import { checkPriority } from './priority.ts';
 import { type PromptInput, resolvePrompt } from './prompt.ts';
 import { checkQueue, checkQueuedTokens } from './queue-limits.ts';
 import { isDeviceLost, type ReopenExecutor } from './recovery.ts';
@@ -118,7 +119,7 @@ export class LLMEngine {
     });
     this.scheduler.checkFits(prompt.tokenIds.length, resolved.maxTokens);
     checkQueuedTokens(this.scheduler.waiting, this.#options.config, prompt.tokenIds.length);
-    this.#checkPriority(resolved.priority);
+    checkPriority(resolved.priority, this.#options.config.schedulingPolicy);
     const grammars = this.#gate.serviceFor(resolved.structuredOutputs);
     const group = createGroup({
       id: options.requestId ?? String(this.#numSequences),
@@ -289,15 +290,6 @@ export class LLMEngine {
     const { toHost, toDevice } = this.scheduler.hostTier?.moved ?? { toHost: 0, toDevice: 0 };
     const { blockBytes } = this.limits;
     return { toHost: toHost * blockBytes, toDevice: toDevice * blockBytes };
-  }
-
-  /** As vLLM: a priority that would be ignored is an error. */
-  #checkPriority(priority: number): void {
-    if (priority === 0 || this.#options.config.schedulingPolicy === 'priority') return;
-    throw new InvalidRequestError(
-      `priority is ${priority}, but this engine schedules first come, first served. Set scheduling_policy to priority, or leave it out.`,
-      'priority',
-    );
   }
 
   #submitAhead(): void {

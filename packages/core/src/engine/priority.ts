@@ -1,3 +1,5 @@
+import { InvalidRequestError } from '../errors.ts';
+
 /**
  * How many later requests one level of priority lets a request overtake, and no more: the others age by one level with every so
  * many arrivals, so that none waits for ever.
@@ -17,4 +19,13 @@ export type SchedulingPolicy = 'fcfs' | 'priority';
 export function rankOf(priority: number, arrival: number): number {
   const level = Math.max(-MAX_LEVEL, Math.min(MAX_LEVEL, priority));
   return level * OVERTAKES_PER_LEVEL + arrival;
+}
+
+/** As vLLM: a priority that would be ignored is an error. Throws InvalidRequestError. */
+export function checkPriority(priority: number, policy: SchedulingPolicy = 'fcfs'): void {
+  if (priority === 0 || policy === 'priority') return;
+  throw new InvalidRequestError(
+    `priority is ${priority}, but this engine schedules first come, first served. Set scheduling_policy to priority, or leave it out.`,
+    'priority',
+  );
 }
