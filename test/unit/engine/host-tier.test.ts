@@ -127,6 +127,23 @@ describe('the host tier', () => {
     expect(hostTier!.find(0, Uint32Array.from(bad), 0, 28)).toEqual([]);
   });
 
+  test('a block that was to be cleared holds what is loaded into it instead', async () => {
+    const { engine } = testEngine({ limits: { ...small, numHostBlocks: 40 } });
+    for (const first of [0, 1, 2]) {
+      engine.add(prompt(20, first), { ...greedy, maxTokens: 4 });
+      await drain(engine);
+      await engine.scheduler.hostTier!.idle();
+    }
+    // Its blocks are cleared with the next step, and are the next to be handed out.
+    engine.add([...prompt(14, 9), NAN_TOKEN, ...prompt(9, 9)], { ...greedy, maxTokens: 4 });
+    await drain(engine);
+    const before = engine.stats().hostTierBytes.toDevice;
+    const back = engine.add(prompt(20, 0), { ...greedy, maxTokens: 4 });
+    await drain(engine);
+    expect(engine.stats().hostTierBytes.toDevice).toBeGreaterThan(before);
+    expect(tokensOf(back)).toEqual(expectedOutput(prompt(20, 0), { ...greedy, maxTokens: 4 }, 0n, oracle).tokenIds);
+  });
+
   test('needs the prefix cache', () => {
     const options = { limits: { numHostBlocks: 4 }, config: { enablePrefixCaching: false } };
     expect(() => testEngine(options)).toThrow(/swapSpace keeps blocks of the prefix cache/);
