@@ -13,10 +13,10 @@ const full = process.env.QUIRE_CONFORMANCE === 'full';
 const laneOps: readonly OpName[] = [
   'rmsNorm',
   'layerNorm',
-  'rope',
-  'ropeKvWrite',
   'linear',
   'gatedLinear',
+  'rope',
+  'ropeKvWrite',
   'pagedAttention',
 ];
 const dispatched = new Set<string>();
