@@ -35,7 +35,8 @@ function decode(code) {
       bytes: accessBytes[(type >>> 9) & 7],
       sets: (control >>> 14) & 7,
       waits: (control >>> 20) & 0x3f,
-      target: kind === 'branch' ? i + 1 + offset / INSTRUCTION_BYTES : undefined,
+      // Branches whose place is elsewhere, in a register say, are not followed.
+      target: kind === 'branch' && offset % INSTRUCTION_BYTES === 0 ? i + 1 + offset / INSTRUCTION_BYTES : undefined,
     };
   });
 }
