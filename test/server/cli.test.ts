@@ -190,8 +190,8 @@ describe('devices', () => {
     expect(devices.find(device => device.kind === 'reference')).toMatchObject({ usable: true, software: true });
     for (const { usable, name, reason } of devices) expect(usable ? name : reason).toBeTruthy();
     const [cuda, emulated] = devices;
-    if (!cuda!.usable) expect(cuda!.reason).toMatch(/CUDA is not usable: |\(run npm run build:cuda\)/);
-    if (!emulated!.usable) expect(emulated!.reason).toContain('(run npm run build:cuda-emu)');
+    if (!cuda!.usable) expect(cuda!.reason).toMatch(/CUDA is not usable: |\(run npm run build:cuda, or install /);
+    if (!emulated!.usable) expect(emulated!.reason).toContain('(run npm run build:cuda-emu, or install ');
   });
 });
 
