@@ -50,7 +50,7 @@ async function collect(version) {
       const traffic = traffics[architecture][i];
       const { symbol, ...shape } = launch;
       const kernel = compiled.get(`${architecture} ${symbol}`);
-      kernel.summary ??= summarize(kernel.code);
+      kernel.summary ??= summarize(kernel.code, architecture);
       const family = familyOf(work.kernel);
       const result = assess({ chip: chips[architecture], family, work, kernel, launch, traffic });
       // Bytes that the kernel asks for, those of the caches included, by the least that it must move; emulated size.

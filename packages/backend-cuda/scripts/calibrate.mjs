@@ -15,7 +15,7 @@ const expected = {
 export async function calibrate(version) {
   const kernels = readUnit(await compileSource('budgets/calibration.cu', version));
   for (const { architecture, name, code } of kernels) {
-    const summary = summarize(code);
+    const summary = summarize(code, architecture);
     const wrong = Object.entries(expected[name]).filter(([key, value]) => summary[key] !== value);
     if (name === 'calibrateLocal' && summary.local === 0) wrong.push(['local', 'some']);
     if (wrong.length === 0) continue;

@@ -25,7 +25,7 @@ const kinds = new Map([
 const accessBytes = [1, 1, 2, 2, 4, 8, 16, 16];
 
 /** [{ kind, bytes, sets, waits, target }]: sets is the scoreboard that a load holds until it is done, waits a mask of those. */
-function decode(code) {
+function decode(code, architecture) {
   return Array.from({ length: code.length / INSTRUCTION_BYTES }, (_, i) => {
     const at = i * INSTRUCTION_BYTES;
     const [low, offset, type, control] = [0, 4, 8, 12].map(word => code.readInt32LE(at + word));
@@ -35,15 +35,24 @@ function decode(code) {
       bytes: accessBytes[(type >>> 9) & 7],
       sets: (control >>> 14) & 7,
       waits: (control >>> 20) & 0x3f,
-      // Branches whose place is elsewhere, in a register say, are not followed.
-      target: kind === 'branch' && offset % INSTRUCTION_BYTES === 0 ? i + 1 + offset / INSTRUCTION_BYTES : undefined,
+      target: kind === 'branch' ? i + 1 + branchBytes(low, offset, architecture) / INSTRUCTION_BYTES : undefined,
     };
   });
 }
 
+/** From the end of a branch to its target, in words from bit 34 on; from sm_90 on the lowest 8 bits of it lie apart. */
+function branchBytes(low, offset, architecture) {
+  const words = offset >> 2;
+  return 4 * (architecture === 'sm_80' ? words : (words << 8) | ((low >>> 16) & 0xff));
+}
+
 /** How often each kind stands in the code, wide accesses (16 bytes) apart; and the register loads in flight of a thread. */
-export function summarize(code) {
-  const instructions = decode(code);
+export function summarize(code, architecture) {
+  const instructions = decode(code, architecture);
+  const isInside = target => Number.isInteger(target) && target >= 0 && target < instructions.length;
+  const stray = instructions.findIndex(({ kind, target }) => kind === 'branch' && !isInside(target));
+  if (stray >= 0)
+    throw new Error(`Instruction ${stray} of code for ${architecture} branches out of it: it is not read aright.`);
   const count = (...wanted) => instructions.filter(({ kind }) => wanted.includes(kind)).length;
   const wide = (...wanted) => instructions.filter(({ kind, bytes }) => bytes === 16 && wanted.includes(kind)).length;
   return {
@@ -74,7 +83,7 @@ function loadBytesInFlight(instructions) {
       if (kind === 'globalLoad' && sets < pending.length) pending[sets] += bytes;
       const asked = pending.reduce((sum, part) => sum + part);
       most = Math.max(most, asked);
-      if (!isLoop && target >= 0 && target <= i) follow(target, i, [...pending], true);
+      if (!isLoop && target <= i) follow(target, i, [...pending], true);
     }
   };
   follow(0, instructions.length - 1, new Array(SCOREBOARDS).fill(0), false);

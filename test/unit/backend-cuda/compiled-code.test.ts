@@ -16,6 +16,8 @@ const instructions = {
   wideStore: '02007986 00000004 0c101d04 000fe200',
   /** A branch to the instruction in front of it, under a predicate. */
   branchBack: '00008947 ffffffe0 0383ffff 000fea00',
+  /** The same for sm_90, eight words back. */
+  branchBack90: '00f88947 fffffffc 0383ffff 001fea00',
   exit: '0000794d 00000000 03800000 000fea00',
 };
 
@@ -26,7 +28,7 @@ function assemble(...names: (keyof typeof instructions)[]): Buffer {
 
 describe('machine code', () => {
   test('tells accesses of 16 bytes from narrow ones', () => {
-    expect(summarize(assemble('wideLoad2', 'load2', 'use2', 'wideStore', 'exit'))).toMatchObject({
+    expect(summarize(assemble('wideLoad2', 'load2', 'use2', 'wideStore', 'exit'), 'sm_80')).toMatchObject({
       instructions: 5,
       loads: 2,
       wideLoads: 1,
@@ -38,7 +40,8 @@ describe('machine code', () => {
   });
 
   test('has loads in flight until an instruction waits for their scoreboard', () => {
-    const inFlight = (...names: (keyof typeof instructions)[]) => summarize(assemble(...names)).loadBytesInFlight;
+    const inFlight = (...names: (keyof typeof instructions)[]) =>
+      summarize(assemble(...names), 'sm_80').loadBytesInFlight;
     expect(inFlight('wideLoad2', 'use2', 'wideLoad2', 'use2')).toBe(16);
     expect(inFlight('wideLoad2', 'wideLoad2', 'wideLoad3', 'use2', 'use3')).toBe(48);
     expect(inFlight('wideLoad2', 'wideLoad3', 'use2', 'load2', 'use3')).toBe(32);
@@ -46,7 +49,9 @@ describe('machine code', () => {
   });
 
   test('follows a loop once more from its end', () => {
-    expect(summarize(assemble('wideLoad2', 'branchBack', 'use2')).loadBytesInFlight).toBe(32);
+    expect(summarize(assemble('wideLoad2', 'branchBack', 'use2'), 'sm_80').loadBytesInFlight).toBe(32);
+    expect(summarize(assemble('wideLoad2', 'branchBack90', 'use2'), 'sm_90').loadBytesInFlight).toBe(32);
+    expect(() => summarize(assemble('branchBack', 'exit'), 'sm_80')).toThrow('branches out of it');
   });
 });
 
