@@ -32,15 +32,14 @@ async function lead() {
 }
 
 function piecesOf(cases) {
-  const byOp = Map.groupBy ? Map.groupBy(cases, c => c.op) : groupBy(cases);
-  return [...byOp].flatMap(([op, list]) => {
+  return [...groupByOp(cases)].flatMap(([op, list]) => {
     const pieces = [];
     for (let i = 0; i < list.length; i += 8) pieces.push({ op, cases: list.slice(i, i + 8).map(c => c.index) });
     return pieces;
   });
 }
 
-function groupBy(cases) {
+function groupByOp(cases) {
   const groups = new Map();
   for (const testCase of cases) groups.set(testCase.op, [...(groups.get(testCase.op) ?? []), testCase]);
   return groups;
