@@ -106,6 +106,12 @@ export const mutants = [
   ),
   m('the oldest is the victim', 'scheduler', 'return idle < 0 ? this.running.length - 1 : idle;', 'return 0;'),
   m(
+    'one who has to wait keeps all after it waiting',
+    'scheduler',
+    'if (queryLen === 0 || !this.suspects.lets(request)) continue;',
+    'if (queryLen === 0 || !this.suspects.lets(request)) break;',
+  ),
+  m(
     'a victim is lost',
     'scheduler',
     "    request.status = 'preempted';\n    this.waiting.insert(request);\n  }\n\n  /** When nothing else",

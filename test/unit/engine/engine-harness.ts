@@ -8,6 +8,7 @@ import type { SpeculativeConfig } from '../../../packages/core/src/engine/specul
 import type { SymbolicExecutor } from '../../support/symbolic-executor.ts';
 import { NAN_TOKEN } from '../../support/symbolic-model.ts';
 import { symbolicBeams } from './beams.ts';
+import { Fairness } from './fairness.ts';
 import { expectedOutput, type TestEngineOptions, testEngine } from './helpers.ts';
 import { checkInvariants, MAX_DRAFTS } from './invariants.ts';
 
@@ -146,6 +147,7 @@ export class Harness {
   readonly groups: Group[] = [];
   readonly aborted = new Set<Group>();
   readonly prompts: number[][] = [];
+  readonly #fairness: Fairness;
   readonly #params = new Map<Group, SamplingParams>();
   #running = new Set<Request>();
   readonly #setup: Setup;
@@ -181,11 +183,15 @@ export class Harness {
       executor: {
         onWrite: block => this.#checkWrite(block),
         delayTransfer: () => this.#delay(),
-        fault: () => this.#fault(),
+        fault: step => {
+          this.#fairness.checkStep(step);
+          return this.#fault();
+        },
       },
       ...(setup.weakHash ? { hash: (_: number, tokens: Uint32Array, start: number) => (tokens[start] ?? 0) & 15 } : {}),
     };
     this.engine = testEngine(options).engine;
+    this.#fairness = new Fairness(this.engine);
   }
 
   get executor(): SymbolicExecutor {
@@ -251,9 +257,16 @@ export class Harness {
       if (group.params.useBeamSearch) await this.#checkBeams(group);
       else this.#checkGroup(group);
     }
+    if (this.#setup.fault === 'none') this.#fairness.checkEnd(this.#work(), this.executor.tokensComputed);
     const { scheduler } = this.engine;
     assert.equal(scheduler.numFreeRows, this.engine.limits.maxNumSeqs, 'L2: all rows are free in the end');
     assert.equal(scheduler.blocks.numFreeBlocks, scheduler.blocks.numBlocks - 1, 'K10: all blocks are free in the end');
+  }
+
+  /** Tokens of all sequences, as many as they may have. */
+  #work(): number {
+    const tokens = this.groups.map(({ prompt, params }) => params.bestOf * (prompt.tokenIds.length + params.maxTokens));
+    return tokens.reduce((total, count) => total + count, 0);
   }
 
   /** K9: a block is written by its only holder; or it is full and cached in this step, and others of the step hit it already. */
