@@ -13,11 +13,22 @@ export {
 } from './engine/engine-args.ts';
 export { type EngineConfig, type EngineOptions, parseEngineConfig } from './engine/engine-config.ts';
 export type { EngineObserver, EngineStats, FinishedRequest, StepReport } from './engine/engine-stats.ts';
+export {
+  type FinishedBeam,
+  type FrontAddOptions,
+  type FrontRequest,
+  FrontRequests,
+  type FrontRequestsOptions,
+} from './engine/front-requests.ts';
 export { type AddOptions, LLMEngine, type LLMEngineOptions } from './engine/llm-engine.ts';
+export type { RequestGroup, SequenceOutput } from './engine/output-processor.ts';
 export type * from './engine/outputs.ts';
 export { MAX_TRUNCATED_CONTEXTS, type PromptInput } from './engine/prompt.ts';
 export type { OutputKind } from './engine/request-output.ts';
-export type { RequestStream } from './engine/request-stream.ts';
+export { RequestStream } from './engine/request-stream.ts';
+export { type RequestContext, type ResolvedRequest, resolveRequest } from './engine/resolve-request.ts';
+export type { ResumedCompletion } from './engine/resume.ts';
+export type { BatchSize } from './engine/step-reporter.ts';
 export * from './errors.ts';
 export { LLM, type LLMOptions, type Progress, type RunOptions } from './llm/llm.ts';
 export { type LoadEngineOptions, type LoadedEngine, loadEngine } from './llm/load-engine.ts';

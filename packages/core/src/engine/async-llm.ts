@@ -4,9 +4,11 @@ import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits } from '../worker/types.ts';
 import type { EngineStats } from './engine-stats.ts';
 import { type AddOptions, LLMEngine, type LLMEngineOptions } from './llm-engine.ts';
+import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { PromptInput } from './prompt.ts';
 import type { OutputKind } from './request-output.ts';
 import { RequestStream } from './request-stream.ts';
+import type { ResolvedRequest } from './resolve-request.ts';
 import { Turns } from './turns.ts';
 
 export interface GenerateOptions extends AddOptions {
@@ -53,6 +55,22 @@ export class AsyncLLM implements AsyncDisposable {
     const stream = new RequestStream(group, outputKind, () => this.#engine.abort(group), signal);
     this.#loop ??= this.#run();
     return stream;
+  }
+
+  /**
+   * Queues a request that `resolveRequest` checked, for a caller that carries its tokens elsewhere: there is no stream, and
+   * `onChange` of the group tells of news. Throws as `generate` does.
+   */
+  enqueue(request: ResolvedRequest, options: AddOptions = {}): RequestGroup {
+    const group = this.#engine.enqueue(request, options);
+    this.#loop ??= this.#run();
+    return group;
+  }
+
+  /** Ends such a request with reason `abort`, or one completion of it. */
+  abortGroup(group: RequestGroup, sequence: SequenceOutput | null = null): void {
+    if (sequence === null) this.#engine.abort(group);
+    else this.#engine.abortSequence(sequence);
   }
 
   /** Throws QueueFullError when a request would be refused now whatever it is: ask before its prompt is tokenised. */

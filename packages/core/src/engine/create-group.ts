@@ -7,6 +7,7 @@ import { BeamSearch } from './beam-search.ts';
 import { RequestGroup, SequenceOutput } from './output-processor.ts';
 import { rankOf } from './priority.ts';
 import type { Prompt } from './prompt.ts';
+import type { ResumedCompletion } from './resume.ts';
 import { TokenConstraint } from './token-constraint.ts';
 
 export interface GroupInit {
@@ -26,6 +27,10 @@ export interface GroupInit {
   grammars: GrammarService | null;
   /** The engine guesses tokens ahead. */
   speculates: boolean;
+  /** What its completions begin with. */
+  resume?: readonly ResumedCompletion[] | undefined;
+  /** Its tokens are computed by another engine: nothing is prepared here that only computing needs. */
+  isElsewhere?: boolean;
 }
 
 /**
@@ -38,6 +43,7 @@ export function createGroup(init: GroupInit): RequestGroup {
   const [leader, ...followers] = group.sequences.map(({ request }) => request);
   const siblings = group.sequences.length === 1 ? [] : [leader!, ...followers];
   for (const request of siblings) request.siblings = siblings;
+  if (init.isElsewhere === true) return group;
   if (init.params.useBeamSearch) {
     group.beams = new BeamSearch(group, numCandidates(init), new Set(init.eosTokenIds));
     for (const request of siblings) request.needsHost = true;
@@ -58,7 +64,7 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
     seed: seed === null ? deriveSeed(engineSeed, number) : BigInt.asUintN(64, seed + BigInt(index)),
     stopTokenIds: stopIdsOf(params, eosTokenIds),
     rank: rankOf(params.priority, number),
-    constraint: createConstraint(params, init),
+    constraint: init.isElsewhere === true ? null : createConstraint(params, init, init.resume?.[index]?.tokenIds ?? []),
     speculates: init.speculates && !params.useBeamSearch && params.logprobTokenIds === null,
     ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),
   };
@@ -66,11 +72,15 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
 }
 
 /** Which ids a completion may sample; null: all. */
-function createConstraint(params: ResolvedSamplingParams, init: GroupInit): TokenConstraint | null {
+function createConstraint(
+  params: ResolvedSamplingParams,
+  init: GroupInit,
+  outputTokenIds: readonly number[],
+): TokenConstraint | null {
   const { allowedTokenIds, badWords, structuredOutputs } = params;
   const { vocabSize, grammars } = init;
   if (allowedTokenIds === null && badWords.length === 0 && structuredOutputs === null) return null;
-  const openGrammar = structuredOutputs && grammars && (() => grammars.start(structuredOutputs));
+  const openGrammar = structuredOutputs && grammars && (() => grammars.start(structuredOutputs, outputTokenIds));
   return new TokenConstraint({ vocabSize, allowedTokenIds, badWords, openGrammar });
 }
 

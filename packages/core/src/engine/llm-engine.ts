@@ -1,8 +1,6 @@
 import { EngineClosedError, EngineError } from '../errors.ts';
 import type { GenerationConfig } from '../models/config.ts';
-import { resolveSamplingParams } from '../sampling/resolve.ts';
 import type { SamplingParams } from '../sampling/sampling-params.ts';
-import { truncatedLength } from '../sampling/truncation.ts';
 import type { GrammarService } from '../structured-output/grammar-service.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
@@ -14,11 +12,12 @@ import { GrammarGate } from './grammar-gate.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { SequenceEnd } from './outputs.ts';
 import type { BlockHash } from './prefix-cache.ts';
-import { checkPriority } from './priority.ts';
-import { type PromptInput, resolvePrompt } from './prompt.ts';
+import type { PromptInput } from './prompt.ts';
 import { checkQueue, checkQueuedTokens } from './queue-limits.ts';
 import { isDeviceLost, type ReopenExecutor } from './recovery.ts';
 import { message, RequestRegistry } from './request-registry.ts';
+import { type ResolvedRequest, resolveRequest } from './resolve-request.ts';
+import { checkResume, type ResumedCompletion, resumeGroup } from './resume.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
@@ -46,6 +45,13 @@ export interface LLMEngineOptions {
 export interface AddOptions {
   /** A label of the caller's; it need not be unique. Default: the number of the request. */
   requestId?: string;
+  /**
+   * Number of its first completion among all that were ever asked for: its place in the queue, and its seed where it has none,
+   * derive from it. A request that goes on in another engine keeps it. Default: the next one.
+   */
+  number?: number;
+  /** What its completions begin with, one entry for each: they go on where another engine left them, token for token. */
+  resume?: readonly ResumedCompletion[];
 }
 
 /**
@@ -108,37 +114,47 @@ export class LLMEngine {
   add(input: PromptInput, params: SamplingParams = {}, options: AddOptions = {}): RequestGroup {
     if (this.#closed !== null) throw this.#closed;
     this.checkQueue();
-    const { tokenizer } = this;
-    const prompt = resolvePrompt(input, tokenizer, this.limits, truncatedLength(params, this.limits));
-    const resolved = resolveSamplingParams(params, {
-      limits: this.limits,
-      generationConfig: this.#options.generationConfig ?? null,
-      eosTokenIds: this.#options.eosTokenIds,
-      encodeWord: tokenizer && (text => tokenizer.encode(text, { addSpecialTokens: false, parseSpecialTokens: false })),
-      promptTokens: prompt.tokenIds.length,
-    });
-    this.scheduler.checkFits(prompt.tokenIds.length, resolved.maxTokens);
+    const { tokenizer, limits } = this;
+    const { eosTokenIds, generationConfig = null } = this.#options;
+    const { schedulingPolicy } = this.#options.config;
+    const context = { limits, tokenizer, generationConfig, eosTokenIds, schedulingPolicy };
+    return this.enqueue(resolveRequest(input, params, context), options);
+  }
+
+  /** Queues a request that was checked against this engine's limits before, by `resolveRequest`. Throws as `add` does. */
+  enqueue({ prompt, params }: ResolvedRequest, options: AddOptions = {}): RequestGroup {
+    if (this.#closed !== null) throw this.#closed;
+    const { number = this.#numSequences, resume } = options;
     checkQueuedTokens(this.scheduler.waiting, this.#options.config, prompt.tokenIds.length);
-    checkPriority(resolved.priority, this.#options.config.schedulingPolicy);
-    const grammars = this.#gate.serviceFor(resolved.structuredOutputs);
+    if (resume !== undefined) checkResume(resume, params, this.limits.vocabSize);
     const group = createGroup({
-      id: options.requestId ?? String(this.#numSequences),
+      id: options.requestId ?? String(number),
       prompt,
-      params: resolved,
-      number: this.#numSequences,
+      params,
+      number,
       arrival: this.#clock(),
       engineSeed: this.#options.config.seed,
       eosTokenIds: this.#options.eosTokenIds,
-      tokenizer,
+      tokenizer: this.tokenizer,
       vocabSize: this.limits.vocabSize,
-      grammars,
+      grammars: this.#gate.serviceFor(params.structuredOutputs),
       speculates: (this.#options.config.speculativeConfig ?? null) !== null,
+      resume,
     });
-    this.#numSequences += resolved.bestOf;
+    const ends = resume === undefined ? [] : resumeGroup(group, resume, this.#eos);
+    this.#numSequences = Math.max(this.#numSequences, number + params.bestOf);
     this.#requests.add(group);
-    this.#gate.admit(group);
-    this.#gate.wake();
+    this.#begin(group, ends);
     return group;
+  }
+
+  /** `ends`: of completions that had ended before. */
+  #begin(group: RequestGroup, ends: readonly (SequenceEnd | null)[]): void {
+    const { sequences } = group;
+    for (const [i, end] of ends.entries()) if (end !== null) this.#requests.end(sequences[i]!, end);
+    if (group.isResumed) group.notify();
+    if (!group.isFinished) this.#gate.admit(group);
+    this.#gate.wake();
   }
 
   /** Throws QueueFullError when a request would be refused now whatever it is: before it is tokenised. */
@@ -149,6 +165,15 @@ export class LLMEngine {
   /** Compiles the grammar of such a request, if it has one. Rejects with InvalidRequestError when that cannot be used. */
   async prepare(params: SamplingParams): Promise<void> {
     await this.#gate.prepare(params);
+  }
+
+  /** Ends one completion of a request with reason `abort`, not the others. Nothing happens when it has ended already. */
+  abortSequence(sequence: SequenceOutput): void {
+    const { group } = sequence;
+    if (group.failure !== null) return;
+    this.#requests.end(sequence, { reason: 'abort', stopReason: null });
+    group.notify();
+    this.#gate.wake();
   }
 
   /** Ends a request with reason `abort`. Nothing happens when it has ended already. */
@@ -271,7 +296,7 @@ export class LLMEngine {
     const requests = this.#requests;
     return new GrammarGate(grammars, {
       start: group => {
-        if (requests.has(group)) this.scheduler.add(group.sequences[0]!.request);
+        if (requests.has(group)) this.#start(group);
       },
       refuse: (group, cause) => {
         if (requests.has(group)) requests.refuse(group, asError(cause));
@@ -284,6 +309,16 @@ export class LLMEngine {
         if (sequence.finishReason === null) requests.endWithError(sequence, cause);
       },
     });
+  }
+
+  /** The first completion leads; those that were resumed go on by themselves, unless their grammars are fulfilled. */
+  #start(group: RequestGroup): void {
+    const first = group.isResumed ? group.sequences : group.sequences.slice(0, 1);
+    for (const sequence of first.filter(({ finishReason }) => finishReason === null)) {
+      if (sequence.request.constraint?.isOver) this.#requests.end(sequence, { reason: 'stop', stopReason: null });
+      else this.scheduler.add(sequence.request);
+    }
+    if (group.isResumed) group.notify();
   }
 
   #hostTierBytes(): EngineStats['hostTierBytes'] {

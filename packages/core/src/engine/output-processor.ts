@@ -45,8 +45,18 @@ export class SequenceOutput {
   /** The log-probabilities of a sample; `own`: those that the host computed for it. */
   pushLogprobs(step: StepLogprobs, sample: number, own: PositionLogprobs | undefined): void {
     if (this.cumulativeLogprob === null) return;
-    this.cumulativeLogprob += own?.logprob ?? step.logprobs[sample * (1 + step.topN)]!;
-    this.logprobs?.push(own ?? positionLogprobs(step, sample, this.request.params.logprobs!));
+    if (own !== undefined || this.logprobs !== null) {
+      this.addLogprobs(own ?? positionLogprobs(step, sample, this.request.params.logprobs!));
+    } else {
+      this.cumulativeLogprob += step.logprobs[sample * (1 + step.topN)]!;
+    }
+  }
+
+  /** The log-probabilities of its latest token, where they count. */
+  addLogprobs(position: PositionLogprobs): void {
+    if (this.cumulativeLogprob === null) return;
+    this.cumulativeLogprob += position.logprob;
+    this.logprobs?.push(position);
   }
 
   /** Takes over a beam's output, all at once. The text of the token that stopped it is shown only where asked. */
@@ -88,6 +98,8 @@ export class RequestGroup {
   readonly promptLogprobs: (PositionLogprobs | null)[] | null;
   readonly metrics: RequestMetrics;
   numUnfinished: number;
+  /** It began with outputs of another engine: its completions need not wait for the first. */
+  isResumed = false;
   /** Why a completion ended with reason `error`. */
   error: Error | null = null;
   /** Set when the engine failed as a whole: there will be no further output. */
@@ -146,8 +158,14 @@ export class RequestGroup {
   /** Log-probabilities of the prompt token at `position`; those that came before preemption are kept. */
   pushPromptLogprobs(request: Request, step: StepLogprobs, sample: number, position: number): void {
     if (this.promptLogprobs === null || position !== this.promptLogprobs.length) return;
-    this.promptLogprobs.push(positionLogprobs(step, sample, this.params.promptLogprobs!));
-    request.numPromptLogprobs = position;
+    this.addPromptLogprobs(request, positionLogprobs(step, sample, this.params.promptLogprobs!));
+  }
+
+  /** Those of the next prompt token. */
+  addPromptLogprobs(request: Request, next: PositionLogprobs): void {
+    if (this.promptLogprobs === null) return;
+    request.numPromptLogprobs = this.promptLogprobs.length;
+    this.promptLogprobs.push(next);
   }
 
   notify(): void {

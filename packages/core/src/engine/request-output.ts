@@ -1,5 +1,5 @@
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
-import type { CompletionOutput, RequestOutput } from './outputs.ts';
+import type { CompletionOutput, PositionLogprobs, RequestOutput } from './outputs.ts';
 
 /**
  * What each output of a stream holds: everything so far, what is new since the one before, or only one output at the end.
@@ -78,8 +78,14 @@ function completion(sequence: SequenceOutput, textFrom: number, tokensFrom: numb
     text: sequence.text.slice(textFrom),
     tokenIds: sequence.request.outputTokens(tokensFrom),
     cumulativeLogprob: sequence.cumulativeLogprob,
-    logprobs: sequence.logprobs?.slice(tokensFrom) ?? null,
+    logprobs: logprobsFrom(sequence, tokensFrom),
     finishReason: sequence.finishReason,
     stopReason: sequence.stopReason,
   };
+}
+
+/** A resumed completion may lack those of its first tokens. */
+function logprobsFrom({ logprobs, request }: SequenceOutput, tokensFrom: number): PositionLogprobs[] | null {
+  if (logprobs === null) return null;
+  return logprobs.slice(Math.max(0, tokensFrom - (request.numOutputTokens - logprobs.length)));
 }

@@ -1,6 +1,6 @@
-import { InvalidRequestError } from '../errors.ts';
 import type { ExecutorLimits } from '../worker/types.ts';
 import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
+import { checkFits, fitsCache } from './check-fits.ts';
 import type { HostTier } from './host-tier.ts';
 import type { Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
@@ -99,22 +99,8 @@ export class Scheduler {
 
   /** Queues a request. Throws InvalidRequestError when it could not run even alone. */
   add(request: Request): void {
-    this.checkFits(request.numPromptTokens, request.params.maxTokens);
+    checkFits(this.blocks, request.numPromptTokens, request.params.maxTokens);
     this.waiting.insert(request);
-  }
-
-  /** Throws InvalidRequestError, with numbers, when the KV cache could never hold such a request. */
-  checkFits(promptTokens: number, maxTokens: number): void {
-    if (this.#fits(promptTokens, maxTokens)) return;
-    const { blocks } = this;
-    const needed = blocks.blocksFor(promptTokens + maxTokens - 1);
-    const available = blocks.numBlocks - 1;
-    const param = blocks.blocksFor(promptTokens) > available ? 'prompt' : 'max_tokens';
-    throw new InvalidRequestError(
-      `The request needs ${needed} KV blocks (${promptTokens} prompt tokens, up to ${maxTokens} output tokens, ` +
-        `${blocks.blockSize} tokens per block), the cache has ${available}. Shorten the prompt or lower max_tokens.`,
-      param,
-    );
   }
 
   /** Ends a request wherever it is, once. `discard`: what it computed must not be used by others. */
@@ -145,7 +131,7 @@ export class Scheduler {
       other.waiting.remove(request);
       this.waiting.insert(request);
     }
-    return requests.filter(({ numPromptTokens, params }) => !this.#fits(numPromptTokens, params.maxTokens));
+    return requests.filter(({ numPromptTokens, params }) => !fitsCache(this.blocks, numPromptTokens, params.maxTokens));
   }
 
   /** Takes a request out of the schedule, and what it holds from it. `requeue` brings it back. */
@@ -212,11 +198,6 @@ export class Scheduler {
     const known = Math.min(request.numTokens, request.numComputed);
     // Asked of every sequence in every step: most have filled no block.
     if (known >= (table.numCached + 1) * this.blocks.blockSize) this.blocks.register(table, request.tokens, known);
-  }
-
-  /** The last token is sampled, never computed. */
-  #fits(promptTokens: number, maxTokens: number): boolean {
-    return this.blocks.blocksFor(promptTokens + maxTokens - 1) < this.blocks.numBlocks;
   }
 
   /** Returns whether any request was preempted. */

@@ -2,6 +2,9 @@ import type { EngineObserver } from './engine-stats.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { StepBatch } from './step-batch.ts';
 
+/** What a report tells of a batch. */
+export type BatchSize = Pick<StepBatch, 'numSequences' | 'numTokens' | 'numPromptTokens' | 'times'>;
+
 /** Gathers what an observer wants to know of steps and requests. */
 export class StepReporter {
   readonly #observer: EngineObserver;
@@ -25,7 +28,7 @@ export class StepReporter {
     if (this.#observer.onStep !== undefined) this.#timeToFirstToken.push(now - metrics.arrival);
   }
 
-  report(batch: StepBatch, numGenerationTokens: number, milliseconds: number): void {
+  report(batch: BatchSize, numGenerationTokens: number, milliseconds: number): void {
     if (this.#observer.onStep === undefined) return;
     const { numSequences, numTokens, numPromptTokens, times } = batch;
     this.#observer.onStep({

@@ -136,7 +136,7 @@ function takePromptLogprobs(sequence: SequenceOutput, batch: StepBatch, i: numbe
  * Stop rules in vLLM's order: EOS, stop token ids, stop strings, length. The first three count from min_tokens on; length always
  * does, so that min_tokens can keep no request alive. The text of a stop token is shown only with include_stop_str_in_output.
  */
-function acceptToken(sequence: SequenceOutput, token: number, eos: ReadonlySet<number>): SequenceEnd | null {
+export function acceptToken(sequence: SequenceOutput, token: number, eos: ReadonlySet<number>): SequenceEnd | null {
   const { request } = sequence;
   const end = request.numTokens >= request.stopsFrom ? stopOf(request.params, token, eos) : null;
   if (end !== null) {

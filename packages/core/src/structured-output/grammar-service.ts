@@ -68,12 +68,12 @@ export class GrammarService {
     return prepared;
   }
 
-  /** A session at its beginning, with its first mask. Rejects as `prepare` does. */
-  async start(spec: GrammarSpec): Promise<GrammarSession> {
+  /** A session behind the tokens that its text has already, with the mask of the next. Rejects as `prepare` does. */
+  async start(spec: GrammarSpec, tokens: readonly number[] = []): Promise<GrammarSession> {
     const grammar = await this.prepare(spec);
     const session = new GrammarSession(this.#matching, this.#numSessions++, grammar);
     try {
-      await session.begin();
+      await session.begin(tokens);
     } catch (cause) {
       if (cause instanceof GrammarUnavailableError) throw cause;
       throw new EngineError(`The grammar of the request failed: ${(cause as Error).message}`, { cause });

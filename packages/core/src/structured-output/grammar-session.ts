@@ -32,8 +32,9 @@ export class GrammarSession {
     return this.#isOver;
   }
 
-  /** Works out what may come first. Rejects with GrammarThreadError when the grammar breaks the thread. */
-  begin(): Promise<void> {
+  /** Works out what may come first, or next to some tokens. Rejects with GrammarThreadError when the grammar breaks the thread. */
+  begin(tokens: readonly number[] = []): Promise<void> {
+    for (const token of tokens) this.#tokens.push(token);
     return this.#advance();
   }
 
