@@ -17,6 +17,7 @@ export const characterTokenizer: Tokenizer = {
   eosTokenId: null,
   specialTokenIds: new Set(),
   hasChatTemplate: true,
+  chatTemplate: { source: '', names: new Set() },
   encode: (text, options) => {
     if (options?.maxTokens !== undefined && text.length > options.maxTokens) {
       throw new InvalidRequestError('The prompt is too long.', 'prompt', 'context_length_exceeded');

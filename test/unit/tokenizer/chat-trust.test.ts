@@ -220,7 +220,7 @@ describe.each(['tiny-llama', 'tiny-opt'] as const)('borders between template and
 });
 
 describe('Marks', () => {
-  const marks = new Marks(['\ufdd0']);
+  const marks = new Marks(['\ufdd0'], new Set());
   const { open, close } = marks;
 
   it('finds characters that the input does not use', () => {

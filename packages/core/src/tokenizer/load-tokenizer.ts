@@ -1,6 +1,6 @@
 import type { ModelSource } from '../weights/types.ts';
 import { ChatRenderer } from './chat/chat-renderer.ts';
-import { readChatTemplate } from './chat/template-files.ts';
+import { readChatTemplates } from './chat/template-files.ts';
 import { TokenizerFiles } from './files.ts';
 import { ModelTokenizer } from './model-tokenizer.ts';
 import { readSpec } from './read-spec.ts';
@@ -20,9 +20,6 @@ export async function hasTokenizer(source: ModelSource): Promise<boolean> {
 export async function loadTokenizer(source: ModelSource, chatTemplate?: string): Promise<Tokenizer> {
   const files = await TokenizerFiles.list(source);
   const { spec, special, config } = await readSpec(files);
-  return new ModelTokenizer(
-    spec,
-    special,
-    new ChatRenderer(chatTemplate ?? (await readChatTemplate(files, config)), special),
-  );
+  const templates = chatTemplate === undefined ? await readChatTemplates(files, config) : { main: chatTemplate };
+  return new ModelTokenizer(spec, special, new ChatRenderer(templates, special));
 }

@@ -5,6 +5,7 @@ import { TokenDecoder } from './token-decoder.ts';
 import type { SpecialTokens, TokenizerSpec } from './tokenizer-spec.ts';
 import type {
   ChatMessage,
+  ChatTemplateFacts,
   ChatTemplateOptions,
   Detokenizer,
   DetokenizerOptions,
@@ -37,6 +38,10 @@ export class ModelTokenizer implements Tokenizer {
 
   get hasChatTemplate(): boolean {
     return this.#chat.hasTemplate;
+  }
+
+  get chatTemplate(): ChatTemplateFacts | null {
+    return this.#chat.facts;
   }
 
   encode(text: string, options: EncodeOptions = {}): number[] {

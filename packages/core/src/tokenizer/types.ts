@@ -3,6 +3,19 @@ export interface ChatMessage {
   readonly role: string;
   readonly content: string;
   readonly name?: string;
+  /** Of a model's turn: the calls that it made. Templates see them as `tool_calls`, in OpenAI's form. */
+  readonly toolCalls?: readonly ChatToolCall[];
+  /** Of a turn that holds the result of a call: which one. Templates see `tool_call_id`. */
+  readonly toolCallId?: string;
+  /** Of a model's turn: its reasoning. Templates see `reasoning` and `reasoning_content`. */
+  readonly reasoning?: string;
+}
+
+export interface ChatToolCall {
+  readonly id: string;
+  readonly name: string;
+  /** JSON values. */
+  readonly arguments: Readonly<Record<string, unknown>>;
 }
 
 export interface EncodeOptions {
@@ -21,8 +34,20 @@ export interface ChatTemplateOptions {
   continueFinalMessage?: boolean;
   /** Replaces the model's template. Never taken from a request. */
   chatTemplate?: string;
+  /** Definitions of tools, as JSON values in OpenAI's form: what the template shows of them is text of the request. */
+  tools?: readonly object[];
+  /** Further variables of the template, such as `enable_thinking`: plain values, under names that are not the renderer's own. */
+  chatTemplateKwargs?: Readonly<Record<string, string | number | boolean | null>>;
   /** For encodeChat: as in EncodeOptions. */
   maxTokens?: number;
+}
+
+/** A chat template, for those who must know what it can do. */
+export interface ChatTemplateFacts {
+  /** Of a model with a template of its own for tools: that one. */
+  readonly source: string;
+  /** Every name in it: those of variables that it reads are among them. Empty when it cannot be parsed. */
+  readonly names: ReadonlySet<string>;
 }
 
 /** Text to ids and back. Pure and synchronous; made by `loadTokenizer`. */
@@ -33,6 +58,8 @@ export interface Tokenizer {
   readonly eosTokenId: number | null;
   readonly specialTokenIds: ReadonlySet<number>;
   readonly hasChatTemplate: boolean;
+  /** What the model's own template is made of; null without one. */
+  readonly chatTemplate: ChatTemplateFacts | null;
   encode(text: string, options?: EncodeOptions): number[];
   /** Ids without a token have no text. `skipSpecialTokens`: default true, here and in the detokenizer. */
   decode(ids: readonly number[], options?: { skipSpecialTokens?: boolean }): string;

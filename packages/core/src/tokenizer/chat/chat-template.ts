@@ -17,6 +17,8 @@ export class ChatTemplate {
   readonly program: Statement;
   /** Texts of the template that may reach the output. */
   readonly literals: readonly string[];
+  /** Names of variables, members and filters, and literals that look like one. */
+  readonly names: ReadonlySet<string>;
 
   constructor(source: string) {
     if (source.length > MAX_CHARACTERS)
@@ -26,7 +28,9 @@ export class ChatTemplate {
     }
     this.source = source;
     this.program = parseTemplate(source);
-    this.literals = collectLiterals(this.program);
+    const { literals, names } = collectTexts(this.program);
+    this.literals = literals;
+    this.names = new Set([...names, ...literals.filter(text => /^\w+$/.test(text))]);
   }
 }
 
@@ -41,9 +45,10 @@ function parseTemplate(source: string): Statement {
   }
 }
 
-/** The string literals of a syntax tree. Throws TemplateSyntaxError when it is too deep to be evaluated. */
-function collectLiterals(root: Statement): string[] {
+/** The string literals and names of a syntax tree. Throws TemplateSyntaxError when it is too deep to be evaluated. */
+function collectTexts(root: Statement): { literals: string[]; names: string[] } {
   const literals: string[] = [];
+  const names: string[] = [];
   const visit = (node: unknown, depth: number): void => {
     if (typeof node !== 'object' || node === null) return;
     if (depth > MAX_DEPTH) throw new TemplateSyntaxError('it is nested too deep');
@@ -51,9 +56,10 @@ function collectLiterals(root: Statement): string[] {
     else if (Array.isArray(node)) for (const item of node) visit(item, depth);
     else {
       if ('type' in node && node.type === 'StringLiteral' && 'value' in node) literals.push(String(node.value));
+      if ('type' in node && node.type === 'Identifier' && 'value' in node) names.push(String(node.value));
       for (const child of Object.values(node)) visit(child, depth + 1);
     }
   };
   visit(root, 0);
-  return literals;
+  return { literals, names };
 }

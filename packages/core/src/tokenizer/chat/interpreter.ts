@@ -134,12 +134,26 @@ export class GuardedInterpreter extends InterpreterConstructor {
     if (transparentOperators.has(operator)) return super.evaluate(node, environment);
     const left = this.#plain(node.left, environment, 'string');
     const right = this.#plain(node.right, environment, operator.endsWith('in') ? 'items' : 'string');
-    return super.evaluate({ ...node, left, right } as Statement, environment);
+    return super.evaluate({ ...node, left: this.#keyNode(right.value, left), right } as Statement, environment);
   }
 
   #evaluateObject(node: NodeOf<'ObjectLiteral'>, environment: Environment): RuntimeValue {
-    const entries = [...node.value].map(([key, value]) => [this.#plain(key, environment, 'string'), value] as const);
+    const entries = [...node.value].map(([key, value]) => [this.#newKey(key, environment), value] as const);
     return super.evaluate({ ...node, value: new Map<Statement, Statement>(entries) } as Statement, environment);
+  }
+
+  /** A key that came from the request stays marked. */
+  #newKey(node: Statement, environment: Environment): ValueNode {
+    const { value, wasMarked } = this.#provenance.strip(this.evaluate(node, environment), 'string');
+    return new ValueNode(
+      wasMarked && isString(value) ? makeString(this.#provenance.marks.markKey(value.value)) : value,
+    );
+  }
+
+  /** The key under which a mapping has what is looked up in it. */
+  #keyNode(mapping: RuntimeValue, key: ValueNode): ValueNode {
+    if (!isMapping(mapping) || !isString(key.value)) return key;
+    return new ValueNode(makeString(this.#provenance.marks.keyIn(mapping.value, key.value.value)));
   }
 
   // ---------------------------------------------------------------------------------------------------------- members
@@ -149,13 +163,13 @@ export class GuardedInterpreter extends InterpreterConstructor {
     if (isString(marked)) this.#budget.stepOver(2 * marked.value.length);
     const { value: object, wasMarked } = this.#provenance.strip(marked, 'string');
     const isKey = node.computed && node.property.type !== 'SliceExpression';
-    const property = isKey ? this.#plain(node.property, environment, 'string') : node.property;
+    const property = isKey ? this.#keyNode(object, this.#plain(node.property, environment, 'string')) : node.property;
     const value = super.evaluate({ ...node, object: new ValueNode(object), property } as Statement, environment);
     if (!isFunction(value)) return wasMarked ? this.#provenance.markResult(value) : value;
     const name = propertyName(property);
     if (isString(object) && isString(marked)) return this.#stringMethod(name, value.value, object, marked);
     return isMapping(object) && !isNamespace(object) && name === 'get' && !object.value.has('get')
-      ? this.#keyedMethod(value.value)
+      ? this.#keyedMethod(object, value.value)
       : value;
   }
 
@@ -175,10 +189,12 @@ export class GuardedInterpreter extends InterpreterConstructor {
   }
 
   /** `mapping.get(key, default)`. */
-  #keyedMethod(method: Callable): RuntimeValue {
-    return makeFunction(([key, ...rest], scope) =>
-      method(key === undefined ? [] : [this.#provenance.strip(key, 'string').value, ...rest], scope),
-    );
+  #keyedMethod(mapping: RuntimeValue, method: Callable): RuntimeValue {
+    return makeFunction(([key, ...rest], scope) => {
+      if (key === undefined) return method([], scope);
+      const plain = new ValueNode(this.#provenance.strip(key, 'string').value);
+      return method([this.#keyNode(mapping, plain).value, ...rest], scope);
+    });
   }
 
   // ---------------------------------------------------------------------------------------------------------- filters

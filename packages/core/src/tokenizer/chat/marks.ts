@@ -19,6 +19,8 @@ const roles: ReadonlySet<string> = new Set([
   'model',
 ]);
 
+const mappingMethods: ReadonlySet<string> = new Set(['get', 'items', 'keys', 'values', 'dictsort']);
+
 /**
  * Code units that mark where text of the request begins and ends while a template runs: noncharacters or private-use characters
  * that occur nowhere in the input. Concatenation keeps marks in place; every other operation works on text without them, and its
@@ -27,9 +29,11 @@ const roles: ReadonlySet<string> = new Set([
 export class Marks {
   readonly open: string;
   readonly close: string;
+  readonly #names: ReadonlySet<string>;
 
-  /** `texts`: all strings that may reach the output. */
-  constructor(texts: Iterable<string>) {
+  /** `texts`: all strings that may reach the output. `names`: those that the template itself has. */
+  constructor(texts: Iterable<string>, names: ReadonlySet<string>) {
+    this.#names = names;
     const taken = new Set<string>();
     for (const text of texts) for (const [char] of text.matchAll(/[\ufdd0-\ufdef\ue000-\uf8ff]/g)) taken.add(char);
     const [open, close] = unusedPair(taken);
@@ -49,6 +53,17 @@ export class Marks {
 
   markRole(role: string): string {
     return this.markResult(role);
+  }
+
+  /** A key of a mapping. Those that the template names stay plain, so that it finds them; but for methods, which it finds then. */
+  markKey(key: string): string {
+    return this.#names.has(key) && !mappingMethods.has(key) ? key : this.mark(key);
+  }
+
+  /** How a mapping has a key, plain or marked. */
+  keyIn(mapping: { has(key: string): boolean }, key: string): string {
+    const marked = this.mark(key);
+    return !mapping.has(key) && mapping.has(marked) ? marked : key;
   }
 
   has(text: string): boolean {

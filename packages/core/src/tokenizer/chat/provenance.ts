@@ -3,6 +3,7 @@ import {
   type ArrayValue,
   isArray,
   isMapping,
+  isNamespace,
   isString,
   type MappingValue,
   makeString,
@@ -35,18 +36,28 @@ export class Provenance {
       return this.marks.strip(text);
     };
     const depth = level === 'string' ? 0 : level === 'items' ? 1 : Number.POSITIVE_INFINITY;
-    return { value: mapStrings(value, stripString, depth), wasMarked };
+    return { value: mapStrings(value, { text: stripString, key: stripString }, depth), wasMarked };
   }
 
   /** Marks every string of a value that was made of marked text. */
   markResult(value: RuntimeValue): RuntimeValue {
-    return mapStrings(value, text => this.marks.markResult(text), Number.POSITIVE_INFINITY);
+    const change = {
+      text: (text: string) => this.marks.markResult(text),
+      key: (key: string) => this.marks.markKey(key),
+    };
+    return mapStrings(value, change, Number.POSITIVE_INFINITY);
   }
 }
 
-function mapStrings(value: RuntimeValue, change: (text: string) => string, depth: number): RuntimeValue {
+/** What becomes of strings, and of the keys of mappings. */
+interface Change {
+  text(text: string): string;
+  key(key: string): string;
+}
+
+function mapStrings(value: RuntimeValue, change: Change, depth: number): RuntimeValue {
   if (isString(value)) {
-    const text = change(value.value);
+    const text = change.text(value.value);
     return text === value.value ? value : makeString(text);
   }
   if (depth === 0) return value;
@@ -54,12 +65,13 @@ function mapStrings(value: RuntimeValue, change: (text: string) => string, depth
   return isMapping(value) && depth > 1 ? mapMapping(value, change, depth) : value;
 }
 
-function mapArray(value: ArrayValue, change: (text: string) => string, depth: number): RuntimeValue {
+function mapArray(value: ArrayValue, change: Change, depth: number): RuntimeValue {
   const items = value.value.map(item => mapStrings(item, change, depth - 1));
   return items.some((item, i) => item !== value.value[i]) ? withContents(value, items) : value;
 }
 
-function mapMapping(value: MappingValue, change: (text: string) => string, depth: number): RuntimeValue {
-  const entries = [...value.value].map(([key, item]) => [key, mapStrings(item, change, depth - 1)] as const);
+function mapMapping(value: MappingValue, change: Change, depth: number): RuntimeValue {
+  const keyOf = isNamespace(value) ? (key: string) => key : change.key;
+  const entries = [...value.value].map(([key, item]) => [keyOf(key), mapStrings(item, change, depth - 1)] as const);
   return entries.some(([key, item]) => item !== value.value.get(key)) ? withContents(value, new Map(entries)) : value;
 }

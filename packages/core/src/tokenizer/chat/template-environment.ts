@@ -7,10 +7,25 @@ import { strftime } from './strftime.ts';
 const MAX_RANGE = 100_000;
 const MAX_MESSAGE = 500;
 
+const constants = { true: true, True: true, false: false, False: false, none: null, None: null };
+
+/** Names with a meaning of their own in every template. */
+export const builtInNames: readonly string[] = [
+  ...Object.keys(constants),
+  'range',
+  'strftime_now',
+  'raise_exception',
+  'namespace',
+  'loop',
+  'caller',
+  'varargs',
+  'kwargs',
+  'self',
+];
+
 /** The names that a template can see: constants, three functions, and what it is given. No object of the host is among them. */
 export function createEnvironment(variables: ReadonlyMap<string, unknown>, marks: Marks): Environment {
   const environment = new EnvironmentConstructor();
-  const constants = { true: true, True: true, false: false, False: false, none: null, None: null };
   for (const [name, value] of Object.entries(constants)) environment.set(name, value);
   environment.set('range', range);
   environment.set('strftime_now', (format: unknown) => formatNow(String(format), marks));
