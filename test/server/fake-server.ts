@@ -1,10 +1,12 @@
 import { pino } from 'pino';
+import type { App } from '../../packages/server/src/app/app.ts';
 import { type AppOptions, createApp } from '../../packages/server/src/app/create-app.ts';
-import { HttpServer, type HttpServerOptions } from '../../packages/server/src/app/http-server.ts';
 import { Metrics } from '../../packages/server/src/metrics/metrics.ts';
+import { HttpServer, type HttpServerOptions } from '../../packages/server/src/serve/http-server.ts';
 import { characterTokenizer, FakeEngine, type Script } from './fake-engine.ts';
 
 export interface FakeServer {
+  app: App;
   engine: FakeEngine;
   server: HttpServer;
   port: number;
@@ -22,5 +24,5 @@ export async function startFakeServer(
   const app = createApp({ engine, tokenizer: characterTokenizer, metrics, log }, { modelNames: ['fake'], ...options });
   const server = new HttpServer(app, { host: '127.0.0.1', port: 0, apiKeys: [], ...options });
   const port = await server.listen();
-  return { engine, server, port, origin: `http://127.0.0.1:${port}` };
+  return { app, engine, server, port, origin: `http://127.0.0.1:${port}` };
 }

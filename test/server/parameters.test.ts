@@ -12,9 +12,10 @@ const COMPLETIONS = '/v1/completions';
 const required = { [CHAT]: { messages: [{ role: 'user', content: 'Hi' }] }, [COMPLETIONS]: { prompt: 'Hi' } } as const;
 type Path = keyof typeof required;
 
-function send(path: Path, fields: object | string): Promise<Response> {
+function send(path: Path, fields: object | string, more: Record<string, string> = {}): Promise<Response> {
   const body = typeof fields === 'string' ? fields : JSON.stringify({ max_tokens: 1, ...required[path], ...fields });
-  return fetch(tiny.origin + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+  const headers = { 'content-type': 'application/json', ...more };
+  return fetch(tiny.origin + path, { method: 'POST', headers, body });
 }
 
 /** Values that no field of this type takes. */
@@ -260,7 +261,8 @@ it('a million faults cost no more than reading the body', async () => {
     const reading = performance.now();
     JSON.parse(body);
     const sending = performance.now();
-    expect((await send(path, body)).status).toBe(400);
+    // A connection that idles while these bodies are made may be closed at the moment it is used again.
+    expect((await send(path, body, { connection: 'close' })).status).toBe(400);
     // Generous: transport and a machine under load; a schema that lists every fault takes ten times as long and a gigabyte.
     expect(performance.now() - sending).toBeLessThan(1000 + 8 * (sending - reading));
   }

@@ -1,7 +1,7 @@
 import type { EngineStats } from '@quire/core';
 import { type Logger, pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { StatsLogger } from '../../packages/server/src/app/stats-logger.ts';
+import { StatsLogger } from '../../packages/server/src/serve/stats-logger.ts';
 import { startTinyServer } from './tiny-server.ts';
 
 describe('StatsLogger', () => {

@@ -76,6 +76,9 @@ const below: Readonly<Record<string, readonly string[]>> = {
 /** Entries for users; nothing in core imports them. */
 const entries = ['index.ts', 'testing.ts'];
 const coreDependencies = ['@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar'];
+/** Globals of Node or of pages. */
+const nodeOrPage =
+  /(?<![.\w'"])(process\.|Buffer[.(]|NodeJS\.|createRequire|__dirname|window\.|document\.|navigator\.|localStorage|Deno\.)/;
 const contractOnly = ['@quire/core/contract', '@quire/core/program'];
 
 describe('layers', () => {
@@ -113,6 +116,19 @@ describe('layers', () => {
     const naming = server.filter(({ imports }) => imports.some(specifier => specifier.startsWith('@quire/backend-')));
     expect(naming.map(({ path }) => path)).toEqual(['packages/server/src/node/open-device.ts']);
     expect(naming[0]!.code).not.toMatch(/from\s+'@quire\/backend-/);
+  });
+
+  test('the HTTP surface runs without Node', () => {
+    const rooms = ['app', 'http', 'openai'].map(room => `packages/server/src/${room}/`);
+    const surface = shipped.filter(({ path }) => rooms.some(room => path.startsWith(room)));
+    const outside = violations(surface, (specifier, source) => {
+      const file = target(source, specifier);
+      if (file === undefined) return ['@quire/core', 'zod/mini'].includes(specifier);
+      return rooms.some(room => file.startsWith(room)) || file === 'packages/server/src/version.ts';
+    });
+    expect(surface.length).toBeGreaterThan(25);
+    expect(outside).toEqual([]);
+    expect(surface.filter(({ code }) => nodeOrPage.test(code)).map(({ path }) => path)).toEqual([]);
   });
 
   test('packages import each other by name, and files with their ending', () => {
@@ -165,9 +181,7 @@ describe('the platform', () => {
   });
 
   test('no globals of Node or of pages', () => {
-    const globals =
-      /(?<![.\w'"])(process\.|Buffer[.(]|createRequire|__dirname|window\.|document\.|navigator\.|localStorage|Deno\.)/;
-    expect(neutral.filter(({ code }) => globals.test(code)).map(({ path }) => path)).toEqual([]);
+    expect(neutral.filter(({ code }) => nodeOrPage.test(code)).map(({ path }) => path)).toEqual([]);
   });
 
   test('core names no backend', () => {

@@ -21,7 +21,7 @@ export {
   QueueFullError,
   QuireError,
 } from '@quire/core';
-export { type RunningServer, type ServerOptions, startServer } from './app/start-server.ts';
 export { openFolderSource } from './node/folder-source.ts';
 export { LLM, nodeRuntime } from './node/llm.ts';
 export { type DeviceKind, type DeviceStatus, deviceKinds, openDevice, probeDevices } from './node/open-device.ts';
+export { type RunningServer, type ServerOptions, startServer } from './serve/start-server.ts';

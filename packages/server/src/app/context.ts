@@ -7,10 +7,8 @@ import type {
   SamplingParams,
   Tokenizer,
 } from '@quire/core';
-import type { Logger } from 'pino';
 import { HttpError } from '../http/errors.ts';
 import type { StreamLimits } from '../http/event-stream.ts';
-import type { Metrics } from '../metrics/metrics.ts';
 import type { Admission } from './admission.ts';
 
 /** What the server needs of AsyncLLM. */
@@ -24,10 +22,31 @@ export interface ServingEngine {
   stats(): EngineStats;
 }
 
+/** What the server needs of a tokenizer. Encoding may happen on another thread. */
+export interface ServingTokenizer
+  extends Pick<Tokenizer, 'hasChatTemplate' | 'specialTokenIds' | 'decode' | 'tokenBytes'> {
+  encode(...args: Parameters<Tokenizer['encode']>): number[] | Promise<number[]>;
+  encodeChat(...args: Parameters<Tokenizer['encodeChat']>): number[] | Promise<number[]>;
+}
+
+/** Where /metrics comes from. */
+export interface Exposition {
+  readonly contentType: string;
+  expose(): Promise<string>;
+}
+
+type LogLine = (fields: object, message: string) => void;
+/** What the handlers need of a log; pino's loggers are such. */
+export interface AppLog {
+  debug: LogLine;
+  info: LogLine;
+  error: LogLine;
+}
+
 /** What the handlers of one server share. */
 export interface AppContext {
   readonly engine: ServingEngine;
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: ServingTokenizer;
   /** Names that the model answers to; the first is shown. */
   readonly modelNames: readonly string[];
   /** Unix seconds when the model was loaded. */
@@ -37,8 +56,11 @@ export interface AppContext {
   readonly maxBodyBytes: number;
   readonly streamLimits: StreamLimits;
   readonly admission: Admission;
-  readonly metrics: Metrics;
-  readonly log: Logger;
+  /** null: there is no /metrics. */
+  readonly metrics: Exposition | null;
+  readonly log: AppLog;
+  /** Whether new requests are taken. */
+  ready(): boolean;
 }
 
 /** The name to answer with. Throws HttpError 404 for a model that is not served; an absent or empty name means the one that is. */

@@ -1,8 +1,6 @@
-import type { Tokenizer } from '@quire/core';
-import type { Logger } from 'pino';
-import type { Metrics } from '../metrics/metrics.ts';
 import { Admission } from './admission.ts';
-import type { AppContext, ServingEngine } from './context.ts';
+import { App } from './app.ts';
+import type { AppContext, AppLog, Exposition, ServingEngine, ServingTokenizer } from './context.ts';
 
 /** What an operator may set of the HTTP side. */
 export interface AppOptions {
@@ -19,13 +17,23 @@ export interface AppOptions {
   slowClientMs?: number | undefined;
 }
 
-/** The shared state of the handlers of one server. */
-export function createApp(
-  parts: { engine: ServingEngine; tokenizer: Tokenizer; metrics: Metrics; log: Logger },
-  options: AppOptions,
-): AppContext {
-  return {
-    ...parts,
+export interface AppParts {
+  engine: ServingEngine;
+  tokenizer: ServingTokenizer;
+  /** Default: there is no /metrics. */
+  metrics?: Exposition | undefined;
+  /** Default: silent. */
+  log?: AppLog | undefined;
+}
+
+/** The OpenAI surface over an engine, without sockets: see App. */
+export function createApp(parts: AppParts, options: AppOptions): App {
+  const { engine, tokenizer, metrics = null, log = silent } = parts;
+  const context: Omit<AppContext, 'ready'> = {
+    engine,
+    tokenizer,
+    metrics,
+    log,
     modelNames: options.modelNames,
     created: Math.floor(Date.now() / 1000),
     strict: options.strict ?? false,
@@ -34,6 +42,9 @@ export function createApp(
       maxBufferedBytes: options.maxBufferedBytes ?? 64 * 2 ** 10,
       slowClientMs: options.slowClientMs ?? 30_000,
     },
-    admission: new Admission(options.maxNumQueuedReqs ?? 256, () => parts.engine.stats().numRequestsRunning),
+    admission: new Admission(options.maxNumQueuedReqs ?? 256, () => engine.stats().numRequestsRunning),
   };
+  return new App(context);
 }
+
+const silent: AppLog = { debug: () => {}, info: () => {}, error: () => {} };

@@ -1,39 +1,39 @@
 import { HttpError } from '../http/errors.ts';
 import { landingPage } from '../http/landing.ts';
-import { sendJson, sendText } from '../http/respond.ts';
-import { type RequestContext, Router } from '../http/router.ts';
+import { jsonReply, type Reply, textReply } from '../http/reply.ts';
+import type { AppRequest } from '../http/request.ts';
+import { Router } from '../http/router.ts';
 import { handleChat } from '../openai/chat.ts';
 import { handleCompletion } from '../openai/completions.ts';
 import { handleModel, handleModels } from '../openai/models.ts';
 import { version } from '../version.ts';
 import type { AppContext } from './context.ts';
 
-/** The one path that needs no key. */
-export const HEALTH_PATH = '/health';
+/** Paths that need no key, and answer while the server drains. */
+export const OPEN_PATHS: readonly string[] = ['/health'];
 
-/** `ready`: whether new requests are taken. */
-export function createRoutes(app: AppContext, ready: () => boolean): Router {
-  return new Router()
-    .add('/', { GET: context => sendLanding(app, context) })
-    .add(HEALTH_PATH, { GET: context => sendHealth(context, ready()) })
-    .add('/version', { GET: ({ res }) => sendJson(res, 200, { version }) })
-    .add('/metrics', { GET: context => sendMetrics(app, context) })
-    .add('/v1/models', { GET: context => handleModels(app, context) })
-    .add('/v1/models/*', { GET: context => handleModel(app, context) })
-    .add('/v1/completions', { POST: context => handleCompletion(app, context) })
-    .add('/v1/chat/completions', { POST: context => handleChat(app, context) });
+export function createRoutes(app: AppContext): Router {
+  const routes = new Router()
+    .add('/', { GET: request => landing(app, request) })
+    .add('/health', { GET: () => health(app) })
+    .add('/version', { GET: () => jsonReply({ version }) })
+    .add('/v1/models', { GET: () => handleModels(app) })
+    .add('/v1/models/*', { GET: (_, id) => handleModel(app, id) })
+    .add('/v1/completions', { POST: request => handleCompletion(app, request) })
+    .add('/v1/chat/completions', { POST: request => handleChat(app, request) });
+  const { metrics } = app;
+  if (metrics !== null) {
+    routes.add('/metrics', { GET: async () => textReply(await metrics.expose(), metrics.contentType) });
+  }
+  return routes;
 }
 
-function sendHealth({ res }: RequestContext, ready: boolean): void {
-  if (!ready) throw new HttpError(503, 'The server takes no requests.', { code: 'not_ready' });
-  sendText(res, 200, 'text/plain; charset=utf-8', '');
+function health(app: AppContext): Reply {
+  if (!app.ready()) throw new HttpError(503, 'The server takes no requests.', { code: 'not_ready' });
+  return textReply('', 'text/plain; charset=utf-8');
 }
 
-async function sendMetrics(app: AppContext, { res }: RequestContext): Promise<void> {
-  sendText(res, 200, app.metrics.contentType, await app.metrics.expose());
-}
-
-function sendLanding(app: AppContext, { req, res }: RequestContext): void {
-  const origin = `http://${req.headers.host ?? 'localhost'}`;
-  sendText(res, 200, 'text/html; charset=utf-8', landingPage(app.modelNames[0] ?? '', origin));
+function landing(app: AppContext, request: AppRequest): Reply {
+  const origin = `http://${request.header('host') ?? 'localhost'}`;
+  return textReply(landingPage(app.modelNames[0] ?? '', origin), 'text/html; charset=utf-8');
 }

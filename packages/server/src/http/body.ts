@@ -1,5 +1,5 @@
-import type { IncomingMessage } from 'node:http';
 import { HttpError } from './errors.ts';
+import type { AppRequest } from './request.ts';
 
 /** Deeper JSON is refused before anything walks it: JSON.stringify and structuredClone recurse. */
 const MAX_JSON_DEPTH = 64;
@@ -10,9 +10,9 @@ const MAX_JSON_DEPTH = 64;
  * Throws HttpError 415 for another content type or an encoded body, 413 as soon as more than `maxBytes` were announced or
  * read, and 400 for invalid UTF-8, invalid JSON, nesting deeper than 64, or a value that is not an object.
  */
-export async function readJsonBody(req: IncomingMessage, maxBytes: number): Promise<Record<string, unknown>> {
-  checkMediaType(req);
-  const text = decodeUtf8(await readBody(req, maxBytes));
+export async function readJsonBody(request: AppRequest, maxBytes: number): Promise<Record<string, unknown>> {
+  checkMediaType(request);
+  const text = decodeUtf8(await request.body(maxBytes));
   checkDepth(text);
   const value = parseJson(text);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -21,14 +21,14 @@ export async function readJsonBody(req: IncomingMessage, maxBytes: number): Prom
   return value as Record<string, unknown>;
 }
 
-function checkMediaType(req: IncomingMessage): void {
-  const encoding = req.headers['content-encoding'];
+function checkMediaType(request: AppRequest): void {
+  const encoding = request.header('content-encoding');
   if (encoding !== undefined && encoding !== 'identity') {
     throw new HttpError(415, 'Content-Encoding is not supported: send the body as it is.', {
       code: 'unsupported_encoding',
     });
   }
-  const [type = '', ...parameters] = (req.headers['content-type'] ?? '').toLowerCase().split(';');
+  const [type = '', ...parameters] = (request.header('content-type') ?? '').toLowerCase().split(';');
   if (type.trim() !== 'application/json') {
     throw new HttpError(415, 'The Content-Type must be application/json.', { code: 'unsupported_media_type' });
   }
@@ -38,31 +38,12 @@ function checkMediaType(req: IncomingMessage): void {
   }
 }
 
-/** By events: leaving an async iteration would destroy the socket before the answer is sent. */
-function readBody(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    if (Number(req.headers['content-length'] ?? 0) > maxBytes) return reject(tooLarge(maxBytes));
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    req.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > maxBytes) {
-        req.removeAllListeners('data');
-        return reject(tooLarge(maxBytes));
-      }
-      chunks.push(chunk);
-    });
-    req.on('end', () => resolve(Buffer.concat(chunks, bytes)));
-    req.on('close', () => reject(new HttpError(400, 'The body ended early.', { code: 'incomplete_body' })));
-    req.on('error', reject);
-  });
-}
-
-function tooLarge(maxBytes: number): HttpError {
+/** The refusal of a body that is larger than the server takes. */
+export function bodyTooLarge(maxBytes: number): HttpError {
   return new HttpError(413, `The body is larger than ${maxBytes} bytes.`, { code: 'body_too_large' });
 }
 
-function decodeUtf8(bytes: Buffer): string {
+function decodeUtf8(bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {

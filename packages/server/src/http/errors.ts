@@ -36,6 +36,14 @@ export function invalidField(param: string | null, message: string, code: string
   return new HttpError(400, message, { param, code });
 }
 
+export function clientTooSlow(): HttpError {
+  return new HttpError(408, 'The client reads the stream too slowly.', { code: 'client_too_slow' });
+}
+
+export function shuttingDown(): HttpError {
+  return new HttpError(503, 'The server is shutting down.', { code: 'shutting_down', headers: { 'retry-after': '5' } });
+}
+
 /** The body of every answer that is not a success, and of the last event of a stream that failed. */
 export function errorBody(error: HttpError): string {
   const { message, type, param, code } = error;

@@ -1,84 +1,100 @@
-import type { ServerResponse } from 'node:http';
-import { errorBody, HttpError } from './errors.ts';
-
 export interface StreamLimits {
-  /** Bytes that may wait in the socket's buffer before the engine's output is merged instead of written. */
+  /** Bytes that may wait for the client before the engine's output is merged instead of written. */
   maxBufferedBytes: number;
-  /** How long a client may leave the buffer above that. */
+  /** How long a client may leave more than that. */
   slowClientMs: number;
 }
 
+/** Where the events of a stream go. */
+export interface EventSink {
+  /** One or more whole events, each with its empty line. */
+  write(events: string): void;
+  /**
+   * Whether more may be written now (undefined), or when the client has read enough. Rejects with HttpError (client_too_slow)
+   * when it does not in time.
+   */
+  ready(): Promise<void> | undefined;
+  /** The last events, and the clean end. */
+  end(events: string): void;
+  /** The end of a stream that failed: the last events, then a broken connection, so that no client takes it for whole. */
+  fail(events: string): void;
+}
+
 /**
- * Server-sent events on one response. The writer asks `ready()` before it takes the next output from the engine: while the
- * client reads slowly, outputs merge upstream and memory stays bounded.
+ * The events of one reply, between the handler that makes them and the sink that sends them. The handler asks `ready()` before
+ * it takes the next output from the engine: while the client reads slowly, outputs merge upstream and memory stays bounded.
  */
 export class EventStream {
-  readonly #res: ServerResponse;
-  readonly #limits: StreamLimits;
-  /** Shared by all writers of the stream that wait. */
-  #draining: Promise<boolean> | null = null;
+  /** Resolves when the handler has ended the stream, well or not. */
+  readonly over: Promise<void>;
+  #finish!: () => void;
+  /** Takes events until the sink is there. */
+  readonly #start = new Held();
+  #sink: EventSink = this.#start;
 
-  constructor(res: ServerResponse, limits: StreamLimits) {
-    this.#res = res;
-    this.#limits = limits;
-  }
-
-  get opened(): boolean {
-    return this.#res.headersSent;
-  }
-
-  /** Sends the head. `x-accel-buffering` keeps reverse proxies from collecting the events. */
-  open(): void {
-    this.#res.writeHead(200, {
-      'content-type': 'text/event-stream; charset=utf-8',
-      'cache-control': 'no-cache',
-      'x-accel-buffering': 'no',
+  constructor() {
+    this.over = new Promise(resolve => {
+      this.#finish = resolve;
     });
   }
 
-  /** One or more whole events, each `data: ...` with its empty line. */
   write(events: string): void {
-    this.#res.write(events);
+    if (events !== '') this.#sink.write(events);
   }
 
-  /** Resolves when the client has read enough. Throws HttpError (client_too_slow) when it does not in time. */
-  async ready(): Promise<void> {
-    if (this.#res.writableLength <= this.#limits.maxBufferedBytes || this.#res.destroyed) return;
-    this.#draining ??= drained(this.#res, this.#limits.slowClientMs).finally(() => {
-      this.#draining = null;
-    });
-    if (await this.#draining) return;
-    throw new HttpError(408, 'The client reads the stream too slowly.', { code: 'client_too_slow' });
+  ready(): Promise<void> | undefined {
+    return this.#sink.ready();
   }
 
-  /** The clean end. */
-  end(): void {
-    this.#res.end('data: [DONE]\n\n');
+  end(events: string): void {
+    this.#sink.end(events);
+    this.#finish();
   }
 
-  /** The end of a stream that failed: an error event, then the socket is destroyed, so that no client takes it for whole. */
-  fail(error: HttpError): void {
-    const res = this.#res;
-    const destroy = () => res.destroy();
-    const timer = setTimeout(destroy, 1000).unref();
-    res.write(`data: ${errorBody(error)}\n\n`, () => {
-      clearTimeout(timer);
-      destroy();
-    });
+  fail(events: string): void {
+    this.#sink.fail(events);
+    this.#finish();
+  }
+
+  /** Sends what there is and all that follows to `sink`. To be called once, by whoever sends the reply. */
+  pipe(sink: EventSink): void {
+    this.#sink = sink;
+    this.#start.release(sink);
   }
 }
 
-function drained(res: ServerResponse, timeoutMs: number): Promise<boolean> {
-  return new Promise(resolve => {
-    const finish = (value: boolean) => {
-      clearTimeout(timer);
-      res.off('drain', onDrain);
-      res.off('close', onDrain);
-      resolve(value);
-    };
-    const onDrain = () => finish(true);
-    const timer = setTimeout(() => finish(false), timeoutMs);
-    res.on('drain', onDrain);
-    res.on('close', onDrain);
-  });
+/** Stands for the sink of a stream whose head is not sent yet. */
+class Held implements EventSink {
+  #events = '';
+  #last: ['end' | 'fail', string] | null = null;
+  readonly #sink: Promise<EventSink>;
+  #resolve!: (sink: EventSink) => void;
+
+  constructor() {
+    this.#sink = new Promise(resolve => {
+      this.#resolve = resolve;
+    });
+  }
+
+  write(events: string): void {
+    this.#events += events;
+  }
+
+  async ready(): Promise<void> {
+    await (await this.#sink).ready();
+  }
+
+  end(events: string): void {
+    this.#last = ['end', events];
+  }
+
+  fail(events: string): void {
+    this.#last = ['fail', events];
+  }
+
+  release(sink: EventSink): void {
+    if (this.#events !== '') sink.write(this.#events);
+    if (this.#last !== null) sink[this.#last[0]](this.#last[1]);
+    this.#resolve(sink);
+  }
 }

@@ -1,45 +1,39 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { HttpError } from './errors.ts';
+import type { Reply } from './reply.ts';
+import type { AppRequest } from './request.ts';
 
-export interface RequestContext {
-  readonly req: IncomingMessage;
-  readonly res: ServerResponse;
-  /** Ours; echoed as x-request-id and used in ids of answers. */
-  readonly requestId: string;
-  /** What stood at the place of `*` in the route, decoded. */
-  readonly wildcard: string;
-  /** Aborts when the client is gone before its answer is whole. */
-  readonly signal: AbortSignal;
-}
-export type Handler = (context: RequestContext) => Promise<void> | void;
+/** `wildcard`: what stood at the place of `*` in the route, decoded. */
+export type Handler = (request: AppRequest, wildcard: string) => Promise<Reply> | Reply;
+export type Methods = Readonly<Record<string, Handler>>;
 
 interface Route {
-  /** An exact path, or one that ends in `/*`. */
   readonly path: string;
-  readonly methods: Readonly<Record<string, Handler>>;
+  readonly methods: Methods;
 }
 
-/** Exact paths, and prefixes that end in `/*`. */
+/** Exact paths, and paths with one `*`, which stands for any text and is tried in the order in which routes were added. */
 export class Router {
-  readonly #routes: Route[] = [];
+  readonly #exact = new Map<string, Route>();
+  readonly #patterns: Route[] = [];
 
-  add(path: string, methods: Readonly<Record<string, Handler>>): this {
-    this.#routes.push({ path, methods });
+  add(path: string, methods: Methods): this {
+    if (path.includes('*')) this.#patterns.push({ path, methods });
+    else this.#exact.set(path, { path, methods });
     return this;
   }
 
-  /** Every path, for the test that no route but /health is open. */
+  /** Every path, for the test that none is open that should not be. */
   get paths(): string[] {
-    return this.#routes.map(route => route.path);
+    return [...this.#exact.keys(), ...this.#patterns.map(route => route.path)];
   }
 
   /** Throws HttpError 404 for an unknown path and 405 for a method that the path does not have. */
   find(method: string, path: string): { handler: Handler; wildcard: string } {
-    const route = this.#routes.find(r => matches(r.path, path));
+    const route = this.#exact.get(path) ?? this.#patterns.find(({ path: pattern }) => wildcardOf(pattern, path) !== '');
     if (route === undefined) {
       throw new HttpError(404, `There is no ${printable(path)} here.`, { code: 'not_found' });
     }
-    const handler = route.methods[method];
+    const handler = Object.hasOwn(route.methods, method) ? route.methods[method] : undefined;
     if (handler === undefined) {
       const allow = Object.keys(route.methods).join(', ');
       throw new HttpError(405, `${route.path} answers ${allow} only.`, {
@@ -47,21 +41,15 @@ export class Router {
         headers: { allow },
       });
     }
-    return { handler, wildcard: route.path.endsWith('*') ? decode(path.slice(route.path.length - 1)) : '' };
+    return { handler, wildcard: decode(wildcardOf(route.path, path)) };
   }
 }
 
-/** The path of a request target, in origin form or absolute form, without its query. Nothing is decoded or collapsed. */
-export function targetPath(target: string): string {
-  const absolute = /^https?:\/\/[^/?#]*/i.exec(target);
-  const path = (absolute ? target.slice(absolute[0].length) : target).split(/[?#]/, 1)[0] ?? '';
-  return path === '' ? '/' : path;
-}
-
-function matches(pattern: string, path: string): boolean {
-  return pattern.endsWith('/*')
-    ? path.length >= pattern.length && path.startsWith(pattern.slice(0, -1))
-    : pattern === path;
+/** Empty when the path does not match, or the pattern has no `*`. */
+function wildcardOf(pattern: string, path: string): string {
+  const [before = '', after] = pattern.split('*');
+  if (after === undefined || !path.startsWith(before) || !path.endsWith(after)) return '';
+  return path.slice(before.length, path.length - after.length);
 }
 
 function decode(text: string): string {

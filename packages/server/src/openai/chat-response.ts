@@ -1,4 +1,5 @@
-import type { CompletionOutput, RequestOutput, Tokenizer } from '@quire/core';
+import type { CompletionOutput, RequestOutput } from '@quire/core';
+import type { ServingTokenizer } from '../app/context.ts';
 import type { ChatRequest } from './chat-request.ts';
 import { type ChoiceDelta, ChoiceDeltas } from './choice-deltas.ts';
 import { ChunkWriter } from './chunks.ts';
@@ -16,7 +17,7 @@ export interface ChatAnswer {
 
 /** The answer to a chat request, whole or in chunks. */
 export class ChatResponse implements StreamFormat {
-  readonly #tokenizer: Tokenizer;
+  readonly #tokenizer: ServingTokenizer;
   readonly #answer: ChatAnswer;
   readonly #created = Math.floor(Date.now() / 1000);
   readonly #chunks: ChunkWriter;
@@ -24,7 +25,7 @@ export class ChatResponse implements StreamFormat {
   readonly #usage = new UsageCounter();
   #promptTokenIds: readonly number[] = [];
 
-  constructor(tokenizer: Tokenizer, answer: ChatAnswer) {
+  constructor(tokenizer: ServingTokenizer, answer: ChatAnswer) {
     this.#tokenizer = tokenizer;
     this.#answer = answer;
     const { id, model, request, streaming } = answer;

@@ -2,29 +2,30 @@ import type { ChatMessage, ChatTemplateOptions } from '@quire/core';
 import { type AppContext, servedModel } from '../app/context.ts';
 import { readJsonBody } from '../http/body.ts';
 import { invalidField } from '../http/errors.ts';
-import { sendJson } from '../http/respond.ts';
-import type { RequestContext } from '../http/router.ts';
+import { jsonReply, type Reply } from '../http/reply.ts';
+import type { AppRequest } from '../http/request.ts';
 import { type ChatRequest, chatSchema, toChatMessages } from './chat-request.ts';
 import { ChatResponse } from './chat-response.ts';
 import { parseRequest } from './fields.ts';
 import {
-  announceIgnored,
   checkContext,
   collect,
+  ignoredHeader,
   keptTokens,
   sequencesPerPrompt,
   streamEvents,
   tokenise,
+  withPlaces,
 } from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { streamChoice } from './stream-options.ts';
 import { constraintOf, structured } from './structured-fields.ts';
 
 /** POST /v1/chat/completions */
-export async function handleChat(app: AppContext, context: RequestContext): Promise<void> {
+export async function handleChat(app: AppContext, given: AppRequest): Promise<Reply> {
   app.admission.checkRoom();
   app.engine.checkQueue();
-  const body = await readJsonBody(context.req, app.maxBodyBytes);
+  const body = await readJsonBody(given, app.maxBodyBytes);
   const { request, ignored } = parseRequest(chatSchema, body, app.strict);
   const model = servedModel(app, request.model);
   const streaming = streamChoice(request);
@@ -32,28 +33,25 @@ export async function handleChat(app: AppContext, context: RequestContext): Prom
   const template = templateOptions(request, messages);
   const logprobs = logprobsOf(request, app);
   const constraint = constraintOf(request);
-  const release = app.admission.admit(sequencesPerPrompt(request));
-  try {
+  return withPlaces(app, sequencesPerPrompt(request), async () => {
     const lengthField = typeof request.max_completion_tokens === 'number' ? 'max_completion_tokens' : 'max_tokens';
     const maxTokens = request[lengthField] ?? null;
     const keep = keptTokens(app, request.truncate_prompt_tokens, maxTokens);
-    const prompt = { prompt: null, promptTokenIds: encodeChat(app, messages, keep, template) };
+    const prompt = { prompt: null, promptTokenIds: await encodeChat(app, messages, keep, template) };
     checkContext(prompt, maxTokens, lengthField, app);
     const params = toSamplingParams(request, { maxTokens, logprobs, ...structured(constraint) });
     const response = new ChatResponse(app.tokenizer, {
       request,
       streaming,
       model,
-      id: `chatcmpl-${context.requestId}`,
+      id: `chatcmpl-${given.requestId}`,
     });
-    announceIgnored(context, ignored);
+    const headers = ignoredHeader(ignored);
     const generation = { prompts: [prompt], params, constraint };
-    if (streaming.stream) return await streamEvents(app, context, generation, response);
-    const [output] = await collect(app, context, generation);
-    sendJson(context.res, 200, response.whole(output!));
-  } finally {
-    release();
-  }
+    if (streaming.stream) return streamEvents(app, given, generation, response, headers);
+    const [output] = await collect(app, given, generation);
+    return jsonReply(response.whole(output!), headers);
+  });
 }
 
 function templateOptions(request: ChatRequest, messages: readonly ChatMessage[]): ChatTemplateOptions {
@@ -83,12 +81,12 @@ function logprobsOf(request: ChatRequest, app: AppContext): number | null {
   return top ?? 0;
 }
 
-function encodeChat(
+async function encodeChat(
   app: AppContext,
   messages: readonly ChatMessage[],
   keep: number | null,
   options: ChatTemplateOptions,
-): number[] {
+): Promise<number[]> {
   const { tokenizer } = app;
   if (!tokenizer.hasChatTemplate) {
     throw invalidField('messages', 'This model has no chat template: use /v1/completions.', 'no_chat_template');

@@ -1,4 +1,5 @@
-import type { RequestOutput, Tokenizer } from '@quire/core';
+import type { RequestOutput } from '@quire/core';
+import type { ServingTokenizer } from '../app/context.ts';
 import { type ChoiceDelta, ChoiceDeltas } from './choice-deltas.ts';
 import { ChunkWriter } from './chunks.ts';
 import type { CompletionRequest } from './completion-request.ts';
@@ -24,7 +25,7 @@ interface Choice {
 
 /** The answer to a completion request, whole or in chunks. Choice `i` of prompt `p` has index `p * n + i`. */
 export class CompletionResponse implements StreamFormat {
-  readonly #tokenizer: Tokenizer;
+  readonly #tokenizer: ServingTokenizer;
   readonly #answer: CompletionAnswer;
   readonly #n: number;
   readonly #created = Math.floor(Date.now() / 1000);
@@ -34,7 +35,7 @@ export class CompletionResponse implements StreamFormat {
   /** Until it is complete and can be echoed. */
   readonly #promptLogprobs: RequestOutput['promptLogprobs'][] = [];
 
-  constructor(tokenizer: Tokenizer, answer: CompletionAnswer) {
+  constructor(tokenizer: ServingTokenizer, answer: CompletionAnswer) {
     this.#tokenizer = tokenizer;
     this.#answer = answer;
     const { id, model, request, streaming } = answer;

@@ -1,20 +1,21 @@
 import { type AppContext, servedModel } from '../app/context.ts';
 import { readJsonBody } from '../http/body.ts';
-import { sendJson } from '../http/respond.ts';
-import type { RequestContext } from '../http/router.ts';
+import { jsonReply, type Reply } from '../http/reply.ts';
+import type { AppRequest } from '../http/request.ts';
 import { type CompletionRequest, completionSchema, listPrompts } from './completion-request.ts';
 import { CompletionResponse } from './completion-response.ts';
 import { parseRequest } from './fields.ts';
 import {
-  announceIgnored,
   checkContext,
   collect,
+  ignoredHeader,
   keptTokens,
   sequencesPerPrompt,
   streamEvents,
   type TokenPrompt,
   tokenise,
   truncate,
+  withPlaces,
 } from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { streamChoice } from './stream-options.ts';
@@ -24,20 +25,19 @@ import { constraintOf, structured } from './structured-fields.ts';
 const DEFAULT_MAX_TOKENS = 16;
 
 /** POST /v1/completions */
-export async function handleCompletion(app: AppContext, context: RequestContext): Promise<void> {
+export async function handleCompletion(app: AppContext, given: AppRequest): Promise<Reply> {
   app.admission.checkRoom();
   app.engine.checkQueue();
-  const body = await readJsonBody(context.req, app.maxBodyBytes);
+  const body = await readJsonBody(given, app.maxBodyBytes);
   const { request, ignored } = parseRequest(completionSchema, body, app.strict);
   const model = servedModel(app, request.model);
   const streaming = streamChoice(request);
-  const given = listPrompts(request.prompt);
+  const texts = listPrompts(request.prompt);
   const constraint = constraintOf(request);
-  const release = app.admission.admit(given.length * sequencesPerPrompt(request));
-  try {
+  return withPlaces(app, texts.length * sequencesPerPrompt(request), async () => {
     const maxTokens = request.max_tokens === undefined ? DEFAULT_MAX_TOKENS : request.max_tokens;
     const keep = keptTokens(app, request.truncate_prompt_tokens, maxTokens);
-    const prompts = given.map(prompt => readPrompt(app, prompt, keep, request));
+    const prompts = await Promise.all(texts.map(prompt => readPrompt(app, prompt, keep, request)));
     for (const prompt of prompts) checkContext(prompt, maxTokens, 'max_tokens', app);
     const params = toSamplingParams(request, { ...samplingOf(request, maxTokens), ...structured(constraint) });
     const response = new CompletionResponse(app.tokenizer, {
@@ -45,28 +45,25 @@ export async function handleCompletion(app: AppContext, context: RequestContext)
       prompts,
       streaming,
       model,
-      id: `cmpl-${context.requestId}`,
+      id: `cmpl-${given.requestId}`,
     });
-    announceIgnored(context, ignored);
+    const headers = ignoredHeader(ignored);
     const generation = { prompts, params, constraint };
-    if (streaming.stream) return await streamEvents(app, context, generation, response);
-    const outputs = await collect(app, context, generation);
-    sendJson(context.res, 200, response.whole(outputs));
-  } finally {
-    release();
-  }
+    if (streaming.stream) return streamEvents(app, given, generation, response, headers);
+    return jsonReply(response.whole(await collect(app, given, generation)), headers);
+  });
 }
 
-function readPrompt(
+async function readPrompt(
   app: AppContext,
   prompt: string | number[],
   keep: number | null,
   request: CompletionRequest,
-): TokenPrompt {
+): Promise<TokenPrompt> {
   if (typeof prompt !== 'string') return { prompt: null, promptTokenIds: truncate(prompt, keep) };
   const addSpecialTokens = request.add_special_tokens ?? true;
   const encode = (maxTokens: number) => app.tokenizer.encode(prompt, { addSpecialTokens, maxTokens });
-  const promptTokenIds = tokenise(app, 'prompt', keep, encode);
+  const promptTokenIds = await tokenise(app, 'prompt', keep, encode);
   // An echo shows what the model saw.
   return { prompt: keep === null ? prompt : null, promptTokenIds };
 }

@@ -1,4 +1,5 @@
-import type { PositionLogprobs, Tokenizer, TokenLogprob } from '@quire/core';
+import type { PositionLogprobs, TokenLogprob } from '@quire/core';
+import type { ServingTokenizer } from '../app/context.ts';
 
 /** JSON has no -infinity; OpenAI's floor stands for it. */
 const MIN_LOGPROB = -9999;
@@ -13,7 +14,11 @@ export interface ChatLogprobs {
 }
 
 /** Chat shape: one entry per token, with the `topN` likeliest beside it. */
-export function chatLogprobs(tokenizer: Tokenizer, positions: readonly PositionLogprobs[], topN: number): ChatLogprobs {
+export function chatLogprobs(
+  tokenizer: ServingTokenizer,
+  positions: readonly PositionLogprobs[],
+  topN: number,
+): ChatLogprobs {
   const entry = (t: TokenLogprob): ChatToken => {
     const bytes = tokenizer.tokenBytes(t.tokenId);
     return { token: tokenText(bytes), logprob: floor(t.logprob), bytes: [...bytes] };
@@ -32,11 +37,11 @@ export interface CompletionLogprobs {
 
 /** Completions shape, made piece by piece, because offsets count from the start of the choice. */
 export class CompletionLogprobsWriter {
-  readonly #tokenizer: Tokenizer;
+  readonly #tokenizer: ServingTokenizer;
   readonly #skipSpecialTokens: boolean;
   #codePoints = 0;
 
-  constructor(tokenizer: Tokenizer, skipSpecialTokens: boolean) {
+  constructor(tokenizer: ServingTokenizer, skipSpecialTokens: boolean) {
     this.#tokenizer = tokenizer;
     this.#skipSpecialTokens = skipSpecialTokens;
   }
@@ -75,7 +80,10 @@ export class CompletionLogprobsWriter {
 }
 
 /** vLLM's shape: per prompt token, a map from token id to its log-probability. */
-export function promptLogprobs(tokenizer: Tokenizer, positions: readonly (PositionLogprobs | null)[]): unknown[] {
+export function promptLogprobs(
+  tokenizer: ServingTokenizer,
+  positions: readonly (PositionLogprobs | null)[],
+): unknown[] {
   const entry = (t: TokenLogprob) => [
     t.tokenId,
     { logprob: floor(t.logprob), rank: t.rank, decoded_token: tokenText(tokenizer.tokenBytes(t.tokenId)) },

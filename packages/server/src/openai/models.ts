@@ -1,15 +1,14 @@
 import { type AppContext, servedModel } from '../app/context.ts';
-import { sendJson } from '../http/respond.ts';
-import type { RequestContext } from '../http/router.ts';
+import { jsonReply, type Reply } from '../http/reply.ts';
 
 /** GET /v1/models */
-export function handleModels(app: AppContext, { res }: RequestContext): void {
-  sendJson(res, 200, { object: 'list', data: app.modelNames.map(name => describe(app, name)) });
+export function handleModels(app: AppContext): Reply {
+  return jsonReply({ object: 'list', data: app.modelNames.map(name => describe(app, name)) });
 }
 
 /** GET /v1/models/{id}: ids may hold slashes. */
-export function handleModel(app: AppContext, { res, wildcard }: RequestContext): void {
-  sendJson(res, 200, describe(app, servedModel(app, wildcard)));
+export function handleModel(app: AppContext, id: string): Reply {
+  return jsonReply(describe(app, servedModel(app, id)));
 }
 
 function describe(app: AppContext, id: string): unknown {

@@ -10,9 +10,10 @@ import {
   truncatedLength,
 } from '@quire/core';
 import type { AppContext } from '../app/context.ts';
-import { invalidField, toHttpError } from '../http/errors.ts';
+import { errorBody, invalidField, toHttpError } from '../http/errors.ts';
 import { EventStream } from '../http/event-stream.ts';
-import type { RequestContext } from '../http/router.ts';
+import { eventReply, type Reply, type ReplyHeaders } from '../http/reply.ts';
+import type { AppRequest } from '../http/request.ts';
 import { type Constraint, inTermsOf } from './structured-fields.ts';
 
 /** The tokenizer's code for a prompt above its limit. */
@@ -68,15 +69,15 @@ export function truncate(tokenIds: number[], keep: number | null): number[] {
  * Runs the tokenizer with the most tokens that a prompt may have, and some more where only its last `keep` are kept. It stops
  * there: a prompt that is far too long costs little. Throws HttpError 400 (context_length_exceeded) that names `param`.
  */
-export function tokenise(
+export async function tokenise(
   app: AppContext,
   param: string,
   keep: number | null,
-  encode: (maxTokens: number) => number[],
-): number[] {
+  encode: (maxTokens: number) => number[] | Promise<number[]>,
+): Promise<number[]> {
   const { maxModelLen } = app.engine.limits;
   try {
-    return truncate(encode(keep === null ? maxModelLen - 1 : MAX_TRUNCATED_CONTEXTS * maxModelLen), keep);
+    return truncate(await encode(keep === null ? maxModelLen - 1 : MAX_TRUNCATED_CONTEXTS * maxModelLen), keep);
   } catch (error) {
     if (!(error instanceof InvalidRequestError) || error.code !== PROMPT_TOO_LONG) throw error;
     const message = `This model's context is ${maxModelLen} tokens, one of them for output; the prompt has at least ${maxModelLen}. Shorten it.`;
@@ -97,54 +98,58 @@ export function checkContext(prompt: TokenPrompt, maxTokens: number | null, para
 }
 
 /** Runs the generation to its end. Rejects when the client leaves or any prompt fails; the other prompts then stop too. */
-export async function collect(
-  app: AppContext,
-  request: RequestContext,
-  generation: Generation,
-): Promise<RequestOutput[]> {
+export async function collect(app: AppContext, request: AppRequest, generation: Generation): Promise<RequestOutput[]> {
   const outputs: RequestOutput[] = [];
   await runAll(app, request, generation, 'final', (index, output) => {
     outputs[index] = output;
+    return undefined;
   });
   return outputs;
 }
 
 /**
- * Streams the generation. The head is sent with the first output, so that a request that fails before still gets its status;
- * one that fails later ends with an error event and a destroyed socket.
+ * Streams the generation. Resolves with the first output, so that a request that fails before still gets its status; one that
+ * fails later ends with an error event and a broken connection.
  */
 export async function streamEvents(
   app: AppContext,
-  request: RequestContext,
+  request: AppRequest,
   generation: Generation,
   format: StreamFormat,
-): Promise<void> {
-  const stream = new EventStream(request.res, app.streamLimits);
-  try {
-    await runAll(app, request, generation, 'delta', async (index, output) => {
-      let events = format.output(index, output);
-      if (!stream.opened) {
-        stream.open();
-        events = format.opening() + events;
-      }
-      if (events !== '') stream.write(events);
-      if (!output.finished) await stream.ready();
-    });
-    stream.write(format.closing());
-    stream.end();
-  } catch (error) {
-    if (!stream.opened) throw error;
+  headers: ReplyHeaders,
+): Promise<Reply> {
+  const stream = new EventStream();
+  let open: (() => void) | null = null;
+  const opened = new Promise<void>(resolve => {
+    open = resolve;
+  });
+  const onOutput = (index: number, output: RequestOutput) => {
+    const events = format.output(index, output);
+    stream.write(open === null ? events : format.opening() + events);
+    open?.();
+    open = null;
+    return output.finished ? undefined : stream.ready();
+  };
+  const onFailure = (error: unknown) => {
+    if (open !== null) throw error;
     const reason = toHttpError(request.signal.aborted ? request.signal.reason : error);
     app.log[reason.status >= 500 ? 'error' : 'info']({ requestId: request.requestId, err: error }, reason.message);
-    stream.fail(reason);
-  }
+    stream.fail(`data: ${errorBody(reason)}\n\n`);
+  };
+  const run = runAll(app, request, generation, 'delta', onOutput).then(
+    () => stream.end(`${format.closing()}data: [DONE]\n\n`),
+    onFailure,
+  );
+  await Promise.race([opened, run]);
+  return eventReply(stream, headers);
 }
 
-type OnOutput = (index: number, output: RequestOutput) => void | Promise<void>;
+/** What it returns is waited for before the next output of that prompt is taken. */
+type OnOutput = (index: number, output: RequestOutput) => Promise<void> | undefined;
 
 async function runAll(
   app: AppContext,
-  request: RequestContext,
+  request: AppRequest,
   generation: Generation,
   outputKind: OutputKind,
   onOutput: OnOutput,
@@ -169,13 +174,14 @@ async function runAll(
 
 async function consume(
   outputs: AsyncIterable<RequestOutput>,
-  onOutput: (output: RequestOutput) => void | Promise<void>,
+  onOutput: (output: RequestOutput) => Promise<void> | undefined,
 ): Promise<void> {
   let finished = false;
   for await (const output of outputs) {
     checkOutput(output);
     finished = output.finished;
-    await onOutput(output);
+    const wait = onOutput(output);
+    if (wait !== undefined) await wait;
   }
   if (!finished) throw new EngineClosedError();
 }
@@ -189,8 +195,22 @@ function checkOutput(output: RequestOutput): void {
 }
 
 /** Tells the client which of its fields had no effect. Names are cut and cleaned: they are the client's. */
-export function announceIgnored(request: RequestContext, ignored: readonly string[]): void {
-  if (ignored.length === 0) return;
+export function ignoredHeader(ignored: readonly string[]): ReplyHeaders {
+  if (ignored.length === 0) return {};
   const names = ignored.slice(0, 32).map(name => name.slice(0, 64).replace(/[^\w.-]/g, '?'));
-  request.res.setHeader('x-quire-ignored-fields', names.join(', '));
+  return { 'x-quire-ignored-fields': names.join(', ') };
+}
+
+/** Runs `answer` with places in the queue, which are given back when the reply is over. Throws HttpError 429 when there are none. */
+export async function withPlaces(app: AppContext, sequences: number, answer: () => Promise<Reply>): Promise<Reply> {
+  const release = app.admission.admit(sequences);
+  try {
+    const reply = await answer();
+    if (reply.body instanceof EventStream) void reply.body.over.then(release);
+    else release();
+    return reply;
+  } catch (error) {
+    release();
+    throw error;
+  }
 }

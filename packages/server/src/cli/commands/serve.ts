@@ -1,5 +1,5 @@
 import { pino } from 'pino';
-import { type RunningServer, startServer } from '../../app/start-server.ts';
+import { type RunningServer, startServer } from '../../serve/start-server.ts';
 import type { Command, CommandIo } from '../command.ts';
 import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
 import { helpFlag, parseFlags, UsageError } from '../flags.ts';

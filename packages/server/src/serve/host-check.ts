@@ -1,5 +1,4 @@
-import type { IncomingMessage } from 'node:http';
-import { HttpError } from './errors.ts';
+import { HttpError } from '../http/errors.ts';
 
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
 
@@ -12,8 +11,8 @@ export function isLoopback(host: string): boolean {
  * On a server for this machine alone, refuses requests that came under another name: a web page that rebinds its own name to
  * 127.0.0.1 could otherwise read answers. Throws HttpError 403.
  */
-export function checkHost(req: IncomingMessage): void {
-  const name = (req.headers.host ?? 'localhost').replace(/:\d*$/, '').toLowerCase();
+export function checkHost(host: string | undefined): void {
+  const name = (host ?? 'localhost').replace(/:\d*$/, '').toLowerCase();
   if (LOOPBACK.includes(name) || name.startsWith('127.')) return;
   const message =
     'This server answers requests to localhost only. Start it with --host or --api-key to use other names.';

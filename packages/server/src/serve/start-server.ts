@@ -11,9 +11,9 @@ import {
 } from '@quire/core';
 import type { Device } from '@quire/core/contract';
 import type { Logger } from 'pino';
+import { type AppOptions, createApp } from '../app/create-app.ts';
 import { nodeRuntime } from '../node/llm.ts';
 import { BootTimeline } from './boot.ts';
-import { type AppOptions, createApp } from './create-app.ts';
 import { StatsLogger } from './stats-logger.ts';
 
 export interface ServerOptions extends EngineOptions, Omit<AppOptions, 'modelNames' | 'maxNumQueuedReqs'> {
@@ -48,7 +48,14 @@ export interface RunningServer {
  * with ModelFormatError for a broken model.
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { device: deviceName = 'auto', host = '127.0.0.1', port = 8000, apiKeys = [], log, ...rest } = options;
+  const {
+    device: deviceName = 'auto',
+    host = '127.0.0.1',
+    port = 8000,
+    apiKeys = [],
+    log: givenLog,
+    ...rest
+  } = options;
   const { strict, maxBodyBytes, maxBufferedBytes, slowClientMs, ...engineOptions } = rest;
   const config = parseEngineConfig(engineOptions);
   const timeline = new BootTimeline();
@@ -76,8 +83,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const modelNames = config.servedModelName;
     const metrics = new Metrics(asyncLLM, modelNames[0]!);
     observer.target = metrics;
+    const log = givenLog ?? pino({ level: 'silent' });
     const app = createApp(
-      { engine: asyncLLM, tokenizer, metrics, log: log ?? pino({ level: 'silent' }) },
+      { engine: asyncLLM, tokenizer, metrics, log },
       {
         modelNames,
         strict,
@@ -87,7 +95,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         slowClientMs,
       },
     );
-    if (!config.disableLogStats) cleanup.with(new StatsLogger(asyncLLM, app.log), async logger => logger.stop());
+    if (!config.disableLogStats) cleanup.with(new StatsLogger(asyncLLM, log), async logger => logger.stop());
     const server = new HttpServer(app, { host, port, apiKeys });
     const boundPort = await server.listen();
     const close = async (graceMs = 30_000) => {

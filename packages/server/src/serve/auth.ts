@@ -1,6 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
-import { HttpError } from './errors.ts';
+import { HttpError } from '../http/errors.ts';
 
 /** Checks bearer keys. Only digests are kept, and compared in constant time. */
 export class ApiKeys {
@@ -14,10 +13,10 @@ export class ApiKeys {
     return this.#digests.length > 0;
   }
 
-  /** Throws HttpError 401 unless the request carries one of the keys, or none is configured. */
-  check(req: IncomingMessage): void {
+  /** `authorization`: the header. Throws HttpError 401 unless it holds one of the keys, or none is configured. */
+  check(authorization: string | undefined): void {
     if (!this.required) return;
-    const [scheme = '', key = ''] = (req.headers.authorization ?? '').split(' ', 2);
+    const [scheme = '', key = ''] = (authorization ?? '').split(' ', 2);
     const given = digest(scheme.toLowerCase() === 'bearer' ? key : '');
     let known = false;
     for (const expected of this.#digests) known = timingSafeEqual(given, expected) || known;

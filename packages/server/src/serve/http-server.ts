@@ -1,13 +1,15 @@
-import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { ConfigError } from '@quire/core';
-import { ApiKeys } from '../http/auth.ts';
-import { HttpError, toHttpError } from '../http/errors.ts';
-import { checkHost, isLoopback } from '../http/host-check.ts';
-import { sendError } from '../http/respond.ts';
-import { type Router, targetPath } from '../http/router.ts';
-import type { AppContext } from './context.ts';
-import { createRoutes, HEALTH_PATH } from './routes.ts';
+import type { App } from '../app/app.ts';
+import type { AppLog } from '../app/context.ts';
+import { OPEN_PATHS } from '../app/routes.ts';
+import { HttpError, shuttingDown } from '../http/errors.ts';
+import type { Reply } from '../http/reply.ts';
+import type { AppRequest } from '../http/request.ts';
+import { ApiKeys } from './auth.ts';
+import { checkHost, isLoopback } from './host-check.ts';
+import { sendReply } from './node-reply.ts';
+import { NodeRequest } from './node-request.ts';
 
 /** A client that sends its head or body slowly is cut off; the check runs often enough for that to hold. */
 const TIMEOUTS = {
@@ -23,21 +25,20 @@ export interface HttpServerOptions {
   apiKeys: readonly string[];
 }
 
-/** Sockets, routes and requests in progress. */
+/** An app on a port: sockets, keys and requests in progress. */
 export class HttpServer {
-  readonly router: Router;
-  readonly #app: AppContext;
+  readonly #app: App;
+  readonly #log: AppLog;
   readonly #keys: ApiKeys;
   readonly #options: HttpServerOptions;
   readonly #server: Server;
   readonly #active = new Set<AbortController>();
-  #draining = false;
 
-  constructor(app: AppContext, options: HttpServerOptions) {
+  constructor(app: App, options: HttpServerOptions) {
     this.#app = app;
+    this.#log = app.context.log;
     this.#options = options;
     this.#keys = new ApiKeys(options.apiKeys);
-    this.router = createRoutes(app, () => !this.#draining && engineLives(app));
     this.#server = createServer(TIMEOUTS, (req, res) => void this.#serve(req, res));
   }
 
@@ -49,7 +50,7 @@ export class HttpServer {
       this.#server.once('error', refused);
       this.#server.listen(port, host, () => {
         this.#server.off('error', refused);
-        this.#server.on('error', error => this.#app.log.error({ err: error }, 'server error'));
+        this.#server.on('error', error => this.#log.error({ err: error }, 'server error'));
         const address = this.#server.address();
         resolve(typeof address === 'object' && address !== null ? address.port : port);
       });
@@ -58,7 +59,7 @@ export class HttpServer {
 
   /** Takes no new requests, lets those in progress finish for `graceMs`, then aborts them. Resolves when all sockets are closed. */
   async close(graceMs: number): Promise<void> {
-    this.#draining = true;
+    this.#app.drain();
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
     const timer = setTimeout(() => this.abort(), graceMs);
     await closed;
@@ -73,57 +74,42 @@ export class HttpServer {
 
   async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const started = performance.now();
-    const requestId = randomUUID().replaceAll('-', '');
     const client = new AbortController();
+    const request = new NodeRequest(req, client.signal);
+    const { requestId } = request;
     this.#active.add(client);
     res.once('close', () => {
       this.#active.delete(client);
-      if (this.#draining) setImmediate(() => this.#server.closeIdleConnections());
+      if (this.#app.draining) setImmediate(() => this.#server.closeIdleConnections());
       if (!res.writableFinished) client.abort(new HttpError(499, 'The client closed the connection.'));
-      this.#logAccess(req, res, requestId, performance.now() - started);
+      this.#logAccess(request, res, performance.now() - started);
     });
-    res.on('error', error => this.#app.log.debug({ requestId, err: error }, 'socket error'));
+    res.on('error', error => this.#log.debug({ requestId, err: error }, 'socket error'));
     res.setHeader('x-request-id', requestId);
+    if (this.#app.draining) res.setHeader('connection', 'close');
+    sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
+  }
+
+  async #reply(request: AppRequest): Promise<Reply> {
     try {
-      const path = targetPath(req.url ?? '/');
-      this.#admit(req, res, path);
-      const { handler, wildcard } = this.router.find(req.method ?? 'GET', path);
-      await handler({ req, res, requestId, wildcard, signal: client.signal });
+      this.#admit(request);
     } catch (error) {
-      this.#refuse(res, requestId, client.signal, error);
+      return this.#app.refuse(request, error);
     }
+    return this.#app.handle(request);
   }
 
   /** What is checked before anything of the request is looked at but its head. */
-  #admit(req: IncomingMessage, res: ServerResponse, path: string): void {
-    if (!this.#keys.required && isLoopback(this.#options.host)) checkHost(req);
-    if (path === HEALTH_PATH) return;
-    this.#keys.check(req);
-    if (!this.#draining) return;
-    res.setHeader('connection', 'close');
-    throw shuttingDown();
+  #admit(request: AppRequest): void {
+    if (!this.#keys.required && isLoopback(this.#options.host)) checkHost(request.header('host'));
+    if (!OPEN_PATHS.includes(request.path)) this.#keys.check(request.header('authorization'));
   }
 
-  #refuse(res: ServerResponse, requestId: string, signal: AbortSignal, error: unknown): void {
-    const answer = toHttpError(signal.aborted ? (signal.reason ?? error) : error);
-    if (answer.status >= 500) this.#app.log.error({ requestId, err: error }, 'request failed');
-    else this.#app.log.debug({ requestId, err: error }, 'request refused');
-    sendError(res, answer);
+  #logAccess({ requestId, method, path }: AppRequest, res: ServerResponse, ms: number): void {
+    const level = path === '/health' || path === '/metrics' ? 'debug' : 'info';
+    const fields = { requestId, method, path: path.slice(0, 200) };
+    this.#log[level]({ ...fields, status: res.statusCode, whole: res.writableFinished, ms: Math.round(ms) }, 'request');
   }
-
-  #logAccess(req: IncomingMessage, res: ServerResponse, requestId: string, ms: number): void {
-    const path = targetPath(req.url ?? '/').slice(0, 200);
-    const level = path === HEALTH_PATH || path === '/metrics' ? 'debug' : 'info';
-    const fields = { requestId, method: req.method, path, status: res.statusCode, whole: res.writableFinished };
-    this.#app.log[level]({ ...fields, ms: Math.round(ms) }, 'request');
-  }
-}
-
-/** An engine that has work and has finished no step for this long hangs. */
-const STALL_MS = 60_000;
-
-function engineLives({ engine }: AppContext): boolean {
-  return !engine.closed && performance.now() - engine.stats().lastProgress < STALL_MS;
 }
 
 function cannotListen({ code, message }: NodeJS.ErrnoException, host: string, port: number): ConfigError {
@@ -133,8 +119,4 @@ function cannotListen({ code, message }: NodeJS.ErrnoException, host: string, po
     EADDRNOTAVAIL: 'the address is not one of this machine',
   };
   return new ConfigError(`Cannot listen on ${host} port ${port}: ${advice[code ?? ''] ?? message}.`, 'port');
-}
-
-function shuttingDown(): HttpError {
-  return new HttpError(503, 'The server is shutting down.', { code: 'shutting_down', headers: { 'retry-after': '5' } });
 }

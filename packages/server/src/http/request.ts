@@ -1,0 +1,33 @@
+/** A request as the handlers see it, whatever brought it: a socket, or a call of `fetch`. */
+export interface AppRequest {
+  readonly method: string;
+  /** As it was sent, without the query. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  /** Ours, and of no other request: the ids of answers hold it. */
+  readonly requestId: string;
+  /** Aborts when the client is gone before its answer is whole. */
+  readonly signal: AbortSignal;
+  /** The value of a header, by its name in lower case. */
+  header(name: string): string | undefined;
+  /**
+   * The bytes of the body. Rejects with HttpError 413 as soon as more than `maxBytes` were announced or read, and 400 when the
+   * body ends early.
+   */
+  body(maxBytes: number): Promise<Uint8Array>;
+}
+
+/** 32 hexadecimal digits, of 128 random bits. */
+export function newRequestId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** Path and query of a request target, in origin form or absolute form. Nothing is decoded or collapsed. */
+export function splitTarget(target: string): { path: string; query: string } {
+  const absolute = /^https?:\/\/[^/?#]*/i.exec(target);
+  const rest = (absolute ? target.slice(absolute[0].length) : target).split('#', 1)[0] ?? '';
+  const mark = rest.indexOf('?');
+  const path = mark < 0 ? rest : rest.slice(0, mark);
+  return { path: path === '' ? '/' : path, query: mark < 0 ? '' : rest.slice(mark + 1) };
+}
