@@ -1,0 +1,90 @@
+import type { ChatMessage, ChatTemplateOptions } from '@quire/core';
+import { type AppContext, servedModel } from '../app/context.ts';
+import { invalidField } from '../http/errors.ts';
+import { type ChatRequest, chatSchema, toChatMessages } from './chat-request.ts';
+import { parseRequest } from './fields.ts';
+import { checkContext, type Generation, keptTokens, sequencesPerPrompt, tokenise } from './run.ts';
+import { toSamplingParams } from './sampling-fields.ts';
+import { type StreamChoice, streamChoice } from './stream-options.ts';
+import { type Constraint, constraintOf, structured } from './structured-fields.ts';
+
+/** A chat request that was checked, before its prompt is tokenised. */
+export interface ChatPlan {
+  readonly request: ChatRequest;
+  /** Fields without effect. */
+  readonly ignored: readonly string[];
+  readonly model: string;
+  readonly streaming: StreamChoice;
+  readonly messages: readonly ChatMessage[];
+  readonly template: ChatTemplateOptions;
+  readonly logprobs: number | null;
+  readonly constraint: Constraint | null;
+  /** Places in the queue that it takes. */
+  readonly sequences: number;
+}
+
+/** Checks a body. Throws HttpError 400 or 404 that names the field. */
+export function planChat(app: AppContext, body: Readonly<Record<string, unknown>>): ChatPlan {
+  const { request, ignored } = parseRequest(chatSchema, body, app.strict);
+  const model = servedModel(app, request.model);
+  const streaming = streamChoice(request);
+  const messages = toChatMessages(request);
+  return {
+    request,
+    ignored,
+    model,
+    streaming,
+    messages,
+    template: templateOptions(request, messages),
+    logprobs: logprobsOf(request, app),
+    constraint: constraintOf(request),
+    sequences: sequencesPerPrompt(request),
+  };
+}
+
+/** What the engine gets. Rejects with HttpError 400 when the prompt does not fit. */
+export async function encodePlan(app: AppContext, plan: ChatPlan): Promise<Generation> {
+  const { request, logprobs, constraint } = plan;
+  const lengthField = typeof request.max_completion_tokens === 'number' ? 'max_completion_tokens' : 'max_tokens';
+  const maxTokens = request[lengthField] ?? null;
+  const keep = keptTokens(app, request.truncate_prompt_tokens, maxTokens);
+  const prompt = { prompt: null, promptTokenIds: await encodeChat(app, plan, keep) };
+  checkContext(prompt, maxTokens, lengthField, app);
+  const params = toSamplingParams(request, { maxTokens, logprobs, ...structured(constraint) });
+  return { prompts: [prompt], params, constraint };
+}
+
+function templateOptions(request: ChatRequest, messages: readonly ChatMessage[]): ChatTemplateOptions {
+  const continueFinalMessage = request.continue_final_message === true;
+  if (!continueFinalMessage) return { addGenerationPrompt: request.add_generation_prompt !== false };
+  if (request.add_generation_prompt === true) {
+    const message = 'continue_final_message and add_generation_prompt cannot both be true.';
+    throw invalidField('continue_final_message', message);
+  }
+  if (messages.at(-1)?.role !== 'assistant') {
+    throw invalidField('continue_final_message', 'continue_final_message needs a last message of the role assistant.');
+  }
+  return { addGenerationPrompt: false, continueFinalMessage };
+}
+
+/** Checks what the engine knows by other names. */
+function logprobsOf(request: ChatRequest, app: AppContext): number | null {
+  const { logprobs, top_logprobs: top } = request;
+  if (logprobs !== true) {
+    if (typeof top === 'number' && top > 0) throw invalidField('top_logprobs', 'top_logprobs needs logprobs: true.');
+    return null;
+  }
+  const { maxLogprobs } = app.engine.limits;
+  if (typeof top === 'number' && top > maxLogprobs) {
+    throw invalidField('top_logprobs', `top_logprobs must be at most ${maxLogprobs}; found ${top}.`, 'invalid_value');
+  }
+  return top ?? 0;
+}
+
+async function encodeChat(app: AppContext, { messages, template }: ChatPlan, keep: number | null): Promise<number[]> {
+  const { tokenizer } = app;
+  if (!tokenizer.hasChatTemplate) {
+    throw invalidField('messages', 'This model has no chat template: use /v1/completions.', 'no_chat_template');
+  }
+  return tokenise(app, 'messages', keep, maxTokens => tokenizer.encodeChat(messages, { ...template, maxTokens }));
+}
