@@ -22,11 +22,15 @@ cyclic.self = cyclic;
 const bad: [string, unknown, RegExp][] = [
   ['not an object', 'json', /^structured_outputs must be an object, got "json"\.$/],
   ['a list', [], /must be an object/],
-  ['nothing', {}, /exactly one of json, json_object, regex, choice, grammar, got none\.$/],
+  ['nothing', {}, /exactly one of json, json_object, regex, choice, grammar, structural_tag, got none\.$/],
   ['two kinds', { json: {}, regex: 'a' }, /got json and regex\.$/],
   ['an unknown field', { jsn: {} }, /unknown field "jsn". Did you mean "json"\?$/],
   ['one field twice', { jsonObject: true, json_object: true }, /^structured_outputs.json_object is given twice\.$/],
-  ['structural tags', { structural_tag: '{}' }, /^structured_outputs.structural_tag is not supported/],
+  [
+    'a structural tag that is a number',
+    { structural_tag: 5 },
+    /^structured_outputs.structural_tag must be an object, got 5/,
+  ],
   ['a pattern of white space', { json: {}, whitespace_pattern: ' ' }, /whitespace_pattern is not supported/],
   ['json_object: false', { json_object: false }, /^structured_outputs.json_object must be true, got false\.$/],
   ['a schema that is a number', { json: 5 }, /^structured_outputs.json must be a JSON schema, got 5\.$/],

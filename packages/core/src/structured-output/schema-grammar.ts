@@ -6,7 +6,7 @@ import { numberGrammar } from './number-schema.ts';
 import { type Compile, objectGrammar } from './object-grammar.ts';
 import { type Kind, kindsOf, overlap } from './schema-kinds.ts';
 import { mergeSchemas } from './schema-merge.ts';
-import { failAt, isObject, parseSchema, readSchema, resolveRef, type Schema } from './schema-nodes.ts';
+import { checkSize, failAt, isObject, parseJson, readSchema, resolveRef, type Schema } from './schema-nodes.ts';
 import { stringGrammar } from './string-grammar.ts';
 
 /** Schemas within schemas, where references and combinations are followed. */
@@ -18,8 +18,13 @@ const MAX_DEPTH = 100;
  * Keywords that cannot be kept to are refused. Throws InvalidRequestError that names the place in the schema.
  */
 export function schemaGrammar(source: string, rules: GrammarRules, strict: boolean): string {
-  const compiler = new SchemaCompiler(parseSchema(source), rules, strict);
-  return compiler.compileRoot();
+  return rules.text(compileSchema(parseJson(source, 'json'), 'json', rules, strict));
+}
+
+/** The same as a rule among others; `path` is where the schema stands. Returns the rule's name. */
+export function compileSchema(schema: unknown, path: string, rules: GrammarRules, strict: boolean): string {
+  checkSize(schema, path);
+  return new SchemaCompiler(schema, rules, strict).compileRoot(path);
 }
 
 class SchemaCompiler {
@@ -38,9 +43,8 @@ class SchemaCompiler {
     this.#rules = rules;
   }
 
-  compileRoot(): string {
-    const root = this.#compile(this.#root, 'json');
-    return this.#rules.text(root);
+  compileRoot(path: string): string {
+    return this.#compile(this.#root, path);
   }
 
   #compile(schema: unknown, path: string): string {

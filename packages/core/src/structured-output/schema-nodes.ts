@@ -97,23 +97,25 @@ export function readNumber(schema: Schema, name: string, path: string): number |
   return failAt(`${path}.${name}`, `must be a number, got ${show(value)}`);
 }
 
-/** Parses the text of a schema. Throws InvalidRequestError when it is no JSON, or nested or branched beyond what is compiled. */
-export function parseSchema(source: string): unknown {
-  let schema: unknown;
+/** Throws InvalidRequestError when the text is no JSON. */
+export function parseJson(source: string, path: string): unknown {
   try {
-    schema = JSON.parse(source);
+    return JSON.parse(source);
   } catch (error) {
-    return failAt('json', `is not JSON: ${(error as Error).message.split('\n')[0]}`);
+    return failAt(path, `is not JSON: ${(error as Error).message.split('\n')[0]}`);
   }
+}
+
+/** Throws InvalidRequestError when a schema is nested or branched beyond what is compiled. */
+export function checkSize(schema: unknown, path: string): void {
   let count = 0;
   const visit = (value: unknown, depth: number): void => {
     if (typeof value !== 'object' || value === null) return;
-    if (depth > 2 * MAX_DEPTH) failAt('json', `is nested more than ${MAX_DEPTH} schemas deep`);
-    if (++count > MAX_SUBSCHEMAS) failAt('json', `has more than ${MAX_SUBSCHEMAS} objects and lists`);
+    if (depth > 2 * MAX_DEPTH) failAt(path, `is nested more than ${MAX_DEPTH} schemas deep`);
+    if (++count > MAX_SUBSCHEMAS) failAt(path, `has more than ${MAX_SUBSCHEMAS} objects and lists`);
     for (const entry of Object.values(value)) visit(entry, depth + 1);
   };
   visit(schema, 0);
-  return schema;
 }
 
 /** The schema that a local reference names. */

@@ -2,7 +2,7 @@ import { InvalidRequestError } from '../errors.ts';
 import { show, suggestion, toCamelCase, toSnakeCase } from '../names.ts';
 
 /**
- * What the text of a completion must be: exactly one of json, jsonObject, regex, choice and grammar. Names and meaning are
+ * What the text of a completion must be: exactly one of json, jsonObject, regex, choice, grammar and structuralTag. Names and meaning are
  * those of vLLM's StructuredOutputsParams (snake_case is accepted too).
  */
 export interface StructuredOutputs {
@@ -16,6 +16,8 @@ export interface StructuredOutputs {
   choice?: readonly string[];
   /** A grammar in EBNF whose first rule is `root`. */
   grammar?: string;
+  /** Literal text and JSON put together, in XGrammar's notation, as a value or as text: see `structuralTagGrammar`. */
+  structuralTag?: object | string;
   /** JSON on one line, with one space after commas and colons and no other white space. Default false. */
   disableAnyWhitespace?: boolean;
   /** false: objects may have properties that their schema neither names nor excludes. Default true. */
@@ -24,8 +26,8 @@ export interface StructuredOutputs {
 
 /** A constraint that was checked for form and size; equal `key`s mean equal constraints. */
 export interface GrammarSpec {
-  readonly kind: 'json' | 'jsonObject' | 'regex' | 'choice' | 'grammar';
-  /** The JSON schema, the pattern, or the grammar, as text; empty for jsonObject. */
+  readonly kind: (typeof KINDS)[number];
+  /** The JSON schema, the pattern, the grammar or the tag, as text; empty for jsonObject. */
   readonly source: string;
   readonly anyWhitespace: boolean;
   readonly strict: boolean;
@@ -36,10 +38,10 @@ export interface GrammarSpec {
 export const MAX_GRAMMAR_LENGTH = 65_536;
 export const MAX_CHOICES = 1024;
 
-const KINDS = ['json', 'jsonObject', 'regex', 'choice', 'grammar'] as const;
+const KINDS = ['json', 'jsonObject', 'regex', 'choice', 'grammar', 'structuralTag'] as const;
 const FLAGS = ['disableAnyWhitespace', 'disableAdditionalProperties'] as const;
 /** Fields of vLLM's that this engine does not do. */
-const REFUSED = ['structuralTag', 'whitespacePattern'];
+const REFUSED = ['whitespacePattern'];
 const PARAM = 'structured_outputs';
 
 /** Throws InvalidRequestError with `param` structured_outputs, or the field in it. null stays null. */
@@ -98,6 +100,7 @@ const readers: Readonly<Record<GrammarSpec['kind'], (value: unknown) => string>>
   regex: value => readText('regex', value),
   choice: readChoice,
   grammar: value => readText('grammar', value),
+  structuralTag: readTag,
 };
 
 function readText(name: string, value: unknown): string {
@@ -107,16 +110,23 @@ function readText(name: string, value: unknown): string {
 
 function readSchema(value: unknown): string {
   if (typeof value === 'string') return readText('json', value);
-  if (typeof value === 'boolean' || (typeof value === 'object' && !Array.isArray(value))) return stringify(value);
+  if (typeof value === 'boolean' || (typeof value === 'object' && !Array.isArray(value)))
+    return stringify(value, 'json');
   return fail('json', `must be a JSON schema, got ${show(value)}`);
 }
 
+function readTag(value: unknown): string {
+  if (typeof value === 'string') return readText('structuralTag', value);
+  if (typeof value === 'object' && !Array.isArray(value)) return stringify(value, 'structural_tag');
+  return fail('structural_tag', `must be an object, got ${show(value)}`);
+}
+
 /** Deep values end JSON.stringify with a RangeError, cyclic ones with a TypeError. */
-function stringify(value: unknown): string {
+function stringify(value: unknown, place: string): string {
   try {
     return JSON.stringify(value);
   } catch (error) {
-    return fail('json', `cannot be written as JSON: ${(error as Error).message.split('\n')[0]}`);
+    return fail(place, `cannot be written as JSON: ${(error as Error).message.split('\n')[0]}`);
   }
 }
 

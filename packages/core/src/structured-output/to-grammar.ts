@@ -3,6 +3,7 @@ import { spellOutClasses } from './ebnf-classes.ts';
 import { GrammarRules } from './grammar-rules.ts';
 import { parseRegex, whole } from './regex-syntax.ts';
 import { schemaGrammar } from './schema-grammar.ts';
+import { structuralTagGrammar } from './structural-tag.ts';
 import type { GrammarSpec } from './structured-outputs.ts';
 
 /**
@@ -22,5 +23,7 @@ export function toGrammar({ kind, source, anyWhitespace, strict }: GrammarSpec, 
       return `root ::= ${(JSON.parse(source) as string[]).map(literal).join(' | ')}`;
     case 'grammar':
       return spellOutClasses(source);
+    case 'structuralTag':
+      return structuralTagGrammar(source, rules, strict);
   }
 }

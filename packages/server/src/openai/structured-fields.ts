@@ -48,10 +48,13 @@ function responseFormat(value: unknown): Constraint | null {
   if (type === 'json_object') {
     return { field, value: { jsonObject: true }, renamed: ['structured_outputs.json_object', field] };
   }
+  if (type === 'structural_tag') {
+    return { field, value: { structuralTag: value as object }, renamed: ['structured_outputs.structural_tag', field] };
+  }
   if (type !== 'json_schema') {
     throw invalidField(
       field,
-      `${field}.type must be text, json_object or json_schema; found ${show(type)}.`,
+      `${field}.type must be text, json_object, json_schema or structural_tag; found ${show(type)}.`,
       'invalid_value',
     );
   }
