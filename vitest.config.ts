@@ -15,6 +15,8 @@ function project(name: string, include: string[], testTimeout: number) {
       hookTimeout: 60_000,
       teardownTimeout: 5_000,
       environment: 'node' as const,
+      // A test that means a model hub brings its own.
+      env: { HF_HUB_OFFLINE: '1' },
       globalSetup: ['test/support/global-setup.ts'],
     },
   };

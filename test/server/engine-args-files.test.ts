@@ -62,7 +62,7 @@ describe('the model and its files', () => {
   });
 
   it.each([
-    [{ model: 'quire/other' }, 'model', 'Quire downloads nothing'],
+    [{ model: 'quire/other' }, 'model', 'HF_HUB_OFFLINE is set'],
     [{ model: 'quire/tiny', revision: 'v2' }, 'revision', 'It has aaaa, bbbb.'],
     [{ model: 'quire/tiny', revision: '../../..' }, 'revision', 'which the cache of this model lacks'],
     [{ model: tinyLlama, revision: 'main' }, 'revision', 'is a plain folder and has none'],

@@ -32,7 +32,14 @@ export type { BatchSize } from './engine/step-reporter.ts';
 export * from './errors.ts';
 export { LLM, type LLMOptions, type Progress, type RunOptions } from './llm/llm.ts';
 export { type LoadEngineOptions, type LoadedEngine, loadEngine } from './llm/load-engine.ts';
-export { type DeviceOptions, type LLMRuntime, type ModelInputs, openModelInputs } from './llm/model-inputs.ts';
+export {
+  type DeviceOptions,
+  type LLMRuntime,
+  type ModelInputs,
+  openModelInputs,
+  type SourceOptions,
+  wantedWeights,
+} from './llm/model-inputs.ts';
 export type * from './models/config.ts';
 export { parseGenerationConfig, parseModelConfig } from './models/parse-config.ts';
 export { tensorChunks } from './models/weight-chunks.ts';

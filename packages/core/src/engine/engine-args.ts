@@ -55,15 +55,15 @@ export const engineArgs = {
     check: text,
     type: 'string',
     value: 'MODEL',
-    effect: 'Folder of the model, or the name of one in a Hugging Face cache on this machine.',
-    refused: 'Nothing is downloaded: a name that no cache on this machine has.',
+    effect: 'Folder of the model, or its name on Hugging Face: taken from the cache, or downloaded there.',
+    refused: 'A name that neither the cache nor the hub has, or, with HF_HUB_OFFLINE, that the cache lacks.',
   },
   tokenizer: {
     default: null,
     check: orNull(text),
     type: 'string',
     value: 'FOLDER',
-    effect: "Folder of the tokenizer, when it is not the model's.",
+    effect: "Folder or name of the tokenizer, when it is not the model's.",
   },
   tokenizerMode: {
     default: 'auto',
@@ -92,8 +92,8 @@ export const engineArgs = {
     check: orNull(text),
     type: 'string',
     value: 'REVISION',
-    effect: 'Branch, tag or commit of a model in a Hugging Face cache. Default: main.',
-    refused: 'For a plain folder, which has no revisions, and for a revision that the cache lacks.',
+    effect: 'Branch, tag or commit of a model named as on Hugging Face. Default: main.',
+    refused: 'For a plain folder, which has no revisions, and for a revision that there is not.',
   },
   downloadDir: {
     default: null,
@@ -101,7 +101,7 @@ export const engineArgs = {
     type: 'string',
     value: 'FOLDER',
     effect:
-      'Where models of a Hugging Face cache are looked up and repacked weights are kept. Default: the caches of this user.',
+      'Where models of a Hugging Face cache are looked up and downloaded to, and repacked weights are kept. Default: the caches of this user.',
   },
   loadFormat: {
     default: 'auto',

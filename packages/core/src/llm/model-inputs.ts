@@ -2,6 +2,7 @@ import type { Device } from '../contract/contract.ts';
 import type { EngineConfig } from '../engine/engine-config.ts';
 import { ConfigError } from '../errors.ts';
 import type { GrammarPort } from '../structured-output/grammar-messages.ts';
+import type { CheckpointFormat } from '../weights/checkpoint.ts';
 import type { ModelSource, WeightCache } from '../weights/types.ts';
 
 /** What a device must be told when it is opened. */
@@ -10,11 +11,17 @@ export type DeviceOptions = Pick<
   'tensorParallelSize' | 'pipelineParallelSize' | 'enforceEager' | 'batchInvariant'
 >;
 
+/** What is opened of a model. */
+export interface SourceOptions extends Partial<Pick<EngineConfig, 'revision' | 'downloadDir'>> {
+  /** Weights that will be read: of the best format that there is (the default), of one alone, or none. */
+  readonly weights?: 'any' | CheckpointFormat | 'none';
+}
+
 /** How names become things on this platform. Node and browser entries bring their own. */
 export interface LLMRuntime {
   /** Throws ConfigError for an unknown device, one that cannot be opened here, and options that it cannot honour. */
   openDevice(name: string, options: DeviceOptions): Promise<Device>;
-  openSource(location: string, options: Partial<Pick<EngineConfig, 'revision' | 'downloadDir'>>): Promise<ModelSource>;
+  openSource(location: string, options: SourceOptions): Promise<ModelSource>;
   /** Starts a thread that runs a GrammarServer; without it, structured outputs are refused. */
   readonly openGrammarThread?: () => GrammarPort;
   /** Memory of this machine in bytes. Absent where it is not told. */
@@ -53,25 +60,31 @@ export async function openModelInputs(
     opened(resource);
     return resource;
   };
-  const open = async (location: string, options: Parameters<LLMRuntime['openSource']>[1]) =>
-    keep(await runtime.openSource(location, options));
+  const open = async (location: string, options: SourceOptions) =>
+    keep(await runtime.openSource(location, { downloadDir, ...options }));
   if (typeof model !== 'string' && revision !== null) {
     throw new ConfigError(
       'revision chooses among those of a model in a cache, but the model is an open source.',
       'revision',
     );
   }
-  const source = typeof model === 'string' ? await open(model, { revision, downloadDir }) : model;
+  const source = typeof model === 'string' ? await open(model, { revision, weights: wantedWeights(config) }) : model;
   const { openGrammarThread } = runtime;
   const isNamed = generationConfig !== 'auto' && generationConfig !== 'vllm';
   return {
     source,
-    ...(tokenizer === null ? {} : { tokenizerSource: await open(tokenizer, { downloadDir }) }),
-    ...(isNamed ? { generationConfigSource: await open(generationConfig, { downloadDir }) } : {}),
+    ...(tokenizer === null ? {} : { tokenizerSource: await open(tokenizer, { weights: 'none' }) }),
+    ...(isNamed ? { generationConfigSource: await open(generationConfig, { weights: 'none' }) } : {}),
     ...(chatTemplate === null ? {} : { chatTemplate: await templateText(chatTemplate, runtime) }),
     ...(openGrammarThread === undefined ? {} : { openGrammarThread }),
     ...(config.loadFormat === 'npcache' ? { weightCache: keep(openCache(source, downloadDir, runtime)) } : {}),
   };
+}
+
+/** What of a model's weights an engine with this configuration reads. */
+export function wantedWeights({ loadFormat }: EngineConfig): NonNullable<SourceOptions['weights']> {
+  if (loadFormat === 'dummy') return 'none';
+  return loadFormat === 'safetensors' || loadFormat === 'pt' ? loadFormat : 'any';
 }
 
 /** vLLM's bound. */

@@ -12,7 +12,7 @@ import {
   parseModelConfig,
 } from '@quire/core';
 import type { Device, OpName } from '@quire/core/contract';
-import { openFolderSource } from './folder-source.ts';
+import { openModelSource } from './model-folder.ts';
 import { openDevice } from './open-device.ts';
 
 export interface ModelFolderReport {
@@ -25,16 +25,16 @@ export interface ModelFolderReport {
 }
 
 /**
- * Runs a prompt through a model on the reference device and on `checked`, and compares every tensor of the program. Both compute
+ * Runs a prompt through a model, a folder or a name, on the reference device and on `checked`, and compares every tensor of the program. Both compute
  * in what an engine with this `dtype` takes on `checked`.
  */
 export async function crosscheckModelFolder(
-  folder: string,
+  model: string,
   checked: { name: string; device: Device },
   prompt: string,
   dtype: EngineConfig['dtype'] = 'auto',
 ): Promise<ModelFolderReport> {
-  const source = await openFolderSource(folder);
+  const source = await openModelSource(model, {});
   // The same bound on both devices, so that both run the same program.
   const oracle = await openDevice('reference', { maxTensorBytes: checked.device.info.limits.maxTensorBytes });
   const runners: DebugRunner[] = [];

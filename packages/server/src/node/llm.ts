@@ -6,7 +6,7 @@ import { openDevice } from './open-device.ts';
 import { readText } from './read-text.ts';
 import { openWeightCache } from './weight-cache.ts';
 
-/** Names in Node: devices by kind, models by folder or by name in a Hugging Face cache. */
+/** Names in Node: devices by kind, models by folder or by their name on Hugging Face. */
 export const nodeRuntime: LLMRuntime = {
   openDevice,
   openGrammarThread,

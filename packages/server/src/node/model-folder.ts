@@ -1,29 +1,38 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
-import { ConfigError, type LLMRuntime, type ModelSource } from '@quire/core';
+import { ConfigError, type ModelSource, type SourceOptions } from '@quire/core';
+import { CachedModel, isFolder, isRevision } from '../hub/cached-model.ts';
+import { isComplete } from '../hub/complete.ts';
+import type { OnDownload } from '../hub/download-progress.ts';
+import { HubError } from '../hub/hub-error.ts';
+import { type HubSettings, hubSettings } from '../hub/hub-settings.ts';
+import type { WantedWeights } from '../hub/needed-files.ts';
 import { openFolderSource } from './folder-source.ts';
 
 /** `name` or `organisation/name`, as on Hugging Face. */
 const MODEL_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/;
-/** Branches and tags may hold slashes; no part may lead upwards. */
-const REVISION = /^(?!\.)[\w.-]+(\/(?!\.)[\w.-]+)*$/;
 const DEFAULT_REVISION = 'main';
 
-/**
- * Opens a model: a folder, or the name of one in a Hugging Face cache on this machine (`models--ORG--NAME/snapshots/COMMIT`), at a
- * revision. Nothing is downloaded. Throws ConfigError when a cache lacks the model or the revision, or a plain folder is to have one.
- */
-export const openModelSource: LLMRuntime['openSource'] = async (location, options): Promise<ModelSource> => {
-  return openFolderSource(await findFolder(location, options));
-};
+export interface FindModelOptions extends SourceOptions {
+  /** Told how far a download is. */
+  readonly onDownload?: OnDownload | undefined;
+}
 
-async function findFolder(
-  location: string,
-  { revision = null, downloadDir = null }: Parameters<LLMRuntime['openSource']>[1],
-): Promise<string> {
+/** Opens what `findModel` finds. */
+export async function openModelSource(location: string, options: FindModelOptions): Promise<ModelSource> {
+  return openFolderSource(await findModel(location, options));
+}
+
+/**
+ * The folder of a model: `location` itself, or that of a model of this name in the Hugging Face cache, at a revision. What the cache
+ * lacks is downloaded, unless HF_HUB_OFFLINE says otherwise; what it has whole is used without a question to the hub.
+ *
+ * Throws ConfigError when there is no such model or revision here and none may be downloaded, or a plain folder is to have a
+ * revision, and HubError when a download fails. A name that can be none is returned as it is: whoever opens it tells.
+ */
+export async function findModel(location: string, options: FindModelOptions): Promise<string> {
+  const { revision = null, downloadDir = null } = options;
   if (await isFolder(location)) {
-    if (await isFolder(join(location, 'snapshots'))) return snapshotOf(location, revision);
+    if (await isFolder(join(location, 'snapshots'))) return snapshotOf(new CachedModel(location), revision);
     if (revision === null || basename(location) === revision) return location;
     throw new ConfigError(
       `revision is "${revision}", but ${JSON.stringify(location)} is a plain folder and has none. Name a folder of a Hugging Face cache, or leave it out.`,
@@ -31,45 +40,64 @@ async function findFolder(
     );
   }
   if (!MODEL_NAME.test(location)) return location;
-  const caches = cacheFolders(downloadDir);
-  for (const cache of caches) {
-    const folder = join(cache, `models--${location.replace('/', '--')}`);
-    if (await isFolder(folder)) return snapshotOf(folder, revision);
-  }
+  const settings = hubSettings(downloadDir);
+  const cached = CachedModel.named(settings.cache, location);
+  if (settings.offline) return offline(cached, location, revision, settings);
+  const weights = options.weights ?? 'any';
+  const found = await cached.snapshot(revision ?? DEFAULT_REVISION);
+  if (found !== null && (await isComplete(found, weights))) return found;
+  return download({ cached, location, revision, weights, settings, found, onDownload: options.onDownload });
+}
+
+async function offline(
+  cached: CachedModel,
+  location: string,
+  revision: string | null,
+  { cache }: HubSettings,
+): Promise<string> {
+  if (await isFolder(join(cached.folder, 'snapshots'))) return snapshotOf(cached, revision);
   throw new ConfigError(
-    `model is "${location}", which is no folder, and no model of that name is in ${caches.map(cache => JSON.stringify(cache)).join(' or ')}. ` +
-      'Quire downloads nothing: bring it there with huggingface-cli download.',
+    `model is "${location}", which is no folder, and no model of that name is in ${JSON.stringify(cache)}. ` +
+      'HF_HUB_OFFLINE is set: unset it to download the model.',
     'model',
   );
 }
 
-/** The folder of a revision: a branch or tag that the cache knows, or a commit. */
-async function snapshotOf(folder: string, revision: string | null): Promise<string> {
+interface Download {
+  cached: CachedModel;
+  location: string;
+  revision: string | null;
+  weights: WantedWeights;
+  settings: HubSettings;
+  /** A snapshot that lacks something. */
+  found: string | null;
+  onDownload: OnDownload | undefined;
+}
+
+async function download({ location, revision, found, ...rest }: Download): Promise<string> {
   const wanted = revision ?? DEFAULT_REVISION;
-  const commit = REVISION.test(wanted) ? await commitOf(folder, wanted) : wanted;
-  const snapshot = join(folder, 'snapshots', commit);
-  if (REVISION.test(commit) && (await isFolder(snapshot))) return snapshot;
-  const known = await readdir(join(folder, 'snapshots'));
+  if (!isRevision(wanted))
+    throw new ConfigError(`revision is ${JSON.stringify(wanted)}, which names none.`, 'revision');
+  const { downloadModel } = await import('../hub/download-model.ts');
+  try {
+    return await downloadModel({ model: location, revision: wanted, ...rest });
+  } catch (error) {
+    if (!(error instanceof HubError)) throw error;
+    // The snapshot may do as it is; if it does not, whoever loads it says what it lacks.
+    if (found !== null && error.code === 'hub_unreachable') return found;
+    if (error.code !== 'hub_not_found' && error.code !== 'hub_access') throw error;
+    throw new ConfigError(`model is "${location}", which is no folder here. ${error.message}`, 'model');
+  }
+}
+
+/** The folder of a revision: a branch or tag that the cache knows, or a commit. */
+async function snapshotOf(cached: CachedModel, revision: string | null): Promise<string> {
+  const wanted = revision ?? DEFAULT_REVISION;
+  const snapshot = await cached.snapshot(wanted);
+  if (snapshot !== null) return snapshot;
+  const known = await cached.commits();
   throw new ConfigError(
     `revision is "${wanted}", which the cache of this model lacks. It has ${known.join(', ') || 'none'}.`,
     'revision',
-  );
-}
-
-async function commitOf(folder: string, revision: string): Promise<string> {
-  const ref = await readFile(join(folder, 'refs', revision), 'utf8').catch(() => revision);
-  return ref.trim();
-}
-
-function cacheFolders(downloadDir: string | null): string[] {
-  if (downloadDir !== null) return [downloadDir];
-  const { HF_HUB_CACHE, HF_HOME } = process.env;
-  return [HF_HUB_CACHE || join(HF_HOME || join(homedir(), '.cache', 'huggingface'), 'hub')];
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return stat(path).then(
-    found => found.isDirectory(),
-    () => false,
   );
 }

@@ -2,13 +2,14 @@ import { parseEngineConfig } from '@quire/core';
 import { type BenchReport, type BenchRow, benchReport } from '../../bench/report.ts';
 import { LLM } from '../../node/llm.ts';
 import { openDevice } from '../../node/open-device.ts';
-import type { Command } from '../command.ts';
+import { bringModel } from '../bring-model.ts';
+import type { Command, CommandIo } from '../command.ts';
 import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
 import { type FlagValues, helpFlag, parseFlags, UsageError } from '../flags.ts';
 import { formatTable } from '../help.ts';
 
 const benchFlags = {
-  model: { type: 'string', value: 'FOLDER', help: 'Of bench offline: the model. Default models/tiny-llama.' },
+  model: { type: 'string', value: 'MODEL', help: 'Of bench offline: a folder or name. Default models/tiny-llama.' },
   json: { type: 'boolean', help: 'Print one JSON object.' },
 } as const;
 const flags = { ...benchFlags, ...deviceFlag, ...engineFlags, ...helpFlag } as const;
@@ -18,7 +19,7 @@ export const bench: Command = {
   usage: [
     'bench ops [--device DEVICE] [--json]',
     'bench engine [--json]',
-    'bench offline [--model FOLDER] [--device DEVICE] [--json]',
+    'bench offline [--model MODEL] [--device DEVICE] [--json]',
   ],
   about:
     "Measures the operations of a device; the engine's own time on a device that computes nothing; or offline inference of a " +
@@ -34,7 +35,7 @@ export const bench: Command = {
       const found = positionals.length === 0 ? 'nothing' : positionals.join(' ');
       throw new UsageError(`bench takes one of ${Object.keys(subjects).join(', ')}, got ${found}.`);
     }
-    const report = await subjects[what as keyof typeof subjects](given);
+    const report = await subjects[what as keyof typeof subjects](given, io);
     io.out(given.json ? `${JSON.stringify(report)}\n` : asText(report));
     return 0;
   },
@@ -57,10 +58,12 @@ async function ops(given: Flags): Promise<BenchReport> {
   }
 }
 
-async function offline(given: Flags): Promise<BenchReport> {
+async function offline(given: Flags, io: CommandIo): Promise<BenchReport> {
   const { benchOffline } = await import('../../bench/offline.ts');
   const options = { model: given.model ?? 'models/tiny-llama', ...engineOptions(given) };
-  const device = await openDevice(given.device, parseEngineConfig(options));
+  const config = parseEngineConfig(options);
+  await bringModel(config, options.model, line => io.err(`${line}\n`));
+  const device = await openDevice(given.device, config);
   try {
     const llm = new LLM({ ...options, device });
     try {

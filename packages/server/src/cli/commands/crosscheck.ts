@@ -2,6 +2,7 @@ import { parseEngineConfig, suggestion } from '@quire/core';
 import type { Device, OpName } from '@quire/core/contract';
 import { opNames } from '@quire/core/program';
 import { openDevice } from '../../node/open-device.ts';
+import { bringModel } from '../bring-model.ts';
 import type { Command, CommandIo } from '../command.ts';
 import { type FlagValues, helpFlag, parseFlags, UsageError } from '../flags.ts';
 
@@ -83,10 +84,11 @@ async function checkModel(model: string, devices: NamedDevices, given: Flags, io
   }
   const { crosscheckModelFolder } = await import('../../node/crosscheck-model.ts');
   const prompt = given.prompt ?? 'Once upon a time, there was a hungry dog named Max.';
-  const { dtype } = parseEngineConfig({ model, dtype: given.dtype });
+  const config = parseEngineConfig({ model, dtype: given.dtype });
+  await bringModel(config, model, line => io.err(`${line}\n`));
   const reports = [];
   for (const { name, device } of devices) {
-    reports.push({ device: name, ...(await crosscheckModelFolder(model, { name, device }, prompt, dtype)) });
+    reports.push({ device: name, ...(await crosscheckModelFolder(model, { name, device }, prompt, config.dtype)) });
   }
   if (given.json) io.out(`${JSON.stringify({ model, devices: reports })}\n`);
   else for (const report of reports) io.out(describe(report));

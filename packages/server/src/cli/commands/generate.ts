@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import { type PromptInput, type RequestOutput, type SamplingParams, toCamelCase } from '@quire/core';
+import { type PromptInput, parseEngineConfig, type RequestOutput, type SamplingParams, toCamelCase } from '@quire/core';
 import { LLM } from '../../node/llm.ts';
+import { bringModel } from '../bring-model.ts';
 import type { Command } from '../command.ts';
 import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
 import { helpFlag, parseFlags, UsageError } from '../flags.ts';
@@ -24,7 +25,7 @@ interface Job {
 
 export const generate: Command = {
   usage: ['generate MODEL --prompt TEXT [flags]', 'generate MODEL --prompts-file FILE [flags]'],
-  about: 'Completes prompts with the model in the folder MODEL, all in one batch.',
+  about: 'Completes prompts with a model, all in one batch. MODEL is a folder, or a name on Hugging Face.',
   groups: [
     { title: 'Prompts', flags: promptFlags },
     { title: 'Sampling', flags: samplingFlags },
@@ -34,7 +35,9 @@ export const generate: Command = {
     const { flags: given, positionals } = parseFlags(argv, flags, io.env);
     const [model] = positionals;
     if (model === undefined || positionals.length > 1) {
-      throw new UsageError(`generate takes one MODEL folder, got ${positionals.length}. A prompt needs --prompt.`);
+      throw new UsageError(
+        `generate takes one MODEL, a folder or a name, got ${positionals.length}. A prompt needs --prompt.`,
+      );
     }
     const common = samplingParams(given);
     const file = given['prompts-file'];
@@ -42,7 +45,9 @@ export const generate: Command = {
     if (file !== undefined) jobs.push(...(await readJobs(file, common)));
     if (jobs.length === 0) throw new UsageError('generate needs a prompt: --prompt TEXT or --prompts-file FILE.');
     const device = given.device === undefined ? {} : { device: given.device };
-    const llm = new LLM({ model, ...device, ...engineOptions(given) });
+    const options = { model, ...engineOptions(given) };
+    await bringModel(parseEngineConfig(options), model, line => io.err(`${line}\n`));
+    const llm = new LLM({ ...options, ...device });
     try {
       const prompts = jobs.map(job => job.prompt);
       const outputs = await llm.generate(

@@ -1,5 +1,7 @@
+import { parseEngineConfig } from '@quire/core';
 import { pino } from 'pino';
 import { type RunningServer, startServer } from '../../serve/start-server.ts';
+import { bringModel } from '../bring-model.ts';
 import type { Command, CommandIo } from '../command.ts';
 import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
 import { helpFlag, parseFlags, UsageError } from '../flags.ts';
@@ -45,7 +47,8 @@ const flags = { ...serverFlags, ...deviceFlag, ...engineFlags, ...helpFlag } as 
 
 export const serve: Command = {
   usage: ['serve MODEL [flags]'],
-  about: 'Serves the model in the folder MODEL over an OpenAI-compatible HTTP API.',
+  about:
+    'Serves a model over an OpenAI-compatible HTTP API. MODEL is a folder, or a name such as org/name on Hugging Face, which is downloaded into the cache when it is not there.',
   groups: [
     { title: 'Server', flags: serverFlags },
     { title: 'Engine', flags: { ...deviceFlag, ...engineFlags } },
@@ -54,20 +57,24 @@ export const serve: Command = {
     const { flags: given, positionals } = parseFlags(argv, flags, io.env);
     const [model] = positionals;
     if (model === undefined || positionals.length > 1) {
-      throw new UsageError(`serve takes one MODEL folder, got ${positionals.length}: quire serve models/tiny-llama`);
+      throw new UsageError(
+        `serve takes one MODEL, a folder or a name, got ${positionals.length}: quire serve models/tiny-llama`,
+      );
     }
     const level = given['log-level'] ?? 'info';
     if (!LOG_LEVELS.includes(level))
       throw new UsageError(`--log-level must be one of ${LOG_LEVELS.join(', ')}, got "${level}".`);
+    const log = pino({ level }, pino.destination(2));
+    const options = { model, ...engineOptions(given) };
+    await bringModel(parseEngineConfig(options), model, line => log.info(line));
     const server = await startServer({
-      model,
-      ...engineOptions(given),
+      ...options,
       ...(given.device === undefined ? {} : { device: given.device }),
       ...(given.host === undefined ? {} : { host: given.host }),
       ...(given.port === undefined ? {} : { port: given.port }),
       apiKeys: given['api-key'] ?? [],
       strict: given.strict,
-      log: pino({ level }, pino.destination(2)),
+      log,
     });
     io.out(startMessage(server));
     return untilSignal(server, (given['shutdown-timeout'] ?? 30) * 1000, io);

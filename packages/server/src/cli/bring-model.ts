@@ -1,0 +1,17 @@
+import { type EngineConfig, wantedWeights } from '@quire/core';
+import { describeDownload } from '../hub/download-progress.ts';
+import { findModel } from '../node/model-folder.ts';
+
+/**
+ * Downloads a model that is named and not on this machine, before a command begins with it, and tells how far that is. Throws as
+ * findModel does.
+ */
+export async function bringModel(config: EngineConfig, model: string, tell: (line: string) => void): Promise<void> {
+  const { revision, downloadDir } = config;
+  await findModel(model, {
+    revision,
+    downloadDir,
+    weights: wantedWeights(config),
+    onDownload: report => tell(describeDownload(report)),
+  });
+}
