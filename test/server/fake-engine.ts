@@ -68,6 +68,14 @@ export class FakeEngine implements ServingEngine {
 
   checkQueue(): void {}
 
+  isSleeping = false;
+  async sleep(): Promise<void> {
+    this.isSleeping = true;
+  }
+  async wakeUp(): Promise<void> {
+    this.isSleeping = false;
+  }
+
   generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput> {
     const request = { prompt, params, signal: options.signal };
     this.requests.push(request);

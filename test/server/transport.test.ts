@@ -163,11 +163,11 @@ describe('API keys', () => {
   });
   afterAll(() => guarded.server.close(0));
 
-  it('guards every route but /health', async () => {
+  it('guards every route but those of probes', async () => {
     for (const path of guarded.app.routes.paths) {
       const target = path.replace('*', 'fake');
       const answer = await rawRequest(guarded.port, `GET ${target} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n`);
-      expect([path, answer.status]).toEqual([path, path === '/health' ? 200 : 401]);
+      expect([path, answer.status]).toEqual([path, ['/health', '/live'].includes(path) ? 200 : 401]);
     }
   });
 

@@ -68,5 +68,6 @@ export class App {
 const STALL_MS = 60_000;
 
 function engineLives({ engine }: AppContext): boolean {
-  return !engine.closed && performance.now() - engine.stats().lastProgress < STALL_MS;
+  if (engine.closed) return false;
+  return engine.isSleeping || performance.now() - engine.stats().lastProgress < STALL_MS;
 }

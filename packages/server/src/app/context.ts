@@ -20,11 +20,14 @@ export interface ServingEngine {
   /** Throws QueueFullError when a request would be refused now whatever it is. */
   checkQueue(): void;
   stats(): EngineStats;
+  readonly isSleeping: boolean;
+  sleep(options: { discardWeights: boolean }): Promise<void>;
+  wakeUp(): Promise<void>;
 }
 
 /** What the server needs of a tokenizer. Encoding may happen on another thread. */
 export interface ServingTokenizer
-  extends Pick<Tokenizer, 'hasChatTemplate' | 'specialTokenIds' | 'decode' | 'tokenBytes'> {
+  extends Pick<Tokenizer, 'vocabSize' | 'hasChatTemplate' | 'specialTokenIds' | 'decode' | 'tokenBytes'> {
   encode(...args: Parameters<Tokenizer['encode']>): number[] | Promise<number[]>;
   encodeChat(...args: Parameters<Tokenizer['encodeChat']>): number[] | Promise<number[]>;
 }
@@ -53,6 +56,8 @@ export interface AppContext {
   readonly created: number;
   /** Fields without effect are errors. */
   readonly strict: boolean;
+  /** Whether requests may put the engine to sleep. */
+  readonly enableSleepMode: boolean;
   readonly maxBodyBytes: number;
   readonly streamLimits: StreamLimits;
   readonly admission: Admission;

@@ -7,6 +7,8 @@ export interface AppOptions {
   modelNames: readonly string[];
   /** Refuse fields that would be ignored. Default false. */
   strict?: boolean | undefined;
+  /** Let requests put the engine to sleep and wake it. Default false. */
+  enableSleepMode?: boolean | undefined;
   /** Sequences that may wait before requests are refused with 429. Default 256. */
   maxNumQueuedReqs?: number | undefined;
   /** Default 8 MiB. */
@@ -37,6 +39,7 @@ export function createApp(parts: AppParts, options: AppOptions): App {
     modelNames: options.modelNames,
     created: Math.floor(Date.now() / 1000),
     strict: options.strict ?? false,
+    enableSleepMode: options.enableSleepMode ?? false,
     maxBodyBytes: options.maxBodyBytes ?? 8 * 2 ** 20,
     streamLimits: {
       maxBufferedBytes: options.maxBufferedBytes ?? 64 * 2 ** 10,

@@ -1,4 +1,3 @@
-import { HttpError } from '../http/errors.ts';
 import { landingPage } from '../http/landing.ts';
 import { jsonReply, type Reply, textReply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
@@ -6,31 +5,39 @@ import { Router } from '../http/router.ts';
 import { handleChat } from '../openai/chat.ts';
 import { handleCompletion } from '../openai/completions.ts';
 import { handleModel, handleModels } from '../openai/models.ts';
+import { renderChat, renderCompletion } from '../openai/render.ts';
+import { handleDetokenize, handleTokenize } from '../openai/tokenize.ts';
 import { version } from '../version.ts';
 import type { AppContext } from './context.ts';
+import { health, live, load, sleep, sleeping, wakeUp } from './operations.ts';
 
 /** Paths that need no key, and answer while the server drains. */
-export const OPEN_PATHS: readonly string[] = ['/health'];
+export const OPEN_PATHS: readonly string[] = ['/health', '/live'];
 
 export function createRoutes(app: AppContext): Router {
   const routes = new Router()
     .add('/', { GET: request => landing(app, request) })
     .add('/health', { GET: () => health(app) })
+    .add('/live', { GET: live })
+    .add('/ping', { GET: () => health(app), POST: () => health(app) })
+    .add('/load', { GET: () => load(app) })
+    .add('/is_sleeping', { GET: () => sleeping(app) })
+    .add('/sleep', { POST: request => sleep(app, request) })
+    .add('/wake_up', { POST: request => wakeUp(app, request) })
     .add('/version', { GET: () => jsonReply({ version }) })
     .add('/v1/models', { GET: () => handleModels(app) })
     .add('/v1/models/*', { GET: (_, id) => handleModel(app, id) })
     .add('/v1/completions', { POST: request => handleCompletion(app, request) })
-    .add('/v1/chat/completions', { POST: request => handleChat(app, request) });
+    .add('/v1/completions/render', { POST: request => renderCompletion(app, request) })
+    .add('/v1/chat/completions', { POST: request => handleChat(app, request) })
+    .add('/v1/chat/completions/render', { POST: request => renderChat(app, request) })
+    .add('/tokenize', { POST: request => handleTokenize(app, request) })
+    .add('/detokenize', { POST: request => handleDetokenize(app, request) });
   const { metrics } = app;
   if (metrics !== null) {
     routes.add('/metrics', { GET: async () => textReply(await metrics.expose(), metrics.contentType) });
   }
   return routes;
-}
-
-function health(app: AppContext): Reply {
-  if (!app.ready()) throw new HttpError(503, 'The server takes no requests.', { code: 'not_ready' });
-  return textReply('', 'text/plain; charset=utf-8');
 }
 
 function landing(app: AppContext, request: AppRequest): Reply {

@@ -48,7 +48,7 @@ export async function encodePlan(app: AppContext, plan: ChatPlan): Promise<Gener
   const lengthField = typeof request.max_completion_tokens === 'number' ? 'max_completion_tokens' : 'max_tokens';
   const maxTokens = request[lengthField] ?? null;
   const keep = keptTokens(app, request.truncate_prompt_tokens, maxTokens);
-  const prompt = { prompt: null, promptTokenIds: await encodeChat(app, plan, keep) };
+  const prompt = { prompt: null, promptTokenIds: await encodeMessages(app, plan, keep) };
   checkContext(prompt, maxTokens, lengthField, app);
   const params = toSamplingParams(request, { maxTokens, logprobs, ...structured(constraint) });
   return { prompts: [prompt], params, constraint };
@@ -81,7 +81,12 @@ function logprobsOf(request: ChatRequest, app: AppContext): number | null {
   return top ?? 0;
 }
 
-async function encodeChat(app: AppContext, { messages, template }: ChatPlan, keep: number | null): Promise<number[]> {
+/** The ids of the rendered conversation; the last `keep` of them, or all. Rejects with HttpError 400. */
+export async function encodeMessages(
+  app: AppContext,
+  { messages, template }: Pick<ChatPlan, 'messages' | 'template'>,
+  keep: number | null,
+): Promise<number[]> {
   const { tokenizer } = app;
   if (!tokenizer.hasChatTemplate) {
     throw invalidField('messages', 'This model has no chat template: use /v1/completions.', 'no_chat_template');

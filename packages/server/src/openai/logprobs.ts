@@ -94,7 +94,7 @@ export function promptLogprobs(
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The text of a token; one that is not whole characters is spelled out, so that no two tokens look alike. */
-function tokenText(bytes: Uint8Array): string {
+export function tokenText(bytes: Uint8Array): string {
   try {
     return utf8.decode(bytes);
   } catch {

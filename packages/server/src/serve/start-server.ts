@@ -56,7 +56,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     log: givenLog,
     ...rest
   } = options;
-  const { strict, maxBodyBytes, maxBufferedBytes, slowClientMs, ...engineOptions } = rest;
+  const { strict, enableSleepMode, maxBodyBytes, maxBufferedBytes, slowClientMs, ...engineOptions } = rest;
   const config = parseEngineConfig(engineOptions);
   const timeline = new BootTimeline();
   const cleanup = new Cleanup();
@@ -89,6 +89,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       {
         modelNames,
         strict,
+        enableSleepMode,
         maxNumQueuedReqs: config.maxNumQueuedReqs ?? undefined,
         maxBodyBytes,
         maxBufferedBytes,

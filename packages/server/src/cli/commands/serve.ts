@@ -31,6 +31,10 @@ const serverFlags = {
     type: 'boolean',
     help: 'Refuse request fields that would be ignored, instead of listing them in x-quire-ignored-fields.',
   },
+  'enable-sleep-mode': {
+    type: 'boolean',
+    help: 'Let requests put the engine to sleep and wake it: POST /sleep?level=1 and POST /wake_up.',
+  },
   'shutdown-timeout': {
     type: 'number',
     value: 'S',
@@ -74,6 +78,7 @@ export const serve: Command = {
       ...(given.port === undefined ? {} : { port: given.port }),
       apiKeys: given['api-key'] ?? [],
       strict: given.strict,
+      enableSleepMode: given['enable-sleep-mode'],
       log,
     });
     io.out(startMessage(server));
