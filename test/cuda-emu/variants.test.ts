@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 
 it('has all variants', () => {
-  expect(variants.length).toBe(12);
+  expect(variants.length).toBe(20);
 });
 
 it.each(variants)('%s gives the logits of the oracle, whole and in chunks on small blocks', async variant => {

@@ -28,5 +28,5 @@ describe.each(requiredDevices())('model variants on %s', name => {
 });
 
 it('has all variants', () => {
-  expect(variants.length).toBe(12);
+  expect(variants.length).toBe(20);
 });

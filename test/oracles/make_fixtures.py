@@ -9,6 +9,7 @@ import sys
 
 import torch
 
+import architectures
 import oracle
 
 LLAMA = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_size=32, intermediate_size=56, num_hidden_layers=2,
@@ -24,6 +25,35 @@ QWEN2 = dict(architectures=["Qwen2ForCausalLM"], model_type="qwen2", hidden_size
              rope_theta=1000000.0, rope_scaling=None, hidden_act="silu", max_window_layers=2, sliding_window=16, use_sliding_window=False,
              tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, torch_dtype="bfloat16")
 QWEN3 = {**QWEN2, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 16, "attention_bias": False, "sliding_window": None}
+
+GATED = dict(hidden_size=32, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, vocab_size=71,
+             max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=10000.0, hidden_act="silu", tie_word_embeddings=False, bos_token_id=1,
+             eos_token_id=2, torch_dtype="float32")
+MISTRAL = {**GATED, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "head_dim": 12, "sliding_window": 11, "torch_dtype": "bfloat16"}
+SMOLLM3 = {**GATED, "architectures": ["SmolLM3ForCausalLM"], "model_type": "smollm3", "head_dim": 8, "num_hidden_layers": 4, "intermediate_size": 40,
+           "no_rope_layers": [1, 1, 1, 0], "rope_theta": 5e6, "sliding_window": None, "use_sliding_window": False, "tie_word_embeddings": True,
+           "torch_dtype": "float16"}
+PHI3 = {**GATED, "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "original_max_position_embeddings": 8,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.1, 1.3], "long_factor": [1.2, 2.5, 6.0]}, "partial_rotary_factor": 0.75,
+        "sliding_window": 23, "torch_dtype": "float16"}
+GPT2 = dict(architectures=["GPT2LMHeadModel"], model_type="gpt2", n_embd=32, n_head=4, n_layer=2, n_inner=None, n_positions=64, vocab_size=71,
+            layer_norm_epsilon=1e-5, activation_function="gelu_new", tie_word_embeddings=True, bos_token_id=2, eos_token_id=2, torch_dtype="float32")
+NEOX = dict(architectures=["GPTNeoXForCausalLM"], model_type="gpt_neox", hidden_size=32, intermediate_size=56, num_hidden_layers=2,
+            num_attention_heads=4, vocab_size=71, max_position_embeddings=64, layer_norm_eps=1e-5, hidden_act="gelu", rotary_pct=0.5,
+            rotary_emb_base=5000, use_parallel_residual=True, tie_word_embeddings=False, bos_token_id=0, eos_token_id=0, torch_dtype="float16")
+
+# architecture: (forward, shapes, prefix of the class); the oracles of the older ones expect names with the prefix
+ARCHITECTURES = {
+    "LlamaForCausalLM": (oracle.llama, oracle.llama_shapes, "model."),
+    "Qwen2ForCausalLM": (oracle.llama, oracle.llama_shapes, "model."),
+    "Qwen3ForCausalLM": (oracle.llama, oracle.llama_shapes, "model."),
+    "OPTForCausalLM": (oracle.opt, oracle.opt_shapes, "model.decoder."),
+    "MistralForCausalLM": (architectures.mistral, architectures.mistral_shapes, None),
+    "SmolLM3ForCausalLM": (architectures.mistral, architectures.mistral_shapes, None),
+    "Phi3ForCausalLM": (architectures.phi3, architectures.phi3_shapes, None),
+    "GPT2LMHeadModel": (architectures.gpt2, architectures.gpt2_shapes, None),
+    "GPTNeoXForCausalLM": (architectures.gpt_neox, architectures.gpt_neox_shapes, None),
+}
 
 # name: (base, changes to it, file format, shards, prefix in place of the class's own)
 FIXTURES = {
@@ -41,6 +71,14 @@ FIXTURES = {
     "qwen3-tied": (QWEN3, {}, "safetensors", 1, "model."),
     "qwen3-yarn": (QWEN3, dict(rope_scaling={"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}, rope_theta=200.0, torch_dtype="float16"), "safetensors", 1, "model."),
     "qwen3-separate-head": (QWEN3, dict(num_attention_heads=3, num_key_value_heads=3, head_dim=20, attention_bias=True, tie_word_embeddings=False, torch_dtype="float32"), "bin", 1, "model."),
+    "mistral-window": (MISTRAL, {}, "safetensors", 1, "model."),
+    "smollm3": (SMOLLM3, {}, "safetensors", 1, "model."),
+    "phi3-long": (PHI3, {}, "safetensors", 1, "model."),
+    "phi3-short": (PHI3, dict(original_max_position_embeddings=48, sliding_window=None, num_key_value_heads=4, tie_word_embeddings=True), "safetensors", 1, "model."),
+    "gpt2": (GPT2, {}, "safetensors", 1, ""),
+    "gpt2-sharded": (GPT2, dict(n_inner=56, tie_word_embeddings=False, torch_dtype="bfloat16"), "safetensors", 2, "transformer."),
+    "gpt-neox-parallel": (NEOX, {}, "safetensors", 1, "gpt_neox."),
+    "gpt-neox-serial": (NEOX, dict(use_parallel_residual=False, rotary_pct=0.25, tie_word_embeddings=True, torch_dtype="bfloat16"), "safetensors", 1, "gpt_neox."),
 }
 PROMPT_TOKENS = 45
 
@@ -53,13 +91,19 @@ def random_weights(shapes, dtype, generator):
         if len(shape) == 1:
             value = 1 + 0.2 * noise if name.endswith("weight") else 0.3 * noise
         else:
-            value = noise * (0.7 if "embed" in name else 1.3 / shape[1] ** 0.5)
+            is_table = "embed" in name or name in ("wte.weight", "wpe.weight")
+            value = noise * (0.7 if is_table else 1.3 / shape[1] ** 0.5)
         weights[name] = value.to(dtype)
     return weights
 
 
 def rename(weights, own, prefix):
+    if own is None:
+        return {name if name.startswith(HEADS) else prefix + name: value for name, value in weights.items()}
     return {prefix + name[len(own):] if name.startswith(own) else name: value for name, value in weights.items()}
+
+
+HEADS = ("lm_head.", "embed_out.")
 
 
 def split(weights, shards):
@@ -101,15 +145,13 @@ def make(name, out):
     base, changes, kind, shards, prefix = FIXTURES[name]
     config = {**base, **changes}
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
-    is_llama = base is not OPT
-    shapes = (oracle.llama_shapes if is_llama else oracle.opt_shapes)(config)
-    weights = random_weights(shapes, getattr(torch, config["torch_dtype"]), generator)
+    forward, shapes_of, own = ARCHITECTURES[config["architectures"][0]]
+    weights = random_weights(shapes_of(config), getattr(torch, config["torch_dtype"]), generator)
     ids = torch.randint(0, config["vocab_size"], (PROMPT_TOKENS,), generator=generator)
-    forward = oracle.llama if is_llama else oracle.opt
     logits = forward(config, {key: value.double() for key, value in weights.items()}, ids)
     folder = f"{out}/{name}"
     os.makedirs(folder, exist_ok=True)
-    save(rename(weights, "model." if is_llama else "model.decoder.", prefix), folder, kind, shards)
+    save(rename(weights, own, prefix), folder, kind, shards)
     with open(f"{folder}/config.json", "w") as file:
         json.dump(config, file, indent=1)
     with open(f"{folder}/logits.json", "w") as file:

@@ -1,4 +1,5 @@
 import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
+import { plainDecoder } from '../../../packages/core/src/models/parse-common.ts';
 
 /** A small Llama configuration with overrides. */
 export function llamaConfig(overrides: Partial<ModelConfig> = {}): ModelConfig {
@@ -16,11 +17,10 @@ export function llamaConfig(overrides: Partial<ModelConfig> = {}): ModelConfig {
     activation: 'silu',
     attentionBias: false,
     attentionOutBias: overrides.attentionBias ?? false,
-    qkNorm: false,
+    ...plainDecoder,
     mlpBias: false,
     tieWordEmbeddings: true,
     rope: { theta: 10000, rotaryDim: 8, scaling: { type: 'none' } },
-    opt: null,
     bosTokenId: 0,
     eosTokenIds: [2],
     padTokenId: null,

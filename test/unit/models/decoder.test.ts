@@ -43,7 +43,27 @@ const variants: Record<string, ModelConfig> = {
     opt: { doLayerNormBefore: false, finalLayerNorm: false, wordEmbedProjDim: 16 },
   }),
   'opt-plain-norm': optConfig({ opt: { layerNormAffine: false } }),
+  mistral: llamaConfig({ architecture: 'MistralForCausalLM', layers: layers(24, 0) }),
+  phi3: llamaConfig({ architecture: 'Phi3ForCausalLM', tieWordEmbeddings: false }),
+  smollm3: llamaConfig({
+    architecture: 'SmolLM3ForCausalLM',
+    layers: [
+      { window: 0, rotary: true },
+      { window: 0, rotary: false },
+    ],
+  }),
+  gpt2: optConfig({ architecture: 'GPT2LMHeadModel', activation: 'geluTanh' }),
+  'gpt-neox': optConfig({
+    architecture: 'GPTNeoXForCausalLM',
+    activation: 'gelu',
+    parallelResidual: true,
+    rope: { theta: 10000, rotaryDim: 4, scaling: { type: 'none' } },
+  }),
 };
+
+function layers(...windows: number[]) {
+  return windows.map(window => ({ window, rotary: true }));
+}
 
 describe('buildModelProgram', () => {
   it('has a snapshot of every supported architecture', async () => {

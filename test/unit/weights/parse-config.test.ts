@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { MemorySource } from '@quire/core/weights';
 import { describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
+import { supportedArchitectures } from '../../../packages/core/src/models/index.ts';
+import { plainDecoder } from '../../../packages/core/src/models/parse-common.ts';
 import { parseGenerationConfig, parseModelConfig } from '../../../packages/core/src/models/parse-config.ts';
 
 const llama = {
@@ -49,11 +51,10 @@ describe('parseModelConfig', () => {
       activation: 'silu',
       attentionBias: false,
       attentionOutBias: false,
-      qkNorm: false,
+      ...plainDecoder,
       mlpBias: false,
       tieWordEmbeddings: true,
       rope: { theta: 10_000, rotaryDim: 32, scaling: { type: 'none' } },
-      opt: null,
       bosTokenId: 0,
       eosTokenIds: [2],
       padTokenId: 0,
@@ -289,19 +290,25 @@ describe('parseModelConfig', () => {
   });
 
   it('names the field, what was found, and what is supported', async () => {
-    await expect(parse({ ...llama, rope_scaling: { rope_type: 'longrope', factor: 4 } })).rejects.toThrow(
-      'config.json, field rope_scaling.rope_type: this value is not supported. Found "longrope". Expected one of default, linear, dynamic, llama3, yarn.',
+    await expect(parse({ ...llama, rope_scaling: { rope_type: 'mrope', factor: 4 } })).rejects.toThrow(
+      'config.json, field rope_scaling.rope_type: this value is not supported. Found "mrope". Expected one of default, linear, dynamic, llama3, yarn, longrope, su.',
     );
-    await expect(parse({ ...llama, architectures: ['GPT2LMHeadModel'] })).rejects.toThrow(
-      'config.json, field architectures: this value is not supported. Found "GPT2LMHeadModel". Expected [one of LlamaForCausalLM, OPTForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM].',
+    await expect(parse({ ...llama, architectures: ['BloomForCausalLM'] })).rejects.toThrow(
+      `config.json, field architectures: this value is not supported. Found "BloomForCausalLM". Expected [one of ${supportedArchitectures.join(', ')}].`,
     );
     const qwen = { ...llama, architectures: ['Qwen2ForCausalLM'], num_key_value_heads: 4 };
-    await expect(parse({ ...qwen, use_sliding_window: true, sliding_window: 4096 })).rejects.toThrow(
+    await expect(parse({ ...llama, use_sliding_window: true, sliding_window: 4096 })).rejects.toThrow(
       'config.json, field use_sliding_window: this value is not supported. Found true. Expected false: full attention.',
     );
-    const mixed = ['full_attention', 'sliding_attention'];
+    const mixed = ['full_attention', 'chunked_attention'];
     await expect(parse({ ...qwen, layer_types: mixed })).rejects.toThrow(
-      'config.json, field layer_types: this value is not supported. Found "sliding_attention". Expected a list of "full_attention".',
+      'config.json, field layer_types: this value is not supported. Found "chunked_attention". Expected a list of 2, each one of full_attention, sliding_attention.',
+    );
+    await expect(parse({ ...llama, final_logit_softcapping: 30.0 })).rejects.toThrow(
+      'config.json, field final_logit_softcapping: this value is not supported. Found 30. Expected no such field, or null: this architecture does not have it.',
+    );
+    await expect(parse({ ...llama, residual_multiplier: 0.22, embedding_multiplier: 1.0 })).rejects.toThrow(
+      'config.json, field residual_multiplier: this value is not supported. Found 0.22. Expected 1, or null: this architecture does not have it.',
     );
     await expect(parse({ ...qwen, num_key_value_heads: undefined })).rejects.toThrow('num_key_value_heads');
     await expect(parse({ ...llama, hidden_size: undefined })).rejects.toThrow(

@@ -5,8 +5,8 @@ import type { ModelWeight, SplitDimension, WeightSource } from './model-weights.
 /** How the decoder of an architecture is put together. Everything else is read from ModelConfig and the weights. */
 export interface DecoderStyle {
   readonly norm: 'rmsNorm' | 'layerNorm';
-  /** Normalise before attention and MLP (and not after the residual sum). */
-  readonly preNorm: boolean;
+  /** What is normalised around attention and MLP: what they read, or the residual sum behind them. */
+  readonly norms: 'input' | 'sum';
   /** MLP is down(activation(gate) * up) and not down(activation(up)). */
   readonly gatedMlp: boolean;
   readonly finalNorm: boolean;
@@ -26,10 +26,13 @@ export interface Architecture {
   ignores(name: string, config: ModelConfig): boolean;
 }
 
+/** The rows of one projection; `name` is without `.weight` or `.bias`. */
+export type ProjectionSource = { readonly rows: number } & Omit<WeightSource, 'shape'>;
+
 /** Checkpoint tensors, and the weight of the Program that their rows make up. */
 export interface Projection {
   readonly name: string;
-  readonly from: readonly { readonly name: string; readonly rows: number; readonly split?: SplitDimension }[];
+  readonly from: readonly ProjectionSource[];
   readonly columns: number;
   readonly columnSplit?: SplitDimension;
   readonly bias: boolean;
@@ -40,18 +43,43 @@ export interface Projection {
 /** Weight [rows, columns] and, where there is one, bias [rows] of a linear layer over one or several fused projections. */
 export function projection({ name, from, columns, columnSplit, bias, ops = ['linear'] }: Projection): ModelWeight[] {
   const rows = from.reduce((sum, source) => sum + source.rows, 0);
-  const sources = (kind: string, shapeOf: (rows: number) => number[]) =>
-    from.map(({ name, rows, split }) => ({ name: `${name}.${kind}`, shape: shapeOf(rows), ...(split && { split }) }));
   const weight = {
     name: `${name}.weight`,
     shape: [rows, columns],
-    sources: sources('weight', rows => [rows, columns]),
+    sources: from.map(({ name, rows, ...rest }) => ({ name: `${name}.weight`, shape: [rows, columns], ...rest })),
     ops,
     ...(columnSplit && { columnSplit }),
   };
   if (!bias) return [weight];
+  const sources = from.map(({ name, rows, transposed, ...rest }) => ({ name: `${name}.bias`, shape: [rows], ...rest }));
   const follows = { follows: weight.name, ...(columnSplit && { firstRankOnly: true as const }) };
-  return [weight, { name: `${name}.bias`, shape: [rows], sources: sources('bias', rows => [rows]), ops, ...follows }];
+  return [weight, { name: `${name}.bias`, shape: [rows], sources, ops, ...follows }];
+}
+
+/** Scale and, where `affine`, shift of a LayerNorm; a scale of ones where not. */
+export function layerNormWeights(name: string, source: string, width: number, affine = true): ModelWeight[] {
+  const shape = [width];
+  const weight: ModelWeight = { name: `${name}.weight`, shape, sources: [], ops: ['layerNorm'] };
+  if (!affine) return [weight];
+  const sources = (kind: string) => [{ name: `${source}.${kind}`, shape }];
+  return [
+    { ...weight, sources: sources('weight') },
+    { name: `${name}.bias`, shape, sources: sources('bias'), ops: ['layerNorm'], follows: weight.name },
+  ];
+}
+
+/** Rows of one tensor that holds several projections one below the other. */
+export function stackedSlices(
+  name: string,
+  parts: readonly { readonly rows: number; readonly split: SplitDimension }[],
+): ProjectionSource[] {
+  const tensorRows = parts.reduce((sum, { rows }) => sum + rows, 0);
+  let firstRow = 0;
+  return parts.map(({ rows, split }) => {
+    const slice = { firstRow, blockRows: rows, stride: rows, tensorRows };
+    firstRow += rows;
+    return { name, rows, split, slice };
+  });
 }
 
 /** A weight that is one tensor of the checkpoint. */

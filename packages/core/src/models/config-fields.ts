@@ -6,6 +6,7 @@ export class ConfigFields {
   readonly #file: string;
   readonly #path: string;
   readonly #members: ReadonlyMap<string, JsonValue>;
+  readonly #read = new Set<string>();
 
   /** `path` names the object in the file, with a dot behind it, or is empty for the root. */
   constructor(file: string, members: ReadonlyMap<string, JsonValue>, path = '') {
@@ -15,12 +16,18 @@ export class ConfigFields {
   }
 
   get(name: string): JsonValue | undefined {
+    this.#read.add(name);
     return this.#members.get(name);
+  }
+
+  /** Whether anything has asked for the field. */
+  wasRead(name: string): boolean {
+    return this.#read.has(name);
   }
 
   /** Present and not null. */
   has(name: string): boolean {
-    return (this.#members.get(name) ?? null) !== null;
+    return (this.get(name) ?? null) !== null;
   }
 
   /** An integer in [least, most]; `fallback` where the field is absent or null (none: the field is required). */
@@ -43,6 +50,32 @@ export class ConfigFields {
 
   floatOrNull(name: string, accepts: (value: number) => boolean, expected: string): number | null {
     return this.has(name) ? this.float(name, accepts, expected) : null;
+  }
+
+  /** A list of `length` numbers that `accepts`; `expected` describes those. */
+  floats(name: string, length: number, accepts: (value: number) => boolean, expected: string): number[] {
+    const value = this.get(name);
+    const numbers = Array.isArray(value) ? value.map(toNumber) : [];
+    const good = (number: number | null): number is number => number !== null && accepts(number);
+    if (numbers.length === length && numbers.every(good)) return numbers;
+    const found = Array.isArray(value)
+      ? `a list of ${value.length}: ${showJson(value.find(v => !good(toNumber(v))))}`
+      : undefined;
+    throw this.bad(name, `a list of ${length} numbers, each ${expected}`, 'CF_FIELD', found);
+  }
+
+  /** The values that `choices` gives to the strings of a list of `length`; null where the field is absent or null. */
+  choices<T>(name: string, length: number, choices: Readonly<Record<string, T>>): T[] | null {
+    if (!this.has(name)) return null;
+    const value = this.get(name);
+    const known = (item: JsonValue) => typeof item === 'string' && Object.hasOwn(choices, item);
+    if (Array.isArray(value) && value.length === length && value.every(known))
+      return value.map(item => choices[item as string]!);
+    const found = Array.isArray(value)
+      ? showJson(value.find(item => !known(item)) ?? `${value.length} entries`)
+      : showJson(value);
+    const expected = `a list of ${length}, each one of ${Object.keys(choices).join(', ')}`;
+    throw this.bad(name, expected, 'CF_FIELD', found);
   }
 
   boolean(name: string, fallback: boolean): boolean {

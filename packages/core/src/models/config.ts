@@ -1,6 +1,18 @@
+/** Names in `architectures` of a config.json. */
+export type ArchitectureName =
+  | 'GPT2LMHeadModel'
+  | 'GPTNeoXForCausalLM'
+  | 'LlamaForCausalLM'
+  | 'MistralForCausalLM'
+  | 'OPTForCausalLM'
+  | 'Phi3ForCausalLM'
+  | 'Qwen2ForCausalLM'
+  | 'Qwen3ForCausalLM'
+  | 'SmolLM3ForCausalLM';
+
 /** What core/models needs to know about a model: config.json, checked and resolved. Sizes are elements. */
 export interface ModelConfig {
-  readonly architecture: 'LlamaForCausalLM' | 'OPTForCausalLM' | 'Qwen2ForCausalLM' | 'Qwen3ForCausalLM';
+  readonly architecture: ArchitectureName;
   readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly numLayers: number;
@@ -21,6 +33,10 @@ export interface ModelConfig {
   readonly mlpBias: boolean;
   readonly tieWordEmbeddings: boolean;
   readonly rope: RopeConfig | null;
+  /** Of each layer; null where all layers see all positions and rotate by `rope`. */
+  readonly layers: readonly LayerConfig[] | null;
+  /** Attention and MLP of a layer both read its input, and are added to it together. */
+  readonly parallelResidual: boolean;
   /** OPT only, else null. */
   readonly opt: OptConfig | null;
   readonly bosTokenId: number | null;
@@ -28,6 +44,13 @@ export interface ModelConfig {
   readonly padTokenId: number | null;
   /** `torch_dtype`: how the checkpoint was stored. */
   readonly dtype: 'f32' | 'f16' | 'bf16';
+}
+
+export interface LayerConfig {
+  /** The last positions that a query sees; 0: all. */
+  readonly window: number;
+  /** Whether queries and keys are rotated by `rope`. */
+  readonly rotary: boolean;
 }
 
 export interface RopeConfig {
@@ -46,7 +69,19 @@ export type RopeScaling =
       readonly highFreqFactor: number;
       readonly originalMaxPositions: number;
     }
-  | YarnScaling;
+  | YarnScaling
+  | LongRopeScaling;
+
+/** Ding et al. 2024, as in Phi-3. */
+export interface LongRopeScaling {
+  readonly type: 'longrope';
+  /** Each pair's frequency is divided by its factor: the short ones up to the original length, the long ones beyond. */
+  readonly shortFactors: readonly number[];
+  readonly longFactors: readonly number[];
+  readonly originalMaxPositions: number;
+  /** Cosines and sines are multiplied by it. */
+  readonly attentionFactor: number;
+}
 
 /** Peng et al. 2023. */
 export interface YarnScaling {

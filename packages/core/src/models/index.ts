@@ -1,5 +1,6 @@
 export type { Architecture, DecoderStyle } from './architecture.ts';
-export { buildModelProgram, cacheName, type ModelProgramOptions, widestActivation } from './decoder.ts';
+export { buildModelProgram, widestActivation } from './decoder.ts';
+export { cacheName, type ModelProgramOptions } from './decoder-ops.ts';
 export { type LoadedWeights, loadWeights, type WeightSupply } from './load-weights.ts';
 export {
   type ModelWeight,

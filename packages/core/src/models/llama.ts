@@ -1,52 +1,92 @@
-import { type Architecture, projection, single } from './architecture.ts';
+import { type Architecture, type ProjectionSource, projection, single, stackedSlices } from './architecture.ts';
 import type { ModelConfig } from './config.ts';
 import type { ModelWeight } from './model-weights.ts';
+
+/** Where the checkpoints of an architecture on Llama's decoder have the fused projections of a layer. */
+interface LayerSources {
+  qkv(layer: string, rows: QkvRows): ProjectionSource[];
+  gateUp(layer: string, rows: number): ProjectionSource[];
+}
+type QkvRows = readonly [query: number, key: number, value: number];
+
+const separate: LayerSources = {
+  qkv: (layer, [query, key, value]) => [
+    { name: `${layer}.self_attn.q_proj`, rows: query, split: 'queryHeads' },
+    { name: `${layer}.self_attn.k_proj`, rows: key, split: 'kvHeads' },
+    { name: `${layer}.self_attn.v_proj`, rows: value, split: 'kvHeads' },
+  ],
+  gateUp: (layer, rows) => [
+    { name: `${layer}.mlp.gate_proj`, rows, split: 'intermediate' },
+    { name: `${layer}.mlp.up_proj`, rows, split: 'intermediate' },
+  ],
+};
+
+const fused: LayerSources = {
+  qkv: (layer, [query, key, value]) =>
+    stackedSlices(`${layer}.self_attn.qkv_proj`, [
+      { rows: query, split: 'queryHeads' },
+      { rows: key, split: 'kvHeads' },
+      { rows: value, split: 'kvHeads' },
+    ]),
+  gateUp: (layer, rows) =>
+    stackedSlices(`${layer}.mlp.gate_up_proj`, [
+      { rows, split: 'intermediate' },
+      { rows, split: 'intermediate' },
+    ]),
+};
 
 /** LlamaForCausalLM: RMSNorm before attention and a gated MLP, rotary positions, grouped-query attention. */
 export const llama: Architecture = {
   name: 'LlamaForCausalLM',
-  style: () => ({ norm: 'rmsNorm', preNorm: true, gatedMlp: true, finalNorm: true, positionOffset: null }),
-  weights: llamaWeights,
+  style: () => ({ norm: 'rmsNorm', norms: 'input', gatedMlp: true, finalNorm: true, positionOffset: null }),
+  weights: config => gatedDecoderWeights(config, separate),
   prefixes: ['model.', ''],
   ignores: (name, config) =>
     /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$/.test(name) ||
     (config.tieWordEmbeddings && name === 'lm_head.weight'),
 };
 
-function llamaWeights(config: ModelConfig): ModelWeight[] {
+/** MistralForCausalLM: Llama's decoder, whose layers may see a window only. */
+export const mistral: Architecture = { ...llama, name: 'MistralForCausalLM' };
+
+/** SmolLM3ForCausalLM: Llama's decoder, some of whose layers have no positions. */
+export const smolLm3: Architecture = { ...llama, name: 'SmolLM3ForCausalLM' };
+
+/** Phi3ForCausalLM, of Phi-3 and Phi-4: Llama's decoder, saved with fused projections. */
+export const phi3: Architecture = {
+  ...llama,
+  name: 'Phi3ForCausalLM',
+  weights: config => gatedDecoderWeights(config, fused),
+};
+
+function gatedDecoderWeights(config: ModelConfig, sources: LayerSources): ModelWeight[] {
   const { hiddenSize, vocabSize, tieWordEmbeddings } = config;
   const tableShape = [vocabSize, hiddenSize];
   const table = { name: 'embed_tokens.weight', shape: tableShape, split: 'vocabulary' } as const;
   const weights = [single('embed.weight', table, tieWordEmbeddings ? ['embed', 'linear'] : ['embed'])];
-  for (let layer = 0; layer < config.numLayers; layer++) weights.push(...layerWeights(config, layer));
+  for (let layer = 0; layer < config.numLayers; layer++) weights.push(...layerWeights(config, layer, sources));
   weights.push(norm('finalNorm', 'norm', config));
   if (!tieWordEmbeddings) weights.push(single('head.weight', { ...table, name: 'lm_head.weight' }, ['linear']));
   return weights;
 }
 
-function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
+function layerWeights(config: ModelConfig, layer: number, sources: LayerSources): ModelWeight[] {
   const { hiddenSize, intermediateSize, attentionBias, attentionOutBias, mlpBias } = config;
   const queryRows = config.numHeads * config.headDim;
   const keyRows = config.numKvHeads * config.headDim;
   const to = `layers.${layer}`;
-  const attention = `${to}.self_attn`;
-  const mlp = `${to}.mlp`;
   return [
     norm(`${to}.attentionNorm`, `${to}.input_layernorm`, config),
     ...projection({
       name: `${to}.qkv`,
-      from: [
-        { name: `${attention}.q_proj`, rows: queryRows, split: 'queryHeads' },
-        { name: `${attention}.k_proj`, rows: keyRows, split: 'kvHeads' },
-        { name: `${attention}.v_proj`, rows: keyRows, split: 'kvHeads' },
-      ],
+      from: sources.qkv(to, [queryRows, keyRows, keyRows]),
       columns: hiddenSize,
       bias: attentionBias,
     }),
     ...(config.qkNorm ? headNorms(to, config) : []),
     ...projection({
       name: `${to}.attentionOut`,
-      from: [{ name: `${attention}.o_proj`, rows: hiddenSize }],
+      from: [{ name: `${to}.self_attn.o_proj`, rows: hiddenSize }],
       columns: queryRows,
       columnSplit: 'queryHeads',
       bias: attentionOutBias,
@@ -54,17 +94,14 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
     norm(`${to}.mlpNorm`, `${to}.post_attention_layernorm`, config),
     ...projection({
       name: `${to}.mlpUp`,
-      from: [
-        { name: `${mlp}.gate_proj`, rows: intermediateSize, split: 'intermediate' },
-        { name: `${mlp}.up_proj`, rows: intermediateSize, split: 'intermediate' },
-      ],
+      from: sources.gateUp(to, intermediateSize),
       columns: hiddenSize,
       bias: mlpBias,
       ops: ['linear', 'gatedLinear'],
     }),
     ...projection({
       name: `${to}.mlpDown`,
-      from: [{ name: `${mlp}.down_proj`, rows: hiddenSize }],
+      from: [{ name: `${to}.mlp.down_proj`, rows: hiddenSize }],
       columns: intermediateSize,
       columnSplit: 'intermediate',
       bias: mlpBias,

@@ -135,7 +135,8 @@ async function* checkpointStream(
     return;
   }
   const columns = columnSplit === undefined ? {} : { columns: cutOf(shard[columnSplit], shard.rank) };
-  const pieces = sources.map(({ name, split }) => ({
+  const pieces = sources.map(({ name, split, ...layout }) => ({
+    ...layout,
     tensor: map.get(name)!,
     ...(split === undefined ? {} : { rows: cutOf(shard[split], shard.rank) }),
     ...columns,

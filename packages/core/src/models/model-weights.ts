@@ -8,9 +8,30 @@ export type SplitDimension = 'queryHeads' | 'kvHeads' | 'intermediate' | 'vocabu
 /** A tensor of the checkpoint that a weight takes its rows from. Names are without the prefix of the model class. */
 export interface WeightSource {
   readonly name: string;
+  /** Of what is taken of the tensor: all of it without a `slice`. */
   readonly shape: readonly number[];
   /** What its rows are, where ranks divide them. Absent: every rank holds all of them. */
   readonly split?: SplitDimension;
+  /** Which rows of the tensor are taken. */
+  readonly slice?: RowSlice;
+  /** The checkpoint has columns as rows and rows as columns (Conv1D of GPT-2). */
+  readonly transposed?: true;
+}
+
+/** Rows of a tensor in blocks of one size at equal distances: row r is firstRow + floor(r / blockRows) stride + r % blockRows. */
+export interface RowSlice {
+  readonly firstRow: number;
+  readonly blockRows: number;
+  readonly stride: number;
+  /** Of the whole tensor. */
+  readonly tensorRows: number;
+}
+
+/** The shape that a source's tensor has in the checkpoint. */
+export function checkpointShape({ shape, slice, transposed }: WeightSource): number[] {
+  const [rows, ...columns] = shape;
+  const whole = [slice?.tensorRows ?? rows!, ...columns];
+  return transposed ? whole.reverse() : whole;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { type Architecture, projection, single } from './architecture.ts';
+import { type Architecture, layerNormWeights, projection, single } from './architecture.ts';
 import type { ModelConfig, OptConfig } from './config.ts';
 import type { ModelWeight } from './model-weights.ts';
 
@@ -7,7 +7,7 @@ export const opt: Architecture = {
   name: 'OPTForCausalLM',
   style: config => ({
     norm: 'layerNorm',
-    preNorm: optOf(config).doLayerNormBefore,
+    norms: optOf(config).doLayerNormBefore ? 'input' : 'sum',
     gatedMlp: false,
     finalNorm: optOf(config).finalLayerNorm,
     positionOffset: optOf(config).positionOffset,
@@ -91,17 +91,5 @@ function layerWeights(config: ModelConfig, layer: number): ModelWeight[] {
 }
 
 function norm(name: string, source: string, config: ModelConfig): ModelWeight[] {
-  const shape = [config.hiddenSize];
-  const weight: ModelWeight = { name: `${name}.weight`, shape, sources: [], ops: ['layerNorm'] };
-  if (!optOf(config).layerNormAffine) return [weight];
-  return [
-    { ...weight, sources: [{ name: `${source}.weight`, shape }] },
-    {
-      name: `${name}.bias`,
-      shape,
-      sources: [{ name: `${source}.bias`, shape }],
-      ops: ['layerNorm'],
-      follows: weight.name,
-    },
-  ];
+  return layerNormWeights(name, source, config.hiddenSize, optOf(config).layerNormAffine);
 }

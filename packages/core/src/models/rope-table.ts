@@ -1,14 +1,15 @@
 import type { RopeConfig, YarnScaling } from './config.ts';
 
 /**
- * The rotary table of the `rope` op: f32 [positions, rotaryDim], of each position rotaryDim / 2 cosines and then as many
- * sines. Computed in f64 on the host, because WGSL's sin and cos are not accurate enough, and rounded once.
+ * The rotary table of the `rope` op: f32 [positions, rotaryDim], `positions` the longest sequence that it is for. Of each position
+ * rotaryDim / 2 cosines and then as many sines. Computed in f64 on the host, because WGSL's sin and cos are not accurate enough,
+ * and rounded once.
  */
 export function buildRopeTable(rope: RopeConfig, positions: number): Float32Array {
   const half = rope.rotaryDim / 2;
   const table = new Float32Array(positions * rope.rotaryDim);
-  const amplitude = rope.scaling.type === 'yarn' ? rope.scaling.attentionFactor : 1;
-  let frequencies = ropeFrequencies(rope, 1);
+  const amplitude = 'attentionFactor' in rope.scaling ? rope.scaling.attentionFactor : 1;
+  let frequencies = ropeFrequencies(rope, positions);
   for (let position = 0; position < positions; position++) {
     if (rope.scaling.type === 'dynamic') frequencies = ropeFrequencies(rope, position + 1);
     const row = position * rope.rotaryDim;
@@ -23,14 +24,16 @@ export function buildRopeTable(rope: RopeConfig, positions: number): Float32Arra
 
 /**
  * Angular frequency of each rotated pair, f64 [rotaryDim / 2], as Hugging Face's `ROPE_INIT_FUNCTIONS` define them.
- * `length` matters to dynamic NTK only. Its base grows with the sequence; the table takes for each position the base of the
- * sequence that ends there, which is what decoding token by token gives and does not depend on how a prompt is chunked.
+ * `length` matters to dynamic NTK and long RoPE only. The base of the first grows with the sequence; the table takes for each
+ * position the base of the sequence that ends there, which is what decoding token by token gives and does not depend on how a
+ * prompt is chunked. Long RoPE has other factors above the original length; a table takes those of its last position, as vLLM
+ * does, because keys in the cache cannot turn anew when a sequence grows beyond it.
  */
 export function ropeFrequencies(rope: RopeConfig, length: number): Float64Array {
   const frequencies = new Float64Array(rope.rotaryDim / 2);
   const base = rope.scaling.type === 'dynamic' ? dynamicBase(rope, rope.scaling, length) : rope.theta;
   for (let i = 0; i < frequencies.length; i++) {
-    frequencies[i] = scaleFrequency(base ** ((-2 * i) / rope.rotaryDim), i, rope);
+    frequencies[i] = scaleFrequency(base ** ((-2 * i) / rope.rotaryDim), i, rope, length);
   }
   return frequencies;
 }
@@ -45,7 +48,7 @@ function dynamicBase(
   return rope.theta * (scaling.factor * stretch - (scaling.factor - 1)) ** exponent;
 }
 
-function scaleFrequency(frequency: number, pair: number, rope: RopeConfig): number {
+function scaleFrequency(frequency: number, pair: number, rope: RopeConfig, length: number): number {
   const { scaling } = rope;
   switch (scaling.type) {
     case 'none':
@@ -57,6 +60,8 @@ function scaleFrequency(frequency: number, pair: number, rope: RopeConfig): numb
       return llama3Frequency(frequency, scaling);
     case 'yarn':
       return yarnFrequency(frequency, pair, rope, scaling);
+    case 'longrope':
+      return frequency / (length > scaling.originalMaxPositions ? scaling.longFactors : scaling.shortFactors)[pair]!;
   }
 }
 

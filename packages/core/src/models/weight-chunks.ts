@@ -2,10 +2,13 @@ import { type DType, dtypeBytes, type TypedArray } from '../contract/contract.ts
 import { decodeFloats, encodeFloats, wholeRecords } from '../program/index.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
 import type { Split } from './shards.ts';
+import { type SourceLayout, sourceRows } from './source-rows.ts';
 
-/** A part of a checkpoint tensor, filled up with zeros: what one rank takes of it. Absent: all of it. */
-export interface Piece {
+/** A part of what a source takes of a checkpoint tensor, filled up with zeros: what one rank has. Absent: all of it. */
+export interface Piece extends SourceLayout {
   readonly tensor: CheckpointTensor;
+  /** Of what the source takes. Absent: that of the tensor. */
+  readonly shape?: readonly number[];
   readonly rows?: Cut;
   readonly columns?: Cut;
 }
@@ -23,17 +26,6 @@ const ZERO_CHUNK_BYTES = 1 << 20;
 export function cutOf({ length, ranges }: Split, rank: number): Cut {
   const [start, end] = ranges[rank]!;
   return { start, end, length };
-}
-
-/** Rows [start, end) of a checkpoint tensor, as a tensor of its own. */
-export function rowRange(tensor: CheckpointTensor, start: number, end: number): CheckpointTensor {
-  const rowBytes = (tensor.end - tensor.start) / tensor.shape[0]!;
-  return {
-    ...tensor,
-    shape: [end - start, ...tensor.shape.slice(1)],
-    start: tensor.start + start * rowBytes,
-    end: tensor.start + end * rowBytes,
-  };
 }
 
 /** All values of a tensor as raw bytes in `dtype`. */
@@ -55,7 +47,7 @@ export async function* stackedChunks(
 ): AsyncGenerator<Uint8Array> {
   let firstRow = 0;
   for (const piece of pieces) {
-    const length = piece.rows?.length ?? piece.tensor.shape[0]!;
+    const length = piece.rows?.length ?? shapeOf(piece)[0]!;
     const from = Math.max(start - firstRow, 0);
     const to = Math.min(end - firstRow, length);
     firstRow += length;
@@ -66,20 +58,26 @@ export async function* stackedChunks(
 /** Rows [from, to) of a piece. */
 async function* pieceChunks(
   checkpoint: Checkpoint,
-  { tensor, rows, columns }: Piece,
+  piece: Piece,
   dtype: DType,
   from: number,
   to: number,
 ): AsyncGenerator<Uint8Array> {
-  const [first, last] = [rows?.start ?? 0, rows?.end ?? tensor.shape[0]!];
+  const { tensor, rows, columns } = piece;
+  const [height, width = 1] = shapeOf(piece);
+  const [first, last] = [rows?.start ?? 0, rows?.end ?? height!];
   const filled = Math.min(to, last - first);
-  const rowBytes = dtypeBytes[dtype] * (columns?.length ?? tensor.shape[1] ?? 1);
+  const rowBytes = dtypeBytes[dtype] * (columns?.length ?? width);
   if (from < filled) {
-    const chunks = checkpoint.stream(rowRange(tensor, first + from, first + filled));
+    const chunks = sourceRows(checkpoint, tensor, piece, first + from, first + filled);
     const values = tensor.dtype === dtype ? chunks : convertedChunks(chunks, tensor.dtype as DType, dtype);
-    yield* columns === undefined ? values : columnChunks(values, tensor.shape[1]!, columns, dtypeBytes[dtype]);
+    yield* columns === undefined ? values : columnChunks(values, width, columns, dtypeBytes[dtype]);
   }
   yield* zeroChunks((to - Math.max(from, filled)) * rowBytes);
+}
+
+function shapeOf({ tensor, shape = tensor.shape }: Piece): readonly number[] {
+  return shape;
 }
 
 /** Some columns of each row of a matrix `width` elements wide. */

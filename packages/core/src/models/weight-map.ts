@@ -3,7 +3,7 @@ import { ModelFormatError } from '../errors.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
 import type { Architecture } from './architecture.ts';
 import type { ModelConfig } from './config.ts';
-import type { ModelWeight, WeightSource } from './model-weights.ts';
+import { checkpointShape, type ModelWeight, type WeightSource } from './model-weights.ts';
 import { architectureOf } from './registry.ts';
 
 /** The checkpoint tensor of every source of a model's weights, by the source's name. */
@@ -59,7 +59,7 @@ function find(source: WeightSource, architecture: Architecture, checkpoint: Chec
     file: anyFile(checkpoint),
     tensor: names[0]!,
     found: `${checkpoint.tensors.size} tensors, none of them named ${names.join(' or ')}`,
-    expected: `a tensor of shape [${source.shape.join(', ')}]`,
+    expected: `a tensor of shape [${checkpointShape(source).join(', ')}]`,
     advice:
       source.name === 'lm_head.weight'
         ? 'If the head shares the embedding table, set tie_word_embeddings to true in config.json.'
@@ -69,12 +69,13 @@ function find(source: WeightSource, architecture: Architecture, checkpoint: Chec
 
 function checkTensor(tensor: CheckpointTensor, source: WeightSource, config: ModelConfig): void {
   const details = { file: tensor.file, tensor: tensor.name };
-  const same = tensor.shape.length === source.shape.length && source.shape.every((d, i) => d === tensor.shape[i]);
+  const shape = checkpointShape(source);
+  const same = tensor.shape.length === shape.length && shape.every((d, i) => d === tensor.shape[i]);
   if (!same) {
     throw new ModelFormatError('WT_SHAPE', 'the tensor has another shape than config.json says', {
       ...details,
       found: `[${tensor.shape.join(', ')}]`,
-      expected: `[${source.shape.join(', ')}]`,
+      expected: `[${shape.join(', ')}]`,
       advice: `Check the sizes in config.json (hidden_size ${config.hiddenSize}, vocab_size ${config.vocabSize}).`,
     });
   }

@@ -41,6 +41,8 @@ const model: ModelConfig = {
   attentionBias: false,
   attentionOutBias: false,
   qkNorm: false,
+  layers: null,
+  parallelResidual: false,
   mlpBias: false,
   tieWordEmbeddings: true,
   rope: { theta: 10_000, rotaryDim: 64, scaling: { type: 'none' } },

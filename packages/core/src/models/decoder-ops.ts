@@ -1,0 +1,135 @@
+import type { Activation, DType, StepSizes, TensorName } from '../contract/contract.ts';
+import { ProgramBuilder } from '../program/index.ts';
+import type { DecoderStyle } from './architecture.ts';
+import type { ModelConfig } from './config.ts';
+import type { PlacedWeight, WeightLayout } from './model-weights.ts';
+import { architectureOf } from './registry.ts';
+import type { RowStateShape } from './state-tensors.ts';
+
+export interface ModelProgramOptions {
+  readonly maxSizes: StepSizes;
+  readonly rowState: RowStateShape;
+  readonly weights: WeightLayout;
+  readonly blockSize: number;
+  /** KV blocks, the null block included. */
+  readonly numBlocks: number;
+  readonly activationDtype: DType;
+  readonly kvDtype: DType;
+  /** Ranks of the tensor-parallel group; `config` then has the sizes of one of them (`shardConfig`). Default 1. */
+  readonly ranks?: number;
+  /** Stages of the pipeline. Default 1. */
+  readonly stages?: number;
+}
+
+/** Name of the K or V cache of a layer. */
+export function cacheName(kind: 'k' | 'v', layer: number): TensorName {
+  return `${kind}Cache.${layer}`;
+}
+
+interface LinearOptions {
+  readonly x: TensorName;
+  readonly out: TensorName;
+  readonly residual?: TensorName;
+  readonly activation?: Activation;
+}
+
+/** The steps that a decoder is made of, on weights by their names: in row parts or whole, of one rank or of several. */
+export class DecoderOps {
+  readonly config: ModelConfig;
+  readonly options: ModelProgramOptions;
+  readonly style: DecoderStyle;
+  readonly builder: ProgramBuilder;
+  /** More than one rank. */
+  readonly parallel: boolean;
+
+  constructor(config: ModelConfig, options: ModelProgramOptions) {
+    this.config = config;
+    this.options = options;
+    this.style = architectureOf(config).style(config);
+    this.parallel = (options.ranks ?? 1) > 1;
+    this.builder = new ProgramBuilder(`${config.architecture}.model`, options.maxSizes);
+  }
+
+  declareWeights(): void {
+    for (const { weight, dtype, parts } of this.options.weights.values()) {
+      for (const part of parts) this.builder.external(part.tensor, dtype, [part.rows, ...weight.shape.slice(1)]);
+    }
+    const { rope } = this.config;
+    if (rope === null) return;
+    this.builder.external('ropeTable', 'f32', [this.options.rowState.maxModelLen, rope.rotaryDim]);
+  }
+
+  project(name: string, x: TensorName, rows: 'tokens' | 'samples'): TensorName {
+    const out = this.activation(name, this.weight(`${name}.weight`).weight.shape[0]!, rows);
+    this.linear(name, { x, out });
+    return out;
+  }
+
+  lookUp(name: string, ids: TensorName, offset: number, out: TensorName): void {
+    for (const { tensor, firstRow } of this.weight(name).parts) {
+      this.builder.add({ op: 'embed', ids, table: tensor, out, offset, firstRow });
+    }
+  }
+
+  /** Each rank holds some rows of the table and looks up what it can: the sum over the ranks has every row. */
+  lookUpShard(name: string, ids: TensorName, out: TensorName): void {
+    const { weight, parts } = this.weight(name);
+    const rowsPerRank = weight.shape[0]!;
+    for (const { tensor, firstRow } of parts) {
+      this.builder.add({ op: 'vocabParallelEmbed', ids, table: tensor, out, rowsPerRank, firstRow });
+    }
+    this.builder.add({ op: 'allReduce', x: out, out });
+  }
+
+  /** A linear layer whose columns the ranks divide: the sum of what they make, and the residual once. */
+  rowParallel(name: string, { x, residual, out }: Required<Omit<LinearOptions, 'activation'>>): void {
+    if (!this.parallel) {
+      this.linear(name, { x, residual, out });
+      return;
+    }
+    const part = this.activation(`${name}.part`, this.config.hiddenSize);
+    this.linear(name, { x, out: part });
+    this.builder.add({ op: 'allReduce', x: part, residual, out });
+  }
+
+  linear(name: string, { x, out, residual, activation = 'none' }: LinearOptions): void {
+    const bias = this.options.weights.get(`${name}.bias`);
+    this.weight(`${name}.weight`).parts.forEach((part, index) => {
+      this.builder.add({
+        op: 'linear',
+        x,
+        weight: part.tensor,
+        ...(bias === undefined ? {} : { bias: bias.parts[index]!.tensor }),
+        ...(residual === undefined ? {} : { residual }),
+        out,
+        activation,
+        outColumn: part.firstRow,
+      });
+    });
+  }
+
+  norm(name: string, x: TensorName, out: TensorName): void {
+    const weight = `${name}.weight`;
+    const eps = this.config.normEps;
+    if (this.style.norm === 'rmsNorm') {
+      this.builder.add({ op: 'rmsNorm', x, weight, out, eps });
+      return;
+    }
+    const bias = `${name}.bias`;
+    this.builder.add({ op: 'layerNorm', x, weight, ...(this.options.weights.has(bias) ? { bias } : {}), out, eps });
+  }
+
+  cache(kind: 'k' | 'v', layer: number): TensorName {
+    const { numBlocks, blockSize, kvDtype } = this.options;
+    const { numKvHeads, headDim } = this.config;
+    return this.builder.external(cacheName(kind, layer), kvDtype, [numBlocks, numKvHeads, blockSize, headDim]);
+  }
+
+  activation(name: string, width: number, rows: 'tokens' | 'samples' = 'tokens'): TensorName {
+    return this.builder.temporary(name, this.options.activationDtype, [rows, width]);
+  }
+
+  weight(name: string): PlacedWeight {
+    return this.options.weights.get(name)!;
+  }
+}
