@@ -83,7 +83,7 @@ export class AnsweredRequests {
   add(path: string, line: Line): void {
     const found = parse(line);
     const inputLine = found?.error?.line;
-    if (typeof found?.custom_id === 'string') this.#ids.add(found.custom_id, line.number);
+    if (typeof found?.custom_id === 'string' && 'response' in found) this.#ids.add(found.custom_id, line.number);
     else if (typeof inputLine === 'number') this.#lines.add(inputLine);
     else {
       const message = `${path} line ${line.number} is no output line of a batch. To go on with a batch name its output; else name a file that does not exist.`;

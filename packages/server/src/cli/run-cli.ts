@@ -14,6 +14,10 @@ const commands: Readonly<Record<string, { summary: string; load(): Promise<Comma
     summary: 'Complete prompts offline.',
     load: async () => (await import('./commands/generate.ts')).generate,
   },
+  'run-batch': {
+    summary: "Answer a file of requests in the format of OpenAI's Batch API.",
+    load: async () => (await import('./commands/run-batch.ts')).runBatchCommand,
+  },
   crosscheck: {
     summary: 'Compare every operation between the devices of this machine.',
     load: async () => (await import('./commands/crosscheck.ts')).crosscheck,
