@@ -1,3 +1,4 @@
+import { anthropicError } from '../anthropic/errors.ts';
 import { HttpError, shuttingDown, toHttpError } from '../http/errors.ts';
 import { errorReply, type Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
@@ -41,11 +42,11 @@ export class App {
   }
 
   /** The reply to a request that failed, which is logged. */
-  refuse({ requestId, signal }: AppRequest, error: unknown): Reply {
+  refuse({ requestId, path, signal }: AppRequest, error: unknown): Reply {
     const answer = toHttpError(signal.aborted ? (signal.reason ?? error) : error);
     if (answer.status >= 500) this.context.log.error({ requestId, err: error }, 'request failed');
     else this.context.log.debug({ requestId, err: error }, 'request refused');
-    return errorReply(answer);
+    return path.startsWith('/v1/messages') ? errorReply(answer, anthropicError(answer)) : errorReply(answer);
   }
 
   /**

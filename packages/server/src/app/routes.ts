@@ -1,3 +1,4 @@
+import { handleCountTokens, handleMessages } from '../anthropic/routes.ts';
 import { landingPage } from '../http/landing.ts';
 import { jsonReply, type Reply, textReply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
@@ -31,6 +32,8 @@ export function createRoutes(app: AppContext): Router {
     .add('/v1/completions/render', { POST: request => renderCompletion(app, request) })
     .add('/v1/chat/completions', { POST: request => handleChat(app, request) })
     .add('/v1/chat/completions/render', { POST: request => renderChat(app, request) })
+    .add('/v1/messages', { POST: request => handleMessages(app, request) })
+    .add('/v1/messages/count_tokens', { POST: request => handleCountTokens(app, request) })
     .add('/tokenize', { POST: request => handleTokenize(app, request) })
     .add('/detokenize', { POST: request => handleDetokenize(app, request) });
   const { metrics } = app;

@@ -32,6 +32,7 @@ export function eventReply(body: EventStream, headers: ReplyHeaders = {}): Reply
   };
 }
 
-export function errorReply(error: HttpError): Reply {
-  return textReply(errorBody(error), 'application/json', error.headers, error.status);
+/** `body`: the error as the API of the route shows it. Default: OpenAI's shape. */
+export function errorReply(error: HttpError, body = errorBody(error)): Reply {
+  return textReply(body, 'application/json', error.headers, error.status);
 }

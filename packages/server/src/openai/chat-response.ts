@@ -2,7 +2,7 @@ import type { CompletionOutput, RequestOutput } from '@quire/core';
 import type { ServingTokenizer } from '../app/context.ts';
 import type { ChatRequest } from './chat-request.ts';
 import { type ChoiceDelta, ChoiceDeltas } from './choice-deltas.ts';
-import { ChunkWriter } from './chunks.ts';
+import { ChunkWriter, DONE } from './chunks.ts';
 import { chatLogprobs, promptLogprobs } from './logprobs.ts';
 import { choicesPerPrompt, type StreamFormat } from './run.ts';
 import type { StreamChoice } from './stream-options.ts';
@@ -56,7 +56,7 @@ export class ChatResponse implements StreamFormat {
   }
 
   closing(): string {
-    return this.#answer.streaming.includeUsage ? this.#chunks.usage(this.#usage.usage) : '';
+    return (this.#answer.streaming.includeUsage ? this.#chunks.usage(this.#usage.usage) : '') + DONE;
   }
 
   /** The body of an answer that is not streamed. */

@@ -1,3 +1,6 @@
+/** The last event of a stream that is whole. */
+export const DONE = 'data: [DONE]\n\n';
+
 /** The fields that every chunk of one stream repeats. */
 export interface ChunkHead {
   id: string;

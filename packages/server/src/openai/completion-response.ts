@@ -1,7 +1,7 @@
 import type { RequestOutput } from '@quire/core';
 import type { ServingTokenizer } from '../app/context.ts';
 import { type ChoiceDelta, ChoiceDeltas } from './choice-deltas.ts';
-import { ChunkWriter } from './chunks.ts';
+import { ChunkWriter, DONE } from './chunks.ts';
 import type { CompletionRequest } from './completion-request.ts';
 import { CompletionLogprobsWriter, promptLogprobs } from './logprobs.ts';
 import { choicesPerPrompt, type StreamFormat, type TokenPrompt } from './run.ts';
@@ -61,7 +61,7 @@ export class CompletionResponse implements StreamFormat {
   }
 
   closing(): string {
-    return this.#answer.streaming.includeUsage ? this.#chunks.usage(this.#usage.usage) : '';
+    return (this.#answer.streaming.includeUsage ? this.#chunks.usage(this.#usage.usage) : '') + DONE;
   }
 
   /** The body of an answer that is not streamed. */

@@ -10,7 +10,7 @@ import {
   truncatedLength,
 } from '@quire/core';
 import type { AppContext } from '../app/context.ts';
-import { errorBody, invalidField, toHttpError } from '../http/errors.ts';
+import { errorBody, type HttpError, invalidField, toHttpError } from '../http/errors.ts';
 import { EventStream } from '../http/event-stream.ts';
 import { eventReply, type Reply, type ReplyHeaders } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
@@ -26,6 +26,9 @@ export interface TokenPrompt {
   promptTokenIds: number[];
 }
 
+/** What running a generation must know of its request. */
+export type RequestEnd = Pick<AppRequest, 'requestId' | 'signal'>;
+
 /** One HTTP request as the engine gets it: one request per prompt, all with the same parameters. */
 export interface Generation {
   readonly prompts: readonly TokenPrompt[];
@@ -40,8 +43,10 @@ export interface StreamFormat {
   opening(): string;
   /** What the output of prompt `index` adds; empty when there is nothing to send yet. */
   output(index: number, output: RequestOutput): string;
-  /** After the last output. */
+  /** After the last output, up to the very end. */
   closing(): string;
+  /** Instead of it, when the stream fails. Default: OpenAI's error event. */
+  failure?(error: HttpError): string;
 }
 
 /** Completions that are computed per prompt. */
@@ -113,7 +118,7 @@ export async function collect(app: AppContext, request: AppRequest, generation: 
  */
 export async function streamEvents(
   app: AppContext,
-  request: AppRequest,
+  request: RequestEnd,
   generation: Generation,
   format: StreamFormat,
   headers: ReplyHeaders,
@@ -134,12 +139,9 @@ export async function streamEvents(
     if (open !== null) throw error;
     const reason = toHttpError(request.signal.aborted ? request.signal.reason : error);
     app.log[reason.status >= 500 ? 'error' : 'info']({ requestId: request.requestId, err: error }, reason.message);
-    stream.fail(`data: ${errorBody(reason)}\n\n`);
+    stream.fail(format.failure?.(reason) ?? `data: ${errorBody(reason)}\n\n`);
   };
-  const run = runAll(app, request, generation, 'delta', onOutput).then(
-    () => stream.end(`${format.closing()}data: [DONE]\n\n`),
-    onFailure,
-  );
+  const run = runAll(app, request, generation, 'delta', onOutput).then(() => stream.end(format.closing()), onFailure);
   await Promise.race([opened, run]);
   return eventReply(stream, headers);
 }
@@ -149,7 +151,7 @@ type OnOutput = (index: number, output: RequestOutput) => Promise<void> | undefi
 
 async function runAll(
   app: AppContext,
-  request: AppRequest,
+  request: RequestEnd,
   generation: Generation,
   outputKind: OutputKind,
   onOutput: OnOutput,

@@ -102,7 +102,7 @@ export class HttpServer {
   /** What is checked before anything of the request is looked at but its head. */
   #admit(request: AppRequest): void {
     if (!this.#keys.required && isLoopback(this.#options.host)) checkHost(request.header('host'));
-    if (!OPEN_PATHS.includes(request.path)) this.#keys.check(request.header('authorization'));
+    if (!OPEN_PATHS.includes(request.path)) this.#keys.check(authorization(request));
   }
 
   #logAccess({ requestId, method, path }: AppRequest, res: ServerResponse, ms: number): void {
@@ -110,6 +110,12 @@ export class HttpServer {
     const fields = { requestId, method, path: path.slice(0, 200) };
     this.#log[level]({ ...fields, status: res.statusCode, whole: res.writableFinished, ms: Math.round(ms) }, 'request');
   }
+}
+
+/** Clients of Anthropic send their key in a header of its own. */
+function authorization(request: AppRequest): string | undefined {
+  const key = request.header('x-api-key');
+  return request.header('authorization') ?? (key === undefined ? undefined : `Bearer ${key}`);
 }
 
 function cannotListen({ code, message }: NodeJS.ErrnoException, host: string, port: number): ConfigError {
