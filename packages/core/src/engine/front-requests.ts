@@ -56,7 +56,8 @@ export interface FinishedBeam {
  * engine: another one goes on with what `askOf` says.
  */
 export class FrontRequests {
-  readonly limits: ExecutorLimits;
+  /** Of the engine that there is. */
+  limits: ExecutorLimits;
   readonly #options: FrontRequestsOptions;
   readonly #eos: ReadonlySet<number>;
   readonly #clock: () => number;
@@ -112,7 +113,8 @@ export class FrontRequests {
   add(input: PromptInput, params: SamplingParams, options: FrontAddOptions, running: number): FrontRequest {
     if (this.#closed !== null) throw this.#closed;
     this.checkQueue(running);
-    const { limits, tokenizer, generationConfig, eosTokenIds, config } = this.#options;
+    const { limits } = this;
+    const { tokenizer, generationConfig, eosTokenIds, config } = this.#options;
     const { schedulingPolicy } = config;
     const context = { limits, tokenizer, generationConfig, eosTokenIds, schedulingPolicy };
     const { prompt, params: resolved } = resolveRequest(input, params, context);

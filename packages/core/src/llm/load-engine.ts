@@ -32,6 +32,8 @@ export interface LoadedEngine {
   readonly tokenizer: Tokenizer | null;
   readonly modelConfig: ModelConfig;
   readonly generationConfig: GenerationConfig;
+  /** Ids that end a request unless it ignores EOS. */
+  readonly eosTokenIds: readonly number[];
   /** For what the engine itself does not need: size of the cache, op counts, profiles. The one that was opened first. */
   readonly runner: ModelRunner;
 }
@@ -62,7 +64,7 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
       ...(grammars ? { grammars } : {}),
       ...(options.observer ? { observer: options.observer } : {}),
     });
-    return { asyncLLM, tokenizer, modelConfig, generationConfig, runner };
+    return { asyncLLM, tokenizer, modelConfig, generationConfig, eosTokenIds: stops, runner };
   } catch (error) {
     await runner.dispose();
     throw error;

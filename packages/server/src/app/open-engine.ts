@@ -1,0 +1,72 @@
+import {
+  type EngineConfig,
+  type EngineObserver,
+  type EngineOptions,
+  type LLMRuntime,
+  type LoadedEngine,
+  loadEngine,
+  openModelInputs,
+  parseEngineConfig,
+} from '@quire/core';
+import type { Device } from '@quire/core/contract';
+import { Cleanup } from './cleanup.ts';
+
+export interface OpenEngineOptions {
+  /** As `--device`. */
+  device: string;
+  runtime: LLMRuntime;
+  observer?: EngineObserver;
+  /** Told of each stage of the start that is done. */
+  onStage?: (name: string, ms: number) => void;
+}
+
+/** What an operator is told of an engine. */
+export interface EngineDescription {
+  readonly device: Device['info'];
+  readonly dtypes: { readonly weights: readonly string[]; readonly activations: string; readonly kvCache: string };
+  readonly kvCache: { readonly tokens: number; readonly fullLengthRequests: number };
+}
+
+export interface OpenedEngine {
+  readonly config: EngineConfig;
+  readonly loaded: LoadedEngine;
+  readonly description: EngineDescription;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a device and loads a model onto it, for a server. Rejects with ConfigError for wrong options and with ModelFormatError for a
+ * broken model; nothing stays open then.
+ */
+export async function openEngine(
+  options: EngineOptions,
+  { device: deviceName, runtime, observer, onStage = () => {} }: OpenEngineOptions,
+): Promise<OpenedEngine> {
+  const config = parseEngineConfig(options);
+  const cleanup = new Cleanup();
+  const stage = async <T>(name: string, run: () => Promise<T>): Promise<T> => {
+    const started = performance.now();
+    const result = await run();
+    onStage(name, performance.now() - started);
+    return result;
+  };
+  const openDevice = async () => cleanup.with(await runtime.openDevice(deviceName, config), d => d.dispose());
+  try {
+    const [device, inputs] = await Promise.all([
+      stage('device', openDevice),
+      openModelInputs(config, config.model, runtime, resource => cleanup.with(resource, r => r.close())),
+    ]);
+    // What comes in is bounded where it comes in, and counted there before it is looked at.
+    const unbounded = { ...config, maxNumQueuedReqs: null };
+    const load = { ...inputs, device, reopenDevice: openDevice, config: unbounded, ...(observer ? { observer } : {}) };
+    const loaded = await stage('model', () => loadEngine(load));
+    cleanup.with(loaded, l => l.asyncLLM.dispose());
+    const { kvCache, dtypes } = loaded.runner;
+    const { tokens, fullLengthRequests } = kvCache;
+    const description = { device: device.info, dtypes, kvCache: { tokens, fullLengthRequests } };
+    return { config, loaded, description, close: () => cleanup.run() };
+  } catch (error) {
+    await cleanup.run();
+    throw error;
+  }
+}

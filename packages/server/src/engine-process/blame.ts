@@ -1,0 +1,42 @@
+/** Engines that a request may take with it, without a token in between, before it is given up. */
+export const MAX_KILLS = 3;
+
+/**
+ * Finds the request that ends engines. All that an engine had are suspected when it ends; a token acquits. Those that were there
+ * twice are tried one at a time: so the one at fault fails by itself, and costs no one else anything but time.
+ */
+export class Blame<R> {
+  readonly #kills = new Map<R, number>();
+
+  /** The engine ended with these requests in it. Returns those to be given up, one at most. */
+  ended(requests: Iterable<R>): R[] {
+    const guilty: R[] = [];
+    for (const request of requests) {
+      const kills = (this.#kills.get(request) ?? 0) + 1;
+      this.#kills.set(request, kills);
+      if (kills >= MAX_KILLS) guilty.push(request);
+    }
+    for (const request of guilty) this.#kills.delete(request);
+    return guilty;
+  }
+
+  /** The request gained a token, or is over. Returns whether it had been on trial. */
+  acquit(request: R): boolean {
+    if (this.#kills.size === 0) return false;
+    const wasTried = this.#isTried(request);
+    this.#kills.delete(request);
+    return wasTried;
+  }
+
+  /** Of the requests that an engine does not have yet, in order, those that it may get beside those that it has. */
+  admit(waiting: readonly R[], inside: Iterable<R>): readonly R[] {
+    if (this.#kills.size === 0) return waiting;
+    const tried = waiting.find(request => this.#isTried(request));
+    for (const request of inside) if (this.#isTried(request)) return [];
+    return tried === undefined ? waiting : [tried];
+  }
+
+  #isTried(request: R): boolean {
+    return (this.#kills.get(request) ?? 0) >= MAX_KILLS - 1;
+  }
+}

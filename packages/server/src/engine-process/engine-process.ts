@@ -1,0 +1,287 @@
+import {
+  type EngineConfig,
+  EngineError,
+  type EngineObserver,
+  type EngineOptions,
+  type EngineStats,
+  type ExecutorLimits,
+  type FrontRequest,
+  FrontRequests,
+  type GenerateOptions,
+  InvalidRequestError,
+  type PromptInput,
+  RequestStream,
+  type SamplingParams,
+  type Tokenizer,
+} from '@quire/core';
+import type { Logger } from 'pino';
+import type { ServingEngine } from '../app/context.ts';
+import type { EngineDescription } from '../app/open-engine.ts';
+import { Blame, MAX_KILLS } from './blame.ts';
+import { type Frame, FrameKind } from './frames.ts';
+import { hostEntry } from './link.ts';
+import type { Ready } from './messages.ts';
+import { encodeAsk } from './params.ts';
+import { RemoteCounters } from './remote-counters.ts';
+import { StepReceiver } from './step-receiver.ts';
+import { Supervisor } from './supervisor.ts';
+
+/** As long as a step may take on a slow device: the engine's thread is silent meanwhile where it computes itself. */
+const SILENCE_MS = 60_000;
+
+export interface EngineProcessOptions {
+  readonly options: EngineOptions;
+  /** What the options say, checked. */
+  readonly config: EngineConfig;
+  /** As `--device`. */
+  readonly device: string;
+  /** The one of the model, loaded meanwhile. */
+  readonly tokenizer: Promise<Tokenizer>;
+  readonly observer?: EngineObserver;
+  readonly log: Logger;
+  readonly onStage?: (name: string, ms: number) => void;
+  /** The program that runs the engine. Default: that of this package. */
+  readonly entry?: URL;
+  /** An engine that says nothing for this long is taken for dead. Default 60 s. */
+  readonly silenceMs?: number;
+}
+
+/**
+ * An engine in a process of its own. What it is asked and all that came of it is kept on this side, so an engine that ends, for
+ * whatever reason, is replaced, and every request goes on behind its last token as if nothing had been.
+ */
+export class EngineProcess implements ServingEngine {
+  readonly tokenizer: Tokenizer;
+  readonly #front: FrontRequests;
+  readonly #supervisor: Supervisor;
+  readonly #log: Logger;
+  readonly #counters = new RemoteCounters();
+  readonly #blame = new Blame<FrontRequest>();
+  readonly #receiver: StepReceiver;
+  /** Requests that the engine has, by the name that they have there. */
+  readonly #inside = new Map<number, FrontRequest>();
+  /** Those that it does not have yet, in order. */
+  readonly #waiting = new Set<FrontRequest>();
+  #description: EngineDescription;
+  #lastProgress = performance.now();
+  #isPaused = false;
+  #asleep: { discardWeights?: boolean } | null = null;
+
+  /** Rejects with what a start in this process would reject with. */
+  static async open(options: EngineProcessOptions): Promise<EngineProcess> {
+    const { config, device, entry = hostEntry, silenceMs = SILENCE_MS, onStage = () => {} } = options;
+    // Bounds of the queue are kept on this side.
+    const bounded = { ...options.options, maxNumQueuedReqs: null, maxNumQueuedTokens: null, seed: undefined };
+    // The engine says first what is wrong with a model, also with its tokenizer.
+    options.tokenizer.catch(() => {});
+    const boot = { options: bounded, seed: String(config.seed), device };
+    const supervisor = new Supervisor({ entry, silenceMs, boot, onStage });
+    const ready = await supervisor.start();
+    try {
+      return new EngineProcess(supervisor, ready, options, await options.tokenizer);
+    } catch (error) {
+      await supervisor.dispose();
+      throw error;
+    }
+  }
+
+  private constructor(supervisor: Supervisor, ready: Ready, options: EngineProcessOptions, tokenizer: Tokenizer) {
+    const { config, observer, log } = options;
+    const { limits, eosTokenIds, generationConfig, description } = ready;
+    this.tokenizer = tokenizer;
+    this.#supervisor = supervisor;
+    this.#description = description;
+    this.#log = log;
+    // Admission bounds the requests, and counts them before their bodies are read.
+    const bounds = { ...config, maxNumQueuedReqs: null };
+    const rules = { limits, config: bounds, tokenizer, eosTokenIds, generationConfig };
+    this.#front = new FrontRequests({ ...rules, ...(observer ? { observer } : {}) });
+    this.#receiver = new StepReceiver(this.#front, this.#inside, {
+      abort: (request, sequence) => this.#supervisor.send(FrameKind.abort, { request, sequence }),
+      progressed: request => this.#progressed(request),
+      stats: stats => this.#counters.update(stats),
+    });
+    supervisor.follow({
+      onReady: next => this.#opened(next),
+      onFrame: frame => this.#receive(frame),
+      onEnded: (reason, wasOpen) => this.#ended(reason, wasOpen),
+      onGivenUp: error => this.#givenUp(error),
+    });
+  }
+
+  get limits(): ExecutorLimits {
+    return this.#front.limits;
+  }
+
+  get closed(): boolean {
+    return this.#front.closed;
+  }
+
+  get description(): EngineDescription {
+    return this.#description;
+  }
+
+  /** The process that runs now; undefined between two of them. */
+  get pid(): number | undefined {
+    return this.#supervisor.pid;
+  }
+
+  /** As AsyncLLM.generate; functions cannot leave the process, so logits processors are refused. */
+  generate(prompt: PromptInput, params: SamplingParams = {}, options: GenerateOptions = {}): RequestStream {
+    const { signal, outputKind = 'cumulative', requestId } = options;
+    const request = this.#front.add(prompt, params, requestId === undefined ? {} : { requestId }, this.#running);
+    if (request.group.params.logitsProcessors.length > 0) {
+      this.#front.abort(request.group);
+      throw new InvalidRequestError(
+        'logits_processors cannot be used: the engine runs in a process of its own. Use the library in process.',
+        'logits_processors',
+      );
+    }
+    this.#waiting.add(request);
+    const stream = new RequestStream(request.group, outputKind, () => this.#abort(request), signal);
+    this.#pump();
+    return stream;
+  }
+
+  checkQueue(): void {
+    this.#front.checkQueue(this.#running);
+  }
+
+  /** Ends every running request with this id, with reason `abort`. */
+  abort(requestId: string): void {
+    for (const request of this.#front.unfinished) if (request.group.id === requestId) this.#abort(request);
+  }
+
+  stats(): EngineStats {
+    const front = this.#front;
+    const running = this.#running;
+    return {
+      ...this.#counters.read(this.#supervisor.numRestarts),
+      numRequestsRunning: running,
+      numRequestsWaiting: front.numUnfinished - running,
+      promptTokens: front.promptTokens,
+      generationTokens: front.generationTokens,
+      lastProgress: front.hasUnfinished ? this.#lastProgress : performance.now(),
+      finished: front.finished,
+    };
+  }
+
+  /** As AsyncLLM.pause. */
+  pause({ abort = false }: { abort?: boolean } = {}): void {
+    this.#isPaused = true;
+    this.#tell('pause');
+    if (abort) for (const request of this.#front.unfinished) this.#abort(request);
+  }
+
+  resume(): void {
+    if (this.#asleep !== null) throw new EngineError('The engine is asleep. Wake it up instead.');
+    this.#isPaused = false;
+    this.#tell('resume');
+  }
+
+  async sleep(options: { discardWeights?: boolean } = {}): Promise<void> {
+    await this.#supervisor.call('sleep', options);
+    this.#asleep = options;
+  }
+
+  get isSleeping(): boolean {
+    return this.#asleep !== null;
+  }
+
+  async wakeUp(): Promise<void> {
+    if (this.#asleep === null) return;
+    await this.#supervisor.call('wakeUp');
+    this.#asleep = null;
+    this.#isPaused = false;
+    this.#lastProgress = performance.now();
+  }
+
+  resetPrefixCache(): void {
+    this.#tell('resetPrefixCache');
+  }
+
+  /** Requests still running fail with EngineClosedError. Resolves when the process has ended. */
+  async dispose(): Promise<void> {
+    this.#front.close();
+    await this.#supervisor.dispose();
+  }
+
+  /** Completions that are computed now, as far as is known here. */
+  get #running(): number {
+    return Math.min(this.#counters.running, this.#front.numUnfinished);
+  }
+
+  #abort(request: FrontRequest): void {
+    this.#front.abort(request.group);
+    this.#waiting.delete(request);
+    this.#blame.acquit(request);
+    if (this.#inside.delete(nameOf(request))) {
+      this.#supervisor.send(FrameKind.abort, { request: nameOf(request), sequence: null });
+    }
+    this.#pump();
+  }
+
+  /** A state that the engine must be in: the next one is told of it when it starts. */
+  #tell(method: 'pause' | 'resume' | 'resetPrefixCache'): void {
+    if (this.#supervisor.isOpen) this.#supervisor.call(method).catch(() => {});
+  }
+
+  #pump(): void {
+    if (!this.#supervisor.isOpen || this.#waiting.size === 0) return;
+    for (const request of this.#blame.admit([...this.#waiting], this.#inside.values())) {
+      this.#waiting.delete(request);
+      this.#inside.set(nameOf(request), request);
+      const { head, words } = encodeAsk({ request: nameOf(request), ...this.#front.askOf(request) });
+      this.#supervisor.send(FrameKind.add, head, words);
+    }
+  }
+
+  #opened({ limits, description }: Ready): void {
+    this.#front.limits = limits;
+    this.#description = description;
+    this.#lastProgress = performance.now();
+    this.#log.debug({ pid: this.pid }, 'the engine process takes requests');
+    if (this.#asleep !== null) this.#supervisor.call('sleep', this.#asleep).catch(() => {});
+    else if (this.#isPaused) this.#tell('pause');
+    this.#pump();
+  }
+
+  #receive(frame: Frame): void {
+    if (frame.kind === FrameKind.step) this.#lastProgress = performance.now();
+    this.#receiver.receive(frame);
+  }
+
+  #progressed(request: FrontRequest): void {
+    this.#supervisor.progressed();
+    if (this.#blame.acquit(request)) this.#pump();
+  }
+
+  #ended(reason: string, wasOpen: boolean): void {
+    this.#log.error(
+      { reason, unfinished: this.#front.unfinished.length },
+      'the engine process ended, another is started',
+    );
+    this.#counters.lost();
+    const guilty = wasOpen ? this.#blame.ended(this.#inside.values()) : [];
+    this.#inside.clear();
+    for (const { group, sequences } of guilty) {
+      const error = new EngineError(
+        `The request ended the engine ${MAX_KILLS} times, the last time because ${reason}.`,
+      );
+      for (const sequence of sequences) if (sequence.finishReason === null) this.#front.fail(sequence, error);
+      this.#log.error({ requestId: group.id }, error.message);
+    }
+    for (const request of this.#front.unfinished) this.#waiting.add(request);
+  }
+
+  #givenUp(error: Error): void {
+    this.#log.fatal({ err: error }, error.message);
+    this.#waiting.clear();
+    this.#front.close(error);
+  }
+}
+
+/** What the engine calls a request: unsigned, 32 bits. */
+function nameOf({ number }: FrontRequest): number {
+  return number >>> 0;
+}

@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Duplex } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { encodeFrame, type Frame, type FrameKind, FrameReader } from './frames.ts';
+import { HEARTBEAT_MS } from './host.ts';
+import { CHANNEL } from './run-host.ts';
+
+/** Node runs compiled files only, also when this one is run from its source. */
+export const hostEntry = new URL(
+  import.meta.url.endsWith('.ts') ? '../../dist/engine-process/host-main.js' : './host-main.js',
+  import.meta.url,
+);
+
+export interface LinkOptions {
+  /** The program of the process. */
+  entry: URL;
+  /** An engine that was silent for this long is taken for dead. */
+  silenceMs: number;
+  onFrame(frame: Frame): void;
+  /** Called once: the process is gone, and all that it sent has been told. */
+  onGone(reason: string): void;
+}
+
+/** One process with an engine in it, as long as it lives. */
+export class EngineLink {
+  readonly pid: number | undefined;
+  readonly #options: LinkOptions;
+  readonly #child: ChildProcess;
+  readonly #channel: Duplex;
+  readonly #reader = new FrameReader();
+  #watch: NodeJS.Timeout | null = null;
+  #isGone = false;
+  /** Why this end gave it up. */
+  #verdict: string | null = null;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    // What libraries print must not mix with what the command line says, nor keep this end open.
+    const stdio = ['ignore', 2, 2, 'pipe'] as const;
+    this.#child = spawn(process.execPath, [fileURLToPath(options.entry)], { stdio: [...stdio], windowsHide: true });
+    this.pid = this.#child.pid;
+    this.#channel = this.#child.stdio[CHANNEL] as Duplex;
+    this.#channel.on('data', (piece: Buffer) => this.#receive(piece));
+    this.#channel.on('error', () => {});
+    this.#child.once('error', error => this.#gone(`it could not be started: ${error.message}`));
+    // After the last of what it sent was read.
+    this.#child.once('close', (code, signal) =>
+      this.#gone(signal ? `it was ended by ${signal}` : `it ended with code ${code}`),
+    );
+  }
+
+  send(kind: FrameKind, head: unknown, words?: Uint32Array): void {
+    const frame = encodeFrame(kind, head, words);
+    if (!this.#isGone) this.#channel.write(frame);
+  }
+
+  /** From now on the engine must say now and then that it lives. */
+  watch(): void {
+    let last = performance.now();
+    let checked = last;
+    this.#channel.on('data', () => {
+      last = performance.now();
+    });
+    this.#watch = setInterval(() => {
+      const now = performance.now();
+      // A loop of this end that stood still has heard nothing either.
+      const wasIdle = now - checked > 2 * HEARTBEAT_MS;
+      checked = now;
+      if (wasIdle) last = now;
+      else if (now - last > this.#options.silenceMs)
+        this.kill(`it gave no sign of life for ${Math.round(now - last)} ms`);
+    }, HEARTBEAT_MS);
+    this.#watch.unref();
+  }
+
+  /** Ends the process at once. */
+  kill(reason: string): void {
+    this.#verdict ??= reason;
+    this.#child.kill('SIGKILL');
+  }
+
+  #receive(piece: Buffer): void {
+    if (this.#verdict !== null) return;
+    try {
+      for (const frame of this.#reader.push(piece)) this.#options.onFrame(frame);
+    } catch (error) {
+      this.kill(`what it said could not be understood: ${(error as Error).message}`);
+    }
+  }
+
+  #gone(reason: string): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    if (this.#watch !== null) clearInterval(this.#watch);
+    this.#options.onGone(this.#verdict ?? reason);
+  }
+}

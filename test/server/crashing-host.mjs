@@ -1,0 +1,38 @@
+/**
+ * An engine process that ends by SIGKILL where the test says: QUIRE_TEST_CRASH is a JSON list with an entry for each process that is
+ * started, in order; the file QUIRE_TEST_CRASH_COUNT counts them. Entry: `{"frame": n}` ends it in the place of its n-th frame after
+ * it took requests, `{"frame": n, "bytes": k}` when only k bytes of it have left, `{"request": id}` when that request comes,
+ * `{"hang": n}` stops it there without ending it, `{"garbage": n}` sends nonsense instead, null lets it live.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { runEngineHost } from '../../packages/server/dist/engine-process/run-host.js';
+
+const { QUIRE_TEST_CRASH, QUIRE_TEST_CRASH_COUNT } = process.env;
+const READY = 17;
+const number = Number(readFileSync(QUIRE_TEST_CRASH_COUNT, 'utf8'));
+writeFileSync(QUIRE_TEST_CRASH_COUNT, String(number + 1));
+const plan = JSON.parse(QUIRE_TEST_CRASH)[number] ?? {};
+const die = () => process.kill(process.pid, 'SIGKILL');
+
+let isReady = false;
+let frames = 0;
+runEngineHost({
+  ...(plan.mock
+    ? { openDevice: (await import('../../packages/server/dist/bench/mock-device.js')).openMockDevice }
+    : {}),
+  send(frame, write) {
+    if (!isReady) {
+      isReady = frame[5] === READY;
+      write(frame);
+      return;
+    }
+    const at = frames++;
+    if (at === plan.frame && plan.bytes === undefined) die();
+    else if (at === plan.frame) {
+      write(frame.subarray(0, plan.bytes));
+      setImmediate(die);
+    } else if (at === plan.garbage) write(Buffer.from('this is no frame at all, and long enough to be read as one'));
+    else if (at === plan.hang) process.kill(process.pid, 'SIGSTOP');
+    else write(frame);
+  },
+});
