@@ -8,10 +8,10 @@ import {
   type RequestOutput,
   type SamplingParams,
 } from '@quire/core';
-import { pino } from 'pino';
-import { openEngine } from '../../packages/server/src/app/open-engine.ts';
+import { silentLog } from '../../packages/server/src/app/context.ts';
 import { EngineProcess, type EngineProcessOptions } from '../../packages/server/src/engine-process/engine-process.ts';
 import { nodeRuntime, openFolderSource } from '../../packages/server/src/index.ts';
+import { openEngine } from '../../packages/server/src/serve/open-engine.ts';
 import { tinyLlama } from './tiny-server.ts';
 
 /** What becomes of the processes, in order: see crashing-host.mjs. */
@@ -41,7 +41,7 @@ export async function openProcess(
     config: parseEngineConfig(all),
     device: 'reference',
     tokenizer: tinyTokenizer(),
-    log: pino({ level: 'silent' }),
+    log: silentLog,
     entry: crashing,
     ...changes,
   });

@@ -1,7 +1,7 @@
 /** The engine in a process of its own gives what it gives in this one, also when it is killed. */
 import type { SamplingParams } from '@quire/core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { OpenedEngine } from '../../packages/server/src/app/open-engine.ts';
+import type { OpenedEngine } from '../../packages/server/src/serve/open-engine.ts';
 import { build } from './build.ts';
 import { collectDeltas, openInProcess, openProcess } from './engine-process-fixture.ts';
 

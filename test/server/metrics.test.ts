@@ -46,7 +46,7 @@ it('exposes the names, types and labels of vLLM', async () => {
     'vllm:request_generation_tokens': 'histogram',
   });
   expect(values.get(`vllm:num_requests_running{${own}}`)).toBe(0);
-  const { blockSize, numBlocks } = tiny.server.engine.asyncLLM.limits;
+  const { blockSize, numBlocks } = tiny.server.engine.limits;
   expect(values.get(`vllm:cache_config_info{block_size="${blockSize}",num_gpu_blocks="${numBlocks}",engine="0"}`)).toBe(
     1,
   );

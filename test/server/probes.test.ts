@@ -145,7 +145,7 @@ describe('/tokenize and /detokenize', () => {
 
 describe('render', () => {
   it('chat: what the engine would get', async () => {
-    const before = tiny.server.engine.asyncLLM.stats().promptTokens;
+    const before = tiny.server.engine.stats().promptTokens;
     const body = { messages, temperature: 0.5, max_completion_tokens: 7, stop: ['x'], cache_salt: 's', stream: true };
     const answer = await (await post('/v1/chat/completions/render', body)).json();
     expect(answer).toEqual({
@@ -157,7 +157,7 @@ describe('render', () => {
       cache_salt: 's',
       priority: 0,
     });
-    expect(tiny.server.engine.asyncLLM.stats().promptTokens).toBe(before);
+    expect(tiny.server.engine.stats().promptTokens).toBe(before);
   });
 
   it('completions: one entry per prompt', async () => {

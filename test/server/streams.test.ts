@@ -218,7 +218,7 @@ it('reports a closed engine on /health', async () => {
 
 it('a full queue of tokens is 429 before the prompt is tokenised', async () => {
   const { server, origin } = await startTinyServer({ maxNumQueuedTokens: 4, maxNumSeqs: 1, numGpuBlocksOverride: 64 });
-  const { asyncLLM } = server.engine;
+  const asyncLLM = server.engine;
   const running = asyncLLM.generate([5, 6, 7], { maxTokens: 400, ignoreEos: true })[Symbol.asyncIterator]();
   await running.next();
   const waiting = asyncLLM.generate([5, 6, 7, 8], { maxTokens: 1 });

@@ -46,6 +46,8 @@ export interface AppLog {
   error: LogLine;
 }
 
+export const silentLog: AppLog = { debug: () => {}, info: () => {}, error: () => {} };
+
 /** What the handlers of one server share. */
 export interface AppContext {
   readonly engine: ServingEngine;

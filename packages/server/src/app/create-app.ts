@@ -1,6 +1,13 @@
 import { Admission } from './admission.ts';
 import { App } from './app.ts';
-import type { AppContext, AppLog, Exposition, ServingEngine, ServingTokenizer } from './context.ts';
+import {
+  type AppContext,
+  type AppLog,
+  type Exposition,
+  type ServingEngine,
+  type ServingTokenizer,
+  silentLog,
+} from './context.ts';
 
 /** What an operator may set of the HTTP side. */
 export interface AppOptions {
@@ -30,7 +37,7 @@ export interface AppParts {
 
 /** The OpenAI surface over an engine, without sockets: see App. */
 export function createApp(parts: AppParts, options: AppOptions): App {
-  const { engine, tokenizer, metrics = null, log = silent } = parts;
+  const { engine, tokenizer, metrics = null, log = silentLog } = parts;
   const context: Omit<AppContext, 'ready'> = {
     engine,
     tokenizer,
@@ -49,5 +56,3 @@ export function createApp(parts: AppParts, options: AppOptions): App {
   };
   return new App(context);
 }
-
-const silent: AppLog = { debug: () => {}, info: () => {}, error: () => {} };

@@ -14,9 +14,8 @@ import {
   type SamplingParams,
   type Tokenizer,
 } from '@quire/core';
-import type { Logger } from 'pino';
-import type { ServingEngine } from '../app/context.ts';
-import type { EngineDescription } from '../app/open-engine.ts';
+import type { AppLog, ServingEngine } from '../app/context.ts';
+import type { EngineDescription } from '../serve/open-engine.ts';
 import { Blame, MAX_KILLS } from './blame.ts';
 import { type Frame, FrameKind } from './frames.ts';
 import { hostEntry } from './link.ts';
@@ -38,7 +37,7 @@ export interface EngineProcessOptions {
   /** The one of the model, loaded meanwhile. */
   readonly tokenizer: Promise<Tokenizer>;
   readonly observer?: EngineObserver;
-  readonly log: Logger;
+  readonly log: AppLog;
   readonly onStage?: (name: string, ms: number) => void;
   /** The program that runs the engine. Default: that of this package. */
   readonly entry?: URL;
@@ -54,7 +53,7 @@ export class EngineProcess implements ServingEngine {
   readonly tokenizer: Tokenizer;
   readonly #front: FrontRequests;
   readonly #supervisor: Supervisor;
-  readonly #log: Logger;
+  readonly #log: AppLog;
   readonly #counters = new RemoteCounters();
   readonly #blame = new Blame<FrontRequest>();
   readonly #receiver: StepReceiver;
@@ -275,7 +274,7 @@ export class EngineProcess implements ServingEngine {
   }
 
   #givenUp(error: Error): void {
-    this.#log.fatal({ err: error }, error.message);
+    this.#log.error({ err: error }, error.message);
     this.#waiting.clear();
     this.#front.close(error);
   }

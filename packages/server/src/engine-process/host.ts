@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Device } from '@quire/core/contract';
-import { type OpenedEngine, openEngine } from '../app/open-engine.ts';
 import { nodeRuntime } from '../node/llm.ts';
+import { type OpenedEngine, openEngine } from '../serve/open-engine.ts';
 import { toErrorData } from './errors.ts';
 import { EngineFeed } from './feed.ts';
 import { encodeFrame, type Frame, FrameKind, FrameReader } from './frames.ts';

@@ -1,7 +1,7 @@
 import type { EngineOptions, ExecutorLimits, GenerationConfig } from '@quire/core';
 import type { DeviceInfo } from '@quire/core/contract';
 import { z } from 'zod';
-import type { EngineDescription } from '../app/open-engine.ts';
+import type { EngineDescription } from '../serve/open-engine.ts';
 import { errorSchema } from './errors.ts';
 import { FrameError } from './frames.ts';
 

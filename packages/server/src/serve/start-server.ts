@@ -1,19 +1,12 @@
-import {
-  ConfigError,
-  type EngineObserver,
-  type EngineOptions,
-  type LoadEngineOptions,
-  type LoadedEngine,
-  loadEngine,
-  type ModelInputs,
-  openModelInputs,
-  parseEngineConfig,
-} from '@quire/core';
-import type { Device } from '@quire/core/contract';
+import { type AsyncLLM, type EngineObserver, type EngineOptions, parseEngineConfig } from '@quire/core';
 import type { Logger } from 'pino';
+import { silentLog } from '../app/context.ts';
 import { type AppOptions, createApp } from '../app/create-app.ts';
-import { nodeRuntime } from '../node/llm.ts';
+import type { EngineProcess } from '../engine-process/engine-process.ts';
 import { BootTimeline } from './boot.ts';
+import { Cleanup } from './cleanup.ts';
+import type { EngineDescription } from './open-engine.ts';
+import { serveFromProcess, serveInProcess } from './serving.ts';
 import { StatsLogger } from './stats-logger.ts';
 
 export interface ServerOptions extends EngineOptions, Omit<AppOptions, 'modelNames' | 'maxNumQueuedReqs'> {
@@ -25,6 +18,8 @@ export interface ServerOptions extends EngineOptions, Omit<AppOptions, 'modelNam
   host?: string;
   /** 0 takes a free port. Default 8000. */
   port?: number;
+  /** Run the engine in a process of its own, which is replaced when it ends: no request is lost with it. Default false. */
+  engineProcess?: boolean;
   /** Accepted keys. None: every request is let in. */
   apiKeys?: readonly string[];
   /** Default: silent. */
@@ -35,8 +30,8 @@ export interface RunningServer {
   readonly host: string;
   readonly port: number;
   readonly modelNames: readonly string[];
-  readonly device: Device['info'];
-  readonly engine: LoadedEngine;
+  readonly engine: AsyncLLM | EngineProcess;
+  readonly description: EngineDescription;
   /** How long each stage of the start took. */
   readonly bootTimeline: string;
   /** Lets requests in progress finish for `graceMs` (default 30 s), ends the others with an error, and frees everything. */
@@ -49,7 +44,8 @@ export interface RunningServer {
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const {
-    device: deviceName = 'auto',
+    device = 'auto',
+    engineProcess = false,
     host = '127.0.0.1',
     port = 8000,
     apiKeys = [],
@@ -61,31 +57,27 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const timeline = new BootTimeline();
   const cleanup = new Cleanup();
   try {
-    // Modules of the HTTP side load while the device opens.
+    // Modules of the HTTP side load while the engine opens.
     const parts = loadHttpParts();
-    const [device, inputs] = await Promise.all([
-      timeline
-        .stage('device', () => nodeRuntime.openDevice(deviceName, config))
-        .then(opened => cleanup.with(opened, d => d.dispose())),
-      openModelInputs(config, config.model, nodeRuntime, resource => cleanup.with(resource, r => r.close())),
-    ]);
-    const reopenDevice = async () => cleanup.with(await nodeRuntime.openDevice(deviceName, config), d => d.dispose());
     const observer: { target?: EngineObserver } = {};
-    const engine = await timeline.stage('model', () => load({ ...inputs, device, reopenDevice }, config, observer));
-    const { asyncLLM, tokenizer } = cleanup.with(engine, e => e.asyncLLM.dispose());
-    if (tokenizer === null) {
-      throw new ConfigError(
-        'The server answers with text and needs a tokenizer: name a folder that has one.',
-        'tokenizer',
-      );
-    }
+    const open = engineProcess ? serveFromProcess : serveInProcess;
+    const { engine, tokenizer, description } = cleanup.with(
+      await open(engineOptions, {
+        config,
+        device,
+        log: givenLog ?? silentLog,
+        observer: forwardTo(observer),
+        onStage: (name, ms) => timeline.add(name, ms),
+      }),
+      serving => serving.close(),
+    );
     const { pino, Metrics, HttpServer } = await parts;
-    const modelNames = config.servedModelName;
-    const metrics = new Metrics(asyncLLM, modelNames[0]!);
-    observer.target = metrics;
     const log = givenLog ?? pino({ level: 'silent' });
+    const modelNames = config.servedModelName;
+    const metrics = new Metrics(engine, modelNames[0]!);
+    observer.target = metrics;
     const app = createApp(
-      { engine: asyncLLM, tokenizer, metrics, log },
+      { engine, tokenizer, metrics, log },
       {
         modelNames,
         strict,
@@ -96,14 +88,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         slowClientMs,
       },
     );
-    if (!config.disableLogStats) cleanup.with(new StatsLogger(asyncLLM, log), async logger => logger.stop());
+    if (!config.disableLogStats) cleanup.with(new StatsLogger(engine, log), async logger => logger.stop());
     const server = new HttpServer(app, { host, port, apiKeys });
     const boundPort = await server.listen();
     const close = async (graceMs = 30_000) => {
       await server.close(graceMs);
       await cleanup.run();
     };
-    return { host, port: boundPort, modelNames, device: device.info, engine, bootTimeline: timeline.describe(), close };
+    return { host, port: boundPort, modelNames, engine, description, bootTimeline: timeline.describe(), close };
   } catch (error) {
     await cleanup.run();
     throw error;
@@ -119,29 +111,10 @@ async function loadHttpParts() {
   return { pino, Metrics, HttpServer };
 }
 
-function load(
-  inputs: Pick<LoadEngineOptions, 'device' | 'reopenDevice'> & ModelInputs,
-  config: ReturnType<typeof parseEngineConfig>,
-  observer: { target?: EngineObserver },
-): Promise<LoadedEngine> {
-  const forward: EngineObserver = {
+/** The metrics are made when the engine is there. */
+function forwardTo(observer: { target?: EngineObserver }): EngineObserver {
+  return {
     onStep: report => observer.target?.onStep?.(report),
     onRequestFinished: request => observer.target?.onRequestFinished?.(request),
   };
-  // Admission bounds the requests, and counts them before their bodies are read.
-  return loadEngine({ ...inputs, config: { ...config, maxNumQueuedReqs: null }, observer: forward });
-}
-
-/** Closes what was opened, last first. */
-class Cleanup {
-  readonly #steps: (() => Promise<void>)[] = [];
-
-  with<T>(resource: T, close: (resource: T) => Promise<void>): T {
-    this.#steps.push(() => close(resource));
-    return resource;
-  }
-
-  async run(): Promise<void> {
-    for (const step of this.#steps.splice(0).reverse()) await step();
-  }
 }

@@ -76,6 +76,7 @@ export const serve: Command = {
       ...(given.device === undefined ? {} : { device: given.device }),
       ...(given.host === undefined ? {} : { host: given.host }),
       ...(given.port === undefined ? {} : { port: given.port }),
+      engineProcess: true,
       apiKeys: given['api-key'] ?? [],
       strict: given.strict,
       enableSleepMode: given['enable-sleep-mode'],
@@ -86,10 +87,11 @@ export const serve: Command = {
   },
 };
 
-function startMessage({ device, engine, host, port, modelNames, bootTimeline }: RunningServer): string {
-  const { tokens, fullLengthRequests } = engine.runner.kvCache;
-  const { weights, activations, kvCache } = engine.runner.dtypes;
-  const { maxModelLen } = engine.asyncLLM.limits;
+function startMessage({ engine, description, host, port, modelNames, bootTimeline }: RunningServer): string {
+  const { device } = description;
+  const { tokens, fullLengthRequests } = description.kvCache;
+  const { weights, activations, kvCache } = description.dtypes;
+  const { maxModelLen } = engine.limits;
   const shown = host.includes(':') ? `[${host}]` : host;
   return [
     `Device: ${device.kind} (${device.name})`,
