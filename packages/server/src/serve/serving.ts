@@ -1,18 +1,8 @@
-import {
-  type AsyncLLM,
-  ConfigError,
-  type EngineConfig,
-  type EngineObserver,
-  type EngineOptions,
-  hasTokenizer,
-  loadTokenizer,
-  openModelInputs,
-  type Tokenizer,
-} from '@quire/core';
+import type { AsyncLLM, EngineConfig, EngineObserver, EngineOptions, Tokenizer } from '@quire/core';
 import type { AppLog } from '../app/context.ts';
 import { EngineProcess } from '../engine-process/engine-process.ts';
 import { nodeRuntime } from '../node/llm.ts';
-import { Cleanup } from './cleanup.ts';
+import { needsTokenizer, openTokenizer } from '../tokenizer/open-tokenizer.ts';
 import { type EngineDescription, openEngine } from './open-engine.ts';
 
 export interface ServingOptions {
@@ -49,27 +39,4 @@ export async function serveFromProcess(options: EngineOptions, serving: ServingO
   const engine = await EngineProcess.open({ ...serving, options, tokenizer });
   const { description } = engine;
   return { engine, tokenizer: await tokenizer, description, close: () => engine.dispose() };
-}
-
-async function openTokenizer(config: EngineConfig): Promise<Tokenizer> {
-  if (config.skipTokenizerInit) throw needsTokenizer();
-  const opened = new Cleanup();
-  try {
-    // Weights, and what is kept of them, are the engine's.
-    const inputs = await openModelInputs({ ...config, loadFormat: 'auto' }, config.model, nodeRuntime, source =>
-      opened.with(source, s => s.close()),
-    );
-    const { source, tokenizerSource = source, chatTemplate } = inputs;
-    if (!(await hasTokenizer(tokenizerSource))) throw needsTokenizer();
-    return await loadTokenizer(tokenizerSource, chatTemplate);
-  } finally {
-    await opened.run();
-  }
-}
-
-function needsTokenizer(): ConfigError {
-  return new ConfigError(
-    'The server answers with text and needs a tokenizer: name a folder that has one.',
-    'tokenizer',
-  );
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { silentLog } from '../app/context.ts';
 import { type AppOptions, createApp } from '../app/create-app.ts';
 import type { EngineProcess } from '../engine-process/engine-process.ts';
+import { ThreadedTokenizer } from '../tokenizer/threaded-tokenizer.ts';
 import { BootTimeline } from './boot.ts';
 import { Cleanup } from './cleanup.ts';
 import type { EngineDescription } from './open-engine.ts';
@@ -73,11 +74,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     );
     const { pino, Metrics, HttpServer } = await parts;
     const log = givenLog ?? pino({ level: 'silent' });
+    const threaded = cleanup.with(new ThreadedTokenizer(tokenizer, config), t => t.dispose());
     const modelNames = config.servedModelName;
     const metrics = new Metrics(engine, modelNames[0]!);
     observer.target = metrics;
     const app = createApp(
-      { engine, tokenizer, metrics, log },
+      { engine, tokenizer: threaded, metrics, log },
       {
         modelNames,
         strict,
