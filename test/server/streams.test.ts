@@ -181,13 +181,13 @@ describe('a full queue', () => {
 
 describe('closing', () => {
   it('lets requests in progress finish and takes no new ones', async () => {
-    const fake = await start(request => pieces(request, 20, 'x', 20));
+    const fake = await start(request => pieces(request, 20, 'x', 50));
     const idle = new RawClient(fake.port).send('GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n');
     await idle.until('200 OK');
     const client = new RawClient(fake.port).send(...post({ stream: true }));
     await client.until('"text":"x"');
     const busy = new RawClient(fake.port).send(...post({ stream: true }).slice(0, 1));
-    await new Promise(resolve => setTimeout(resolve, 20));
+    await new Promise(resolve => setTimeout(resolve, 300));
     const closed = fake.server.close(5000);
     busy.send(...post({ stream: true }).slice(1));
     await client.until('[DONE]');

@@ -1,16 +1,19 @@
 import type { AppContext } from '../app/context.ts';
 import { readJsonBody } from '../http/body.ts';
-import { HttpError, toHttpError } from '../http/errors.ts';
 import { jsonReply, type Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
 import { encodeMessages, encodePlan, planChat } from '../openai/chat-plan.ts';
+import { inTermsOfApi } from '../openai/in-terms.ts';
 import { collect, ignoredHeader, streamEvents, withPlaces } from '../openai/run.ts';
 import { readCount, readMessages } from './request.ts';
 import { MessageResponse } from './response.ts';
 
+/** Fields that chat calls otherwise. */
+const renamed: Readonly<Record<string, string>> = { stop: 'stop_sequences', continue_final_message: 'messages' };
+
 /** POST /v1/messages: Anthropic's API over the chat of this server. */
 export function handleMessages(app: AppContext, given: AppRequest): Promise<Reply> {
-  return inTerms(async () => {
+  return inTermsOfApi(renamed, async () => {
     app.admission.checkRoom();
     app.engine.checkQueue();
     const { body, ignored } = readMessages(await readJsonBody(given, app.maxBodyBytes), app.strict);
@@ -28,23 +31,9 @@ export function handleMessages(app: AppContext, given: AppRequest): Promise<Repl
 
 /** POST /v1/messages/count_tokens */
 export function handleCountTokens(app: AppContext, given: AppRequest): Promise<Reply> {
-  return inTerms(async () => {
+  return inTermsOfApi(renamed, async () => {
     const { body, ignored } = readCount(await readJsonBody(given, app.maxBodyBytes), app.strict);
     const tokens = await encodeMessages(app, planChat(app, body), null);
     return jsonReply({ input_tokens: tokens.length }, ignoredHeader(ignored));
   });
-}
-
-/** Fields that chat calls otherwise. */
-const renamed: Readonly<Record<string, string>> = { stop: 'stop_sequences', continue_final_message: 'messages' };
-
-async function inTerms(answer: () => Promise<Reply>): Promise<Reply> {
-  try {
-    return await answer();
-  } catch (error) {
-    const { status, message, param, code, headers } = toHttpError(error);
-    const name = renamed[param ?? ''];
-    if (name === undefined) throw error;
-    throw new HttpError(status, message.replaceAll(param!, name), { param: name, code, headers, cause: error });
-  }
 }

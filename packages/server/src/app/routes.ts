@@ -8,6 +8,7 @@ import { handleCompletion } from '../openai/completions.ts';
 import { handleModel, handleModels } from '../openai/models.ts';
 import { renderChat, renderCompletion } from '../openai/render.ts';
 import { handleDetokenize, handleTokenize } from '../openai/tokenize.ts';
+import { addResponses } from '../responses/routes.ts';
 import { version } from '../version.ts';
 import type { AppContext } from './context.ts';
 import { health, live, load, sleep, sleeping, wakeUp } from './operations.ts';
@@ -40,7 +41,7 @@ export function createRoutes(app: AppContext): Router {
   if (metrics !== null) {
     routes.add('/metrics', { GET: async () => textReply(await metrics.expose(), metrics.contentType) });
   }
-  return routes;
+  return addResponses(routes, app);
 }
 
 function landing(app: AppContext, request: AppRequest): Reply {

@@ -103,7 +103,7 @@ export function checkContext(prompt: TokenPrompt, maxTokens: number | null, para
 }
 
 /** Runs the generation to its end. Rejects when the client leaves or any prompt fails; the other prompts then stop too. */
-export async function collect(app: AppContext, request: AppRequest, generation: Generation): Promise<RequestOutput[]> {
+export async function collect(app: AppContext, request: RequestEnd, generation: Generation): Promise<RequestOutput[]> {
   const outputs: RequestOutput[] = [];
   await runAll(app, request, generation, 'final', (index, output) => {
     outputs[index] = output;
