@@ -44,6 +44,7 @@ export interface FakeRequest {
 /** Behaves as AsyncLLM does towards the server: validation at once, outputs as deltas or at the end, `abort` when the signal says so. */
 export class FakeEngine implements ServingEngine {
   closed = false;
+  acceptedPerPosition: number[] = [];
   running = 0;
   readonly requests: FakeRequest[] = [];
   readonly #script: Script;
@@ -112,9 +113,12 @@ export class FakeEngine implements ServingEngine {
       prefixCacheHits: 0,
       draftTokens: 0,
       acceptedTokens: 0,
+      numDrafts: 0,
+      acceptedPerPosition: this.acceptedPerPosition,
       numRecoveries: 0,
       hostTierBytes: { toHost: 0, toDevice: 0 },
       promptTokens: 0,
+      cachedPromptTokens: 0,
       generationTokens: 0,
       numSteps: 0,
       lastProgress: performance.now(),

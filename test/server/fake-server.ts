@@ -22,7 +22,13 @@ export async function startFakeServer(
   const metrics = new Metrics(engine, 'fake');
   const log = pino({ level: 'silent' });
   const app = createApp({ engine, tokenizer: characterTokenizer, metrics, log }, { modelNames: ['fake'], ...options });
-  const server = new HttpServer(app, { host: '127.0.0.1', port: 0, apiKeys: [], ...options });
+  const server = new HttpServer(app, {
+    host: '127.0.0.1',
+    port: 0,
+    apiKeys: [],
+    onExchange: exchange => metrics.http.observe(exchange),
+    ...options,
+  });
   const port = await server.listen();
   return { app, engine, server, port, origin: `http://127.0.0.1:${port}` };
 }

@@ -24,32 +24,17 @@ async function scrape(): Promise<{ values: Map<string, number>; types: Map<strin
 
 const own = 'model_name="tiny",engine="0"';
 
-it('exposes the names, types and labels of vLLM', async () => {
-  const { types, values } = await scrape();
-  expect(Object.fromEntries(types)).toEqual({
-    'vllm:num_requests_running': 'gauge',
-    'vllm:num_requests_waiting': 'gauge',
-    'vllm:kv_cache_usage_perc': 'gauge',
-    'vllm:cache_config_info': 'gauge',
-    'vllm:prefix_cache_queries_total': 'counter',
-    'vllm:prefix_cache_hits_total': 'counter',
-    'vllm:num_preemptions_total': 'counter',
-    'vllm:spec_decode_num_draft_tokens_total': 'counter',
-    'vllm:spec_decode_num_accepted_tokens_total': 'counter',
-    'vllm:prompt_tokens_total': 'counter',
-    'vllm:generation_tokens_total': 'counter',
-    'vllm:request_success_total': 'counter',
-    'vllm:time_to_first_token_seconds': 'histogram',
-    'vllm:inter_token_latency_seconds': 'histogram',
-    'vllm:e2e_request_latency_seconds': 'histogram',
-    'vllm:request_prompt_tokens': 'histogram',
-    'vllm:request_generation_tokens': 'histogram',
-  });
+it('starts from zero, and tells the configuration of the cache', async () => {
+  const { values } = await scrape();
   expect(values.get(`vllm:num_requests_running{${own}}`)).toBe(0);
+  expect(values.get(`vllm:time_to_first_token_seconds_count{${own}}`)).toBe(0);
+  expect(values.get(`vllm:engine_sleep_state{${own},sleep_state="awake"}`)).toBe(1);
   const { blockSize, numBlocks } = tiny.server.engine.limits;
-  expect(values.get(`vllm:cache_config_info{block_size="${blockSize}",num_gpu_blocks="${numBlocks}",engine="0"}`)).toBe(
-    1,
-  );
+  const [info] = [...values.keys()].filter(name => name.startsWith('vllm:cache_config_info'));
+  expect(info).toContain(`block_size="${blockSize}"`);
+  expect(info).toContain(`num_gpu_blocks="${numBlocks}"`);
+  expect(info).toContain('enable_prefix_caching="True"');
+  expect(info).toContain('engine="0"');
 });
 
 it('counts what requests do', async () => {
@@ -70,6 +55,53 @@ it('counts what requests do', async () => {
   expect(gained(`vllm:e2e_request_latency_seconds_sum{${own}}`)).toBeGreaterThan(0);
   expect(gained(`vllm:request_generation_tokens_sum{${own}}`)).toBe(16);
   expect(gained(`vllm:inter_token_latency_seconds_count{${own}}`)).toBeGreaterThan(0);
+  const cached = gained(`vllm:prompt_tokens_cached_total{${own}}`);
+  expect(cached).toBeGreaterThanOrEqual(16);
+  expect(gained(`vllm:prompt_tokens_by_source_total{${own},source="local_cache_hit"}`)).toBe(cached);
+  const computed = 2 * usage!.prompt_tokens - cached;
+  expect(gained(`vllm:prompt_tokens_by_source_total{${own},source="local_compute"}`)).toBe(computed);
+  expect(gained(`vllm:request_prefill_kv_computed_tokens_sum{${own}}`)).toBe(computed);
+  expect(gained(`vllm:request_params_max_tokens_sum{${own}}`)).toBe(16);
+  expect(gained(`vllm:request_params_n_sum{${own}}`)).toBe(2);
+  expect(gained(`vllm:request_max_num_generation_tokens_sum{${own}}`)).toBe(16);
+  // A step computes the prompt, and every token but the first of a completion needs another.
+  expect(gained(`vllm:iteration_tokens_total_sum{${own}}`)).toBeGreaterThanOrEqual(computed + 14);
+  const seconds = (name: string) => gained(`vllm:${name}_sum{${own}}`);
+  expect(seconds('request_prefill_time_seconds') + seconds('request_decode_time_seconds')).toBeCloseTo(
+    seconds('request_inference_time_seconds'),
+  );
+  expect(seconds('request_queue_time_seconds') + seconds('request_inference_time_seconds')).toBeCloseTo(
+    seconds('e2e_request_latency_seconds'),
+  );
+  expect(gained(`vllm:request_time_per_output_token_seconds_count{${own}}`)).toBe(2);
+});
+
+it('has the older names that routers read', async () => {
+  const { values } = await scrape();
+  const value = (name: string) => values.get(`vllm:${name}{${own}}`);
+  expect(value('gpu_cache_usage_perc')).toBe(value('kv_cache_usage_perc'));
+  expect(value('gpu_prefix_cache_hits_total')).toBe(value('prefix_cache_hits_total'));
+  expect(value('gpu_prefix_cache_queries_total')).toBe(value('prefix_cache_queries_total'));
+  expect(value('num_requests_swapped')).toBe(0);
+  expect(value('time_per_output_token_seconds_count')).toBe(value('inter_token_latency_seconds_count'));
+});
+
+it('counts HTTP requests by route, not by path, and leaves out those of machines', async () => {
+  const before = (await scrape()).values;
+  for (const path of ['/v1/models/tiny', '/v1/models/none', '/nowhere', '/nowhere/else', '/health']) {
+    await (await fetch(`${tiny.origin}${path}`)).text();
+  }
+  const after = (await scrape()).values;
+  const gained = (labels: string) =>
+    (after.get(`http_requests_total{${labels}}`) ?? 0) - (before.get(`http_requests_total{${labels}}`) ?? 0);
+  expect(gained('handler="/v1/models/*",status="2xx",method="GET"')).toBe(1);
+  expect(gained('handler="/v1/models/*",status="4xx",method="GET"')).toBe(1);
+  expect(gained('handler="none",status="4xx",method="GET"')).toBe(2);
+  const names = [...after.keys()].join();
+  expect(names).not.toContain('handler="/health"');
+  expect(names).not.toContain('handler="/metrics"');
+  expect(after.get('http_request_duration_seconds_count{handler="/v1/completions",method="POST"}')).toBe(2);
+  expect(after.get('http_response_size_bytes_sum{handler="/v1/completions"}')).toBeGreaterThan(0);
 });
 
 it('shows running requests, and frees their blocks when the client leaves', async () => {

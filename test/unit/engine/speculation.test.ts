@@ -25,9 +25,12 @@ describe('speculation by prompt lookup', () => {
     await drain(engine);
     expect(tokensOf(group)).toEqual(expected(6, forced));
     expect(executor.steps).toBeLessThan(12);
-    const { draftTokens, acceptedTokens } = engine.stats();
+    const { draftTokens, acceptedTokens, numDrafts, acceptedPerPosition } = engine.stats();
     expect(acceptedTokens).toBeGreaterThan(18);
     expect(draftTokens).toBeGreaterThanOrEqual(acceptedTokens);
+    expect(acceptedPerPosition.reduce((sum, count) => sum + count, 0)).toBe(acceptedTokens);
+    expect(acceptedPerPosition[0]).toBeLessThanOrEqual(numDrafts);
+    expect([...acceptedPerPosition].sort((a, b) => b - a)).toEqual(acceptedPerPosition);
   });
 
   test('keeps what holds and drops what does not, with log-probabilities and stop ids', async () => {

@@ -13,12 +13,17 @@ export interface EngineStats {
   /** Tokens that were guessed ahead by speculation, and those of them that were right. */
   draftTokens: number;
   acceptedTokens: number;
+  /** How often guesses were checked, and how often the first, the second ... of them was right. */
+  numDrafts: number;
+  acceptedPerPosition: readonly number[];
   /** Failed steps and lost devices that were survived. */
   numRecoveries: number;
   /** Bytes of KV blocks moved to host memory and back. */
   hostTierBytes: { toHost: number; toDevice: number };
   /** Prompt tokens of requests that ran, cached ones included. */
   promptTokens: number;
+  /** Those of them that the prefix cache had when their request first ran. */
+  cachedPromptTokens: number;
   generationTokens: number;
   /** Submits whose results were read; a repeated step counts once. */
   numSteps: number;
@@ -49,7 +54,9 @@ export interface FinishedRequest {
   requestId: string;
   numPromptTokens: number;
   numCachedTokens: number;
+  /** Of all completions together, and of the longest. */
   numGenerationTokens: number;
+  maxNumGenerationTokens: number;
   n: number;
   maxTokens: number;
   /** Of the first completion. */

@@ -69,6 +69,7 @@ export class FrontRequests {
   #waitingTokens = 0;
   #closed: Error | null = null;
   promptTokens = 0;
+  cachedPromptTokens = 0;
   generationTokens = 0;
 
   constructor(options: FrontRequestsOptions) {
@@ -155,6 +156,7 @@ export class FrontRequests {
     metrics.firstScheduled = metrics.arrival + waited;
     request.sequences[0]!.request.numCachedTokens = numCachedTokens;
     this.promptTokens += prompt.tokenIds.length;
+    this.cachedPromptTokens += numCachedTokens;
     this.#waitingTokens -= prompt.tokenIds.length;
   }
 

@@ -71,6 +71,7 @@ export class LLMEngine {
   readonly #gate: GrammarGate;
   #numSequences = 0;
   #promptTokens = 0;
+  #cachedPromptTokens = 0;
   #generationTokens = 0;
   #numSteps = 0;
   #lastProgress: number;
@@ -268,9 +269,12 @@ export class LLMEngine {
       prefixCacheHits: scheduler.counters.prefixCacheHits,
       draftTokens: scheduler.counters.draftTokens,
       acceptedTokens: scheduler.counters.acceptedTokens,
+      numDrafts: scheduler.counters.numDrafts,
+      acceptedPerPosition: [...scheduler.counters.acceptedPerPosition],
       numRecoveries: this.host.numRecoveries,
       hostTierBytes: this.#hostTierBytes(),
       promptTokens: this.#promptTokens,
+      cachedPromptTokens: this.#cachedPromptTokens,
       generationTokens: this.#generationTokens,
       numSteps: this.#numSteps,
       lastProgress: this.hasUnfinished ? this.#lastProgress : this.#clock(),
@@ -379,10 +383,11 @@ export class LLMEngine {
   #markScheduled(batch: StepBatch, now: number): void {
     if (batch.newRows.length === 0) return;
     for (let i = 0; i < batch.numSequences; i++) {
-      const { metrics, prompt } = (batch.request(i).owner as SequenceOutput).group;
-      if (metrics.firstScheduled !== null) continue;
-      metrics.firstScheduled = now;
-      this.#promptTokens += prompt.tokenIds.length;
+      const { group } = batch.request(i).owner as SequenceOutput;
+      if (group.metrics.firstScheduled !== null) continue;
+      group.metrics.firstScheduled = now;
+      this.#promptTokens += group.prompt.tokenIds.length;
+      this.#cachedPromptTokens += group.numCachedTokens;
     }
   }
 

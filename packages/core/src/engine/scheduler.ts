@@ -37,6 +37,9 @@ export interface SchedulerCounters {
   /** Tokens that were guessed ahead, and those of them that were right. */
   draftTokens: number;
   acceptedTokens: number;
+  /** How often guesses were checked, and how often the first, the second ... of them was right. */
+  numDrafts: number;
+  acceptedPerPosition: number[];
 }
 
 /**
@@ -62,6 +65,8 @@ export class Scheduler {
     prefixCacheHits: 0,
     draftTokens: 0,
     acceptedTokens: 0,
+    numDrafts: 0,
+    acceptedPerPosition: [],
   };
   readonly #limits: ExecutorLimits;
   readonly #chunks: boolean;
@@ -187,6 +192,8 @@ export class Scheduler {
   /** The drafts of a request that was checked held as far as its tokens are known now. */
   accept(request: Request, numAccepted: number): void {
     this.counters.acceptedTokens += numAccepted;
+    const { acceptedPerPosition } = this.counters;
+    for (let i = 0; i < numAccepted; i++) acceptedPerPosition[i] = (acceptedPerPosition[i] ?? 0) + 1;
     request.numComputed += numAccepted;
     // Its row sampled one token; the others come from the rows of the drafts.
     if (numAccepted > 0) request.editStart = request.numTokens - numAccepted;
@@ -351,6 +358,7 @@ export class Scheduler {
     this.#tokenBudget -= drafts;
     this.#sampleBudget -= drafts;
     this.counters.draftTokens += drafts;
+    this.counters.numDrafts++;
   }
 
   #preempt(request: Request): void {

@@ -51,6 +51,7 @@ export class StepReporter {
       numPromptTokens: group.prompt.tokenIds.length,
       numCachedTokens: group.numCachedTokens,
       numGenerationTokens: group.numGenerationTokens,
+      maxNumGenerationTokens: Math.max(...group.sequences.map(({ request }) => request.numOutputTokens)),
       n: group.params.n,
       maxTokens: group.params.maxTokens,
       finishReason: group.sequences[0]!.finishReason!,

@@ -159,6 +159,7 @@ export class EngineProcess implements ServingEngine {
       numRequestsRunning: running,
       numRequestsWaiting: front.numUnfinished - running,
       promptTokens: front.promptTokens,
+      cachedPromptTokens: front.cachedPromptTokens,
       generationTokens: front.generationTokens,
       lastProgress: front.hasUnfinished ? this.#lastProgress : performance.now(),
       finished: front.finished,

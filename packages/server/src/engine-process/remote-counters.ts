@@ -11,6 +11,8 @@ const zero: RemoteStats = {
   numRecoveries: 0,
   numSteps: 0,
   hostTierBytes: { toHost: 0, toDevice: 0 },
+  numDrafts: 0,
+  acceptedPerPosition: [],
 };
 
 /** What engines told of themselves, one after another: counters go on where the one before ended. */
@@ -49,6 +51,13 @@ export class RemoteCounters {
         toHost: a.hostTierBytes.toHost + b.hostTierBytes.toHost,
         toDevice: a.hostTierBytes.toDevice + b.hostTierBytes.toDevice,
       },
+      numDrafts: a.numDrafts + b.numDrafts,
+      acceptedPerPosition: sums(a.acceptedPerPosition, b.acceptedPerPosition),
     };
   }
+}
+
+/** Of lists of which one may be the longer. */
+function sums(a: readonly number[], b: readonly number[]): number[] {
+  return Array.from({ length: Math.max(a.length, b.length) }, (_, i) => (a[i] ?? 0) + (b[i] ?? 0));
 }

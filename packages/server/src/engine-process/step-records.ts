@@ -17,6 +17,8 @@ export type RemoteStats = Pick<
   | 'prefixCacheHits'
   | 'draftTokens'
   | 'acceptedTokens'
+  | 'numDrafts'
+  | 'acceptedPerPosition'
   | 'numRecoveries'
   | 'numSteps'
   | 'hostTierBytes'
@@ -65,6 +67,8 @@ export class StepWriter implements StepVisitor {
     this.#words.f64(stats.prefixCacheQueries).f64(stats.prefixCacheHits).f64(stats.draftTokens);
     this.#words.f64(stats.acceptedTokens).f64(stats.numRecoveries).f64(stats.numSteps);
     this.#words.f64(stats.hostTierBytes.toHost).f64(stats.hostTierBytes.toDevice);
+    this.#words.f64(stats.numDrafts).u32(stats.acceptedPerPosition.length);
+    for (const count of stats.acceptedPerPosition) this.#words.f64(count);
   }
 
   scheduled(request: number, waited: number, numCachedTokens: number): void {
@@ -183,7 +187,15 @@ function readStats(reader: WordReader): RemoteStats {
     numRecoveries: reader.f64(),
     numSteps: reader.f64(),
     hostTierBytes: { toHost: reader.f64(), toDevice: reader.f64() },
+    numDrafts: reader.f64(),
+    acceptedPerPosition: readCounts(reader),
   };
+}
+
+function readCounts(reader: WordReader): number[] {
+  const counts: number[] = [];
+  for (let left = reader.u32(); left > 0; left--) counts.push(reader.f64());
+  return counts;
 }
 
 function readStep(reader: WordReader, visitor: StepVisitor): void {

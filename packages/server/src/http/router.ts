@@ -27,9 +27,14 @@ export class Router {
     return [...this.#exact.keys(), ...this.#patterns.map(route => route.path)];
   }
 
+  /** The path of the route that would answer, with its `*`; null where none does. */
+  routeOf(path: string): string | null {
+    return this.#match(path)?.path ?? null;
+  }
+
   /** Throws HttpError 404 for an unknown path and 405 for a method that the path does not have. */
   find(method: string, path: string): { handler: Handler; wildcard: string } {
-    const route = this.#exact.get(path) ?? this.#patterns.find(({ path: pattern }) => wildcardOf(pattern, path) !== '');
+    const route = this.#match(path);
     if (route === undefined) {
       throw new HttpError(404, `There is no ${printable(path)} here.`, { code: 'not_found' });
     }
@@ -42,6 +47,10 @@ export class Router {
       });
     }
     return { handler, wildcard: decode(wildcardOf(route.path, path)) };
+  }
+
+  #match(path: string): Route | undefined {
+    return this.#exact.get(path) ?? this.#patterns.find(({ path: pattern }) => wildcardOf(pattern, path) !== '');
   }
 }
 

@@ -6,6 +6,7 @@ import { OPEN_PATHS } from '../app/routes.ts';
 import { HttpError, shuttingDown } from '../http/errors.ts';
 import type { Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
+import type { HttpExchange } from '../metrics/http-metrics.ts';
 import { ApiKeys } from './auth.ts';
 import { checkHost, isLoopback } from './host-check.ts';
 import { sendReply } from './node-reply.ts';
@@ -23,6 +24,8 @@ export interface HttpServerOptions {
   host: string;
   port: number;
   apiKeys: readonly string[];
+  /** Told of every request once it is answered or its client has gone. */
+  onExchange?: ((exchange: HttpExchange) => void) | undefined;
 }
 
 /** An app on a port: sockets, keys and requests in progress. */
@@ -82,7 +85,7 @@ export class HttpServer {
       this.#active.delete(client);
       if (this.#app.draining) setImmediate(() => this.#server.closeIdleConnections());
       if (!res.writableFinished) client.abort(new HttpError(499, 'The client closed the connection.'));
-      this.#logAccess(request, res, performance.now() - started);
+      this.#record(request, req, res, performance.now() - started);
     });
     res.on('error', error => this.#log.debug({ requestId, err: error }, 'socket error'));
     res.setHeader('x-request-id', requestId);
@@ -103,6 +106,18 @@ export class HttpServer {
   #admit(request: AppRequest): void {
     if (!this.#keys.required && isLoopback(this.#options.host)) checkHost(request.header('host'));
     if (!OPEN_PATHS.includes(request.path)) this.#keys.check(authorization(request));
+  }
+
+  #record(request: AppRequest, req: IncomingMessage, res: ServerResponse, milliseconds: number): void {
+    this.#logAccess(request, res, milliseconds);
+    this.#options.onExchange?.({
+      method: request.method,
+      route: this.#app.routes.routeOf(request.path),
+      status: res.statusCode,
+      milliseconds,
+      requestBytes: Number(req.headers['content-length'] ?? 0),
+      responseBytes: Number(res.getHeader('content-length') ?? 0),
+    });
   }
 
   #logAccess({ requestId, method, path }: AppRequest, res: ServerResponse, ms: number): void {

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { silentLog } from '../app/context.ts';
 import { type AppOptions, createApp } from '../app/create-app.ts';
 import type { EngineProcess } from '../engine-process/engine-process.ts';
+import type { HttpExchange } from '../metrics/http-metrics.ts';
 import { ThreadedTokenizer } from '../tokenizer/threaded-tokenizer.ts';
 import { BootTimeline } from './boot.ts';
 import { Cleanup } from './cleanup.ts';
@@ -76,7 +77,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const log = givenLog ?? pino({ level: 'silent' });
     const threaded = cleanup.with(new ThreadedTokenizer(tokenizer, config), t => t.dispose());
     const modelNames = config.servedModelName;
-    const metrics = new Metrics(engine, modelNames[0]!);
+    const metrics = cleanup.with(new Metrics(engine, modelNames[0]!, config), async m => m.stop());
     observer.target = metrics;
     const app = createApp(
       { engine, tokenizer: threaded, metrics, log },
@@ -91,7 +92,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       },
     );
     if (!config.disableLogStats) cleanup.with(new StatsLogger(engine, log), async logger => logger.stop());
-    const server = new HttpServer(app, { host, port, apiKeys });
+    const onExchange = (exchange: HttpExchange) => metrics.http.observe(exchange);
+    const server = new HttpServer(app, { host, port, apiKeys, onExchange });
     const boundPort = await server.listen();
     const close = async (graceMs = 30_000) => {
       await server.close(graceMs);
