@@ -9,6 +9,7 @@ import type {
 } from '@quire/core';
 import { HttpError } from '../http/errors.ts';
 import type { StreamLimits } from '../http/event-stream.ts';
+import type { ChatFeatures } from '../openai/chat-features.ts';
 import type { Admission } from './admission.ts';
 
 /** What the server needs of AsyncLLM. */
@@ -27,7 +28,10 @@ export interface ServingEngine {
 
 /** What the server needs of a tokenizer. Encoding may happen on another thread. */
 export interface ServingTokenizer
-  extends Pick<Tokenizer, 'vocabSize' | 'hasChatTemplate' | 'specialTokenIds' | 'decode' | 'tokenBytes'> {
+  extends Pick<
+    Tokenizer,
+    'vocabSize' | 'hasChatTemplate' | 'chatTemplate' | 'specialTokenIds' | 'decode' | 'tokenBytes' | 'tokenToId'
+  > {
   encode(...args: Parameters<Tokenizer['encode']>): number[] | Promise<number[]>;
   encodeChat(...args: Parameters<Tokenizer['encodeChat']>): number[] | Promise<number[]>;
 }
@@ -54,6 +58,8 @@ export interface AppContext {
   readonly tokenizer: ServingTokenizer;
   /** Names that the model answers to; the first is shown. */
   readonly modelNames: readonly string[];
+  /** How the model calls tools and reasons. */
+  readonly features: ChatFeatures;
   /** Unix seconds when the model was loaded. */
   readonly created: number;
   /** Fields without effect are errors. */

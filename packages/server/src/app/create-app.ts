@@ -1,3 +1,4 @@
+import { type ChatFeatureOptions, chatFeatures } from '../openai/chat-features.ts';
 import { Admission } from './admission.ts';
 import { App } from './app.ts';
 import {
@@ -10,7 +11,7 @@ import {
 } from './context.ts';
 
 /** What an operator may set of the HTTP side. */
-export interface AppOptions {
+export interface AppOptions extends ChatFeatureOptions {
   modelNames: readonly string[];
   /** Refuse fields that would be ignored. Default false. */
   strict?: boolean | undefined;
@@ -35,7 +36,7 @@ export interface AppParts {
   log?: AppLog | undefined;
 }
 
-/** The OpenAI surface over an engine, without sockets: see App. */
+/** The OpenAI surface over an engine, without sockets: see App. Throws ConfigError for options that cannot be. */
 export function createApp(parts: AppParts, options: AppOptions): App {
   const { engine, tokenizer, metrics = null, log = silentLog } = parts;
   const context: Omit<AppContext, 'ready'> = {
@@ -44,6 +45,7 @@ export function createApp(parts: AppParts, options: AppOptions): App {
     metrics,
     log,
     modelNames: options.modelNames,
+    features: chatFeatures(options, tokenizer.chatTemplate),
     created: Math.floor(Date.now() / 1000),
     strict: options.strict ?? false,
     enableSleepMode: options.enableSleepMode ?? false,

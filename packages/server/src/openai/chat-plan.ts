@@ -1,12 +1,16 @@
 import type { ChatMessage, ChatTemplateOptions } from '@quire/core';
 import { type AppContext, servedModel } from '../app/context.ts';
 import { invalidField } from '../http/errors.ts';
-import { type ChatRequest, chatSchema, toChatMessages } from './chat-request.ts';
-import { parseRequest } from './fields.ts';
+import { toChatMessages } from './chat-messages.ts';
+import { ChatOutput } from './chat-output.ts';
+import { type ChatRequest, chatSchema } from './chat-request.ts';
+import { templateVariables } from './chat-variables.ts';
+import { parseRequest, unknownField } from './fields.ts';
 import { checkContext, type Generation, keptTokens, sequencesPerPrompt, tokenise } from './run.ts';
 import { toSamplingParams } from './sampling-fields.ts';
 import { type StreamChoice, streamChoice } from './stream-options.ts';
 import { type Constraint, constraintOf, structured } from './structured-fields.ts';
+import { checkToolUse, readTools, refuseFunctions, type ToolRequest, toolFields } from './tools/tool-request.ts';
 
 /** A chat request that was checked, before its prompt is tokenised. */
 export interface ChatPlan {
@@ -19,39 +23,70 @@ export interface ChatPlan {
   readonly template: ChatTemplateOptions;
   readonly logprobs: number | null;
   readonly constraint: Constraint | null;
+  readonly tools: ToolRequest | null;
   /** Places in the queue that it takes. */
   readonly sequences: number;
 }
 
 /** Checks a body. Throws HttpError 400 or 404 that names the field. */
 export function planChat(app: AppContext, body: Readonly<Record<string, unknown>>): ChatPlan {
+  refuseFunctions(body);
   const { request, ignored } = parseRequest(chatSchema, body, app.strict);
   const model = servedModel(app, request.model);
   const streaming = streamChoice(request);
-  const messages = toChatMessages(request);
+  const messages = toChatMessages(request.messages);
+  const tools = readTools(request);
+  const constraint = constraintOf(request);
+  checkToolUse(tools, app.features, app.tokenizer.chatTemplate, constraint?.field ?? null);
+  const variables = templateVariables(request, app.tokenizer.chatTemplate);
+  const idle = [...idleToolFields(request, tools), ...variables.idle];
+  if (app.strict && idle[0] !== undefined) throw unknownField(idle[0], Object.keys(chatSchema.fields.shape));
   return {
     request,
-    ignored,
+    ignored: [...ignored, ...idle],
     model,
     streaming,
     messages,
-    template: templateOptions(request, messages),
+    template: {
+      ...templateOptions(request, messages),
+      ...(tools === null ? {} : { tools: tools.definitions }),
+      ...(variables.kwargs === null ? {} : { chatTemplateKwargs: variables.kwargs }),
+    },
     logprobs: logprobsOf(request, app),
-    constraint: constraintOf(request),
+    constraint,
+    tools,
     sequences: sequencesPerPrompt(request),
   };
 }
 
-/** What the engine gets. Rejects with HttpError 400 when the prompt does not fit. */
-export async function encodePlan(app: AppContext, plan: ChatPlan): Promise<Generation> {
-  const { request, logprobs, constraint } = plan;
+/** What the engine gets, and what becomes of its text. */
+export interface ChatGeneration extends Generation {
+  readonly output: ChatOutput;
+}
+
+/** Rejects with HttpError 400 when the prompt does not fit. */
+export async function encodePlan(app: AppContext, plan: ChatPlan): Promise<ChatGeneration> {
+  const { request, logprobs } = plan;
   const lengthField = typeof request.max_completion_tokens === 'number' ? 'max_completion_tokens' : 'max_tokens';
   const maxTokens = request[lengthField] ?? null;
   const keep = keptTokens(app, request.truncate_prompt_tokens, maxTokens);
   const prompt = { prompt: null, promptTokenIds: await encodeMessages(app, plan, keep) };
   checkContext(prompt, maxTokens, lengthField, app);
+  const output = new ChatOutput(app, plan.tools, request.include_reasoning !== false, prompt.promptTokenIds);
+  const constraint = output.constrain(plan.constraint);
   const params = toSamplingParams(request, { maxTokens, logprobs, ...structured(constraint) });
-  return { prompts: [prompt], params, constraint };
+  const shown = hasSpecial(app, output.markers) ? { skip_special_tokens: false, ...params } : params;
+  return { prompts: [prompt], params: shown, constraint, output };
+}
+
+/** Whether one of the texts is a special token, which would be left out of completions. */
+function hasSpecial({ tokenizer }: AppContext, texts: readonly string[]): boolean {
+  return texts.some(text => tokenizer.specialTokenIds.has(tokenizer.tokenToId(text) ?? -1));
+}
+
+/** Fields about tools in a request that has none. */
+function idleToolFields(request: ChatRequest, tools: ToolRequest | null): string[] {
+  return tools === null ? Object.keys(toolFields).filter(name => (request[name] ?? null) !== null) : [];
 }
 
 function templateOptions(request: ChatRequest, messages: readonly ChatMessage[]): ChatTemplateOptions {

@@ -48,7 +48,7 @@ export function notSupported(param: string, value: unknown): Error {
   return invalidField(param, `${param}: ${show(value)} is not supported by this server.`, 'unsupported_value');
 }
 
-function unknownField(name: string, known: readonly string[]): Error {
+export function unknownField(name: string, known: readonly string[]): Error {
   const message = `${name}: this server does not use the field, and it runs with --strict.${suggestion(name, known)}`;
   return invalidField(name, message, 'unknown_field');
 }

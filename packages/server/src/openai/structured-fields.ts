@@ -7,8 +7,19 @@ export interface Constraint {
   /** The field of the request. */
   readonly field: string;
   readonly value: StructuredOutputs;
-  /** What the engine calls the place of the constraint, and what the request calls it. */
-  readonly renamed: readonly [string, string];
+  /** Places in the constraint: the first of which an error of the engine speaks is told in the words of the request. */
+  readonly renamed: readonly Renamed[];
+}
+
+/** What the engine calls a place, what the request calls it, and the field that an error names. */
+export interface Renamed {
+  readonly engines: string;
+  readonly requests: string;
+  readonly param: string;
+}
+
+function constraint(field: string, value: StructuredOutputs, engines: string, requests: string): Constraint {
+  return { field, value, renamed: [{ engines, requests, param: field }] };
 }
 
 /** vLLM's older names, and the kinds they stand for. */
@@ -36,9 +47,9 @@ export function constraintOf(request: Readonly<Record<string, unknown>>): Constr
 
 function readConstraint(field: string, value: unknown): Constraint | null {
   if (field === 'response_format') return responseFormat(value);
-  if (field === 'structured_outputs') return { field, value: value as StructuredOutputs, renamed: [field, field] };
+  if (field === 'structured_outputs') return constraint(field, value as StructuredOutputs, field, field);
   const kind = guided[field as keyof typeof guided];
-  return { field, value: { [kind]: value }, renamed: [`structured_outputs.${kind}`, field] };
+  return constraint(field, { [kind]: value }, `structured_outputs.${kind}`, field);
 }
 
 function responseFormat(value: unknown): Constraint | null {
@@ -46,10 +57,10 @@ function responseFormat(value: unknown): Constraint | null {
   const { type, json_schema: format } = (typeof value === 'object' ? value : {}) as Record<string, unknown>;
   if (type === 'text') return null;
   if (type === 'json_object') {
-    return { field, value: { jsonObject: true }, renamed: ['structured_outputs.json_object', field] };
+    return constraint(field, { jsonObject: true }, 'structured_outputs.json_object', field);
   }
   if (type === 'structural_tag') {
-    return { field, value: { structuralTag: value as object }, renamed: ['structured_outputs.structural_tag', field] };
+    return constraint(field, { structuralTag: value as object }, 'structured_outputs.structural_tag', field);
   }
   if (type !== 'json_schema') {
     throw invalidField(
@@ -63,18 +74,19 @@ function responseFormat(value: unknown): Constraint | null {
   if (typeof schema !== 'object' || schema === null) {
     throw invalidField(field, `${place} must be an object; found ${show(schema)}.`, 'invalid_value');
   }
-  return { field, value: { json: schema }, renamed: ['structured_outputs.json', place] };
+  return constraint(field, { json: schema }, 'structured_outputs.json', place);
 }
 
 /** An error of the engine in the request's own words. */
 export function inTermsOf(constraint: Constraint | null, error: unknown): unknown {
   if (!(error instanceof InvalidRequestError) || error.param !== 'structured_outputs' || constraint === null)
     return error;
-  const [engines, requests] = constraint.renamed;
-  const message = error.message.startsWith(engines)
-    ? requests + error.message.slice(engines.length)
-    : error.message.replace('structured_outputs', constraint.field);
-  return new InvalidRequestError(message, constraint.field);
+  const place = constraint.renamed.find(({ engines }) => error.message.startsWith(engines));
+  const message =
+    place === undefined
+      ? error.message.replace('structured_outputs', constraint.field)
+      : place.requests + error.message.slice(place.engines.length);
+  return new InvalidRequestError(message, place?.param ?? constraint.field);
 }
 
 /** The constraint as a sampling parameter. */
