@@ -10,23 +10,40 @@ import type {
 import { InvalidRequestError } from '@quire/core';
 import type { ServingEngine } from '../../packages/server/src/app/context.ts';
 
-/** One token per character: its code unit. */
+/** What is one token although it is long, as the markers of reasoning are; ids are those of characters that no test uses. */
+const markers = new Map([
+  ['<think>', 0xe100],
+  ['</think>', 0xe101],
+]);
+
+function idsOf(text: string): number[] {
+  return text.split(/(<\/?think>)/).flatMap(part => markers.get(part) ?? Array.from(part, char => char.charCodeAt(0)));
+}
+
+function textOf(id: number): string {
+  return [...markers].find(([, marker]) => marker === id)?.[0] ?? String.fromCharCode(id);
+}
+
+/** One token per character: its code unit. Its template knows tools, calls them as Hermes does, and reasons. */
 export const characterTokenizer: Tokenizer = {
   vocabSize: 65_536,
   bosTokenId: null,
   eosTokenId: null,
   specialTokenIds: new Set(),
   hasChatTemplate: true,
-  chatTemplate: { source: '', names: new Set() },
+  chatTemplate: {
+    source: 'tools <tool_call> "arguments"',
+    names: new Set(['messages', 'tools', 'enable_thinking', 'reasoning_effort']),
+  },
   encode: (text, options) => {
     if (options?.maxTokens !== undefined && text.length > options.maxTokens) {
       throw new InvalidRequestError('The prompt is too long.', 'prompt', 'context_length_exceeded');
     }
-    return Array.from(text, character => character.charCodeAt(0));
+    return idsOf(text);
   },
-  decode: ids => String.fromCharCode(...ids),
+  decode: ids => Array.from(ids, textOf).join(''),
   tokenBytes: id => new TextEncoder().encode(String.fromCharCode(id)),
-  tokenToId: token => token.charCodeAt(0),
+  tokenToId: token => markers.get(token) ?? token.charCodeAt(0),
   renderChat: messages => messages.map(m => m.content).join('\n'),
   encodeChat: (messages, options) => characterTokenizer.encode(messages.map(m => m.content).join('\n'), options ?? {}),
   createDetokenizer: () => ({ push: id => String.fromCharCode(id), flush: () => '' }),
@@ -128,7 +145,7 @@ export class FakeEngine implements ServingEngine {
 }
 
 function output(promptTokenIds: number[], text: string, finishReason: 'stop' | 'abort' | null): RequestOutput {
-  const tokenIds = Array.from(text, character => character.charCodeAt(0));
+  const tokenIds = idsOf(text);
   return {
     requestId: '0',
     prompt: null,

@@ -1,3 +1,4 @@
+import type { Tokenizer } from '@quire/core';
 import { pino } from 'pino';
 import type { App } from '../../packages/server/src/app/app.ts';
 import { type AppOptions, createApp } from '../../packages/server/src/app/create-app.ts';
@@ -16,12 +17,15 @@ export interface FakeServer {
 /** The whole HTTP side over an engine that follows a script. */
 export async function startFakeServer(
   script: Script,
-  options: Partial<AppOptions & HttpServerOptions> = {},
+  options: Partial<AppOptions & HttpServerOptions> & { tokenizer?: Tokenizer } = {},
 ): Promise<FakeServer> {
   const engine = new FakeEngine(script);
   const metrics = new Metrics(engine, 'fake');
   const log = pino({ level: 'silent' });
-  const app = createApp({ engine, tokenizer: characterTokenizer, metrics, log }, { modelNames: ['fake'], ...options });
+  const app = createApp(
+    { engine, tokenizer: options.tokenizer ?? characterTokenizer, metrics, log },
+    { modelNames: ['fake'], ...options },
+  );
   const server = new HttpServer(app, {
     host: '127.0.0.1',
     port: 0,

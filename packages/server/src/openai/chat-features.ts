@@ -18,6 +18,12 @@ export interface ChatFeatures {
   readonly reasoning: ReasoningFormat | null;
 }
 
+/** Throws ConfigError for parsers that do not exist. Needs no model. */
+export function checkParserNames({ toolCallParser, reasoningParser }: ChatFeatureOptions): void {
+  choose('tool_call_parser', toolCallParser, toolCallSyntaxes);
+  choose('reasoning_parser', reasoningParser, reasoningSyntaxes);
+}
+
 /** Throws ConfigError for parsers that do not exist, and for `enableAutoToolChoice` without one. */
 export function chatFeatures(options: ChatFeatureOptions, template: ChatTemplateFacts | null): ChatFeatures {
   const given = choose('tool_call_parser', options.toolCallParser, toolCallSyntaxes);

@@ -10,7 +10,7 @@ const MAX_CALLS = 128;
 /** One message; its content is checked by contentText, its calls by readCalls. */
 const message = z.looseObject({
   role: z.enum(['system', 'developer', 'user', 'assistant', 'tool', 'function']),
-  content: z.unknown(),
+  content: z.optional(z.unknown()),
   name: text,
   tool_call_id: text,
   reasoning: text,
@@ -54,7 +54,11 @@ function readCalls(given: unknown, param: string): ChatToolCall[] {
     throw invalidField(param, `${param} must be an array; found ${show(given)}.`, 'invalid_value');
   }
   if (given.length > MAX_CALLS) {
-    throw invalidField(param, `${param} has ${given.length} entries; at most ${MAX_CALLS} are allowed.`, 'invalid_value');
+    throw invalidField(
+      param,
+      `${param} has ${given.length} entries; at most ${MAX_CALLS} are allowed.`,
+      'invalid_value',
+    );
   }
   return given.map((entry, i) => readCall(entry, `${param}[${i}]`));
 }

@@ -25,7 +25,12 @@ export class ChatOutput {
   readonly #features: AppContext['features'];
   readonly #tools: ToolRequest | null;
 
-  constructor(app: AppContext, tools: ToolRequest | null, includeReasoning: boolean, promptTokenIds: readonly number[]) {
+  constructor(
+    app: AppContext,
+    tools: ToolRequest | null,
+    includeReasoning: boolean,
+    promptTokenIds: readonly number[],
+  ) {
     this.#features = app.features;
     this.#tools = tools;
     this.includeReasoning = includeReasoning;

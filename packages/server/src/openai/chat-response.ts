@@ -1,18 +1,20 @@
-import type { CompletionOutput, RequestOutput } from '@quire/core';
+import type { RequestOutput } from '@quire/core';
 import type { ServingTokenizer } from '../app/context.ts';
+import { ChatChoice } from './chat-choice.ts';
+import type { ChatOutput } from './chat-output.ts';
 import type { ChatRequest } from './chat-request.ts';
-import { type ChoiceDelta, ChoiceDeltas } from './choice-deltas.ts';
 import { ChunkWriter, DONE } from './chunks.ts';
-import { chatLogprobs, promptLogprobs } from './logprobs.ts';
+import { promptLogprobs } from './logprobs.ts';
 import { choicesPerPrompt, type StreamFormat } from './run.ts';
 import type { StreamChoice } from './stream-options.ts';
-import { UsageCounter } from './usage.ts';
+import { type Usage, UsageCounter } from './usage.ts';
 
 export interface ChatAnswer {
   id: string;
   model: string;
   request: ChatRequest;
   streaming: StreamChoice;
+  output: ChatOutput;
 }
 
 /** The answer to a chat request, whole or in chunks. */
@@ -21,15 +23,16 @@ export class ChatResponse implements StreamFormat {
   readonly #answer: ChatAnswer;
   readonly #created = Math.floor(Date.now() / 1000);
   readonly #chunks: ChunkWriter;
-  readonly #choices: ChoiceDeltas[];
+  readonly #choices: ChatChoice[];
   readonly #usage = new UsageCounter();
   #promptTokenIds: readonly number[] = [];
 
   constructor(tokenizer: ServingTokenizer, answer: ChatAnswer) {
     this.#tokenizer = tokenizer;
     this.#answer = answer;
-    const { id, model, request, streaming } = answer;
-    this.#choices = Array.from({ length: choicesPerPrompt(request.n) }, () => new ChoiceDeltas());
+    const { id, model, request, streaming, output } = answer;
+    const frame = { id, request, output, tokenizer };
+    this.#choices = Array.from({ length: choicesPerPrompt(request.n) }, (_, index) => new ChatChoice(index, frame));
     const head = { id, object: 'chat.completion.chunk', created: this.#created, model } as const;
     this.#chunks = new ChunkWriter(head, streaming.includeUsage);
   }
@@ -49,22 +52,22 @@ export class ChatResponse implements StreamFormat {
     this.#promptTokenIds = output.promptTokenIds;
     let events = '';
     for (const gained of output.outputs) {
-      const delta = this.#choices[gained.index]!.add(gained);
-      if (delta !== null) events += this.#chunk(this.#delta(delta));
+      const choice = this.#choices[gained.index]!.gain(gained);
+      if (choice !== null) events += this.#chunk(choice);
     }
     return events;
   }
 
   closing(): string {
-    return (this.#answer.streaming.includeUsage ? this.#chunks.usage(this.#usage.usage) : '') + DONE;
+    return (this.#answer.streaming.includeUsage ? this.#chunks.usage(this.#usageNow()) : '') + DONE;
   }
 
   /** The body of an answer that is not streamed. */
   whole(output: RequestOutput): unknown {
     const { id, model, request } = this.#answer;
     this.#usage.add(0, output);
-    const { usage } = this.#usage;
-    const choices = output.outputs.map(choice => this.#whole(choice));
+    const choices = output.outputs.map(choice => this.#choices[choice.index]!.whole(choice));
+    const usage = this.#usageNow();
     const body = { id, object: 'chat.completion', created: this.#created, model, choices, usage };
     const prompt = typeof request.prompt_logprobs === 'number';
     return {
@@ -74,35 +77,15 @@ export class ChatResponse implements StreamFormat {
     };
   }
 
-  #whole(choice: CompletionOutput): unknown {
-    return {
-      index: choice.index,
-      message: { role: 'assistant', content: choice.text, refusal: null },
-      logprobs: choice.logprobs && chatLogprobs(this.#tokenizer, choice.logprobs, this.#topN),
-      finish_reason: choice.finishReason,
-      stop_reason: choice.stopReason,
-      ...(this.#answer.request.return_token_ids === true ? { token_ids: choice.tokenIds } : {}),
-    };
-  }
-
-  /** The hot path of a stream: a plain delta is put together from text. */
-  #delta(delta: ChoiceDelta): string {
-    const content = `{"index":${delta.index},"delta":{"content":${JSON.stringify(delta.text)}},"logprobs":`;
-    const logprobs =
-      delta.logprobs === null ? 'null' : JSON.stringify(chatLogprobs(this.#tokenizer, delta.logprobs, this.#topN));
-    const tokens =
-      this.#answer.request.return_token_ids === true ? `,"token_ids":${JSON.stringify(delta.tokenIds)}` : '';
-    if (delta.finishReason === null) return `${content}${logprobs},"finish_reason":null${tokens}}`;
-    const stop = JSON.stringify(delta.stopReason);
-    return `${content}${logprobs},"finish_reason":"${delta.finishReason}","stop_reason":${stop}${tokens}}`;
+  #usageNow(): Usage {
+    const { usage } = this.#usage;
+    const counts = this.#choices.map(choice => choice.reasoningTokens);
+    if (counts.includes(null)) return usage;
+    const reasoning = counts.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+    return { ...usage, completion_tokens_details: { reasoning_tokens: reasoning } };
   }
 
   #chunk(choice: string): string {
-    return this.#chunks.chunk(choice, this.#answer.streaming.continuousUsage ? this.#usage.usage : null);
-  }
-
-  get #topN(): number {
-    const { top_logprobs: top, logprob_token_ids: ids } = this.#answer.request;
-    return top ?? (Array.isArray(ids) ? ids.length : 0);
+    return this.#chunks.chunk(choice, this.#answer.streaming.continuousUsage ? this.#usageNow() : null);
   }
 }

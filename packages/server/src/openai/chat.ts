@@ -18,6 +18,7 @@ export async function handleChat(app: AppContext, given: AppRequest): Promise<Re
       request,
       streaming,
       model,
+      output: generation.output,
       id: `chatcmpl-${given.requestId}`,
     });
     const headers = ignoredHeader(ignored);

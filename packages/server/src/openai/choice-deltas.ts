@@ -16,7 +16,8 @@ export class ChoiceDeltas {
   }
 }
 
-function join(first: ChoiceDelta, second: ChoiceDelta): ChoiceDelta {
+/** The two as one. */
+export function join(first: ChoiceDelta, second: ChoiceDelta): ChoiceDelta {
   return {
     ...second,
     text: first.text + second.text,

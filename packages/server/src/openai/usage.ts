@@ -5,6 +5,7 @@ export interface Usage {
   completion_tokens: number;
   total_tokens: number;
   prompt_tokens_details: { cached_tokens: number };
+  completion_tokens_details?: { reasoning_tokens: number };
 }
 
 /** Counts the tokens of all prompts of a request, from whole outputs or from deltas. */

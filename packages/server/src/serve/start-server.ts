@@ -4,6 +4,7 @@ import { silentLog } from '../app/context.ts';
 import { type AppOptions, createApp } from '../app/create-app.ts';
 import type { EngineProcess } from '../engine-process/engine-process.ts';
 import type { HttpExchange } from '../metrics/http-metrics.ts';
+import { checkParserNames } from '../openai/chat-features.ts';
 import { ThreadedTokenizer } from '../tokenizer/threaded-tokenizer.ts';
 import { BootTimeline } from './boot.ts';
 import { Cleanup } from './cleanup.ts';
@@ -54,7 +55,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     log: givenLog,
     ...rest
   } = options;
-  const { strict, enableSleepMode, maxBodyBytes, maxBufferedBytes, slowClientMs, ...engineOptions } = rest;
+  const { strict, enableSleepMode, maxBodyBytes, maxBufferedBytes, slowClientMs, ...others } = rest;
+  const { toolCallParser, enableAutoToolChoice, reasoningParser, ...engineOptions } = others;
+  const features = { toolCallParser, enableAutoToolChoice, reasoningParser };
+  checkParserNames(features);
   const config = parseEngineConfig(engineOptions);
   const timeline = new BootTimeline();
   const cleanup = new Cleanup();
@@ -89,6 +93,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         maxBodyBytes,
         maxBufferedBytes,
         slowClientMs,
+        ...features,
       },
     );
     if (!config.disableLogStats) cleanup.with(new StatsLogger(engine, log), async logger => logger.stop());

@@ -33,12 +33,20 @@ export class ThreadedTokenizer implements ServingTokenizer {
     return this.#tokenizer.hasChatTemplate;
   }
 
+  get chatTemplate(): Tokenizer['chatTemplate'] {
+    return this.#tokenizer.chatTemplate;
+  }
+
   get specialTokenIds(): ReadonlySet<number> {
     return this.#tokenizer.specialTokenIds;
   }
 
   decode(...args: Parameters<Tokenizer['decode']>): string {
     return this.#tokenizer.decode(...args);
+  }
+
+  tokenToId(token: string): number | undefined {
+    return this.#tokenizer.tokenToId(token);
   }
 
   tokenBytes(id: number): Uint8Array {

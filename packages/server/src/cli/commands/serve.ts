@@ -35,6 +35,20 @@ const serverFlags = {
     type: 'boolean',
     help: 'Let requests put the engine to sleep and wake it: POST /sleep?level=1 and POST /wake_up.',
   },
+  'tool-call-parser': {
+    type: 'string',
+    value: 'NAME',
+    help: 'How the model writes calls of tools: hermes, llama3_json. Default: what its chat template shows plainly.',
+  },
+  'enable-auto-tool-choice': {
+    type: 'boolean',
+    help: 'Let the model decide whether it calls tools. Default where it is known how it writes calls.',
+  },
+  'reasoning-parser': {
+    type: 'string',
+    value: 'NAME',
+    help: 'How the model sets its reasoning apart: deepseek_r1, qwen3. Default: it does not.',
+  },
   'shutdown-timeout': {
     type: 'number',
     value: 'S',
@@ -79,6 +93,9 @@ export const serve: Command = {
       engineProcess: true,
       apiKeys: given['api-key'] ?? [],
       strict: given.strict,
+      toolCallParser: given['tool-call-parser'],
+      enableAutoToolChoice: given['enable-auto-tool-choice'],
+      reasoningParser: given['reasoning-parser'],
       enableSleepMode: given['enable-sleep-mode'],
       log,
     });

@@ -18,7 +18,8 @@ function asFormat(value: Kinds): { format: unknown; engines: string; part: strin
   if (jsonObject === true) {
     return { format: { type: 'json_schema', json_schema: { type: 'object' } }, engines: 'json_object', part: '' };
   }
-  if (typeof regex === 'string') return { format: { type: 'regex', pattern: regex }, engines: 'regex', part: '.pattern' };
+  if (typeof regex === 'string')
+    return { format: { type: 'regex', pattern: regex }, engines: 'regex', part: '.pattern' };
   if (Array.isArray(choice) && choice.length > 0) {
     const elements = choice.map((value: unknown) => ({ type: 'const_string', value }));
     return { format: { type: 'or', elements }, engines: 'choice', part: '.elements' };
@@ -40,7 +41,10 @@ export function constraintBehind(given: Constraint, syntax: ReasoningSyntax, sta
   const nothing = { type: 'const_string', value: '' };
   const mayThink = start === 'inside' ? thoughts : { type: 'or', elements: [thoughts, nothing] };
   const space = { type: 'regex', pattern: '\\n{0,2}' };
-  const structuralTag = { type: 'structural_tag', format: { type: 'sequence', elements: [mayThink, space, inner.format] } };
+  const structuralTag = {
+    type: 'structural_tag',
+    format: { type: 'sequence', elements: [mayThink, space, inner.format] },
+  };
   const { disableAnyWhitespace, disableAdditionalProperties } = kinds;
   const flags = {
     ...(disableAnyWhitespace === undefined ? {} : { disableAnyWhitespace }),

@@ -58,7 +58,11 @@ export function readTools(request: ToolFields): ToolRequest | null {
     throw invalidField('tool_choice', 'tool_choice needs tools: this request has none.', 'invalid_value');
   }
   if (given.length > MAX_TOOLS) {
-    throw invalidField('tools', `tools has ${given.length} entries; at most ${MAX_TOOLS} are allowed.`, 'invalid_value');
+    throw invalidField(
+      'tools',
+      `tools has ${given.length} entries; at most ${MAX_TOOLS} are allowed.`,
+      'invalid_value',
+    );
   }
   const tools = given.map((tool, i) => readTool(tool, `tools[${i}]`));
   checkNames(tools);
@@ -88,7 +92,8 @@ function checkNames(tools: readonly Tool[]): void {
   const seen = new Set<string>();
   for (const [i, { name }] of tools.entries()) {
     const place = `tools[${i}].function.name`;
-    if (seen.has(name)) throw invalidField(place, `${place} ${show(name)} is the name of another tool.`, 'invalid_value');
+    if (seen.has(name))
+      throw invalidField(place, `${place} ${show(name)} is the name of another tool.`, 'invalid_value');
     seen.add(name);
   }
 }
@@ -96,7 +101,11 @@ function checkNames(tools: readonly Tool[]): void {
 function checkLength(definitions: readonly object[]): void {
   const { length } = JSON.stringify(definitions);
   if (length <= MAX_CHARACTERS) return;
-  throw invalidField('tools', `tools has ${length} characters; at most ${MAX_CHARACTERS} are allowed.`, 'invalid_value');
+  throw invalidField(
+    'tools',
+    `tools has ${length} characters; at most ${MAX_CHARACTERS} are allowed.`,
+    'invalid_value',
+  );
 }
 
 function readChoice(choice: string | object, tools: readonly Tool[]): Pick<ToolRequest, 'choice' | 'callable'> {
@@ -114,7 +123,11 @@ function readChoice(choice: string | object, tools: readonly Tool[]): Pick<ToolR
   const index = tools.findIndex(tool => tool.name === named?.name);
   if (index >= 0) return { choice: 'named', callable: [index] };
   const place = 'tool_choice.function.name';
-  throw invalidField(place, `${place} must be the name of one of the tools; found ${show(named?.name)}.`, 'invalid_value');
+  throw invalidField(
+    place,
+    `${place} must be the name of one of the tools; found ${show(named?.name)}.`,
+    'invalid_value',
+  );
 }
 
 /** OpenAI's older fields. Throws HttpError 400 that says what took their place. */
