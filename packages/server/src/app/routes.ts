@@ -8,6 +8,7 @@ import { handleCompletion } from '../openai/completions.ts';
 import { handleModel, handleModels } from '../openai/models.ts';
 import { renderChat, renderCompletion } from '../openai/render.ts';
 import { handleDetokenize, handleTokenize } from '../openai/tokenize.ts';
+import { openApiDocument } from '../openapi/document.ts';
 import { addResponses } from '../responses/routes.ts';
 import { version } from '../version.ts';
 import type { AppContext } from './context.ts';
@@ -41,7 +42,18 @@ export function createRoutes(app: AppContext): Router {
   if (metrics !== null) {
     routes.add('/metrics', { GET: async () => textReply(await metrics.expose(), metrics.contentType) });
   }
-  return addResponses(routes, app);
+  return addDocument(addResponses(routes, app));
+}
+
+/** The document is made when it is first asked for. */
+function addDocument(routes: Router): Router {
+  let document: string | null = null;
+  return routes.add('/openapi.json', {
+    GET: () => {
+      document ??= JSON.stringify(openApiDocument(routes, OPEN_PATHS));
+      return textReply(document, 'application/json');
+    },
+  });
 }
 
 function landing(app: AppContext, request: AppRequest): Reply {

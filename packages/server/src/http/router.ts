@@ -32,6 +32,12 @@ export class Router {
     return this.#match(path)?.path ?? null;
   }
 
+  /** Every method of every path. */
+  get operations(): { method: string; path: string }[] {
+    const routes = [...this.#exact.values(), ...this.#patterns];
+    return routes.flatMap(({ path, methods }) => Object.keys(methods).map(method => ({ method, path })));
+  }
+
   /** Throws HttpError 404 for an unknown path and 405 for a method that the path does not have. */
   find(method: string, path: string): { handler: Handler; wildcard: string } {
     const route = this.#match(path);

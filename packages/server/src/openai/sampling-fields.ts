@@ -33,6 +33,8 @@ export const samplingFields = [
   'cache_salt',
 ] as const;
 
+export type SamplingField = (typeof samplingFields)[number];
+
 /** Fields whose wire name or default differs from the engine's. */
 export interface OwnSampling {
   maxTokens: number | null;

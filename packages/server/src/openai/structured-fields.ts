@@ -31,6 +31,7 @@ const guided = {
 } as const;
 
 /** Fields that say what the text must be: OpenAI's response_format, and vLLM's. */
+export type ConstraintField = 'response_format' | 'structured_outputs' | keyof typeof guided;
 export const constraintFields: readonly string[] = ['response_format', 'structured_outputs', ...Object.keys(guided)];
 
 /** The constraint of a request, of which there may be one. Throws HttpError 400. */
