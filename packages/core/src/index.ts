@@ -29,6 +29,7 @@ export { RequestStream } from './engine/request-stream.ts';
 export { type RequestContext, type ResolvedRequest, resolveRequest } from './engine/resolve-request.ts';
 export type { ResumedCompletion } from './engine/resume.ts';
 export type { BatchSize } from './engine/step-reporter.ts';
+export type * from './engine/step-trace.ts';
 export * from './errors.ts';
 export { LLM, type LLMOptions, type Progress, type RunOptions } from './llm/llm.ts';
 export { type LoadEngineOptions, type LoadedEngine, loadEngine } from './llm/load-engine.ts';

@@ -1,4 +1,5 @@
 import type { FinishReason, RequestMetrics } from './outputs.ts';
+import type { StepTrace } from './step-trace.ts';
 
 /** State and counters of an engine since its start. Tokens unless a name says otherwise. */
 export interface EngineStats {
@@ -68,4 +69,6 @@ export interface FinishedRequest {
 export interface EngineObserver {
   onStep?(report: StepReport): void;
   onRequestFinished?(request: FinishedRequest): void;
+  /** All that the engine holds, after every step. Costs a copy of the pool: for views, not for metrics. */
+  onTrace?(trace: StepTrace): void;
 }

@@ -21,6 +21,7 @@ import { checkResume, type ResumedCompletion, resumeGroup } from './resume.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
+import { traceStep } from './step-trace.ts';
 import { LENGTH, type SequenceUpdate, updateBeam, updateSequence, updateSpeculated } from './update-sequence.ts';
 
 export interface LLMEngineOptions {
@@ -406,7 +407,15 @@ export class LLMEngine {
     this.#reporter.report(batch, tokens, now - submitted);
     // The end of a request frees blocks, and there may be no further step to save them in.
     this.scheduler.hostTier?.saveNext();
+    this.#trace(batch, now, now - submitted);
     this.scheduler.recycle(batch);
+  }
+
+  #trace(batch: StepBatch, time: number, milliseconds: number): void {
+    const { observer } = this.#options;
+    if (observer?.onTrace === undefined) return;
+    const step = { step: this.#numSteps, time, milliseconds, generationTokens: this.#generationTokens };
+    observer.onTrace(traceStep(this.scheduler, batch, step));
   }
 
   /** Returns how many tokens the sequence gained. Whatever goes wrong here ends this sequence only. */
