@@ -9,10 +9,16 @@ const installed: Partial<Record<NodeJS.Platform, string>> = {
 
 /**
  * A headless Chromium with WebGPU. On Linux x64 the one of the development dependency @sparticuz/chromium, on its software
- * adapter; elsewhere the installed Chrome, on the machine's.
+ * adapter; elsewhere the installed Chrome, on the machine's. `more`: further flags.
  */
-export async function launchChromium(): Promise<Browser> {
-  const flags = ['--enable-unsafe-webgpu', '--no-first-run', '--disable-background-networking', '--disable-sync'];
+export async function launchChromium(more: readonly string[] = []): Promise<Browser> {
+  const flags = [
+    ...more,
+    '--enable-unsafe-webgpu',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-sync',
+  ];
   if (process.env.QUIRE_CHROMIUM === undefined && process.platform === 'linux' && process.arch === 'x64') {
     const { default: bundled } = await import('@sparticuz/chromium');
     const args = [...flags, '--no-sandbox', '--use-webgpu-adapter=swiftshader'];

@@ -1,0 +1,111 @@
+import { ConfigError, ModelFormatError, type ModelSource, parseModelConfig } from '@quire/core';
+import { type Downloaded, download, openStore, remoteSize } from './download.ts';
+import type { OnProgress } from './model-source.ts';
+
+/** Files that may be there; weights are named by what is found. */
+const SMALL = ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
+const WEIGHTS = 'model.safetensors';
+const INDEX = 'model.safetensors.index.json';
+
+/**
+ * Fetches a model in Hugging Face's layout into the browser's storage, and opens it from there. A page of the hub is accepted as
+ * well as any folder of files. Throws ModelFormatError when files are missing, do not fit, or change under a download.
+ */
+export async function openUrl(address: string, progress: OnProgress): Promise<ModelSource> {
+  const base = fileBase(address);
+  const store = await openStore(base);
+  const files = new Map<string, Downloaded>();
+  const fetchFile = async (file: string) => {
+    const found = await download(store, new URL(file, base), file, (loaded, total) => progress(file, loaded, total));
+    if (found !== null) files.set(file, found);
+    return found;
+  };
+  const source = new StoredSource(address, files);
+  for (const file of SMALL) await fetchFile(file);
+  // A model that the engine does not know is refused before its weights are fetched.
+  await parseModelConfig(source);
+  const shards = (await fetchFile(INDEX)) === null ? [WEIGHTS] : await shardsOf(source);
+  await checkRoom(await totalSize(shards, base));
+  for (const shard of shards) {
+    if ((await fetchFile(shard)) === null)
+      throw new ModelFormatError('IO_ERROR', 'the server has no such file', { file: shard });
+  }
+  return source;
+}
+
+/** The folder of files behind an address; on the hub that of a revision, `main` where none is named. */
+function fileBase(address: string): string {
+  let url: URL;
+  try {
+    url = new URL(address);
+  } catch {
+    throw new ConfigError(`"${address}" is no address. Give one such as https://huggingface.co/org/name.`, 'url');
+  }
+  const [owner, name, kind, revision = 'main'] = url.pathname.split('/').filter(part => part !== '');
+  const isHub =
+    url.hostname === 'huggingface.co' &&
+    owner !== undefined &&
+    name !== undefined &&
+    (kind === undefined || kind === 'tree');
+  if (isHub) return `${url.origin}/${owner}/${name}/resolve/${revision}/`;
+  return url.href.endsWith('/') ? url.href : `${url.href}/`;
+}
+
+async function shardsOf(source: ModelSource): Promise<string[]> {
+  const bytes = await source.read(INDEX, 0, (await source.size(INDEX))!);
+  const map = (JSON.parse(new TextDecoder().decode(bytes)) as { weight_map?: Record<string, string> }).weight_map ?? {};
+  const shards = [...new Set(Object.values(map))];
+  const odd = shards.find(shard => typeof shard !== 'string' || !/^[\w.-]+\.safetensors$/.test(shard));
+  if (shards.length > 0 && odd === undefined) return shards;
+  throw new ModelFormatError(
+    'IO_ERROR',
+    `names no safetensors files of this folder${odd === undefined ? '' : `: ${odd}`}`,
+    { file: INDEX },
+  );
+}
+
+async function totalSize(shards: readonly string[], base: string): Promise<number> {
+  const sizes = await Promise.all(shards.map(shard => remoteSize(new URL(shard, base))));
+  return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
+}
+
+/** Before anything large is fetched. */
+async function checkRoom(bytes: number): Promise<void> {
+  const { quota, usage = 0 } = await navigator.storage.estimate();
+  if (quota === undefined || bytes <= quota - usage) return;
+  const mib = (value: number) => `${Math.ceil(value / 2 ** 20)} MiB`;
+  throw new ModelFormatError(
+    'IO_ERROR',
+    `the weights are ${mib(bytes)}, and this browser has room for ${mib(quota - usage)}. Remove stored models, or take a smaller one`,
+    { file: WEIGHTS },
+  );
+}
+
+/** Files in the browser's storage, read piece by piece. */
+class StoredSource implements ModelSource {
+  readonly location: string;
+  readonly #files: ReadonlyMap<string, Downloaded>;
+
+  constructor(location: string, files: ReadonlyMap<string, Downloaded>) {
+    this.location = location;
+    this.#files = files;
+  }
+
+  async list(): Promise<string[]> {
+    return [...this.#files.keys()];
+  }
+
+  async size(file: string): Promise<number | null> {
+    return this.#files.get(file)?.size ?? null;
+  }
+
+  async read(file: string, start: number, end: number): Promise<Uint8Array> {
+    const stored = this.#files.get(file);
+    if (stored === undefined) throw new ModelFormatError('IO_ERROR', 'the file does not exist', { file });
+    return stored.read(start, end);
+  }
+
+  async close(): Promise<void> {
+    for (const file of this.#files.values()) file.close();
+  }
+}

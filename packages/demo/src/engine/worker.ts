@@ -1,0 +1,46 @@
+/** The worker of the page: holds the engine, so that the page stays free to draw. */
+import type { FromWorker, ToWorker } from './messages.ts';
+import { EngineSession } from './session.ts';
+
+const tell = (message: FromWorker) => postMessage(message);
+let session: Promise<EngineSession | null> = Promise.resolve(null);
+
+addEventListener('message', ({ data }: MessageEvent<ToWorker>) => void handle(data));
+
+async function handle(message: ToWorker): Promise<void> {
+  if (message.kind === 'load') {
+    session = reload(session, message);
+    return;
+  }
+  if (message.kind === 'crosscheck') {
+    const { crosscheck } = await import('./crosscheck.ts');
+    await crosscheck(message.broken, tell).catch(error => tell({ kind: 'crosscheckFailed', message: words(error) }));
+    return;
+  }
+  const engine = await session;
+  if (engine === null) return;
+  if (message.kind === 'generate') void engine.generate(message.id, message.prompt, message.params);
+  if (message.kind === 'abort') engine.abort(message.id);
+  if (message.kind === 'pace') engine.pacer.set(message.pace);
+  if (message.kind === 'step') engine.pacer.step();
+  if (message.kind === 'forget') engine.forget();
+  if (message.kind === 'loseDevice') engine.loseDevice();
+}
+
+/** One model at a time: the one before is freed first. */
+async function reload(
+  before: Promise<EngineSession | null>,
+  { model, settings }: Extract<ToWorker, { kind: 'load' }>,
+): Promise<EngineSession | null> {
+  try {
+    await (await before)?.dispose();
+    return await EngineSession.open(model, settings, tell);
+  } catch (error) {
+    tell({ kind: 'failed', message: words(error) });
+    return null;
+  }
+}
+
+function words(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,198 @@
+import { type Signal, signal } from '@preact/signals';
+import type { SamplingParams } from '@quire/core';
+import type {
+  CrosscheckRow,
+  EngineInfo,
+  EngineSettings,
+  FromWorker,
+  ModelChoice,
+  Pace,
+  Prompt,
+  ToWorker,
+} from '../engine/messages.ts';
+import { Recorder, type Recording } from './recording.ts';
+import { Requests } from './requests.ts';
+import { Traces } from './traces.ts';
+
+export type Status =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'loading'; readonly what: string; readonly loaded: number; readonly total: number | null }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'replaying' }
+  | { readonly kind: 'failed'; readonly message: string };
+
+export interface CrosscheckState {
+  readonly running: boolean;
+  readonly broken: boolean;
+  readonly rows: readonly CrosscheckRow[];
+  readonly cases: number;
+  readonly failed: number;
+  readonly error: string | null;
+}
+
+const NO_CROSSCHECK: CrosscheckState = { running: false, broken: false, rows: [], cases: 0, failed: 0, error: null };
+
+/** The page's side of the engine: what was asked of it and what it told. All views read this, and nothing else. */
+export class Session {
+  readonly status: Signal<Status> = signal({ kind: 'idle' });
+  readonly info: Signal<EngineInfo | null> = signal(null);
+  readonly pace: Signal<Pace> = signal({ paused: false, delay: 60 });
+  readonly crosscheck: Signal<CrosscheckState> = signal(NO_CROSSCHECK);
+  /** Devices that were lost and replaced, and failed steps that were survived. */
+  readonly recoveries: Signal<number> = signal(0);
+  readonly requests = new Requests();
+  readonly traces = new Traces();
+  readonly recorder = new Recorder();
+  readonly #worker: Worker;
+  readonly #finished = new Map<string, () => void>();
+  #nextId = 0;
+  #replay: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(worker: Worker) {
+    this.#worker = worker;
+    worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
+    worker.addEventListener('error', ({ message }) => {
+      this.status.value = { kind: 'failed', message: message || 'The worker could not be started.' };
+    });
+  }
+
+  load(model: ModelChoice, settings: EngineSettings): void {
+    this.#reset();
+    this.info.value = null;
+    this.status.value = { kind: 'loading', what: 'worker', loaded: 0, total: null };
+    this.#send({ kind: 'load', model, settings });
+  }
+
+  /** Resolves when the request has ended, however it did. */
+  generate(prompt: Prompt, params: SamplingParams): { id: string; ended: Promise<void> } {
+    const id = `r${this.#nextId++}`;
+    this.requests.add(id, prompt, params);
+    this.recorder.add({ kind: 'request', id, prompt, params });
+    const ended = new Promise<void>(resolve => this.#finished.set(id, resolve));
+    this.#send({ kind: 'generate', id, prompt, params });
+    return { id, ended };
+  }
+
+  abort(id: string): void {
+    this.#send({ kind: 'abort', id });
+  }
+
+  abortAll(): void {
+    for (const { id, finished } of this.requests.all) if (!finished) this.abort(id);
+  }
+
+  setPace(pace: Pace): void {
+    this.pace.value = pace;
+    if (!pace.paused) this.traces.scrubbed.value = null;
+    this.#send({ kind: 'pace', pace });
+  }
+
+  /** One step of a paused engine. */
+  step(): void {
+    this.traces.scrubbed.value = null;
+    this.#send({ kind: 'step' });
+  }
+
+  /** Empties the page and the prefix cache, so that a scenario begins from nothing. */
+  clear(): void {
+    this.abortAll();
+    this.requests.clear();
+    this.traces.clear();
+    this.recorder.clear();
+    this.#send({ kind: 'forget' });
+  }
+
+  loseDevice(): void {
+    this.#send({ kind: 'loseDevice' });
+  }
+
+  runCrosscheck(broken: boolean): void {
+    this.crosscheck.value = { ...NO_CROSSCHECK, running: true, broken };
+    this.#send({ kind: 'crosscheck', broken });
+  }
+
+  /** Shows a recording as if it happened now. The engine, if there is one, is left alone. */
+  replay({ info, events }: Recording): void {
+    this.#reset();
+    this.info.value = info;
+    this.status.value = { kind: 'replaying' };
+    const start = performance.now();
+    const play = (at: number) => {
+      const next = events[at];
+      if (next === undefined) return;
+      const wait = next[0] - (performance.now() - start);
+      this.#replay = setTimeout(
+        () => {
+          const [, event] = next;
+          if (event.kind === 'request') this.requests.add(event.id, event.prompt, event.params);
+          else this.#receive(event);
+          play(at + 1);
+        },
+        Math.max(0, wait),
+      );
+    };
+    play(0);
+  }
+
+  #reset(): void {
+    clearTimeout(this.#replay);
+    for (const end of this.#finished.values()) end();
+    this.#finished.clear();
+    this.requests.clear();
+    this.traces.clear();
+    this.recorder.clear();
+    this.recoveries.value = 0;
+  }
+
+  #send(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+
+  #receive(message: FromWorker): void {
+    switch (message.kind) {
+      case 'loading':
+        this.status.value = message;
+        break;
+      case 'ready':
+        this.info.value = message.info;
+        this.status.value = { kind: 'ready' };
+        this.#send({ kind: 'pace', pace: this.pace.value });
+        break;
+      case 'failed':
+        this.status.value = message;
+        break;
+      case 'trace':
+        this.recorder.add(message);
+        this.traces.push(message.trace);
+        break;
+      case 'output':
+        this.recorder.add(message);
+        this.requests.output(message);
+        if (message.finished) this.#end(message.id);
+        break;
+      case 'refused':
+        this.recorder.add(message);
+        this.requests.refuse(message.id, message.message);
+        this.#end(message.id);
+        break;
+      case 'recovered':
+        this.recoveries.value = message.recoveries;
+        break;
+      default:
+        this.#receiveCrosscheck(message);
+    }
+  }
+
+  #receiveCrosscheck(message: Extract<FromWorker, { kind: 'crosscheck' | 'crosschecked' | 'crosscheckFailed' }>): void {
+    const state = this.crosscheck.value;
+    if (message.kind === 'crosscheck') this.crosscheck.value = { ...state, rows: [...state.rows, message.row] };
+    else if (message.kind === 'crosscheckFailed') {
+      this.crosscheck.value = { ...state, running: false, error: message.message };
+    } else this.crosscheck.value = { ...state, running: false, cases: message.cases, failed: message.failed };
+  }
+
+  #end(id: string): void {
+    this.#finished.get(id)?.();
+    this.#finished.delete(id);
+  }
+}

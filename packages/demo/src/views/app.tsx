@@ -1,0 +1,122 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { DeviceChoice, EngineSettings, ModelChoice } from '../engine/messages.ts';
+import { runScenario, scenarios } from '../state/scenarios.ts';
+import type { Session } from '../state/session.ts';
+import { BlockPool } from './block-pool.tsx';
+import { Chat } from './chat.tsx';
+import { Crosscheck } from './crosscheck.tsx';
+import { Header } from './header.tsx';
+import { Models } from './models.tsx';
+import { Notices } from './notices.tsx';
+import { RequestList } from './request-list.tsx';
+import { type ScenarioRun, Scenarios } from './scenarios.tsx';
+import { Speed } from './speed.tsx';
+import { Tabs } from './tabs.tsx';
+import { Timeline } from './timeline.tsx';
+
+export interface AppProps {
+  readonly session: Session;
+  /** What the address says: scenario, blocks, device, tab. */
+  readonly address: URLSearchParams;
+}
+
+const BUNDLED: ModelChoice = { kind: 'bundled', name: 'tiny-llama' };
+const tabs = { pages: 'Pages', chat: 'Chat', crosscheck: 'Cross-check', models: 'Model' } as const;
+type Tab = keyof typeof tabs;
+
+export function App({ session, address }: AppProps) {
+  const tab = useSignal<Tab>(known(address.get('tab')));
+  const settings = useSignal<EngineSettings>(settingsOf(address));
+  const model = useSignal<ModelChoice>(BUNDLED);
+  const selected = useSignal<number | null>(null);
+  const run = useSignal<ScenarioRun | null>(null);
+
+  const start = async (id: string) => {
+    const scenario = scenarios.find(each => each.id === id);
+    if (scenario === undefined) return;
+    run.value?.abort.abort();
+    const batching = run.value?.batching ?? 'continuous';
+    const abort = new AbortController();
+    run.value = { id, batching, abort, milliseconds: {} };
+    const milliseconds = await runScenario(session, scenario, batching, abort.signal);
+    if (milliseconds !== null) run.value = { ...run.value, milliseconds: { [batching]: milliseconds } };
+  };
+  const load = (choice: ModelChoice, changed: EngineSettings) => {
+    run.value?.abort.abort();
+    model.value = choice;
+    settings.value = changed;
+    session.load(choice, changed);
+  };
+
+  useEffect(() => load(model.value, settings.value), []);
+  useEffect(
+    () =>
+      session.status.subscribe(({ kind }) => {
+        const id = address.get('scenario');
+        if (kind !== 'ready' || id === null) return;
+        address.delete('scenario');
+        void start(id);
+      }),
+    [],
+  );
+  useShortcuts(session);
+
+  return (
+    <>
+      <Header session={session} />
+      <Notices session={session} />
+      <Tabs tabs={tabs} selected={tab} />
+      {tab.value === 'pages' && (
+        <main class="pages" id="panel">
+          <Scenarios
+            session={session}
+            run={run}
+            start={start}
+            settings={settings.value}
+            resize={numBlocks => load(model.value, { ...settings.value, numBlocks })}
+          />
+          <RequestList session={session} selected={selected} />
+          <BlockPool session={session} selected={selected} />
+          <Timeline session={session} />
+          <Speed session={session} />
+        </main>
+      )}
+      {tab.value === 'chat' && <Chat session={session} />}
+      {tab.value === 'crosscheck' && <Crosscheck session={session} />}
+      {tab.value === 'models' && <Models session={session} settings={settings.value} load={load} />}
+    </>
+  );
+}
+
+function known(tab: string | null): Tab {
+  return tab !== null && tab in tabs ? (tab as Tab) : 'pages';
+}
+
+/** A pool that is small enough to be filled before the visitor's eyes. */
+function settingsOf(address: URLSearchParams): EngineSettings {
+  const blocks = Number(address.get('blocks') ?? 64);
+  const device = address.get('device');
+  return {
+    device: ['auto', 'webgpu', 'reference'].includes(device ?? '') ? (device as DeviceChoice) : 'auto',
+    numBlocks: Number.isInteger(blocks) && blocks >= 34 && blocks <= 512 ? blocks : 64,
+    maxNumSeqs: 12,
+    maxNumBatchedTokens: 64,
+  };
+}
+
+/** Space pauses, the right arrow makes one step, unless something that takes keys has the focus. */
+function useShortcuts(session: Session): void {
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      const target = event.target as HTMLElement;
+      if (target.closest('input, textarea, select, button, a, [role=tab], [role=slider]')) return;
+      if (event.key === ' ') {
+        event.preventDefault();
+        session.setPace({ ...session.pace.value, paused: !session.pace.value.paused });
+      } else if (event.key === 'ArrowRight' && session.pace.value.paused) session.step();
+    };
+    addEventListener('keydown', onKey);
+    return () => removeEventListener('keydown', onKey);
+  }, [session]);
+}

@@ -1,0 +1,197 @@
+import { type Signal, useComputed } from '@preact/signals';
+import type { StepTrace } from '@quire/core';
+import type { RequestView } from '../state/requests.ts';
+import type { Session } from '../state/session.ts';
+import { poolCounts } from '../state/traces.ts';
+import { type Surface, useCanvas } from './canvas.ts';
+
+export interface BlockPoolProps {
+  readonly session: Session;
+  readonly selected: Signal<number | null>;
+}
+
+/** Stripes of a shared block; more holders are told as a number. */
+const MOST_STRIPES = 4;
+const GAP = 3;
+
+interface Owner {
+  readonly hue: number;
+  readonly number: number;
+}
+
+/** Every physical block of the pool: who holds it, how full it is, and what of it is free but still cached. */
+export function BlockPool({ session, selected }: BlockPoolProps) {
+  const owners = useComputed(() => ownersOf(session.traces.shown.value, id => session.requests.get(id)));
+  const canvas = useCanvas(() => {
+    const trace = session.traces.shown.value;
+    const [holders, lit] = [owners.value, selected.value];
+    const idle = session.info.value?.numBlocks ?? 0;
+    return surface => drawPool(surface, trace, holders, lit, idle);
+  });
+  const trace = session.traces.shown.value;
+  const counts = trace === null ? { total: 0, used: 0, shared: 0, cached: 0 } : poolCounts(trace);
+  const pick = (event: PointerEvent) => {
+    const { offsetX: x, offsetY: y } = event;
+    const { clientWidth: width, clientHeight: height } = canvas.current!;
+    const total = session.traces.shown.value?.pool.refCounts.length ?? 0;
+    selected.value = total === 0 ? null : blockAt(x, y, grid(width, height, total - 1), total - 1);
+  };
+  return (
+    <section class="pool" aria-label="Block pool">
+      <h2>Block pool</h2>
+      <canvas
+        ref={canvas}
+        role="img"
+        aria-label={`${counts.used} of ${counts.total} blocks are held, ${counts.shared} of them shared; ${counts.cached} free ones are cached.`}
+        data-testid="pool"
+        data-used={counts.used}
+        data-total={counts.total}
+        data-shared={counts.shared}
+        data-cached={counts.cached}
+        data-copies={(trace?.pool.copies.length ?? 0) / 2}
+        onPointerMove={pick}
+        onPointerLeave={() => {
+          selected.value = null;
+        }}
+      />
+      <p class="about" data-testid="block">
+        {selected.value === null || trace === null
+          ? `${counts.used} held, ${counts.shared} shared, ${counts.cached} free but cached, ${counts.total - counts.used - counts.cached} free`
+          : describe(selected.value, trace, owners.value)}
+      </p>
+      <ul class="legend" aria-label="Legend">
+        <li>
+          <i class="key held" /> held, filled as far as it has tokens
+        </li>
+        <li>
+          <i class="key shared" /> shared
+        </li>
+        <li>
+          <i class="key cached" /> free, still cached
+        </li>
+        <li>
+          <i class="key written" /> written in this step
+        </li>
+      </ul>
+    </section>
+  );
+}
+
+function ownersOf(trace: StepTrace | null, find: (id: string) => RequestView | undefined): Map<number, Owner[]> {
+  const owners = new Map<number, Owner[]>();
+  for (const { requestId, blockTable } of trace?.sequences ?? []) {
+    const { hue = 0, number = 0 } = find(requestId) ?? {};
+    for (const block of blockTable) {
+      const list = owners.get(block);
+      if (list === undefined) owners.set(block, [{ hue, number }]);
+      else list.push({ hue, number });
+    }
+  }
+  return owners;
+}
+
+function describe(block: number, { pool }: StepTrace, owners: ReadonlyMap<number, Owner[]>): string {
+  const held = owners.get(block) ?? [];
+  const slots = `${pool.filled[block]} of ${pool.blockSize} slots`;
+  if (held.length > 0) {
+    const numbers = [...new Set(held.map(({ number }) => number))].join(', ');
+    const times = held.length > 1 ? `held ${held.length} times, by request ${numbers}` : `held by request ${numbers}`;
+    return `Block ${block}: ${times}; ${slots}${pool.cached[block] === 1 ? ', full and cached' : ''}`;
+  }
+  const place = pool.freeOrder.indexOf(block) + 1;
+  const what = pool.cached[block] === 1 ? 'free, its content still cached' : 'free';
+  return `Block ${block}: ${what}; ${place} in the order in which free blocks are handed out`;
+}
+
+interface Grid {
+  readonly columns: number;
+  readonly size: number;
+}
+
+/** The largest square tiles that fit. */
+function grid(width: number, height: number, count: number): Grid {
+  let best: Grid = { columns: count, size: 4 };
+  for (let columns = 1; columns <= count; columns++) {
+    const rows = Math.ceil(count / columns);
+    const size = Math.min((width - GAP) / columns, (height - GAP) / rows) - GAP;
+    if (size > best.size) best = { columns, size };
+  }
+  return best;
+}
+
+function blockAt(x: number, y: number, { columns, size }: Grid, count: number): number | null {
+  const column = Math.floor((x - GAP) / (size + GAP));
+  const block = 1 + Math.floor((y - GAP) / (size + GAP)) * columns + column;
+  return column >= 0 && column < columns && block >= 1 && block <= count ? block : null;
+}
+
+function drawPool(
+  surface: Surface,
+  trace: StepTrace | null,
+  owners: ReadonlyMap<number, Owner[]>,
+  lit: number | null,
+  idle: number,
+): void {
+  const count = (trace?.pool.refCounts.length ?? idle) - 1;
+  if (count < 1) return;
+  const layout = grid(surface.width, surface.height, count);
+  const written = new Set(trace?.pool.written);
+  for (let block = 1; block <= count; block++) {
+    const [x, y] = [
+      GAP + ((block - 1) % layout.columns) * (layout.size + GAP),
+      GAP + Math.floor((block - 1) / layout.columns) * (layout.size + GAP),
+    ];
+    drawBlock(surface, x, y, layout.size, {
+      block,
+      owners: owners.get(block) ?? [],
+      fill: trace === null ? 0 : trace.pool.filled[block]! / trace.pool.blockSize,
+      cached: trace?.pool.cached[block] === 1,
+      written: written.has(block),
+      lit: lit === block,
+    });
+  }
+}
+
+interface Tile {
+  readonly block: number;
+  readonly owners: readonly Owner[];
+  readonly fill: number;
+  readonly cached: boolean;
+  readonly written: boolean;
+  readonly lit: boolean;
+}
+
+function drawBlock({ context, colour }: Surface, x: number, y: number, size: number, tile: Tile): void {
+  context.fillStyle = colour('--free');
+  context.fillRect(x, y, size, size);
+  const stripes = tile.owners.slice(0, MOST_STRIPES);
+  const width = size / Math.max(1, stripes.length);
+  const top = y + size * (1 - tile.fill);
+  stripes.forEach(({ hue }, i) => {
+    context.fillStyle = `hsl(${hue} ${colour('--tile')})`;
+    context.fillRect(x + i * width, top, width, size * tile.fill);
+  });
+  if (tile.owners.length === 0 && tile.cached) outline(context, x, y, size, colour('--cached'), 1.5);
+  if (tile.written) outline(context, x, y, size, colour('--written'), 2);
+  if (tile.lit) outline(context, x, y, size, colour('--accent'), 3);
+  if (size < 16) return;
+  context.fillStyle = tile.owners.length > 0 && tile.fill > 0.5 ? colour('--on-tile') : colour('--faint');
+  context.font = `${Math.min(11, size / 2.4)}px system-ui, sans-serif`;
+  context.textAlign = 'center';
+  context.textBaseline = 'middle';
+  const label = tile.owners.length > MOST_STRIPES ? `${tile.owners.length}x` : (tile.owners[0]?.number ?? tile.block);
+  context.fillText(String(label), x + size / 2, y + size / 2);
+}
+
+function outline(
+  context: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  size: number,
+  style: string,
+  width: number,
+): void {
+  context.strokeStyle = style;
+  context.lineWidth = width;
+  context.strokeRect(x + width / 2, y + width / 2, size - width, size - width);
+}

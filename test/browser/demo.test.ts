@@ -1,0 +1,208 @@
+/** The demo page in a real browser: what it shows is what the engine counts. */
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Browser, Page } from 'playwright-core';
+import { build, type PreviewServer, preview } from 'vite';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { launchChromium } from './chromium.ts';
+
+const root = fileURLToPath(new URL('../../packages/demo', import.meta.url));
+const models = fileURLToPath(new URL('../../models', import.meta.url));
+const configFile = join(root, 'vite.config.ts');
+/** Browsers offer WebGPU to secure pages and to localhost alone. */
+const INSECURE_HOST = 'quire.test';
+const errors: string[] = [];
+let outDir: string;
+let server: PreviewServer;
+let browser: Browser;
+let page: Page | undefined;
+
+beforeAll(async () => {
+  outDir = await mkdtemp(join(tmpdir(), 'quire-demo-'));
+  await build({ root, configFile, logLevel: 'error', build: { outDir, emptyOutDir: true } });
+  server = await preview({
+    root,
+    configFile,
+    logLevel: 'error',
+    build: { outDir },
+    preview: { port: 0, host: '127.0.0.1', allowedHosts: [INSECURE_HOST] },
+  });
+  browser = await launchChromium([`--host-resolver-rules=MAP ${INSECURE_HOST} 127.0.0.1`]);
+});
+
+afterEach(async () => {
+  await page?.close();
+  page = undefined;
+  expect(errors.splice(0)).toEqual([]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+  await rm(outDir, { recursive: true, force: true });
+});
+
+/** Opens the page; `hash` is what its address says. */
+async function open(hash: string, host = '127.0.0.1'): Promise<Page> {
+  page = await browser.newPage({ locale: 'en-US', viewport: { width: 1280, height: 860 } });
+  page.on('console', message => {
+    if (message.type() === 'error') errors.push(message.text());
+  });
+  page.on('pageerror', error => errors.push(error.message));
+  await page.goto(`${server.resolvedUrls!.local[0]!.replace('127.0.0.1', host)}#${hash}`);
+  return page;
+}
+
+async function ready(hash: string): Promise<Page> {
+  const opened = await open(hash);
+  await opened.locator('.scenarios button:not([disabled])').first().waitFor();
+  return opened;
+}
+
+/** The largest value that an attribute of an element takes until every request has ended. */
+async function largest(opened: Page, selector: string, attributes: readonly string[]): Promise<number[]> {
+  return opened.evaluate(
+    ([at, names]) =>
+      new Promise<number[]>(resolve => {
+        const most = names.map(() => 0);
+        const look = () => {
+          const element = document.querySelector<HTMLElement>(at)!;
+          for (const [i, name] of names.entries()) most[i] = Math.max(most[i]!, Number(element.dataset[name]));
+          const cards = [...document.querySelectorAll<HTMLElement>('.card')];
+          const ended =
+            cards.length > 0 && cards.every(({ dataset }) => ['finished', 'failed'].includes(dataset.status!));
+          if (ended && document.querySelector('[data-testid=took]') !== null) resolve(most);
+          else setTimeout(look, 10);
+        };
+        look();
+      }),
+    [selector, attributes] as const,
+  );
+}
+
+/** The machine may be busy, and the adapter computes in software. */
+const soon = <T>(look: () => Promise<T>) => expect.poll(look, { timeout: 45_000 });
+
+async function figure(opened: Page, name: string): Promise<string> {
+  return (await opened.locator(`[data-figure="${name}"]`).textContent())!;
+}
+
+describe('scenarios, on the reference device', () => {
+  it('shows the blocks of a shared prefix once, held by many', async () => {
+    const opened = await ready('device=reference&scenario=prefix');
+    const [shared, used] = await largest(opened, '[data-testid=pool]', ['shared', 'used']);
+    expect(shared).toBeGreaterThanOrEqual(8);
+    expect(used).toBeLessThan(40);
+    expect(Number.parseInt(await figure(opened, 'hit rate'), 10)).toBeGreaterThan(60);
+    await soon(() => opened.locator('.card[data-status=finished]').count()).toBe(8);
+    const text = await opened.locator('.card[data-request="1"] .text').textContent();
+    expect(text).toMatch(/^The capital of Japan is /);
+  });
+
+  it('shows copy on write where the samples of a prompt diverge', async () => {
+    const opened = await ready('device=reference&scenario=fork');
+    const [shared, copies] = await largest(opened, '[data-testid=pool]', ['shared', 'copies']);
+    expect(shared).toBeGreaterThanOrEqual(8);
+    expect(copies).toBeGreaterThan(0);
+    expect(await opened.locator('.card .completion').count()).toBe(4);
+  });
+
+  it('preempts under pressure, and ends every request', async () => {
+    const opened = await ready('device=reference&scenario=pressure');
+    await opened.getByLabel('Speed', { exact: true }).first().selectOption('Full');
+    const [waiting] = await largest(opened, '[data-testid=batch]', ['waiting']);
+    expect(waiting).toBeGreaterThan(0);
+    expect(Number(await figure(opened, 'preempted'))).toBeGreaterThan(0);
+    expect(await opened.locator('.card[data-status=finished]').count()).toBe(10);
+  });
+});
+
+describe('the controls', () => {
+  it('pauses, steps and looks back', async () => {
+    const opened = await ready('device=reference');
+    await opened.getByRole('button', { name: 'Pause' }).click();
+    await opened.getByRole('button', { name: 'Fork' }).click();
+    const step = opened.getByRole('button', { name: 'One step' });
+    for (let i = 1; i <= 4; i++) {
+      await step.click();
+      await soon(() => figure(opened, 'step')).toBe(String(i));
+    }
+    const look = opened.getByLabel('Look back');
+    await look.fill('0');
+    expect(await figure(opened, 'step')).toBe('1');
+    await opened.locator('body').press(' ');
+    await soon(async () => Number(await figure(opened, 'step'))).toBeGreaterThan(5);
+    await opened.getByRole('button', { name: 'Cancel request 1' }).click();
+    await soon(() => opened.locator('.card .phase').first().textContent()).toContain('cancelled');
+  });
+
+  it('saves a trace that is replayed without an engine', async () => {
+    const opened = await ready('device=reference');
+    await opened.getByLabel('Your own prompt').fill('What is 7 plus 5?');
+    await opened.getByRole('button', { name: 'Send' }).click();
+    await opened.locator('.card[data-status=finished]').waitFor();
+    const [download] = await Promise.all([
+      opened.waitForEvent('download'),
+      opened.getByRole('button', { name: 'Save trace' }).click(),
+    ]);
+    const buffer = readFileSync(await download.path());
+    const steps = await figure(opened, 'step');
+    await opened.close();
+    const other = await open('device=webgpu', INSECURE_HOST);
+    await other.getByTestId('failed').waitFor();
+    await other.getByLabel('Replay trace').setInputFiles({ name: 'trace.json', mimeType: 'application/json', buffer });
+    await other.locator('.card[data-status=finished]').waitFor();
+    expect(await other.locator('.card .text').textContent()).toBe('7 plus 5 is 12.');
+    expect(await figure(other, 'step')).toBe(steps);
+    await other
+      .getByLabel('Replay trace')
+      .setInputFiles({ name: 'a.json', mimeType: 'application/json', buffer: Buffer.from('{}') });
+    await soon(() => other.getByRole('alert').last().textContent()).toContain('"format" is not "quire-trace"');
+  });
+});
+
+describe('chat', () => {
+  it('answers with the golden text, stops, and begins again', async () => {
+    const golden = JSON.parse(readFileSync(join(models, 'tiny-llama/golden.json'), 'utf8'));
+    const capital = golden.cases.find((each: { name: string }) => each.name === 'capital');
+    const opened = await ready('device=reference');
+    await opened.getByRole('tab', { name: 'Chat' }).click();
+    await opened.getByLabel('Message').fill('What is the capital of Japan?');
+    await opened.getByLabel('Message').press('Enter');
+    const answer = opened.locator('.assistant .text');
+    await soon(() => answer.textContent()).toBe(capital.text);
+    await soon(() => opened.locator('.assistant .phase').textContent()).toMatch(/tokens\/s; \d+ generated/);
+    await opened.getByLabel('Message').fill('Tell me a story about a pig and a map.');
+    await opened.getByRole('button', { name: 'Send' }).click();
+    await opened.getByRole('button', { name: 'Stop' }).click();
+    await soon(() => opened.locator('.assistant .phase').last().textContent()).toContain('stopped');
+    await opened.getByRole('button', { name: 'Again' }).click();
+    await soon(() => opened.locator('.assistant').last().textContent()).toContain('pig');
+    expect(await opened.locator('.user').count()).toBe(2);
+  });
+});
+
+describe('devices', () => {
+  it('runs on WebGPU, and loses no request with the device', async () => {
+    const opened = await ready('device=webgpu');
+    await opened.getByLabel('Your own prompt').fill('Tell me a story about a pig and a map.');
+    await opened.getByRole('button', { name: 'Send' }).click();
+    await soon(async () => Number(await figure(opened, 'step'))).toBeGreaterThan(3);
+    await opened.getByRole('button', { name: 'Lose the GPU' }).click();
+    await opened.getByTestId('recovered').waitFor({ timeout: 60_000 });
+    await opened.locator('.card[data-status=finished]').waitFor({ timeout: 60_000 });
+    const golden = JSON.parse(readFileSync(join(models, 'tiny-llama/golden.json'), 'utf8'));
+    const pig = golden.cases.find((each: { name: string }) => each.name === 'pig-map');
+    const text = (await opened.locator('.card .text').textContent())!;
+    expect(text.startsWith(pig.text)).toBe(true);
+  });
+
+  it('says what is missing where there is no WebGPU, and works all the same', async () => {
+    const opened = await open('', INSECURE_HOST);
+    expect(await opened.getByTestId('device-notice').textContent()).toContain('offers no WebGPU');
+    await opened.locator('.scenarios button:not([disabled])').first().waitFor();
+  });
+});
