@@ -110,11 +110,11 @@ function useShortcuts(session: Session): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
-      if (target.closest('input, textarea, select, button, a, [role=tab], [role=slider]')) return;
+      if (target.closest('input:not([type=range]), textarea, select, button, a, summary')) return;
       if (event.key === ' ') {
         event.preventDefault();
         session.setPace({ ...session.pace.value, paused: !session.pace.value.paused });
-      } else if (event.key === 'ArrowRight' && session.pace.value.paused) session.step();
+      } else if (event.key === 'ArrowRight' && session.pace.value.paused && !target.closest('input')) session.step();
     };
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
