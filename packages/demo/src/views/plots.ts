@@ -29,6 +29,7 @@ export function draw(
           stroke: colour(name),
           width: 2,
           dash: i === 0 ? [] : [4, 3],
+          points: { show: false },
         })),
       ],
     },
