@@ -34,7 +34,7 @@ function load(path: string): Source {
 
 const typescript = (folder: string) =>
   filesUnder(folder)
-    .filter(path => /\.m?ts$/.test(path))
+    .filter(path => /\.m?tsx?$/.test(path))
     .map(load);
 const packages = readdirSync(join(root, 'packages'));
 const shipped = [
@@ -138,7 +138,7 @@ describe('layers', () => {
       const file = target(source, specifier);
       if (file === undefined) return true;
       const home = source.path.split('/').slice(0, 2).join('/');
-      return file.startsWith(`${home}/`) && existsSync(join(root, file)) && /\.(ts|json)$/.test(file);
+      return file.startsWith(`${home}/`) && existsSync(join(root, file)) && /\.(tsx?|json)$/.test(file);
     });
     expect(crossing).toEqual([]);
   });

@@ -7,6 +7,9 @@ export type ModelChoice =
   | { readonly kind: 'files'; readonly name: string; readonly files: readonly File[] }
   | { readonly kind: 'url'; readonly url: string };
 
+/** Told of a file that is being fetched; sizes in bytes. */
+export type OnProgress = (what: string, loaded: number, total: number | null) => void;
+
 /** `auto`: a WebGPU adapter that is a GPU, else the reference device, which is faster than an adapter in software. */
 export type DeviceChoice = 'auto' | 'webgpu' | 'reference';
 

@@ -1,7 +1,5 @@
 import { MemorySource, ModelFormatError, type ModelSource } from '@quire/core';
-import type { ModelChoice } from './messages.ts';
-
-export type OnProgress = (what: string, loaded: number, total: number | null) => void;
+import type { ModelChoice, OnProgress } from './messages.ts';
 
 /** Files of a bundled model, beside the page. */
 const BUNDLED = [

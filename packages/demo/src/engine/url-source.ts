@@ -1,6 +1,6 @@
 import { ConfigError, ModelFormatError, type ModelSource, parseModelConfig } from '@quire/core';
 import { type Downloaded, download, openStore, remoteSize } from './download.ts';
-import type { OnProgress } from './model-source.ts';
+import type { OnProgress } from './messages.ts';
 
 /** Files that may be there; weights are named by what is found. */
 const SMALL = ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
