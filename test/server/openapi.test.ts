@@ -2,7 +2,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openApiDocument } from '../../packages/server/src/openapi/document.ts';
+import { openApiDocument } from '../../packages/server/src/openapi/describe.ts';
 import { operationNotes } from '../../packages/server/src/openapi/operations.ts';
 import { startFakeServer } from './fake-server.ts';
 import { startTinyServer, type TinyServer } from './tiny-server.ts';

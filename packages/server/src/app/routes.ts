@@ -8,7 +8,7 @@ import { handleCompletion } from '../openai/completions.ts';
 import { handleModel, handleModels } from '../openai/models.ts';
 import { renderChat, renderCompletion } from '../openai/render.ts';
 import { handleDetokenize, handleTokenize } from '../openai/tokenize.ts';
-import { openApiDocument } from '../openapi/document.ts';
+import { openApiDocument } from '../openapi/describe.ts';
 import { addResponses } from '../responses/routes.ts';
 import { version } from '../version.ts';
 import type { AppContext } from './context.ts';

@@ -37,7 +37,7 @@ const completionExamples = {
 /** By method and path. A route without a note is documented by its path alone. */
 export const operationNotes: Readonly<Record<string, OperationNote>> = {
   'GET /': { summary: 'A page with a request to copy.', answer: 'text/html' },
-  'GET /openapi.json': { summary: 'This document.' },
+  'GET /openapi.json': { summary: 'What you read: the operations of this server.' },
   'GET /health': { summary: 'Whether new requests are taken.', answer: text },
   'GET /live': { summary: 'Whether the process answers.', answer: text },
   'GET /ping': { summary: 'The same as /health.', answer: text },
