@@ -20,7 +20,8 @@ export function handleMessages(app: AppContext, given: AppRequest): Promise<Repl
     const plan = planChat(app, body);
     return withPlaces(app, plan.sequences, async () => {
       const generation = await encodePlan(app, plan);
-      const response = new MessageResponse({ id: `msg_${given.requestId}`, model: plan.model, parser: null });
+      const parser = generation.output.createParser();
+      const response = new MessageResponse({ id: `msg_${given.requestId}`, model: plan.model, parser });
       const headers = ignoredHeader(ignored);
       if (plan.streaming.stream) return streamEvents(app, given, generation, response, headers);
       const [output] = await collect(app, given, generation);

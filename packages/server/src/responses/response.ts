@@ -2,8 +2,9 @@ import type { CompletionOutput, PositionLogprobs, RequestOutput } from '@quire/c
 import type { ServingTokenizer } from '../app/context.ts';
 import type { HttpError } from '../http/errors.ts';
 import { type AnswerPart, AnswerParts, type PartFormat } from '../openai/answer-parts.ts';
+import type { ChatOutput } from '../openai/chat-output.ts';
 import { chatLogprobs } from '../openai/logprobs.ts';
-import type { OutputParser } from '../openai/output-events.ts';
+import { ReasoningTokens } from '../openai/reasoning/reasoning-tokens.ts';
 import type { StreamFormat } from '../openai/run.ts';
 import { type Item, newItemId } from './items.ts';
 import type { ResponsesRequest } from './request.ts';
@@ -13,7 +14,7 @@ export interface ResponseAnswer {
   model: string;
   request: ResponsesRequest;
   tokenizer: ServingTokenizer;
-  parser: OutputParser | null;
+  output: ChatOutput;
   /** The response, whenever what is known of it has changed for good: when it begins and when it is over. */
   onChange(body: ResponseBody): void;
 }
@@ -37,12 +38,15 @@ export class ResponsesAnswer implements StreamFormat {
   /** The events of the opening have the first two: it is asked for when the first output is written. */
   #sequenceNumber = 2;
   #outputTokens = 0;
+  readonly #reasoning: ReasoningTokens | null;
   #prompt: RequestOutput | null = null;
   #finish: CompletionOutput | null = null;
 
   constructor(answer: ResponseAnswer) {
     this.#answer = answer;
-    this.#parts = new AnswerParts(answer.parser, this.#itemEvents());
+    this.#parts = new AnswerParts(answer.output.createParser(), this.#itemEvents());
+    const { start, marks = null } = answer.output.reasoning ?? {};
+    this.#reasoning = start === undefined || marks === null ? null : new ReasoningTokens(marks, start);
   }
 
   /** The body of an answer that is not streamed. */
@@ -63,6 +67,7 @@ export class ResponsesAnswer implements StreamFormat {
     const [gained] = output.outputs;
     if (gained === undefined) return '';
     this.#outputTokens += gained.tokenIds.length;
+    this.#reasoning?.add(gained.tokenIds);
     this.#logprobs.push(...(gained.logprobs ?? []));
     if (gained.finishReason !== null) this.#finish = gained;
     return this.#parts.push(gained.text);
@@ -129,7 +134,7 @@ export class ResponsesAnswer implements StreamFormat {
       input_tokens: inputTokens,
       input_tokens_details: { cached_tokens: this.#prompt?.numCachedTokens ?? 0 },
       output_tokens: this.#outputTokens,
-      output_tokens_details: { reasoning_tokens: 0 },
+      output_tokens_details: { reasoning_tokens: this.#reasoning?.count ?? 0 },
       total_tokens: inputTokens + this.#outputTokens,
     };
   }

@@ -64,13 +64,20 @@ function createResponse(app: AppContext, store: ResponseStore, given: AppRequest
         const stop = () => cancelled.abort(new HttpError(409, 'The response was cancelled.', { code: CANCELLED }));
         store.put({ id, body, input, conversation, ...(running ? { cancel: stop } : {}) });
       };
-      const { tokenizer } = app;
-      const answer = new ResponsesAnswer({ id, model: plan.model, request, tokenizer, parser: null, onChange });
+      const { output } = generation;
+      const answer = new ResponsesAnswer({
+        id,
+        model: plan.model,
+        request,
+        tokenizer: app.tokenizer,
+        output,
+        onChange,
+      });
       const headers = ignoredHeader(ignored);
       const end = { requestId: given.requestId, signal: AbortSignal.any([given.signal, cancelled.signal]) };
       if (plan.streaming.stream) return streamEvents(app, end, generation, answer, headers);
-      const [output] = await collect(app, end, generation);
-      return jsonReply(answer.whole(output!), headers);
+      const [whole] = await collect(app, end, generation);
+      return jsonReply(answer.whole(whole!), headers);
     });
   });
 }
