@@ -1,5 +1,5 @@
 import type { Tokenizer } from '@quire/core';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import type { App } from '../../packages/server/src/app/app.ts';
 import { type AppOptions, createApp } from '../../packages/server/src/app/create-app.ts';
 import { Metrics } from '../../packages/server/src/metrics/metrics.ts';
@@ -17,11 +17,11 @@ export interface FakeServer {
 /** The whole HTTP side over an engine that follows a script. */
 export async function startFakeServer(
   script: Script,
-  options: Partial<AppOptions & HttpServerOptions> & { tokenizer?: Tokenizer } = {},
+  options: Partial<AppOptions & HttpServerOptions> & { tokenizer?: Tokenizer; log?: Logger } = {},
 ): Promise<FakeServer> {
   const engine = new FakeEngine(script);
   const metrics = new Metrics(engine, 'fake');
-  const log = pino({ level: 'silent' });
+  const { log = pino({ level: 'silent' }) } = options;
   const app = createApp(
     { engine, tokenizer: options.tokenizer ?? characterTokenizer, metrics, log },
     { modelNames: ['fake'], ...options },

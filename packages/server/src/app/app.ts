@@ -69,6 +69,6 @@ export class App {
 const STALL_MS = 60_000;
 
 function engineLives({ engine }: AppContext): boolean {
-  if (engine.closed) return false;
+  if (engine.closed || engine.isResponsive === false) return false;
   return engine.isSleeping || performance.now() - engine.stats().lastProgress < STALL_MS;
 }

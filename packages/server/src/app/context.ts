@@ -18,6 +18,8 @@ export interface ServingEngine {
   /** It was disposed or has failed. */
   readonly closed: boolean;
   generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput>;
+  /** It said lately that it lives. Absent where it could not say so without this program standing still too. */
+  readonly isResponsive?: boolean;
   /** Throws QueueFullError when a request would be refused now whatever it is. */
   checkQueue(): void;
   stats(): EngineStats;

@@ -7,7 +7,7 @@ export class UsageError extends Error {
 }
 
 export interface FlagSpec {
-  /** `list` may be given several times; `names` also, and holds names separated by commas. `json` is an object. */
+  /** `list` may be given several times; `names` also, and holds names separated by commas or in a JSON list. `json` is an object. */
   readonly type: 'string' | 'integer' | 'number' | 'boolean' | 'list' | 'names' | 'json';
   readonly help: string;
   /** Shown in help: `--port N`. */
@@ -106,11 +106,7 @@ function readValue(spec: FlagSpec, text: string, shown: string): ValueTypes[keyo
   if (spec.type === 'string') return text;
   if (spec.type === 'list') return [text];
   if (spec.type === 'json') return readJson(text, shown);
-  if (spec.type === 'names')
-    return text
-      .split(',')
-      .map(part => part.trim())
-      .filter(part => part !== '');
+  if (spec.type === 'names') return readNames(text, shown);
   if (spec.type === 'boolean') {
     if (['true', '1'].includes(text)) return true;
     if (['false', '0'].includes(text)) return false;
@@ -121,6 +117,21 @@ function readValue(spec: FlagSpec, text: string, shown: string): ValueTypes[keyo
   if (!fits)
     throw new UsageError(`${shown} must be ${spec.type === 'integer' ? 'an integer' : 'a number'}, got "${text}".`);
   return value;
+}
+
+function readNames(text: string, shown: string): string[] {
+  if (!text.startsWith('['))
+    return text
+      .split(',')
+      .map(part => part.trim())
+      .filter(part => part !== '');
+  try {
+    const list: unknown = JSON.parse(text);
+    if (Array.isArray(list) && list.every(name => typeof name === 'string')) return list;
+  } catch {
+    // Told below.
+  }
+  throw new UsageError(`${shown} must be names separated by commas, or a JSON list of texts, got "${text}".`);
 }
 
 function readJson(text: string, shown: string): object {

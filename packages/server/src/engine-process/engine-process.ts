@@ -27,6 +27,8 @@ import { Supervisor } from './supervisor.ts';
 
 /** As long as a step may take on a slow device: the engine's thread is silent meanwhile where it computes itself. */
 const SILENCE_MS = 60_000;
+/** Three heartbeats. */
+const HUNG_MS = 1_500;
 
 export interface EngineProcessOptions {
   readonly options: EngineOptions;
@@ -43,6 +45,8 @@ export interface EngineProcessOptions {
   readonly entry?: URL;
   /** An engine that says nothing for this long is taken for dead. Default 60 s. */
   readonly silenceMs?: number;
+  /** One that says nothing for this long gets no new requests: it hangs. Default 1.5 s, or silenceMs where it computes itself. */
+  readonly hungMs?: number;
 }
 
 /**
@@ -57,6 +61,7 @@ export class EngineProcess implements ServingEngine {
   readonly #counters = new RemoteCounters();
   readonly #blame = new Blame<FrontRequest>();
   readonly #receiver: StepReceiver;
+  readonly #hungMs: number;
   /** Requests that the engine has, by the name that they have there. */
   readonly #inside = new Map<number, FrontRequest>();
   /** Those that it does not have yet, in order. */
@@ -91,6 +96,8 @@ export class EngineProcess implements ServingEngine {
     this.#supervisor = supervisor;
     this.#description = description;
     this.#log = log;
+    const computesItself = description.device.kind === 'reference';
+    this.#hungMs = options.hungMs ?? (computesItself ? (options.silenceMs ?? SILENCE_MS) : HUNG_MS);
     // Admission bounds the requests, and counts them before their bodies are read.
     const bounds = { ...config, maxNumQueuedReqs: null };
     const rules = { limits, config: bounds, tokenizer, eosTokenIds, generationConfig };
@@ -114,6 +121,11 @@ export class EngineProcess implements ServingEngine {
 
   get closed(): boolean {
     return this.#front.closed;
+  }
+
+  /** There is an engine, and it said lately that it lives. */
+  get isResponsive(): boolean {
+    return this.#supervisor.silence < this.#hungMs;
   }
 
   get description(): EngineDescription {

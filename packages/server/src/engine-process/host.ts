@@ -9,7 +9,7 @@ import type { AbortHead, BootHead, CallHead, Ready } from './messages.ts';
 import { decodeAsk } from './params.ts';
 import { StepWriter } from './step-records.ts';
 
-export const HEARTBEAT_MS = 1000;
+export const HEARTBEAT_MS = 500;
 /** Bytes that may wait for the front end before further steps go as one. */
 const MAX_BACKLOG = 4 * 2 ** 20;
 

@@ -29,6 +29,7 @@ export class EngineLink {
   readonly #channel: Duplex;
   readonly #reader = new FrameReader();
   #watch: NodeJS.Timeout | null = null;
+  #heardAt = performance.now();
   #isGone = false;
   /** Why this end gave it up. */
   #verdict: string | null = null;
@@ -49,6 +50,11 @@ export class EngineLink {
     );
   }
 
+  /** Milliseconds since the engine last said something. */
+  get silence(): number {
+    return performance.now() - this.#heardAt;
+  }
+
   send(kind: FrameKind, head: unknown, words?: Uint32Array): void {
     const frame = encodeFrame(kind, head, words);
     if (!this.#isGone) this.#channel.write(frame);
@@ -56,19 +62,16 @@ export class EngineLink {
 
   /** From now on the engine must say now and then that it lives. */
   watch(): void {
-    let last = performance.now();
-    let checked = last;
-    this.#channel.on('data', () => {
-      last = performance.now();
-    });
+    this.#heardAt = performance.now();
+    let checked = this.#heardAt;
     this.#watch = setInterval(() => {
       const now = performance.now();
       // A loop of this end that stood still has heard nothing either.
       const wasIdle = now - checked > 2 * HEARTBEAT_MS;
       checked = now;
-      if (wasIdle) last = now;
-      else if (now - last > this.#options.silenceMs)
-        this.kill(`it gave no sign of life for ${Math.round(now - last)} ms`);
+      if (wasIdle) this.#heardAt = now;
+      else if (now - this.#heardAt > this.#options.silenceMs)
+        this.kill(`it gave no sign of life for ${Math.round(now - this.#heardAt)} ms`);
     }, HEARTBEAT_MS);
     this.#watch.unref();
   }
@@ -80,6 +83,7 @@ export class EngineLink {
   }
 
   #receive(piece: Buffer): void {
+    this.#heardAt = performance.now();
     if (this.#verdict !== null) return;
     try {
       for (const frame of this.#reader.push(piece)) this.#options.onFrame(frame);

@@ -68,6 +68,11 @@ export class Supervisor {
     return this.#link?.pid;
   }
 
+  /** Milliseconds since the engine last said something; endless while there is none. */
+  get silence(): number {
+    return this.isOpen ? this.#link!.silence : Number.POSITIVE_INFINITY;
+  }
+
   get numRestarts(): number {
     return this.#policy.count;
   }

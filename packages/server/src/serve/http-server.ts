@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { ConfigError } from '@quire/core';
+import type { Server as TlsServer } from 'node:https';
 import type { App } from '../app/app.ts';
 import type { AppLog } from '../app/context.ts';
 import { OPEN_PATHS } from '../app/routes.ts';
@@ -8,9 +8,12 @@ import type { Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
 import type { HttpExchange } from '../metrics/http-metrics.ts';
 import { ApiKeys } from './auth.ts';
-import { checkHost, isLoopback } from './host-check.ts';
+import { Cors, type CorsOptions } from './cors.ts';
+import { checkHost, checkOrigin, isLoopback } from './host-check.ts';
+import { listen } from './listen.ts';
 import { sendReply } from './node-reply.ts';
 import { NodeRequest } from './node-request.ts';
+import { createTlsServer, readTls, refreshTls, type TlsOptions } from './tls.ts';
 
 /** A client that sends its head or body slowly is cut off; the check runs often enough for that to hold. */
 const TIMEOUTS = {
@@ -20,10 +23,21 @@ const TIMEOUTS = {
   connectionsCheckingInterval: 1_000,
 };
 
-export interface HttpServerOptions {
+/** What machines ask all the time. */
+const QUIET_PATHS = ['/health', '/live', '/ping', '/metrics', '/load'];
+
+export interface HttpServerOptions extends CorsOptions, TlsOptions {
   host: string;
   port: number;
+  /** A socket in the file system to listen on instead. Names are vLLM's. */
+  uds?: string | undefined;
   apiKeys: readonly string[];
+  /** What a proxy in front puts before every path, or takes away. */
+  rootPath?: string | undefined;
+  /** Take the request id of the client's X-Request-Id. Default false: ids are ours. */
+  enableRequestIdHeaders?: boolean | undefined;
+  /** Log no line per request. Default false. */
+  disableAccessLog?: boolean | undefined;
   /** Told of every request once it is answered or its client has gone. */
   onExchange?: ((exchange: HttpExchange) => void) | undefined;
 }
@@ -33,31 +47,45 @@ export class HttpServer {
   readonly #app: App;
   readonly #log: AppLog;
   readonly #keys: ApiKeys;
+  readonly #cors: Cors;
   readonly #options: HttpServerOptions;
-  readonly #server: Server;
+  /** Speaks TLS. */
+  readonly isSecure: boolean;
+  readonly #server: Server | TlsServer;
+  /** Of this machine alone, and of everybody on it. */
+  readonly #isOpenLocally: boolean;
   readonly #active = new Set<AbortController>();
 
+  /** Throws ConfigError for keys and certificates that cannot be used. */
   constructor(app: App, options: HttpServerOptions) {
     this.#app = app;
     this.#log = app.context.log;
     this.#options = options;
     this.#keys = new ApiKeys(options.apiKeys);
-    this.#server = createServer(TIMEOUTS, (req, res) => void this.#serve(req, res));
+    this.#cors = new Cors(options);
+    this.#isOpenLocally = !this.#keys.required && options.uds === undefined && isLoopback(options.host);
+    const tls = readTls(options);
+    this.isSecure = tls !== null;
+    this.#server = tls === null ? createServer(TIMEOUTS) : createTlsServer(tls, TIMEOUTS);
+    this.#server.on('request', (req, res) => void this.#serve(req, res));
   }
 
   /** Resolves with the port. Rejects with ConfigError when the address cannot be bound. */
-  listen(): Promise<number> {
-    const { host, port } = this.#options;
-    return new Promise((resolve, reject) => {
-      const refused = (error: NodeJS.ErrnoException) => reject(cannotListen(error, host, port));
-      this.#server.once('error', refused);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', refused);
-        this.#server.on('error', error => this.#log.error({ err: error }, 'server error'));
-        const address = this.#server.address();
-        resolve(typeof address === 'object' && address !== null ? address.port : port);
-      });
-    });
+  async listen(): Promise<number> {
+    const { host, port, uds } = this.#options;
+    const server = this.#server;
+    const bound = await listen(server, uds === undefined ? { host, port } : { uds });
+    server.on('error', error => this.#log.error({ err: error }, 'server error'));
+    if (this.isSecure && this.#options.enableSslRefresh === true) this.#refreshTls(server as TlsServer);
+    return bound;
+  }
+
+  #refreshTls(server: TlsServer): void {
+    const told = (error: unknown) => {
+      if (error === null) this.#log.info({}, 'certificates were taken up anew');
+      else this.#log.error({ err: error }, 'certificates that were replaced cannot be used; the old ones stay');
+    };
+    server.once('close', refreshTls(server, this.#options, told));
   }
 
   /** Takes no new requests, lets those in progress finish for `graceMs`, then aborts them. Resolves when all sockets are closed. */
@@ -78,7 +106,7 @@ export class HttpServer {
   async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const started = performance.now();
     const client = new AbortController();
-    const request = new NodeRequest(req, client.signal);
+    const request = new NodeRequest(req, client.signal, this.#options);
     const { requestId } = request;
     this.#active.add(client);
     res.once('close', () => {
@@ -89,23 +117,27 @@ export class HttpServer {
     });
     res.on('error', error => this.#log.debug({ requestId, err: error }, 'socket error'));
     res.setHeader('x-request-id', requestId);
+    for (const [name, value] of Object.entries(this.#cors.headers(request))) res.setHeader(name, value);
     if (this.#app.draining) res.setHeader('connection', 'close');
     sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
   }
 
   async #reply(request: AppRequest): Promise<Reply> {
     try {
-      this.#admit(request);
+      if (this.#isOpenLocally) this.#checkWhere(request);
+      const preflight = this.#cors.preflight(request);
+      if (preflight !== null) return { status: 200, headers: preflight, body: '' };
+      if (!OPEN_PATHS.includes(request.path)) this.#keys.check(name => request.header(name));
     } catch (error) {
       return this.#app.refuse(request, error);
     }
     return this.#app.handle(request);
   }
 
-  /** What is checked before anything of the request is looked at but its head. */
-  #admit(request: AppRequest): void {
-    if (!this.#keys.required && isLoopback(this.#options.host)) checkHost(request.header('host'));
-    if (!OPEN_PATHS.includes(request.path)) this.#keys.check(authorization(request));
+  /** Without keys on a loopback address: keeps out web pages, which a browser lets ask anything of this machine. */
+  #checkWhere(request: AppRequest): void {
+    checkHost(request.header('host'));
+    checkOrigin(request.header('origin'), origin => this.#cors.allows(origin));
   }
 
   #record(request: AppRequest, req: IncomingMessage, res: ServerResponse, milliseconds: number): void {
@@ -121,23 +153,9 @@ export class HttpServer {
   }
 
   #logAccess({ requestId, method, path }: AppRequest, res: ServerResponse, ms: number): void {
-    const level = path === '/health' || path === '/metrics' ? 'debug' : 'info';
+    const isQuiet = this.#options.disableAccessLog === true || QUIET_PATHS.includes(path);
+    const level = isQuiet ? 'debug' : 'info';
     const fields = { requestId, method, path: path.slice(0, 200) };
     this.#log[level]({ ...fields, status: res.statusCode, whole: res.writableFinished, ms: Math.round(ms) }, 'request');
   }
-}
-
-/** Clients of Anthropic send their key in a header of its own. */
-function authorization(request: AppRequest): string | undefined {
-  const key = request.header('x-api-key');
-  return request.header('authorization') ?? (key === undefined ? undefined : `Bearer ${key}`);
-}
-
-function cannotListen({ code, message }: NodeJS.ErrnoException, host: string, port: number): ConfigError {
-  const advice: Record<string, string> = {
-    EADDRINUSE: 'the port is taken. Choose another, or 0 for any free one',
-    EACCES: 'this user may not bind the port. Choose one above 1023',
-    EADDRNOTAVAIL: 'the address is not one of this machine',
-  };
-  return new ConfigError(`Cannot listen on ${host} port ${port}: ${advice[code ?? ''] ?? message}.`, 'port');
 }

@@ -3,21 +3,33 @@ import { bodyTooLarge } from '../http/body.ts';
 import { HttpError } from '../http/errors.ts';
 import { type AppRequest, newRequestId, splitTarget } from '../http/request.ts';
 
+export interface NodeRequestOptions {
+  /** Taken off the front of the path, where it is there. */
+  readonly rootPath?: string | undefined;
+  /** Take the client's X-Request-Id. */
+  readonly enableRequestIdHeaders?: boolean | undefined;
+}
+
+/** Goes into logs and into ids of answers. */
+const REQUEST_ID = /^[\w.-]{1,128}$/;
+
 /** A request from a socket. */
 export class NodeRequest implements AppRequest {
   readonly method: string;
   readonly path: string;
-  readonly requestId = newRequestId();
+  readonly requestId: string;
   readonly signal: AbortSignal;
   readonly #req: IncomingMessage;
   readonly #query: string;
 
-  constructor(req: IncomingMessage, signal: AbortSignal) {
+  constructor(req: IncomingMessage, signal: AbortSignal, options: NodeRequestOptions = {}) {
     this.#req = req;
+    const given = options.enableRequestIdHeaders === true ? String(req.headers['x-request-id'] ?? '') : '';
+    this.requestId = REQUEST_ID.test(given) ? given : newRequestId();
     this.signal = signal;
     this.method = req.method ?? 'GET';
     const { path, query } = splitTarget(req.url ?? '/');
-    this.path = path;
+    this.path = withoutRoot(path, options.rootPath);
     this.#query = query;
   }
 
@@ -50,4 +62,13 @@ export class NodeRequest implements AppRequest {
       req.on('error', reject);
     });
   }
+}
+
+/** Proxies differ in whether they take their prefix away, so both are right. */
+function withoutRoot(path: string, rootPath = ''): string {
+  const root = rootPath.replace(/\/+$/, '');
+  if (root === '' || !path.startsWith(root)) return path;
+  const rest = path.slice(root.length);
+  if (rest === '') return '/';
+  return rest.startsWith('/') ? rest : path;
 }

@@ -8,11 +8,18 @@ import { checkParserNames } from '../openai/chat-features.ts';
 import { ThreadedTokenizer } from '../tokenizer/threaded-tokenizer.ts';
 import { BootTimeline } from './boot.ts';
 import { Cleanup } from './cleanup.ts';
+import type { HttpServerOptions } from './http-server.ts';
 import type { EngineDescription } from './open-engine.ts';
 import { serveFromProcess, serveInProcess } from './serving.ts';
 import { StatsLogger } from './stats-logger.ts';
 
-export interface ServerOptions extends EngineOptions, Omit<AppOptions, 'modelNames' | 'maxNumQueuedReqs'> {
+/** How the server is reached, and by whom. */
+type AccessOptions = Omit<HttpServerOptions, 'host' | 'port' | 'apiKeys' | 'onExchange'>;
+
+export interface ServerOptions
+  extends EngineOptions,
+    Omit<AppOptions, 'modelNames' | 'maxNumQueuedReqs'>,
+    AccessOptions {
   /** Folder of the model. */
   model: string;
   /** Default `auto`. */
@@ -32,6 +39,8 @@ export interface ServerOptions extends EngineOptions, Omit<AppOptions, 'modelNam
 export interface RunningServer {
   readonly host: string;
   readonly port: number;
+  /** Where it is reached, such as `http://127.0.0.1:8000`. */
+  readonly url: string;
   readonly modelNames: readonly string[];
   readonly engine: AsyncLLM | EngineProcess;
   readonly description: EngineDescription;
@@ -56,9 +65,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     ...rest
   } = options;
   const { strict, enableSleepMode, maxBodyBytes, maxBufferedBytes, slowClientMs, ...others } = rest;
-  const { toolCallParser, enableAutoToolChoice, reasoningParser, ...engineOptions } = others;
+  const { toolCallParser, enableAutoToolChoice, reasoningParser, ...remaining } = others;
   const features = { toolCallParser, enableAutoToolChoice, reasoningParser };
   checkParserNames(features);
+  const { access, engineOptions } = splitAccess(remaining);
   const config = parseEngineConfig(engineOptions);
   const timeline = new BootTimeline();
   const cleanup = new Cleanup();
@@ -98,17 +108,34 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     );
     if (!config.disableLogStats) cleanup.with(new StatsLogger(engine, log), async logger => logger.stop());
     const onExchange = (exchange: HttpExchange) => metrics.http.observe(exchange);
-    const server = new HttpServer(app, { host, port, apiKeys, onExchange });
+    const server = new HttpServer(app, { ...access, host, port, apiKeys, onExchange });
     const boundPort = await server.listen();
     const close = async (graceMs = 30_000) => {
       await server.close(graceMs);
       await cleanup.run();
     };
-    return { host, port: boundPort, modelNames, engine, description, bootTimeline: timeline.describe(), close };
+    const url = urlOf(host, boundPort, server.isSecure, access.uds);
+    return { host, port: boundPort, url, modelNames, engine, description, bootTimeline: timeline.describe(), close };
   } catch (error) {
     await cleanup.run();
     throw error;
   }
+}
+
+function splitAccess(options: AccessOptions & EngineOptions): { access: AccessOptions; engineOptions: EngineOptions } {
+  const { uds, rootPath, enableRequestIdHeaders, disableAccessLog, ...rest } = options;
+  const { sslCertfile, sslKeyfile, sslCaCerts, enableSslRefresh, ...others } = rest;
+  const { allowedOrigins, allowedMethods, allowedHeaders, allowCredentials, ...engineOptions } = others;
+  const tls = { sslCertfile, sslKeyfile, sslCaCerts, enableSslRefresh };
+  const cors = { allowedOrigins, allowedMethods, allowedHeaders, allowCredentials };
+  const access = { uds, rootPath, enableRequestIdHeaders, disableAccessLog, ...tls, ...cors };
+  return { access, engineOptions };
+}
+
+function urlOf(host: string, port: number, isSecure: boolean, uds: string | undefined): string {
+  const scheme = isSecure ? 'https' : 'http';
+  if (uds !== undefined) return `${scheme}+unix://${encodeURIComponent(uds)}`;
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 async function loadHttpParts() {
