@@ -36,10 +36,12 @@ export function constraintBehind(given: Constraint, syntax: ReasoningSyntax, sta
   const kinds = camelCased(given.value);
   const inner = start === 'after' ? null : asFormat(kinds);
   if (inner === null) return given;
-  const begin = start === 'inside' ? '' : syntax.begin;
+  // Where reasoning is implied, its marker is a part of the free text if it comes.
+  const isOpen = start === 'inside' || syntax.isImplied;
+  const begin = isOpen ? '' : syntax.begin;
   const thoughts = { type: 'tag', begin, content: { type: 'any_text' }, end: syntax.end };
   const nothing = { type: 'const_string', value: '' };
-  const mayThink = start === 'inside' ? thoughts : { type: 'or', elements: [thoughts, nothing] };
+  const mayThink = isOpen ? thoughts : { type: 'or', elements: [thoughts, nothing] };
   const space = { type: 'regex', pattern: '\\n{0,2}' };
   const structuralTag = {
     type: 'structural_tag',
