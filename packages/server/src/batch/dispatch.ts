@@ -11,28 +11,31 @@ export interface DispatchOptions {
   readonly signal?: AbortSignal;
   /** Added to bodies that do not have them. */
   readonly defaults?: Readonly<Record<string, unknown>>;
-  /** First pause before a request that met a busy server goes again, in milliseconds; it doubles. Default 500. */
+  /** First pause before a request that met a busy server goes again, in milliseconds; it doubles up to 32 s. Default 500. */
   readonly pauseMs?: number;
+  /** Default 8: about a minute in which an engine may restart. */
+  readonly maxTries?: number;
 }
 
-/** 500 ms, 1 s ... 32 s: about a minute in which an engine may restart. */
-const MAX_TRIES = 8;
+const MAX_DOUBLINGS = 6;
 
 /**
  * Sends one request. A server that is busy or restarts (429, 503) is asked again; one that stays so throws BatchError, since
  * every request after this one would fail as well. All other answers are outcomes.
  */
 export async function dispatch(item: BatchRequest, options: DispatchOptions): Promise<BatchOutcome> {
-  const { signal, pauseMs = 500 } = options;
+  const { signal, pauseMs = 500, maxTries = 8 } = options;
   for (let tries = 1; ; tries++) {
     const response = await options.fetch(toRequest(item, options));
     const outcome = await toOutcome(item, response);
+    // An answer to a request that was given up tells nothing of it.
+    signal?.throwIfAborted();
     if (response.status !== 429 && response.status !== 503) return outcome;
-    if (tries === MAX_TRIES) {
-      const message = `The server answered line ${item.line} with ${response.status} ${MAX_TRIES} times. Run the batch again to go on.`;
+    if (tries === maxTries) {
+      const message = `The server answered line ${item.line} with ${response.status} ${maxTries} times. Run the batch again to go on.`;
       throw new BatchError('server_unavailable', message);
     }
-    await pause(pauseMs * 2 ** (tries - 1), signal);
+    await pause(pauseMs * 2 ** Math.min(tries - 1, MAX_DOUBLINGS), signal);
   }
 }
 

@@ -79,6 +79,11 @@ export class AnsweredRequests {
     return customId === null ? this.#lines.has(line) : this.#ids.lineOf(customId) !== null;
   }
 
+  /** A request that was answered since the file was opened. */
+  note(customId: string): void {
+    this.#ids.add(customId, 1);
+  }
+
   /** Throws BatchError when the line is no output line. */
   add(path: string, line: Line): void {
     const found = parse(line);

@@ -53,7 +53,7 @@ export const accessFlags = {
   },
 } as const satisfies FlagSpecs;
 
-/** What chat does with calls of tools and reasoning. */
+/** What is served beside the plain routes. */
 export const featureFlags = {
   'tool-call-parser': {
     type: 'string',
@@ -68,6 +68,12 @@ export const featureFlags = {
     type: 'string',
     value: 'NAME',
     help: 'How the model sets its reasoning apart: deepseek_r1, qwen3. Default: it does not.',
+  },
+  'batch-folder': {
+    type: 'string',
+    value: 'FOLDER',
+    help: 'Serve /v1/files and /v1/batches, and keep them in FOLDER, which is for this server alone.',
+    env: 'QUIRE_BATCH_FOLDER',
   },
 } as const satisfies FlagSpecs;
 
@@ -108,6 +114,7 @@ export function serverOptions(given: Flags, env: Readonly<Record<string, string 
     toolCallParser: given['tool-call-parser'],
     enableAutoToolChoice: given['enable-auto-tool-choice'],
     reasoningParser: given['reasoning-parser'],
+    batchFolder: given['batch-folder'],
     rootPath: given['root-path'],
     sslCertfile: given['ssl-certfile'],
     sslKeyfile: given['ssl-keyfile'],

@@ -7,7 +7,18 @@ export type ReplyHeaders = Readonly<Record<string, string>>;
 export interface Reply {
   readonly status: number;
   readonly headers: ReplyHeaders;
-  readonly body: string | Uint8Array | EventStream;
+  readonly body: string | Uint8Array | EventStream | ByteStream;
+}
+
+/** Bytes that are read as they are sent. */
+export class ByteStream {
+  readonly length: number;
+  readonly chunks: AsyncIterable<Uint8Array>;
+
+  constructor(length: number, chunks: AsyncIterable<Uint8Array>) {
+    this.length = length;
+    this.chunks = chunks;
+  }
 }
 
 export function jsonReply(body: unknown, headers: ReplyHeaders = {}, status = 200): Reply {

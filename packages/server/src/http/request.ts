@@ -15,6 +15,8 @@ export interface AppRequest {
    * body ends early.
    */
   body(maxBytes: number): Promise<Uint8Array>;
+  /** The bytes of a body that is too large to hold, as they come. Throws HttpError 400 when it ends early. */
+  chunks(): AsyncIterable<Uint8Array>;
 }
 
 /** 32 hexadecimal digits, of 128 random bits. */

@@ -1,7 +1,7 @@
 import { bodyTooLarge } from './body.ts';
 import { clientTooSlow, HttpError } from './errors.ts';
 import { type EventSink, EventStream, type StreamLimits } from './event-stream.ts';
-import type { Reply } from './reply.ts';
+import { ByteStream, type Reply } from './reply.ts';
 import { type AppRequest, newRequestId } from './request.ts';
 
 /** A request that came as an object of the Fetch API. */
@@ -40,6 +40,11 @@ export class WebRequest implements AppRequest {
     }
     return concatenate(chunks, bytes);
   }
+
+  async *chunks(): AsyncGenerator<Uint8Array> {
+    const reader = this.#request.body?.getReader();
+    for (let chunk = await reader?.read(); chunk?.value !== undefined; chunk = await reader?.read()) yield chunk.value;
+  }
 }
 
 function concatenate(chunks: readonly Uint8Array[], length: number): Uint8Array {
@@ -54,10 +59,23 @@ function concatenate(chunks: readonly Uint8Array[], length: number): Uint8Array 
 
 /** `cancelled` is called when the reader of a stream leaves before its end. */
 export function toResponse({ status, headers, body }: Reply, limits: StreamLimits, cancelled: () => void): Response {
+  if (body instanceof ByteStream) return new Response(pulled(body), { status, headers });
   if (!(body instanceof EventStream)) return new Response(body as BodyInit, { status, headers });
   const sink = new StreamSink(limits, cancelled);
   body.pipe(sink);
   return new Response(sink.stream, { status, headers });
+}
+
+function pulled({ chunks }: ByteStream): ReadableStream<Uint8Array> {
+  const iterator = chunks[Symbol.asyncIterator]();
+  return new ReadableStream({
+    pull: async controller => {
+      const { value, done } = await iterator.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: async () => void (await iterator.return?.()),
+  });
 }
 
 /** Server-sent events as a ReadableStream of bytes. What waits to be read is bounded by `limits`. */

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
 import { clientTooSlow } from '../http/errors.ts';
 import { type EventSink, EventStream, type StreamLimits } from '../http/event-stream.ts';
-import type { Reply } from '../http/reply.ts';
+import { ByteStream, type Reply } from '../http/reply.ts';
 
 /** Sends a reply. A request whose body was not read to its end loses its connection: the rest is not a request. */
 export function sendReply(res: ServerResponse, reply: Reply, limits: StreamLimits): void {
@@ -12,6 +13,13 @@ export function sendReply(res: ServerResponse, reply: Reply, limits: StreamLimit
     return;
   }
   if (res.destroyed) return;
+  if (body instanceof ByteStream) {
+    res.writeHead(status, { ...headers, 'content-length': body.length });
+    res.setTimeout(limits.slowClientMs, () => res.destroy());
+    // A failure in the middle destroys the connection: the length tells the client that bytes are missing.
+    pipeline(body.chunks, res).catch(() => res.destroy());
+    return;
+  }
   const length = { 'content-length': typeof body === 'string' ? Buffer.byteLength(body) : body.length };
   if (isRead(res.req)) res.writeHead(status, { ...headers, ...length }).end(body);
   else sendAndLinger(res.writeHead(status, { ...headers, ...length, connection: 'close' }), body);

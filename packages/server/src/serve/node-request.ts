@@ -58,10 +58,23 @@ export class NodeRequest implements AppRequest {
         chunks.push(chunk);
       });
       req.on('end', () => resolve(Buffer.concat(chunks, bytes)));
-      req.on('close', () => reject(new HttpError(400, 'The body ended early.', { code: 'incomplete_body' })));
+      req.on('close', () => reject(incompleteBody()));
       req.on('error', reject);
     });
   }
+
+  async *chunks(): AsyncGenerator<Uint8Array> {
+    try {
+      // The socket lives on when the reader leaves early: the answer is still to be sent.
+      yield* this.#req.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
+    } catch (cause) {
+      throw incompleteBody(cause);
+    }
+  }
+}
+
+function incompleteBody(cause?: unknown): HttpError {
+  return new HttpError(400, 'The body ended early.', { code: 'incomplete_body', cause });
 }
 
 /** Proxies differ in whether they take their prefix away, so both are right. */

@@ -1,7 +1,9 @@
 import { type AsyncLLM, type EngineObserver, type EngineOptions, parseEngineConfig } from '@quire/core';
 import type { Logger } from 'pino';
+import type { App } from '../app/app.ts';
 import { silentLog } from '../app/context.ts';
 import { type AppOptions, createApp } from '../app/create-app.ts';
+import type { BatchApi, BatchApiOptions } from '../batch/api/batch-api.ts';
 import type { EngineProcess } from '../engine-process/engine-process.ts';
 import type { HttpExchange } from '../metrics/http-metrics.ts';
 import { checkParserNames } from '../openai/chat-features.ts';
@@ -32,6 +34,8 @@ export interface ServerOptions
   engineProcess?: boolean;
   /** Accepted keys. None: every request is let in. */
   apiKeys?: readonly string[];
+  /** Folder for files and batches, of this server alone. Default: there are no /v1/files and /v1/batches. */
+  batchFolder?: string | undefined;
   /** Default: silent. */
   log?: Logger;
 }
@@ -62,6 +66,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     port = 8000,
     apiKeys = [],
     log: givenLog,
+    batchFolder,
     ...rest
   } = options;
   const { strict, enableSleepMode, maxBodyBytes, maxBufferedBytes, slowClientMs, ...others } = rest;
@@ -107,6 +112,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       },
     );
     if (!config.disableLogStats) cleanup.with(new StatsLogger(engine, log), async logger => logger.stop());
+    if (batchFolder !== undefined) {
+      const byPriority = config.schedulingPolicy === 'priority';
+      cleanup.with(await openBatchApi(app, { folder: batchFolder, byPriority }), api => api.close());
+    }
     const onExchange = (exchange: HttpExchange) => metrics.http.observe(exchange);
     const server = new HttpServer(app, { ...access, host, port, apiKeys, onExchange });
     const boundPort = await server.listen();
@@ -145,6 +154,11 @@ async function loadHttpParts() {
     import('./http-server.ts'),
   ]);
   return { pino, Metrics, HttpServer };
+}
+
+async function openBatchApi(app: App, options: BatchApiOptions): Promise<BatchApi> {
+  const { BatchApi } = await import('../batch/api/batch-api.ts');
+  return BatchApi.open(app, options);
 }
 
 /** The metrics are made when the engine is there. */
