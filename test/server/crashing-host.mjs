@@ -1,10 +1,12 @@
 /**
  * An engine process that ends by SIGKILL where the test says: QUIRE_TEST_CRASH is a JSON list with an entry for each process that is
  * started, in order; the file QUIRE_TEST_CRASH_COUNT counts them. Entry: `{"frame": n}` ends it in the place of its n-th frame after
- * it took requests, `{"frame": n, "bytes": k}` when only k bytes of it have left, `{"request": id}` when that request comes,
- * `{"hang": n}` stops it there without ending it, `{"garbage": n}` sends nonsense instead, null lets it live.
+ * it took requests, `{"frame": n, "bytes": k}` when only k bytes of it have left, `{"killer": id}` when a request of that
+ * id is there, `{"hang": n}` stops it there without ending it, `{"garbage": n}` sends nonsense instead, `{"atStart": true}` ends it
+ * before; null lets it live.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { EngineFeed } from '../../packages/server/dist/engine-process/feed.js';
 import { runEngineHost } from '../../packages/server/dist/engine-process/run-host.js';
 
 const { QUIRE_TEST_CRASH, QUIRE_TEST_CRASH_COUNT } = process.env;
@@ -13,6 +15,16 @@ const number = Number(readFileSync(QUIRE_TEST_CRASH_COUNT, 'utf8'));
 writeFileSync(QUIRE_TEST_CRASH_COUNT, String(number + 1));
 const plan = JSON.parse(QUIRE_TEST_CRASH)[number] ?? {};
 const die = () => process.kill(process.pid, 'SIGKILL');
+
+if (plan.atStart) die();
+if (plan.killer !== undefined) {
+  const add = EngineFeed.prototype.add;
+  EngineFeed.prototype.add = function (ask) {
+    // After those that came with it have begun.
+    if (ask.options.requestId === plan.killer) setTimeout(die, 50);
+    else add.call(this, ask);
+  };
+}
 
 let isReady = false;
 let frames = 0;

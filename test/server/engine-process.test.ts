@@ -1,4 +1,7 @@
 /** The engine in a process of its own gives what it gives in this one, also when it is killed. */
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { SamplingParams } from '@quire/core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { OpenedEngine } from '../../packages/server/src/serve/open-engine.ts';
@@ -53,7 +56,7 @@ describe('an engine in a process', () => {
     expect(finished).toEqual({ stop: expect.any(Number), length: expect.any(Number), abort: 0, error: 0 });
     expect([numRequestsRunning, numRequestsWaiting]).toEqual([0, 0]);
     expect(generationTokens).toBeGreaterThan(100);
-  });
+  }, 120_000);
 
   it('killed under load, it is replaced, and nothing is lost', async () => {
     const { engine, numStarted } = await open();
@@ -66,5 +69,98 @@ describe('an engine in a process', () => {
     expect(await outputs).toEqual(await expected());
     expect(numStarted()).toBe(4);
     expect(engine.stats().numRecoveries).toBe(3);
+  }, 240_000);
+
+  it('killed between two frames, or within one, it is replaced', async () => {
+    const crashes = [{ frame: 0 }, { frame: 5, bytes: 7 }, { frame: 4 }, { frame: 6, bytes: 40 }];
+    const { engine, numStarted } = await open(crashes);
+    // A grammar has given no token yet when the first engines end, and its request would be suspected.
+    const outputs = requests.map(([name, prompt, params]) =>
+      name === 'JSON' ? null : collectDeltas(engine, prompt, params),
+    );
+    const all = await expected();
+    expect(await Promise.all(outputs)).toEqual(requests.map(([name], i) => (name === 'JSON' ? null : all[i])));
+    expect(numStarted()).toBe(crashes.length + 1);
+  }, 240_000);
+
+  it('nonsense instead of a frame, or silence: it is replaced', async () => {
+    const { engine, numStarted } = await open([{ garbage: 3 }, { hang: 4 }], {}, { silenceMs: 3000 });
+    expect(await runAll(engine)).toEqual(await expected());
+    expect(numStarted()).toBe(3);
+  }, 240_000);
+
+  it('a request that ends it again and again fails alone', async () => {
+    const { engine, numStarted } = await open([
+      { killer: 'bad' },
+      { killer: 'bad' },
+      { killer: 'bad' },
+      { killer: 'bad' },
+    ]);
+    const params = { temperature: 0, maxTokens: 24 };
+    const outputs = runAll(engine);
+    const bad = collectDeltas(
+      { generate: (p, s, o) => engine.generate(p, s, { ...o, requestId: 'bad' }) },
+      'Bad',
+      params,
+    );
+    expect((await bad).failure).toMatch(
+      /^The request ended the engine 3 times, the last time because it was ended by SIGKILL/,
+    );
+    expect(await outputs).toEqual(await expected());
+    expect(numStarted()).toBe(4);
+    expect(engine.stats().finished.error).toBe(1);
+  }, 240_000);
+
+  it('pauses, sleeps and wakes, and one in its place does too', async () => {
+    const { engine } = await open();
+    engine.pause();
+    const [, prompt, params] = requests[0]!;
+    const outputs = collectDeltas(engine, prompt, params);
+    const wait = () => new Promise(resolve => setTimeout(resolve, 1500));
+    await wait();
+    expect(engine.stats().generationTokens).toBe(0);
+    process.kill(engine.pid!, 'SIGKILL');
+    while (engine.stats().numRecoveries === 0 || !engine.isOpen) await wait();
+    await wait();
+    expect(engine.stats().generationTokens).toBe(0);
+    await engine.sleep({ discardWeights: true });
+    expect(engine.isSleeping).toBe(true);
+    expect(() => engine.resume()).toThrow('asleep');
+    await engine.wakeUp();
+    engine.resetPrefixCache();
+    expect(await outputs).toEqual((await expected())[0]);
+  }, 240_000);
+
+  it('abort and dispose end requests, and no process is left', async () => {
+    const { engine } = await open();
+    const params = { temperature: 0, maxTokens: 200, ignoreEos: true };
+    const first = engine.generate('Once', params, { requestId: 'a' });
+    const second = engine.generate('Once', params);
+    await first.next();
+    engine.abort('a');
+    let last: { finished: boolean; outputs: { finishReason: string | null }[] } | null = null;
+    for await (const output of first) last = output;
+    expect([last!.finished, last!.outputs[0]!.finishReason]).toEqual([true, 'abort']);
+    const { pid } = engine;
+    await Promise.all([
+      engine.dispose(),
+      expect(async () => {
+        for await (const _ of second);
+      }).rejects.toThrow('closed'),
+    ]);
+    expect(() => process.kill(pid!, 0)).toThrow('ESRCH');
+    expect(() => engine.generate('Once')).toThrow('closed');
+  });
+
+  it('says what is wrong with a model or a device as one in this process does', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'quire-'));
+    await expect(openProcess([], { model: folder })).rejects.toMatchObject({
+      name: 'ModelFormatError',
+      details: { file: 'config.json' },
+    });
+    await expect(openProcess([], {}, { device: 'nothing' })).rejects.toMatchObject({ name: 'ConfigError' });
+    await expect(openProcess([{ atStart: true }])).rejects.toThrow(
+      'The engine process ended while it started: it was ended by SIGKILL.',
+    );
   });
 });

@@ -2,11 +2,13 @@
 export const MAX_KILLS = 3;
 
 /**
- * Finds the request that ends engines. All that an engine had are suspected when it ends; a token acquits. Those that were there
+ * Finds the request that ends engines. All that an engine had are suspected when it ends; progress acquits. Those that were there
  * twice are tried one at a time: so the one at fault fails by itself, and costs no one else anything but time.
  */
-export class Blame<R> {
+export class Blame<R extends object> {
   readonly #kills = new Map<R, number>();
+  /** The furthest that any engine came with a request. */
+  readonly #reached = new WeakMap<R, number>();
 
   /** The engine ended with these requests in it. Returns those to be given up, one at most. */
   ended(requests: Iterable<R>): R[] {
@@ -18,6 +20,13 @@ export class Blame<R> {
     }
     for (const request of guilty) this.#kills.delete(request);
     return guilty;
+  }
+
+  /** Whether an engine came further with a request than any before it. */
+  advances(request: R, numComputed: number): boolean {
+    if (numComputed <= (this.#reached.get(request) ?? 0)) return false;
+    this.#reached.set(request, numComputed);
+    return true;
   }
 
   /** The request gained a token, or is over. Returns whether it had been on trial. */

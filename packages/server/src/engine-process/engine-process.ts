@@ -104,7 +104,7 @@ export class EngineProcess implements ServingEngine {
     this.#front = new FrontRequests({ ...rules, ...(observer ? { observer } : {}) });
     this.#receiver = new StepReceiver(this.#front, this.#inside, {
       abort: (request, sequence) => this.#supervisor.send(FrameKind.abort, { request, sequence }),
-      progressed: request => this.#progressed(request),
+      progressed: (request, numComputed) => this.#progressed(request, numComputed),
       stats: stats => this.#counters.update(stats),
     });
     supervisor.follow({
@@ -135,6 +135,11 @@ export class EngineProcess implements ServingEngine {
   /** The process that runs now; undefined between two of them. */
   get pid(): number | undefined {
     return this.#supervisor.pid;
+  }
+
+  /** An engine takes requests now; otherwise they wait for the next one. */
+  get isOpen(): boolean {
+    return this.#supervisor.isOpen;
   }
 
   /** As AsyncLLM.generate; functions cannot leave the process, so logits processors are refused. */
@@ -263,7 +268,9 @@ export class EngineProcess implements ServingEngine {
     this.#receiver.receive(frame);
   }
 
-  #progressed(request: FrontRequest): void {
+  /** What other engines had computed is no progress. */
+  #progressed(request: FrontRequest, numComputed: number | undefined): void {
+    if (numComputed !== undefined && !this.#blame.advances(request, numComputed)) return;
     this.#supervisor.progressed();
     if (this.#blame.acquit(request)) this.#pump();
   }

@@ -40,6 +40,8 @@ export class EngineFeed implements EngineObserver {
   readonly #followed = new Map<number, Followed>();
   readonly #writer = new StepWriter();
   #engine: AsyncLLM | null = null;
+  /** Searches, which tell nothing of themselves before their end. */
+  readonly #beams = new Set<Followed>();
   #dirty: Followed[] = [];
   #steps: StepReport[] = [];
   #failures: Failure[] = [];
@@ -80,6 +82,7 @@ export class EngineFeed implements EngineObserver {
 
   onStep(report: StepReport): void {
     this.#steps.push(report);
+    for (const followed of this.#beams) this.#mark(followed);
     this.#wake();
   }
 
@@ -112,6 +115,7 @@ export class EngineFeed implements EngineObserver {
     const followed = { request, group, sequences, promptSent: 1, isScheduled: false, isDirty: false };
     this.#followed.set(request, followed);
     group.onChange = () => this.#mark(followed);
+    if (group.params.useBeamSearch) this.#beams.add(followed);
     if (group.version > 0) this.#mark(followed);
   }
 
@@ -132,7 +136,10 @@ export class EngineFeed implements EngineObserver {
   #write(followed: Followed): void {
     const { request, group } = followed;
     followed.isDirty = false;
-    if (!this.#followed.has(request)) return;
+    if (!this.#followed.has(request)) {
+      this.#beams.delete(followed);
+      return;
+    }
     if (group.failure !== null) {
       this.#failures.push({ request, sequence: null, error: toErrorData(group.failure) });
       this.#followed.delete(request);
@@ -142,6 +149,7 @@ export class EngineFeed implements EngineObserver {
     if (group.params.useBeamSearch) this.#writeBeams(followed);
     else for (const index of followed.sequences.keys()) this.#writeSequence(followed, index);
     if (group.isFinished) this.#followed.delete(request);
+    if (group.isFinished) this.#beams.delete(followed);
   }
 
   #writeStart(followed: Followed): void {
@@ -152,6 +160,10 @@ export class EngineFeed implements EngineObserver {
       this.#writer.scheduled(request, firstScheduled - arrival, group.numCachedTokens);
     }
     const { promptLogprobs } = group;
+    const outputs = followed.sequences.map(({ output }) => output.request);
+    if (group.params.useBeamSearch || outputs.every(({ numOutputTokens }) => numOutputTokens === 0)) {
+      this.#writer.reached(request, Math.max(...outputs.map(({ numComputed }) => numComputed)));
+    }
     if (promptLogprobs === null) return;
     for (; followed.promptSent < promptLogprobs.length; followed.promptSent++) {
       this.#writer.prompt(request, followed.promptSent, promptLogprobs[followed.promptSent]!);

@@ -16,8 +16,8 @@ import { WordReader } from './words.ts';
 export interface ReceiverHooks {
   /** The front end ended a completion of a request that the engine still computes; null: all of it. */
   abort(request: number, sequence: number | null): void;
-  /** The request gained a token, or ended. */
-  progressed(request: FrontRequest): void;
+  /** The request gained a token, or ended; or `numComputed` tokens of it are computed. */
+  progressed(request: FrontRequest, numComputed?: number): void;
   stats(stats: RemoteStats): void;
 }
 
@@ -54,6 +54,11 @@ export class StepReceiver implements StepVisitor {
   scheduled(name: number, waited: number, numCachedTokens: number): void {
     const request = this.#inside.get(name);
     if (request !== undefined) this.#front.scheduled(request, waited, numCachedTokens);
+  }
+
+  reached(name: number, numComputed: number): void {
+    const request = this.#inside.get(name);
+    if (request !== undefined) this.#hooks.progressed(request, numComputed);
   }
 
   prompt(name: number, position: number, logprobs: PositionLogprobs): void {

@@ -4,7 +4,7 @@ import { type WordReader, WordWriter } from './words.ts';
 
 /** What one step brought, as records behind each other in the words of one frame. */
 
-const Record = { stats: 1, scheduled: 2, prompt: 3, tokens: 4, beam: 5, end: 6, step: 7 } as const;
+const Record = { stats: 1, scheduled: 2, prompt: 3, tokens: 4, beam: 5, end: 6, step: 7, reached: 8 } as const;
 const reasons: readonly FinishReason[] = ['stop', 'length', 'abort', 'error'];
 
 /** The state of an engine that only the engine knows. */
@@ -36,6 +36,8 @@ export interface StepVisitor {
   stats(stats: RemoteStats): void;
   /** A request began; `waited` is in milliseconds. */
   scheduled(request: number, waited: number, numCachedTokens: number): void;
+  /** So many tokens of a request are computed that has given none out: of its prompt, or of beams. */
+  reached(request: number, numComputed: number): void;
   prompt(request: number, position: number, logprobs: PositionLogprobs): void;
   /** Tokens of a completion, from the `start`-th of its output on. */
   tokens(
@@ -73,6 +75,10 @@ export class StepWriter implements StepVisitor {
 
   scheduled(request: number, waited: number, numCachedTokens: number): void {
     this.#words.u32(Record.scheduled).u32(request).f64(waited).u32(numCachedTokens);
+  }
+
+  reached(request: number, numComputed: number): void {
+    this.#words.u32(Record.reached).u32(request).u32(numComputed);
   }
 
   prompt(request: number, position: number, logprobs: PositionLogprobs): void {
@@ -144,6 +150,9 @@ function readRecord(reader: WordReader, visitor: StepVisitor): void {
       break;
     case Record.scheduled:
       visitor.scheduled(reader.u32(), reader.f64(), reader.u32());
+      break;
+    case Record.reached:
+      visitor.reached(reader.u32(), reader.u32());
       break;
     case Record.prompt:
       visitor.prompt(reader.u32(), reader.u32(), readPosition(reader));
