@@ -37,9 +37,9 @@ export interface Scripted extends FakeServer {
 
 type Options = NonNullable<Parameters<typeof startFakeServer>[1]>;
 
-/** A server whose model says what it is told to. */
-export async function startScripted(options: Options = {}): Promise<Scripted> {
-  let script = says('');
+/** A server whose model follows a script, which `say` replaces. */
+export async function startScripted(options: Options = {}, first: Script = says('')): Promise<Scripted> {
+  let script = first;
   let rendered: { messages: unknown; options: Record<string, unknown> } = { messages: null, options: {} };
   const tokenizer: typeof characterTokenizer = {
     ...characterTokenizer,
