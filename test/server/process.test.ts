@@ -1,43 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer } from 'node:net';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { build, root } from './build.ts';
+import { build } from './build.ts';
 import { RawClient, rawPost } from './raw-socket.ts';
+import { endAll, serve } from './served-process.ts';
 
 beforeAll(build, 120_000);
-const started: ChildProcess[] = [];
-afterEach(() => {
-  for (const child of started.splice(0)) child.kill('SIGKILL');
-});
-
-interface Served {
-  child: ChildProcess;
-  port: number;
-  output(): string;
-  exit: Promise<{ code: number | null; signal: string | null }>;
-}
-
-/** `quire serve` on tiny-llama as a process of its own. */
-async function serve(...flags: string[]): Promise<Served> {
-  const argv = ['serve', 'models/tiny-llama', '--device', 'reference', '--port', '0', ...flags];
-  const child = spawn(process.execPath, ['packages/server/dist/cli/main.js', ...argv], { cwd: root });
-  started.push(child);
-  let text = '';
-  const exit = new Promise<{ code: number | null; signal: string | null }>(resolve => {
-    child.once('exit', (code, signal) => resolve({ code, signal }));
-  });
-  const port = await new Promise<number>((resolve, reject) => {
-    const listen = (chunk: Buffer) => {
-      text += String(chunk);
-      const match = /Serving .* on http:\/\/127\.0\.0\.1:(\d+)/.exec(text);
-      if (match) resolve(Number(match[1]));
-    };
-    child.stdout.on('data', listen);
-    child.stderr.on('data', listen);
-    void exit.then(({ code }) => reject(new Error(`ended with ${code}: ${text}`)));
-  });
-  return { child, port, output: () => text, exit };
-}
+afterEach(endAll);
 
 const story = (maxTokens: number) =>
   rawPost(

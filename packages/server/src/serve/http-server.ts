@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { App } from '../app/app.ts';
 import type { AppLog } from '../app/context.ts';
 import { OPEN_PATHS } from '../app/routes.ts';
@@ -22,6 +23,9 @@ const TIMEOUTS = {
   keepAliveTimeout: 5_000,
   connectionsCheckingInterval: 1_000,
 };
+
+/** How long a server that drains goes on to listen, and to answer that it does. */
+const LINGER_MS = 250;
 
 /** What machines ask all the time. */
 const QUIET_PATHS = ['/health', '/live', '/ping', '/metrics', '/load'];
@@ -91,6 +95,8 @@ export class HttpServer {
   /** Takes no new requests, lets those in progress finish for `graceMs`, then aborts them. Resolves when all sockets are closed. */
   async close(graceMs: number): Promise<void> {
     this.#app.drain();
+    // What was sent before and is not read yet is answered too; to a socket that is closed at once it would be lost.
+    await sleep(Math.min(LINGER_MS, graceMs));
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
     const timer = setTimeout(() => this.abort(), graceMs);
     await closed;
