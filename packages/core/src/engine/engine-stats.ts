@@ -60,6 +60,8 @@ export interface FinishedRequest {
   maxNumGenerationTokens: number;
   n: number;
   maxTokens: number;
+  temperature: number;
+  topP: number;
   /** Of the first completion. */
   finishReason: FinishReason;
   metrics: RequestMetrics;

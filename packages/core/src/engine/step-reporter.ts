@@ -54,6 +54,8 @@ export class StepReporter {
       maxNumGenerationTokens: Math.max(...group.sequences.map(({ request }) => request.numOutputTokens)),
       n: group.params.n,
       maxTokens: group.params.maxTokens,
+      temperature: group.params.temperature,
+      topP: group.params.topP,
       finishReason: group.sequences[0]!.finishReason!,
       metrics: { ...group.metrics },
     });

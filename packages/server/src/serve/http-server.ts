@@ -15,6 +15,7 @@ import { listen } from './listen.ts';
 import { sendReply } from './node-reply.ts';
 import { NodeRequest } from './node-request.ts';
 import { createTlsServer, readTls, refreshTls, type TlsOptions } from './tls.ts';
+import type { Tracing } from './tracing.ts';
 
 /** A client that sends its head or body slowly is cut off; the check runs often enough for that to hold. */
 const TIMEOUTS = {
@@ -42,6 +43,8 @@ export interface HttpServerOptions extends CorsOptions, TlsOptions {
   enableRequestIdHeaders?: boolean | undefined;
   /** Log no line per request. Default false. */
   disableAccessLog?: boolean | undefined;
+  /** Makes spans of requests. Default: none. */
+  tracing?: Tracing | undefined;
   /** Told of every request once it is answered or its client has gone. */
   onExchange?: ((exchange: HttpExchange) => void) | undefined;
 }
@@ -114,12 +117,15 @@ export class HttpServer {
     const client = new AbortController();
     const request = new NodeRequest(req, client.signal, this.#options);
     const { requestId } = request;
+    const isQuiet = QUIET_PATHS.includes(request.path);
+    const span = isQuiet ? undefined : this.#options.tracing?.begin(request, req.headers);
     this.#active.add(client);
     res.once('close', () => {
       this.#active.delete(client);
       if (this.#app.draining) setImmediate(() => this.#server.closeIdleConnections());
       if (!res.writableFinished) client.abort(new HttpError(499, 'The client closed the connection.'));
-      this.#record(request, req, res, performance.now() - started);
+      span?.end(res.statusCode, this.#app.routes.routeOf(request.path));
+      this.#record(request, req, res, { milliseconds: performance.now() - started, traceId: span?.traceId ?? null });
     });
     res.on('error', error => this.#log.debug({ requestId, err: error }, 'socket error'));
     res.setHeader('x-request-id', requestId);
@@ -146,22 +152,24 @@ export class HttpServer {
     checkOrigin(request.header('origin'), origin => this.#cors.allows(origin));
   }
 
-  #record(request: AppRequest, req: IncomingMessage, res: ServerResponse, milliseconds: number): void {
-    this.#logAccess(request, res, milliseconds);
+  #record(
+    request: AppRequest,
+    req: IncomingMessage,
+    res: ServerResponse,
+    { milliseconds, traceId }: { milliseconds: number; traceId: string | null },
+  ): void {
+    const { requestId, method, path } = request;
+    const level = this.#options.disableAccessLog === true || QUIET_PATHS.includes(path) ? 'debug' : 'info';
+    const who = { requestId, ...(traceId === null ? {} : { traceId }), method, path: path.slice(0, 200) };
+    const outcome = { status: res.statusCode, whole: res.writableFinished, ms: Math.round(milliseconds) };
+    this.#log[level]({ ...who, ...outcome }, 'request');
     this.#options.onExchange?.({
-      method: request.method,
-      route: this.#app.routes.routeOf(request.path),
+      method,
+      route: this.#app.routes.routeOf(path),
       status: res.statusCode,
       milliseconds,
       requestBytes: Number(req.headers['content-length'] ?? 0),
       responseBytes: Number(res.getHeader('content-length') ?? 0),
     });
-  }
-
-  #logAccess({ requestId, method, path }: AppRequest, res: ServerResponse, ms: number): void {
-    const isQuiet = this.#options.disableAccessLog === true || QUIET_PATHS.includes(path);
-    const level = isQuiet ? 'debug' : 'info';
-    const fields = { requestId, method, path: path.slice(0, 200) };
-    this.#log[level]({ ...fields, status: res.statusCode, whole: res.writableFinished, ms: Math.round(ms) }, 'request');
   }
 }

@@ -16,7 +16,7 @@ import { serveFromProcess, serveInProcess } from './serving.ts';
 import { StatsLogger } from './stats-logger.ts';
 
 /** How the server is reached, and by whom. */
-type AccessOptions = Omit<HttpServerOptions, 'host' | 'port' | 'apiKeys' | 'onExchange'>;
+type AccessOptions = Omit<HttpServerOptions, 'host' | 'port' | 'apiKeys' | 'onExchange' | 'tracing'>;
 
 export interface ServerOptions
   extends EngineOptions,
@@ -92,12 +92,13 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       }),
       serving => serving.close(),
     );
-    const { pino, Metrics, HttpServer } = await parts;
+    const { pino, Metrics, HttpServer, Tracing } = await parts;
     const log = givenLog ?? pino({ level: 'silent' });
     const threaded = cleanup.with(new ThreadedTokenizer(tokenizer, config), t => t.dispose());
     const modelNames = config.servedModelName;
     const metrics = cleanup.with(new Metrics(engine, modelNames[0]!, config), async m => m.stop());
-    observer.target = metrics;
+    const tracing = new Tracing(modelNames[0]!);
+    observer.target = tellBoth(metrics, tracing);
     const app = createApp(
       { engine, tokenizer: threaded, metrics, log },
       {
@@ -117,7 +118,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       cleanup.with(await openBatchApi(app, { folder: batchFolder, byPriority }), api => api.close());
     }
     const onExchange = (exchange: HttpExchange) => metrics.http.observe(exchange);
-    const server = new HttpServer(app, { ...access, host, port, apiKeys, onExchange });
+    const server = new HttpServer(app, { ...access, host, port, apiKeys, onExchange, tracing });
     const boundPort = await server.listen();
     const close = async (graceMs = 30_000) => {
       await server.close(graceMs);
@@ -148,12 +149,13 @@ function urlOf(host: string, port: number, isSecure: boolean, uds: string | unde
 }
 
 async function loadHttpParts() {
-  const [{ pino }, { Metrics }, { HttpServer }] = await Promise.all([
+  const [{ pino }, { Metrics }, { HttpServer }, { Tracing }] = await Promise.all([
     import('pino'),
     import('../metrics/metrics.ts'),
     import('./http-server.ts'),
+    import('./tracing.ts'),
   ]);
-  return { pino, Metrics, HttpServer };
+  return { pino, Metrics, HttpServer, Tracing };
 }
 
 async function openBatchApi(app: App, options: BatchApiOptions): Promise<BatchApi> {
@@ -166,5 +168,18 @@ function forwardTo(observer: { target?: EngineObserver }): EngineObserver {
   return {
     onStep: report => observer.target?.onStep?.(report),
     onRequestFinished: request => observer.target?.onRequestFinished?.(request),
+  };
+}
+
+function tellBoth(one: EngineObserver, other: EngineObserver): EngineObserver {
+  return {
+    onStep: report => {
+      one.onStep?.(report);
+      other.onStep?.(report);
+    },
+    onRequestFinished: request => {
+      one.onRequestFinished?.(request);
+      other.onRequestFinished?.(request);
+    },
   };
 }
