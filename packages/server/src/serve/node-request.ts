@@ -58,7 +58,9 @@ export class NodeRequest implements AppRequest {
         chunks.push(chunk);
       });
       req.on('end', () => resolve(Buffer.concat(chunks, bytes)));
-      req.on('close', () => reject(incompleteBody()));
+      req.on('close', () => {
+        if (!req.complete) reject(incompleteBody());
+      });
       req.on('error', reject);
     });
   }

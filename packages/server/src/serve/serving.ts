@@ -14,6 +14,8 @@ export interface ServingOptions {
   readonly log: AppLog;
   /** Told of each stage of the start that is done. */
   readonly onStage: (name: string, ms: number) => void;
+  /** The program of an engine process. Default: that of this package. */
+  readonly entry?: URL;
 }
 
 /** An engine that a server serves, with its tokenizer. */

@@ -30,8 +30,11 @@ export interface ServerOptions
   host?: string;
   /** 0 takes a free port. Default 8000. */
   port?: number;
-  /** Run the engine in a process of its own, which is replaced when it ends: no request is lost with it. Default false. */
-  engineProcess?: boolean;
+  /**
+   * Run the engine in a process of its own, which is replaced when it ends: no request is lost with it. A URL: the program of that
+   * process. Default false.
+   */
+  engineProcess?: boolean | URL;
   /** Accepted keys. None: every request is let in. */
   apiKeys?: readonly string[];
   /** Folder for files and batches, of this server alone. Default: there are no /v1/files and /v1/batches. */
@@ -81,7 +84,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     // Modules of the HTTP side load while the engine opens.
     const parts = loadHttpParts();
     const observer: { target?: EngineObserver } = {};
-    const open = engineProcess ? serveFromProcess : serveInProcess;
+    const open = engineProcess === false ? serveInProcess : serveFromProcess;
     const { engine, tokenizer, description } = cleanup.with(
       await open(engineOptions, {
         config,
@@ -89,6 +92,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         log: givenLog ?? silentLog,
         observer: forwardTo(observer),
         onStage: (name, ms) => timeline.add(name, ms),
+        ...(engineProcess instanceof URL ? { entry: engineProcess } : {}),
       }),
       serving => serving.close(),
     );

@@ -9,10 +9,30 @@ import { type FlagValues, helpFlag, parseFlags, UsageError } from '../flags.ts';
 import { formatTable } from '../help.ts';
 
 const benchFlags = {
-  model: { type: 'string', value: 'MODEL', help: 'Of bench offline: a folder or name. Default models/tiny-llama.' },
+  model: {
+    type: 'string',
+    value: 'MODEL',
+    help: 'Of bench offline and serve: a folder or name. Default models/tiny-llama.',
+  },
   json: { type: 'boolean', help: 'Print one JSON object.' },
 } as const;
-const flags = { ...benchFlags, ...deviceFlag, ...engineFlags, ...helpFlag } as const;
+const loadFlags = {
+  'base-url': { type: 'string', value: 'URL', help: 'A server that runs. Default: one that is started with MODEL.' },
+  'served-model-name': {
+    type: 'string',
+    value: 'NAME',
+    help: 'Model to ask for. Default: the one that the server has.',
+  },
+  'api-key': { type: 'string', value: 'KEY', help: 'Key of that server.', env: 'OPENAI_API_KEY' },
+  'num-prompts': { type: 'integer', value: 'N', help: 'Requests to send. Default 100.' },
+  'request-rate': {
+    type: 'number',
+    value: 'R',
+    help: 'Requests per second, of Poisson arrivals. Default: all at once.',
+  },
+  'max-concurrency': { type: 'integer', value: 'N', help: 'Requests in progress at most. Default: no bound.' },
+} as const;
+const flags = { ...engineFlags, ...benchFlags, ...loadFlags, ...deviceFlag, ...helpFlag } as const;
 type Flags = FlagValues<typeof flags>;
 
 export const bench: Command = {
@@ -20,13 +40,16 @@ export const bench: Command = {
     'bench ops [--device DEVICE] [--json]',
     'bench engine [--json]',
     'bench offline [--model MODEL] [--device DEVICE] [--json]',
+    'bench serve [--base-url URL | --model MODEL] [flags] [--json]',
   ],
   about:
-    "Measures the operations of a device; the engine's own time on a device that computes nothing; or offline inference of a " +
-    'model: tokens per second alone and 16 at once.',
+    "Measures the operations of a device; the engine's own time on a device that computes nothing; offline inference of a " +
+    "model: tokens per second alone and 16 at once; or a server under load, as vLLM's benchmark_serving does, and without a " +
+    '--base-url also the front end alone, over an engine that computes nothing.',
   groups: [
     { title: 'Flags', flags: { ...benchFlags, ...deviceFlag } },
-    { title: 'Engine, of bench offline', flags: engineFlags },
+    { title: 'Load, of bench serve', flags: loadFlags },
+    { title: 'Engine, of bench offline and bench serve', flags: engineFlags },
   ],
   async run(argv, io) {
     const { flags: given, positionals } = parseFlags(argv, flags, io.env);
@@ -41,7 +64,7 @@ export const bench: Command = {
   },
 };
 
-const subjects = { ops, engine, offline } as const;
+const subjects = { ops, engine, offline, serve } as const;
 
 async function engine(): Promise<BenchReport> {
   const { benchEngine } = await import('../../bench/engine.ts');
@@ -75,6 +98,24 @@ async function offline(given: Flags, io: CommandIo): Promise<BenchReport> {
   } finally {
     await device.dispose();
   }
+}
+
+async function serve(given: Flags, io: CommandIo): Promise<BenchReport> {
+  const { benchServe } = await import('../../bench/serve/bench-serve.ts');
+  const model = given.model ?? 'models/tiny-llama';
+  const engine = { model, ...engineOptions(given), ...(given.device === undefined ? {} : { device: given.device }) };
+  const baseUrl = given['base-url'] ?? null;
+  if (baseUrl === null) await bringModel(parseEngineConfig({ model }), model, line => io.err(`${line}\n`));
+  const { device, rows } = await benchServe({
+    engine,
+    baseUrl,
+    modelName: given['served-model-name'] ?? null,
+    apiKey: given['api-key'] ?? null,
+    numPrompts: given['num-prompts'] ?? 100,
+    requestRate: given['request-rate'] ?? Number.POSITIVE_INFINITY,
+    maxConcurrency: given['max-concurrency'] ?? Number.POSITIVE_INFINITY,
+  });
+  return benchReport(device, rows);
 }
 
 function describeDevice({ kind, name }: { kind: string; name: string }): string {

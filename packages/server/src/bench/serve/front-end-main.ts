@@ -1,0 +1,39 @@
+/**
+ * A server whose engine computes nothing, in a process of its own. Its parent sends the options of the engine, gets the port, and
+ * may ask for what the process has used so far.
+ */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { startServer } from '../../serve/start-server.ts';
+import type { FrontEndAsk, FrontEndUse } from './front-end.ts';
+
+const delay = monitorEventLoopDelay({ resolution: 5 });
+
+process.on('message', (ask: FrontEndAsk) => {
+  if (ask.kind === 'start') void start(ask);
+  else if (ask.kind === 'use') process.send!(use());
+  else delay.reset();
+});
+process.on('disconnect', () => process.exit());
+
+async function start({ options }: Extract<FrontEndAsk, { kind: 'start' }>): Promise<void> {
+  const server = await startServer({
+    ...options,
+    port: 0,
+    engineProcess: new URL('./mock-host-main.js', import.meta.url),
+    disableLogStats: true,
+  });
+  delay.enable();
+  process.send!({ port: server.port });
+}
+
+function use(): FrontEndUse {
+  const { user, system } = process.cpuUsage();
+  const { rss, heapUsed } = process.memoryUsage();
+  return {
+    cpuMs: (user + system) / 1000,
+    rss,
+    heapUsed,
+    loopDelayP99: delay.percentile(99) / 1e6,
+    loopDelayMax: delay.max / 1e6,
+  };
+}

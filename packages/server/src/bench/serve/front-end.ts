@@ -1,0 +1,119 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { BenchRow } from '../report.ts';
+import { row } from './load-rows.ts';
+import { openTarget, runLoad } from './run-load.ts';
+import type { LoadRequest } from './workload.ts';
+
+export type FrontEndAsk =
+  | { kind: 'start'; options: { model: string; [option: string]: unknown } }
+  | { kind: 'use' | 'reset' };
+
+/** What a server has used so far. */
+export interface FrontEndUse {
+  cpuMs: number;
+  rss: number;
+  heapUsed: number;
+  /** Of the event loop, since it was reset; milliseconds. */
+  loopDelayP99: number;
+  loopDelayMax: number;
+}
+
+/** Node runs compiled files only, also when this one is run from its source. */
+const entry = new URL(
+  import.meta.url.endsWith('.ts') ? '../../../dist/bench/serve/front-end-main.js' : './front-end-main.js',
+  import.meta.url,
+);
+
+/** A server in a process of its own, over an engine that computes nothing. */
+export class FrontEnd {
+  readonly origin: string;
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, port: number) {
+    this.#child = child;
+    this.origin = `http://127.0.0.1:${port}`;
+  }
+
+  /** options: of `startServer`. One token a step, so that each is streamed by itself. */
+  static async start(model: string, options: Record<string, unknown> = {}): Promise<FrontEnd> {
+    const child = fork(fileURLToPath(entry), { stdio: ['ignore', 2, 2, 'ipc'], execArgv: [] });
+    const engine = { maxNumSeqs: 1024, numSchedulerSteps: 1, numGpuBlocksOverride: 40_000 };
+    const all = { model, ...engine, maxNumQueuedReqs: 100_000, ...options };
+    const { port } = await ask<{ port: number }>(child, { kind: 'start', options: all });
+    return new FrontEnd(child, port);
+  }
+
+  /** The process itself, for tests that send it signals. */
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
+  use(): Promise<FrontEndUse> {
+    return ask<FrontEndUse>(this.#child, { kind: 'use' });
+  }
+
+  /** Begins to measure the event loop anew. */
+  reset(): void {
+    this.#child.send({ kind: 'reset' });
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise(resolve => this.#child.once('exit', resolve));
+    this.#child.disconnect();
+    await ended;
+  }
+}
+
+function ask<T>(child: ChildProcess, message: FrontEndAsk): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const gone = (code: number | null) => reject(new Error(`The server of the benchmark ended with code ${code}.`));
+    child.once('exit', gone);
+    child.once('message', answer => {
+      child.off('exit', gone);
+      resolve(answer as T);
+    });
+    child.send(message);
+  });
+}
+
+const PROMPT = Array.from({ length: 32 }, (_, i) => 10 + i);
+
+/**
+ * The server without its engine: streamed tokens per second at 256 streams, and requests of 32 tokens per second at 64, with the
+ * processor time that the front end's process spends on each, which is what a busy machine does not change.
+ */
+export async function benchFrontEnd(model: string, scale = 1): Promise<BenchRow[]> {
+  const frontEnd = await FrontEnd.start(model);
+  const target = openTarget(frontEnd.origin, null, null);
+  const repeat = (count: number, outputTokens: number): LoadRequest[] =>
+    Array.from({ length: Math.ceil(count * scale) }, () => ({ promptTokenIds: PROMPT, outputTokens }));
+  const measure = async (requests: LoadRequest[], maxConcurrency: number) => {
+    const before = await frontEnd.use();
+    frontEnd.reset();
+    const run = await runLoad(target, requests, { requestRate: Number.POSITIVE_INFINITY, maxConcurrency, seed: 0 });
+    const failed = run.results.find(({ failure }) => failure !== null);
+    if (failed !== undefined) throw new Error(`A stream of the benchmark failed: ${failed.failure}`);
+    const after = await frontEnd.use();
+    return { ...run, cpuMs: after.cpuMs - before.cpuMs, loopDelayP99: after.loopDelayP99 };
+  };
+  try {
+    await measure(repeat(200, 64), 64);
+    const streams = await measure(repeat(1024, 256), 256);
+    const requests = await measure(repeat(4000, 32), 64);
+    target.agent.destroy();
+    const tokens = streams.results.reduce((total, { outputTokens }) => total + outputTokens, 0);
+    const chunks = streams.results.reduce((total, result) => total + result.chunks.length, 0);
+    const count = requests.results.length;
+    return [
+      row('serve.frontend.tokens', tokens / streams.seconds, 'tokens/s'),
+      row('serve.frontend.chunks', chunks / streams.seconds, 'chunks/s'),
+      row('serve.frontend.token.cpu', (1000 * streams.cpuMs) / tokens, 'us'),
+      row('serve.frontend.loop.p99', streams.loopDelayP99, 'ms'),
+      row('serve.frontend.requests', count / requests.seconds, 'requests/s'),
+      row('serve.frontend.request.cpu', (1000 * requests.cpuMs) / count, 'us'),
+    ];
+  } finally {
+    await frontEnd.stop();
+  }
+}
