@@ -60,7 +60,7 @@ export class App {
     request.signal.addEventListener('abort', leave, { once: true });
     const given = new WebRequest(request, client.signal);
     const reply = await this.handle(given);
-    const headers = { 'x-request-id': given.requestId, ...reply.headers };
+    const headers = { 'x-request-id': given.label ?? given.requestId, ...reply.headers };
     return toResponse({ ...reply, headers }, this.context.streamLimits, leave);
   }
 }

@@ -64,6 +64,8 @@ export interface AppContext {
   readonly features: ChatFeatures;
   /** Unix seconds when the model was loaded. */
   readonly created: number;
+  /** Changes when the same request may get another answer: another version, model or shape of the engine. */
+  readonly fingerprint: string;
   /** Fields without effect are errors. */
   readonly strict: boolean;
   /** Whether requests may put the engine to sleep. */

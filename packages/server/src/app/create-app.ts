@@ -1,4 +1,5 @@
 import { type ChatFeatureOptions, chatFeatures } from '../openai/chat-features.ts';
+import { version } from '../version.ts';
 import { Admission } from './admission.ts';
 import { App } from './app.ts';
 import {
@@ -47,6 +48,7 @@ export function createApp(parts: AppParts, options: AppOptions): App {
     modelNames: options.modelNames,
     features: chatFeatures(options, tokenizer.chatTemplate),
     created: Math.floor(Date.now() / 1000),
+    fingerprint: fingerprintOf(version, options.modelNames, engine.limits),
     strict: options.strict ?? false,
     enableSleepMode: options.enableSleepMode ?? false,
     maxBodyBytes: options.maxBodyBytes ?? 8 * 2 ** 20,
@@ -57,4 +59,11 @@ export function createApp(parts: AppParts, options: AppOptions): App {
     admission: new Admission(options.maxNumQueuedReqs ?? 256, () => engine.stats().numRequestsRunning),
   };
   return new App(context);
+}
+
+/** FNV-1a of the values as JSON. */
+function fingerprintOf(...values: unknown[]): string {
+  let hash = 0x811c9dc5;
+  for (const character of JSON.stringify(values)) hash = Math.imul(hash ^ character.codePointAt(0)!, 0x01000193);
+  return `fp_${(hash >>> 0).toString(16).padStart(8, '0')}`;
 }

@@ -6,6 +6,8 @@ export interface AppRequest {
   readonly query: URLSearchParams;
   /** Ours, and of no other request: the ids of answers hold it. */
   readonly requestId: string;
+  /** The client's own name of the request, from X-Request-Id: it is echoed and logged, and nothing is found by it. */
+  readonly label: string | null;
   /** Aborts when the client is gone before its answer is whole. */
   readonly signal: AbortSignal;
   /** The value of a header, by its name in lower case. */
@@ -33,6 +35,11 @@ export function newRequestId(): string {
   let id = '';
   for (const end = drawn + 16; drawn < end; drawn++) id += hex[randomBytes[drawn]!];
   return id;
+}
+
+/** A label that is fit to be sent back and logged, or null. */
+export function requestLabel(header: string | undefined): string | null {
+  return header !== undefined && /^[\w.-]{1,128}$/.test(header) ? header : null;
 }
 
 /** Path and query of a request target, in origin form or absolute form. Nothing is decoded or collapsed. */

@@ -2,7 +2,7 @@ import { bodyTooLarge } from './body.ts';
 import { clientTooSlow, HttpError } from './errors.ts';
 import { type EventSink, EventStream, type StreamLimits } from './event-stream.ts';
 import { ByteStream, type Reply } from './reply.ts';
-import { type AppRequest, newRequestId } from './request.ts';
+import { type AppRequest, newRequestId, requestLabel } from './request.ts';
 
 /** A request that came as an object of the Fetch API. */
 export class WebRequest implements AppRequest {
@@ -10,6 +10,7 @@ export class WebRequest implements AppRequest {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly requestId = newRequestId();
+  readonly label: string | null;
   readonly signal: AbortSignal;
   readonly #request: Request;
 
@@ -19,6 +20,7 @@ export class WebRequest implements AppRequest {
     this.path = pathname;
     this.query = searchParams;
     this.signal = signal;
+    this.label = requestLabel(request.headers.get('x-request-id') ?? undefined);
     this.#request = request;
   }
 

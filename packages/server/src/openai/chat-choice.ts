@@ -16,13 +16,15 @@ export interface ChoiceFrame {
   readonly request: ChatRequest;
   readonly output: ChatOutput;
   readonly tokenizer: ServingTokenizer;
+  /** What its text begins with. */
+  readonly echoed: string;
 }
 
 /** One choice of a chat answer, whole or in chunks. */
 export class ChatChoice {
   readonly #index: number;
   readonly #frame: ChoiceFrame;
-  readonly #plain = new ChoiceDeltas();
+  readonly #plain: ChoiceDeltas;
   /** Instead, where the text is not all content. */
   readonly #parsed: ParsedDeltas | null;
   readonly #reasoning: ReasoningTokens | null;
@@ -31,10 +33,12 @@ export class ChatChoice {
   constructor(index: number, frame: ChoiceFrame) {
     this.#index = index;
     this.#frame = frame;
-    const { output } = frame;
+    const { output, request } = frame;
+    const interval = request.stream_interval ?? 1;
+    this.#plain = new ChoiceDeltas(interval);
     const isShown = (event: OutputEvent) => output.includeReasoning || event.kind !== 'reasoning';
     const parser = output.createParser();
-    this.#parsed = parser === null ? null : new ParsedDeltas(parser, isShown);
+    this.#parsed = parser === null ? null : new ParsedDeltas(parser, isShown, interval);
     const { start, marks = null } = output.reasoning ?? {};
     this.#reasoning = start === undefined || marks === null ? null : new ReasoningTokens(marks, start);
   }
@@ -63,7 +67,7 @@ export class ChatChoice {
     return {
       index: choice.index,
       message: this.#wholeMessage(choice),
-      logprobs: choice.logprobs && chatLogprobs(tokenizer, choice.logprobs, this.#topN),
+      logprobs: choice.logprobs && chatLogprobs(tokenizer, choice.logprobs, this.#topN, this.#asIds),
       finish_reason: this.#finishReason(choice.finishReason),
       stop_reason: choice.stopReason,
       ...(request.return_token_ids === true ? { token_ids: choice.tokenIds } : {}),
@@ -72,12 +76,19 @@ export class ChatChoice {
 
   #wholeMessage(choice: CompletionOutput): unknown {
     const role = 'assistant';
-    if (this.#parsed === null) return { role, content: choice.text, refusal: null };
+    const { echoed } = this.#frame;
+    if (this.#parsed === null) return { role, content: echoed + choice.text, refusal: null };
     const { events } = this.#parsed.add(choice)!;
     const { content = '', tool_calls: calls, ...reasoning } = this.#message(events);
-    if (calls === undefined) return { role, content, refusal: null, ...reasoning };
+    if (calls === undefined) return { role, content: echoed + content, refusal: null, ...reasoning };
     const toolCalls = calls.map(({ index: _, ...call }) => call);
-    return { role, content: content === '' ? null : content, refusal: null, ...reasoning, tool_calls: toolCalls };
+    return {
+      role,
+      content: echoed + content === '' ? null : echoed + content,
+      refusal: null,
+      ...reasoning,
+      tool_calls: toolCalls,
+    };
   }
 
   #message(events: readonly OutputEvent[]): MessageDelta {
@@ -92,11 +103,16 @@ export class ChatChoice {
 
   #chunk(message: string, { logprobs, tokenIds, finishReason, stopReason }: ChoiceDelta): string {
     const { request, tokenizer } = this.#frame;
-    const shown = logprobs === null ? 'null' : JSON.stringify(chatLogprobs(tokenizer, logprobs, this.#topN));
+    const shown =
+      logprobs === null ? 'null' : JSON.stringify(chatLogprobs(tokenizer, logprobs, this.#topN, this.#asIds));
     const tokens = request.return_token_ids === true ? `,"token_ids":${JSON.stringify(tokenIds)}` : '';
     const head = `{"index":${this.#index},"delta":${message},"logprobs":${shown},"finish_reason":`;
     if (finishReason === null) return `${head}null${tokens}}`;
     return `${head}"${this.#finishReason(finishReason)}","stop_reason":${JSON.stringify(stopReason)}${tokens}}`;
+  }
+
+  get #asIds(): boolean {
+    return this.#frame.request.return_tokens_as_token_ids === true;
   }
 
   get #topN(): number {

@@ -21,6 +21,8 @@ export interface ChatPlan {
   readonly streaming: StreamChoice;
   readonly messages: readonly ChatMessage[];
   readonly template: ChatTemplateOptions;
+  /** Put around the rendered conversation what the model puts around prompts, which templates mostly write themselves. */
+  readonly addSpecialTokens: boolean;
   readonly logprobs: number | null;
   readonly constraint: Constraint | null;
   readonly tools: ToolRequest | null;
@@ -52,6 +54,7 @@ export function planChat(app: AppContext, body: Readonly<Record<string, unknown>
       ...(tools === null ? {} : { tools: tools.definitions }),
       ...(variables.kwargs === null ? {} : { chatTemplateKwargs: variables.kwargs }),
     },
+    addSpecialTokens: request.add_special_tokens === true,
     logprobs: logprobsOf(request, app),
     constraint,
     tools,
@@ -119,12 +122,19 @@ function logprobsOf(request: ChatRequest, app: AppContext): number | null {
 /** The ids of the rendered conversation; the last `keep` of them, or all. Rejects with HttpError 400. */
 export async function encodeMessages(
   app: AppContext,
-  { messages, template }: Pick<ChatPlan, 'messages' | 'template'>,
+  { messages, template, addSpecialTokens }: Pick<ChatPlan, 'messages' | 'template' | 'addSpecialTokens'>,
   keep: number | null,
 ): Promise<number[]> {
   const { tokenizer } = app;
   if (!tokenizer.hasChatTemplate) {
     throw invalidField('messages', 'This model has no chat template: use /v1/completions.', 'no_chat_template');
   }
-  return tokenise(app, 'messages', keep, maxTokens => tokenizer.encodeChat(messages, { ...template, maxTokens }));
+  const encode = async (maxTokens: number) => {
+    const rendered = await tokenizer.encodeChat(messages, { ...template, maxTokens });
+    if (!addSpecialTokens) return rendered;
+    // Those of an empty prompt: in front, and behind where there are two.
+    const [begin, end] = await tokenizer.encode('', { addSpecialTokens });
+    return [begin ?? [], rendered, end ?? []].flat();
+  };
+  return tokenise(app, 'messages', keep, encode);
 }

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini';
+import { answerFields } from './answer-fields.ts';
 import { flag, integer, type RequestSchema, text } from './fields.ts';
-import { emptyList, is, never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
+import { emptyList, is, never, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
 import { constraintFields } from './structured-fields.ts';
 import { toolFields } from './tools/tool-request.ts';
@@ -21,6 +22,9 @@ const shape = {
   reasoning_effort: text,
   chat_template_kwargs: z.nullish(z.looseObject({})),
   ...toolFields,
+  echo: flag,
+  add_special_tokens: flag,
+  ...answerFields,
   ...streamFields,
 };
 
@@ -41,8 +45,6 @@ export const chatSchema: RequestSchema<typeof shape> = {
     chat_template: never,
     mm_processor_kwargs: never,
     media_io_kwargs: never,
-    echo: off,
-    add_special_tokens: off,
   },
 };
 export type ChatRequest = z.output<typeof chatSchema.fields>;

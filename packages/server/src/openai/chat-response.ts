@@ -15,6 +15,9 @@ export interface ChatAnswer {
   request: ChatRequest;
   streaming: StreamChoice;
   output: ChatOutput;
+  /** What the answer begins with. */
+  echoed: string;
+  fingerprint: string;
 }
 
 /** The answer to a chat request, whole or in chunks. */
@@ -30,16 +33,22 @@ export class ChatResponse implements StreamFormat {
   constructor(tokenizer: ServingTokenizer, answer: ChatAnswer) {
     this.#tokenizer = tokenizer;
     this.#answer = answer;
-    const { id, model, request, streaming, output } = answer;
-    const frame = { id, request, output, tokenizer };
+    const { id, model, request, streaming, output, echoed, fingerprint } = answer;
+    const frame = { id, request, output, tokenizer, echoed };
     this.#choices = Array.from({ length: choicesPerPrompt(request.n) }, (_, index) => new ChatChoice(index, frame));
-    const head = { id, object: 'chat.completion.chunk', created: this.#created, model } as const;
+    const head = {
+      id,
+      object: 'chat.completion.chunk',
+      created: this.#created,
+      model,
+      system_fingerprint: fingerprint,
+    } as const;
     this.#chunks = new ChunkWriter(head, streaming.includeUsage);
   }
 
   /** One chunk per choice that names the role. */
   opening(): string {
-    const delta = { role: 'assistant', content: '' };
+    const delta = { role: 'assistant', content: this.#answer.echoed };
     const prompt = this.#answer.request.return_token_ids === true ? { prompt_token_ids: this.#promptTokenIds } : {};
     return this.#choices
       .map((_, index) => JSON.stringify({ index, delta, logprobs: null, finish_reason: null, ...prompt }))
@@ -64,14 +73,16 @@ export class ChatResponse implements StreamFormat {
 
   /** The body of an answer that is not streamed. */
   whole(output: RequestOutput): unknown {
-    const { id, model, request } = this.#answer;
+    const { id, model, request, fingerprint } = this.#answer;
     this.#usage.add(0, output);
     const choices = output.outputs.map(choice => this.#choices[choice.index]!.whole(choice));
     const usage = this.#usageNow();
-    const body = { id, object: 'chat.completion', created: this.#created, model, choices, usage };
+    const body = { id, object: 'chat.completion', created: this.#created, model, system_fingerprint: fingerprint };
     const prompt = typeof request.prompt_logprobs === 'number';
     return {
       ...body,
+      choices,
+      usage,
       ...(prompt ? { prompt_logprobs: promptLogprobs(this.#tokenizer, output.promptLogprobs ?? []) } : {}),
       ...(request.return_token_ids === true ? { prompt_token_ids: output.promptTokenIds } : {}),
     };

@@ -2,7 +2,8 @@ import type { AppContext } from '../app/context.ts';
 import { readJsonBody } from '../http/body.ts';
 import { jsonReply, type Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
-import { encodePlan, planChat } from './chat-plan.ts';
+import { answerId } from './answer-fields.ts';
+import { type ChatPlan, encodePlan, planChat } from './chat-plan.ts';
 import { ChatResponse } from './chat-response.ts';
 import { collect, ignoredHeader, streamEvents, withPlaces } from './run.ts';
 
@@ -19,11 +20,19 @@ export async function handleChat(app: AppContext, given: AppRequest): Promise<Re
       streaming,
       model,
       output: generation.output,
-      id: `chatcmpl-${given.requestId}`,
+      echoed: echoedText(plan),
+      fingerprint: app.fingerprint,
+      id: answerId('chatcmpl', given, request),
     });
     const headers = ignoredHeader(ignored);
     if (streaming.stream) return streamEvents(app, given, generation, response, headers);
     const [output] = await collect(app, given, generation);
     return jsonReply(response.whole(output!), headers);
   });
+}
+
+/** With `echo`, an answer that goes on with a message of the model begins with it. */
+function echoedText({ request, messages }: ChatPlan): string {
+  const last = messages.at(-1);
+  return request.echo === true && last?.role === 'assistant' ? last.content : '';
 }

@@ -7,6 +7,7 @@ export interface ChunkHead {
   object: 'chat.completion.chunk' | 'text_completion';
   created: number;
   model: string;
+  system_fingerprint: string;
 }
 
 /** Makes the events of one stream. What all chunks share is text made once; only the choice is serialised per chunk. */
@@ -16,8 +17,7 @@ export class ChunkWriter {
 
   /** includeUsage: chunks without usage say `"usage":null`, as OpenAI's do. */
   constructor(head: ChunkHead, includeUsage: boolean) {
-    const { id, object, created, model } = head;
-    this.#prefix = `data: ${JSON.stringify({ id, object, created, model }).slice(0, -1)},"choices":[`;
+    this.#prefix = `data: ${JSON.stringify(head).slice(0, -1)},"choices":[`;
     this.#suffix = includeUsage ? '],"usage":null}\n\n' : ']}\n\n';
   }
 

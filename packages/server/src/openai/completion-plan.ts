@@ -1,4 +1,5 @@
 import { type AppContext, servedModel } from '../app/context.ts';
+import { invalidField } from '../http/errors.ts';
 import { type CompletionRequest, completionSchema, listPrompts } from './completion-request.ts';
 import { parseRequest } from './fields.ts';
 import {
@@ -36,6 +37,7 @@ export function planCompletion(app: AppContext, body: Readonly<Record<string, un
   const model = servedModel(app, request.model);
   const streaming = streamChoice(request);
   const prompts = listPrompts(request.prompt);
+  checkNoTokens(request);
   const constraint = constraintOf(request);
   const sequences = prompts.length * sequencesPerPrompt(request);
   return { request, ignored, model, streaming, prompts, constraint, sequences };
@@ -44,7 +46,7 @@ export function planCompletion(app: AppContext, body: Readonly<Record<string, un
 /** What the engine gets. Rejects with HttpError 400 when a prompt does not fit. */
 export async function encodeCompletion(app: AppContext, plan: CompletionPlan): Promise<Generation> {
   const { request, constraint } = plan;
-  const maxTokens = request.max_tokens === undefined ? DEFAULT_MAX_TOKENS : request.max_tokens;
+  const maxTokens = maxTokensOf(request);
   const keep = keptTokens(app, request.truncate_prompt_tokens, maxTokens);
   const prompts = await Promise.all(plan.prompts.map(prompt => readPrompt(app, prompt, keep, request)));
   for (const prompt of prompts) checkContext(prompt, maxTokens, 'max_tokens', app);
@@ -71,4 +73,15 @@ function samplingOf(request: CompletionRequest, maxTokens: number | null) {
   const logprobs = request.logprobs ?? null;
   const echoed = request.echo === true && logprobs !== null;
   return { maxTokens, logprobs, ...(echoed ? { promptLogprobs: logprobs } : {}) };
+}
+
+/** A request for no tokens scores its prompt. The engine always samples one, which is then left out. */
+function maxTokensOf({ max_tokens: given }: CompletionRequest): number | null {
+  if (given === undefined) return DEFAULT_MAX_TOKENS;
+  return given === 0 ? 1 : given;
+}
+
+function checkNoTokens({ max_tokens: given, echo }: CompletionRequest): void {
+  if (given !== 0 || echo === true) return;
+  throw invalidField('max_tokens', 'max_tokens must be at least 1 without echo; found 0.', 'invalid_value');
 }

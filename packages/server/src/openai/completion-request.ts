@@ -1,5 +1,6 @@
 import * as z from 'zod/mini';
 import { invalidField } from '../http/errors.ts';
+import { answerFields } from './answer-fields.ts';
 import { flag, integer, type RequestSchema, show, text } from './fields.ts';
 import { never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
@@ -12,12 +13,14 @@ const shape = {
   model: text,
   /** Checked by listPrompts, which stops at the first fault: a schema would list millions. */
   prompt: z.unknown(),
-  max_tokens: integer(1),
+  /** 0 only with echo. */
+  max_tokens: integer(0),
   echo: flag,
   logprobs: integer(0),
   prompt_logprobs: integer(-1),
   return_token_ids: flag,
   add_special_tokens: flag,
+  ...answerFields,
   ...streamFields,
 };
 

@@ -1,4 +1,4 @@
-import type { RequestOutput } from '@quire/core';
+import type { CompletionOutput, RequestOutput } from '@quire/core';
 import type { ServingTokenizer } from '../app/context.ts';
 import { type ChoiceDelta, ChoiceDeltas } from './choice-deltas.ts';
 import { ChunkWriter, DONE } from './chunks.ts';
@@ -11,6 +11,7 @@ import { UsageCounter } from './usage.ts';
 export interface CompletionAnswer {
   id: string;
   model: string;
+  fingerprint: string;
   request: CompletionRequest;
   prompts: readonly TokenPrompt[];
   streaming: StreamChoice;
@@ -38,9 +39,15 @@ export class CompletionResponse implements StreamFormat {
   constructor(tokenizer: ServingTokenizer, answer: CompletionAnswer) {
     this.#tokenizer = tokenizer;
     this.#answer = answer;
-    const { id, model, request, streaming } = answer;
+    const { id, model, request, streaming, fingerprint } = answer;
     this.#n = choicesPerPrompt(request.n);
-    const head = { id, object: 'text_completion', created: this.#created, model } as const;
+    const head = {
+      id,
+      object: 'text_completion',
+      created: this.#created,
+      model,
+      system_fingerprint: fingerprint,
+    } as const;
     this.#chunks = new ChunkWriter(head, streaming.includeUsage);
   }
 
@@ -48,7 +55,8 @@ export class CompletionResponse implements StreamFormat {
     return '';
   }
 
-  output(promptIndex: number, output: RequestOutput): string {
+  output(promptIndex: number, given: RequestOutput): string {
+    const output = this.#wanted(given);
     this.#usage.add(promptIndex, output);
     this.#promptLogprobs[promptIndex] ??= output.promptLogprobs;
     const usage = this.#answer.streaming.continuousUsage ? this.#usage.usage : null;
@@ -66,8 +74,9 @@ export class CompletionResponse implements StreamFormat {
 
   /** The body of an answer that is not streamed. */
   whole(outputs: readonly RequestOutput[]): unknown {
-    const { id, model, request } = this.#answer;
-    const choices = outputs.flatMap((output, p) => {
+    const { id, model, request, fingerprint } = this.#answer;
+    const choices = outputs.flatMap((given, p) => {
+      const output = this.#wanted(given);
       this.#usage.add(p, output);
       this.#promptLogprobs[p] = output.promptLogprobs;
       const extra =
@@ -76,7 +85,14 @@ export class CompletionResponse implements StreamFormat {
           : {};
       return output.outputs.map(choice => ({ ...this.#choice(p, output, choice), ...extra }));
     });
-    return { id, object: 'text_completion', created: this.#created, model, choices, usage: this.#usage.usage };
+    const head = { id, object: 'text_completion', created: this.#created, model, system_fingerprint: fingerprint };
+    return { ...head, choices, usage: this.#usage.usage };
+  }
+
+  /** Without the token that the engine samples for a request that wants none. */
+  #wanted(output: RequestOutput): RequestOutput {
+    if (this.#answer.request.max_tokens !== 0) return output;
+    return { ...output, outputs: output.outputs.map(withoutTokens) };
   }
 
   #choice(promptIndex: number, output: RequestOutput, gained: ChoiceDelta): Record<string, unknown> | null {
@@ -98,10 +114,11 @@ export class CompletionResponse implements StreamFormat {
   }
 
   #stateOf(index: number): Choice {
+    const asIds = this.#answer.request.return_tokens_as_token_ids === true;
     const skipSpecialTokens = this.#answer.request.skip_special_tokens !== false;
     const state = this.#choices.get(index) ?? {
-      deltas: new ChoiceDeltas(),
-      logprobs: new CompletionLogprobsWriter(this.#tokenizer, skipSpecialTokens),
+      deltas: new ChoiceDeltas(this.#answer.request.stream_interval ?? 1),
+      logprobs: new CompletionLogprobsWriter(this.#tokenizer, skipSpecialTokens, asIds),
       started: false,
     };
     this.#choices.set(index, state);
@@ -124,4 +141,10 @@ export class CompletionResponse implements StreamFormat {
     const prompt = state.started ? {} : { prompt_token_ids: output.promptTokenIds };
     return { ...prompt, token_ids: delta.tokenIds };
   }
+}
+
+function withoutTokens(choice: CompletionOutput): CompletionOutput {
+  const { finishReason, logprobs } = choice;
+  const ended = finishReason === null ? null : 'length';
+  return { ...choice, text: '', tokenIds: [], logprobs: logprobs && [], finishReason: ended, stopReason: null };
 }

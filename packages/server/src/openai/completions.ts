@@ -2,6 +2,7 @@ import type { AppContext } from '../app/context.ts';
 import { readJsonBody } from '../http/body.ts';
 import { jsonReply, type Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
+import { answerId } from './answer-fields.ts';
 import { encodeCompletion, planCompletion } from './completion-plan.ts';
 import { CompletionResponse } from './completion-response.ts';
 import { collect, ignoredHeader, streamEvents, withPlaces } from './run.ts';
@@ -19,7 +20,8 @@ export async function handleCompletion(app: AppContext, given: AppRequest): Prom
       prompts: generation.prompts,
       streaming,
       model,
-      id: `cmpl-${given.requestId}`,
+      fingerprint: app.fingerprint,
+      id: answerId('cmpl', given, request),
     });
     const headers = ignoredHeader(ignored);
     if (streaming.stream) return streamEvents(app, given, generation, response, headers);

@@ -13,15 +13,16 @@ export interface ChatLogprobs {
   content: (ChatToken & { top_logprobs: ChatToken[] })[];
 }
 
-/** Chat shape: one entry per token, with the `topN` likeliest beside it. */
+/** Chat shape: one entry per token, with the `topN` likeliest beside it. asIds: tokens are shown by their ids. */
 export function chatLogprobs(
   tokenizer: ServingTokenizer,
   positions: readonly PositionLogprobs[],
   topN: number,
+  asIds = false,
 ): ChatLogprobs {
   const entry = (t: TokenLogprob): ChatToken => {
     const bytes = tokenizer.tokenBytes(t.tokenId);
-    return { token: tokenText(bytes), logprob: floor(t.logprob), bytes: [...bytes] };
+    return { token: asIds ? tokenName(t.tokenId) : tokenText(bytes), logprob: floor(t.logprob), bytes: [...bytes] };
   };
   return { content: positions.map(p => ({ ...entry(p), top_logprobs: p.top.slice(0, topN).map(entry) })) };
 }
@@ -39,9 +40,11 @@ export interface CompletionLogprobs {
 export class CompletionLogprobsWriter {
   readonly #tokenizer: ServingTokenizer;
   readonly #skipSpecialTokens: boolean;
+  readonly #asIds: boolean;
   #codePoints = 0;
 
-  constructor(tokenizer: ServingTokenizer, skipSpecialTokens: boolean) {
+  constructor(tokenizer: ServingTokenizer, skipSpecialTokens: boolean, asIds: boolean) {
+    this.#asIds = asIds;
     this.#tokenizer = tokenizer;
     this.#skipSpecialTokens = skipSpecialTokens;
   }
@@ -60,7 +63,7 @@ export class CompletionLogprobsWriter {
   }
 
   #text(id: number): string {
-    return tokenText(this.#tokenizer.tokenBytes(id));
+    return this.#asIds ? tokenName(id) : tokenText(this.#tokenizer.tokenBytes(id));
   }
 
   #top(position: PositionLogprobs): Record<string, number> {
@@ -89,6 +92,11 @@ export function promptLogprobs(
     { logprob: floor(t.logprob), rank: t.rank, decoded_token: tokenText(tokenizer.tokenBytes(t.tokenId)) },
   ];
   return positions.map(p => p && Object.fromEntries([p, ...p.top].map(entry)));
+}
+
+/** vLLM's, for clients that read ids out of log-probabilities. */
+function tokenName(id: number): string {
+  return `token_id:${id}`;
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

@@ -11,9 +11,14 @@ export interface ParsedDelta {
 export class ParsedDeltas {
   readonly #parser: OutputParser;
   readonly #isShown: (event: OutputEvent) => boolean;
+  readonly #interval: number;
+  #isFirst = true;
   #held: ChoiceDelta | null = null;
+  #events: OutputEvent[] = [];
 
-  constructor(parser: OutputParser, isShown: (event: OutputEvent) => boolean) {
+  /** interval: as in ChoiceDeltas. */
+  constructor(parser: OutputParser, isShown: (event: OutputEvent) => boolean, interval: number) {
+    this.#interval = interval;
     this.#parser = parser;
     this.#isShown = isShown;
   }
@@ -23,9 +28,17 @@ export class ParsedDeltas {
     const delta = this.#held === null ? gained : join(this.#held, gained);
     const isLast = gained.finishReason !== null;
     const found = this.#parser.push(gained.text);
-    const events = (isLast ? [...found, ...this.#parser.end()] : found).filter(this.#isShown);
-    const ready = isLast || events.length > 0;
+    this.#events.push(...(isLast ? [...found, ...this.#parser.end()] : found).filter(this.#isShown));
+    const isDue = this.#isFirst || delta.tokenIds.length >= this.#interval;
+    const ready = isLast || (isDue && this.#events.length > 0);
     this.#held = ready ? null : delta;
-    return ready ? { delta, events } : null;
+    return ready ? { delta, events: this.#take() } : null;
+  }
+
+  #take(): OutputEvent[] {
+    const events = this.#events;
+    this.#events = [];
+    this.#isFirst = false;
+    return events;
   }
 }

@@ -3,6 +3,7 @@ import type { AppContext } from '../app/context.ts';
 import { readJsonBody } from '../http/body.ts';
 import { jsonReply, type Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
+import { answerId } from './answer-fields.ts';
 import { encodePlan, planChat } from './chat-plan.ts';
 import { encodeCompletion, planCompletion } from './completion-plan.ts';
 import { type Generation, ignoredHeader, type TokenPrompt } from './run.ts';
@@ -15,7 +16,13 @@ export async function renderChat(app: AppContext, given: AppRequest): Promise<Re
   const plan = planChat(app, await readJsonBody(given, app.maxBodyBytes));
   const generation = await encodePlan(app, plan);
   const [prompt] = generation.prompts;
-  const rendered = render(prompt!, generation, plan.model, `chatcmpl-${given.requestId}`, plan.streaming.stream);
+  const rendered = render(
+    prompt!,
+    generation,
+    plan.model,
+    answerId('chatcmpl', given, plan.request),
+    plan.streaming.stream,
+  );
   return jsonReply(rendered, ignoredHeader(plan.ignored));
 }
 
@@ -24,8 +31,9 @@ export async function renderCompletion(app: AppContext, given: AppRequest): Prom
   const plan = planCompletion(app, await readJsonBody(given, app.maxBodyBytes));
   const generation = await encodeCompletion(app, plan);
   const { model, streaming } = plan;
+  const id = answerId('cmpl', given, plan.request);
   const rendered = generation.prompts.map((prompt, i) =>
-    render(prompt, generation, model, `cmpl-${given.requestId}-${i}`, streaming.stream),
+    render(prompt, generation, model, `${id}-${i}`, streaming.stream),
   );
   return jsonReply(rendered, ignoredHeader(plan.ignored));
 }

@@ -66,11 +66,9 @@ export const unsupportedSampling: Readonly<Record<string, NeutralValues>> = {
   detokenize: is(true),
   guided_decoding_backend: never,
   guided_whitespace_pattern: never,
-  return_tokens_as_token_ids: off,
   return_prompt_text: off,
   kv_transfer_params: never,
   vllm_xargs: emptyObject,
   repetition_detection: never,
   thinking_token_budget: never,
-  store: off,
 };

@@ -128,7 +128,7 @@ export class HttpServer {
       this.#record(request, req, res, { milliseconds: performance.now() - started, traceId: span?.traceId ?? null });
     });
     res.on('error', error => this.#log.debug({ requestId, err: error }, 'socket error'));
-    res.setHeader('x-request-id', requestId);
+    res.setHeader('x-request-id', request.label ?? requestId);
     for (const [name, value] of Object.entries(this.#cors.headers(request))) res.setHeader(name, value);
     if (this.#app.draining) res.setHeader('connection', 'close');
     sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
@@ -158,9 +158,10 @@ export class HttpServer {
     res: ServerResponse,
     { milliseconds, traceId }: { milliseconds: number; traceId: string | null },
   ): void {
-    const { requestId, method, path } = request;
+    const { requestId, label, method, path } = request;
+    const named = label === null ? {} : { label };
     const level = this.#options.disableAccessLog === true || QUIET_PATHS.includes(path) ? 'debug' : 'info';
-    const who = { requestId, ...(traceId === null ? {} : { traceId }), method, path: path.slice(0, 200) };
+    const who = { requestId, ...named, ...(traceId === null ? {} : { traceId }), method, path: path.slice(0, 200) };
     const outcome = { status: res.statusCode, whole: res.writableFinished, ms: Math.round(milliseconds) };
     this.#log[level]({ ...who, ...outcome }, 'request');
     this.#options.onExchange?.({

@@ -1,31 +1,28 @@
 import type { IncomingMessage } from 'node:http';
 import { bodyTooLarge } from '../http/body.ts';
 import { HttpError } from '../http/errors.ts';
-import { type AppRequest, newRequestId, splitTarget } from '../http/request.ts';
+import { type AppRequest, newRequestId, requestLabel, splitTarget } from '../http/request.ts';
 
 export interface NodeRequestOptions {
   /** Taken off the front of the path, where it is there. */
   readonly rootPath?: string | undefined;
-  /** Take the client's X-Request-Id. */
+  /** Take the client's X-Request-Id as the request's label. */
   readonly enableRequestIdHeaders?: boolean | undefined;
 }
-
-/** Goes into logs and into ids of answers. */
-const REQUEST_ID = /^[\w.-]{1,128}$/;
 
 /** A request from a socket. */
 export class NodeRequest implements AppRequest {
   readonly method: string;
   readonly path: string;
-  readonly requestId: string;
+  readonly requestId = newRequestId();
+  readonly label: string | null;
   readonly signal: AbortSignal;
   readonly #req: IncomingMessage;
   readonly #query: string;
 
   constructor(req: IncomingMessage, signal: AbortSignal, options: NodeRequestOptions = {}) {
     this.#req = req;
-    const given = options.enableRequestIdHeaders === true ? String(req.headers['x-request-id'] ?? '') : '';
-    this.requestId = REQUEST_ID.test(given) ? given : newRequestId();
+    this.label = options.enableRequestIdHeaders === true ? requestLabel(this.header('x-request-id')) : null;
     this.signal = signal;
     this.method = req.method ?? 'GET';
     const { path, query } = splitTarget(req.url ?? '/');
