@@ -18,10 +18,10 @@ import { ConfigError } from '@quire/core';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CachedModel } from '../../../packages/server/src/hub/cached-model.ts';
 import { downloadModel } from '../../../packages/server/src/hub/download-model.ts';
-import type { DownloadReport } from '../../../packages/server/src/hub/download-progress.ts';
 import { HubError } from '../../../packages/server/src/hub/hub-error.ts';
 import { hubSettings } from '../../../packages/server/src/hub/hub-settings.ts';
 import { type FindModelOptions, findModel } from '../../../packages/server/src/node/model-folder.ts';
+import type { TransferReport } from '../../../packages/server/src/node/transfer-progress.ts';
 import { FakeHub, refuse, sha256 } from './fake-hub.ts';
 
 const bytes = (length: number, seed: number) => Buffer.from(Array.from({ length }, (_, i) => (i * 31 + seed) & 255));
@@ -394,12 +394,12 @@ describe('access', () => {
 });
 
 it('tells how far it is', async () => {
-  const reports: DownloadReport[] = [];
+  const reports: TransferReport[] = [];
   mkdirSync(join(repository(), 'blobs'), { recursive: true });
   writeFileSync(join(repository(), 'blobs', `${sha256(weights)}.incomplete`), weights.subarray(0, 100_000));
   await find({ onDownload: report => reports.push(report) });
   const total = [...hub.files.values()].reduce((sum, { length }) => sum + length, 0);
-  expect(reports.at(-1)).toMatchObject({ model: NAME, bytes: total, totalBytes: total });
+  expect(reports.at(-1)).toMatchObject({ bytes: total, totalBytes: total });
   expect(reports.at(-1)!.bytesPerSecond).toBeGreaterThan(0);
 });
 

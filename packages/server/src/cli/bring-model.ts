@@ -1,6 +1,6 @@
 import { type EngineConfig, wantedWeights } from '@quire/core';
-import { describeDownload } from '../hub/download-progress.ts';
 import { findModel } from '../node/model-folder.ts';
+import { describeTransfer } from '../node/transfer-progress.ts';
 
 /**
  * Downloads a model that is named and not on this machine, before a command begins with it, and tells how far that is. Throws as
@@ -12,6 +12,6 @@ export async function bringModel(config: EngineConfig, model: string, tell: (lin
     revision,
     downloadDir,
     weights: wantedWeights(config),
-    onDownload: report => tell(describeDownload(report)),
+    onDownload: report => tell(`Downloading ${model}: ${describeTransfer(report)}`),
   });
 }

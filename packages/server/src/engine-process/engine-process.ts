@@ -15,6 +15,7 @@ import {
   type Tokenizer,
 } from '@quire/core';
 import type { AppLog, ServingEngine } from '../app/context.ts';
+import type { OnTransfer } from '../node/transfer-progress.ts';
 import type { EngineDescription } from '../serve/open-engine.ts';
 import { Blame, MAX_KILLS } from './blame.ts';
 import { type Frame, FrameKind } from './frames.ts';
@@ -41,6 +42,7 @@ export interface EngineProcessOptions {
   readonly observer?: EngineObserver;
   readonly log: AppLog;
   readonly onStage?: (name: string, ms: number) => void;
+  readonly onLoading?: OnTransfer;
   /** The program that runs the engine. Default: that of this package. */
   readonly entry?: URL;
   /** An engine that says nothing for this long is taken for dead. Default 60 s. */
@@ -73,13 +75,20 @@ export class EngineProcess implements ServingEngine {
 
   /** Rejects with what a start in this process would reject with. */
   static async open(options: EngineProcessOptions): Promise<EngineProcess> {
-    const { config, device, entry = hostEntry, silenceMs = SILENCE_MS, onStage = () => {} } = options;
+    const {
+      config,
+      device,
+      entry = hostEntry,
+      silenceMs = SILENCE_MS,
+      onStage = () => {},
+      onLoading = () => {},
+    } = options;
     // Bounds of the queue are kept on this side.
     const bounded = { ...options.options, maxNumQueuedReqs: null, maxNumQueuedTokens: null, seed: undefined };
     // The engine says first what is wrong with a model, also with its tokenizer.
     options.tokenizer.catch(() => {});
     const boot = { options: bounded, seed: String(config.seed), device };
-    const supervisor = new Supervisor({ entry, silenceMs, boot, onStage });
+    const supervisor = new Supervisor({ entry, silenceMs, boot, onStage, onLoading });
     const ready = await supervisor.start();
     try {
       return new EngineProcess(supervisor, ready, options, await options.tokenizer);

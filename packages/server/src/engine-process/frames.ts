@@ -18,6 +18,7 @@ export const FrameKind = {
   failure: 20,
   result: 21,
   heartbeat: 22,
+  loading: 23,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 const kinds: ReadonlySet<number> = new Set(Object.values(FrameKind));

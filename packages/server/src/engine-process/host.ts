@@ -84,6 +84,7 @@ export class EngineHost {
           runtime: { ...nodeRuntime, openDevice },
           observer: this.#feed,
           onStage: (name, ms) => this.#send(FrameKind.stage, { name, ms }),
+          onLoading: report => this.#send(FrameKind.loading, report),
         },
       );
       const { loaded, description } = this.#engine;

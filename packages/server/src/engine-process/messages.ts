@@ -1,6 +1,7 @@
 import type { EngineOptions, ExecutorLimits, GenerationConfig } from '@quire/core';
 import type { DeviceInfo } from '@quire/core/contract';
 import { z } from 'zod';
+import type { TransferReport } from '../node/transfer-progress.ts';
 import type { EngineDescription } from '../serve/open-engine.ts';
 import { errorSchema } from './errors.ts';
 import { FrameError } from './frames.ts';
@@ -63,6 +64,12 @@ const description = z.object({
   dtypes: z.object({ weights: z.array(z.string()), activations: z.string(), kvCache: z.string() }),
   kvCache: z.object({ tokens: z.number(), fullLengthRequests: z.number() }),
 }) satisfies z.ZodType<EngineDescription>;
+
+export const loadingSchema = z.object({
+  bytes: z.number(),
+  totalBytes: z.number(),
+  bytesPerSecond: z.number(),
+}) satisfies z.ZodType<TransferReport>;
 
 export const stageSchema = z.object({ name: z.string(), ms: z.number() });
 

@@ -1,4 +1,5 @@
 import { EngineClosedError, EngineError } from '@quire/core';
+import type { OnTransfer } from '../node/transfer-progress.ts';
 import { fromErrorData } from './errors.ts';
 import { type Frame, FrameKind } from './frames.ts';
 import { EngineLink } from './link.ts';
@@ -7,6 +8,7 @@ import {
   type CallHead,
   checkHead,
   type EngineMethod,
+  loadingSchema,
   type Ready,
   readySchema,
   refusedSchema,
@@ -24,6 +26,8 @@ export interface SupervisorOptions {
   readonly boot: BootHead;
   /** Told of each stage of a start that is done. */
   onStage(name: string, ms: number): void;
+  /** Told how much of the weights has been read. */
+  onLoading: OnTransfer;
 }
 
 /** Who is told of the engines. */
@@ -146,6 +150,9 @@ export class Supervisor {
         this.#options.onStage(name, ms);
         break;
       }
+      case FrameKind.loading:
+        this.#options.onLoading(checkHead(loadingSchema, head, 'loading'));
+        break;
       case FrameKind.refused:
         this.#refusal = fromErrorData(checkHead(refusedSchema, head, 'refused').error);
         link.kill(`it could not be opened: ${this.#refusal.message}`);

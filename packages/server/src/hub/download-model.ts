@@ -1,8 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type OnTransfer, TransferProgress } from '../node/transfer-progress.ts';
 import type { CachedModel } from './cached-model.ts';
 import { downloadFile } from './download-file.ts';
-import { DownloadProgress, type OnDownload } from './download-progress.ts';
 import { HubClient, type HubFile, type HubListing } from './hub-client.ts';
 import { HubError } from './hub-error.ts';
 import type { HubSettings } from './hub-settings.ts';
@@ -22,7 +22,7 @@ export interface ModelRequest {
   readonly weights: WantedWeights;
   readonly cached: CachedModel;
   readonly settings: HubSettings;
-  readonly onDownload?: OnDownload | undefined;
+  readonly onDownload?: OnTransfer | undefined;
   /** Default 1 s. */
   readonly retryMs?: number | undefined;
 }
@@ -52,13 +52,13 @@ class ModelDownload {
   readonly #request: ModelRequest;
   readonly #client: HubClient;
   readonly #listing: HubListing;
-  readonly #progress: DownloadProgress;
+  readonly #progress: TransferProgress;
 
   constructor(request: ModelRequest, client: HubClient, listing: HubListing) {
     this.#request = request;
     this.#client = client;
     this.#listing = listing;
-    this.#progress = new DownloadProgress(request.model, request.onDownload ?? (() => undefined));
+    this.#progress = new TransferProgress(request.onDownload ?? (() => undefined));
   }
 
   async run(): Promise<void> {

@@ -1,7 +1,8 @@
+import type { SourceOptions } from '@quire/core';
 import { isPlainFileName } from '@quire/core/weights';
 
 /** Which weights of a model are wanted: the best format that there is, one alone, or none. */
-export type WantedWeights = 'any' | 'safetensors' | 'pt' | 'none';
+export type WantedWeights = NonNullable<SourceOptions['weights']>;
 
 /** What is read of a model besides its weights, as far as the model has it. */
 const descriptions = [

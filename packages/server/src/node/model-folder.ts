@@ -2,11 +2,11 @@ import { basename, join } from 'node:path';
 import { ConfigError, type ModelSource, type SourceOptions } from '@quire/core';
 import { CachedModel, isFolder, isRevision } from '../hub/cached-model.ts';
 import { isComplete } from '../hub/complete.ts';
-import type { OnDownload } from '../hub/download-progress.ts';
 import { HubError } from '../hub/hub-error.ts';
 import { type HubSettings, hubSettings } from '../hub/hub-settings.ts';
 import type { WantedWeights } from '../hub/needed-files.ts';
 import { openFolderSource } from './folder-source.ts';
+import type { OnTransfer } from './transfer-progress.ts';
 
 /** `name` or `organisation/name`, as on Hugging Face. */
 const MODEL_NAME = /^[\w-][\w.-]*(\/[\w-][\w.-]*)?$/;
@@ -14,7 +14,7 @@ const DEFAULT_REVISION = 'main';
 
 export interface FindModelOptions extends SourceOptions {
   /** Told how far a download is. */
-  readonly onDownload?: OnDownload | undefined;
+  readonly onDownload?: OnTransfer | undefined;
 }
 
 /** Opens what `findModel` finds. */
@@ -71,7 +71,7 @@ interface Download {
   settings: HubSettings;
   /** A snapshot that lacks something. */
   found: string | null;
-  onDownload: OnDownload | undefined;
+  onDownload: OnTransfer | undefined;
 }
 
 async function download({ location, revision, found, ...rest }: Download): Promise<string> {

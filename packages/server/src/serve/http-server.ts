@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { App } from '../app/app.ts';
 import type { AppLog } from '../app/context.ts';
 import { OPEN_PATHS } from '../app/routes.ts';
@@ -100,6 +100,8 @@ export class HttpServer {
     this.#app.drain();
     // What was sent before and is not read yet is answered too; to a socket that is closed at once it would be lost.
     await sleep(Math.min(LINGER_MS, graceMs));
+    // However late this timer is: connections are accepted in one turn of the loop, and read in the next.
+    for (let turn = 0; turn < 3; turn++) await nextTurn();
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
     const timer = setTimeout(() => this.abort(), graceMs);
     await closed;

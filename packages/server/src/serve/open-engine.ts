@@ -7,8 +7,11 @@ import {
   loadEngine,
   openModelInputs,
   parseEngineConfig,
+  wantedWeights,
 } from '@quire/core';
 import type { Device } from '@quire/core/contract';
+import type { OnTransfer } from '../node/transfer-progress.ts';
+import { watchWeights } from '../node/watched-weights.ts';
 import { Cleanup } from './cleanup.ts';
 
 export interface OpenEngineOptions {
@@ -18,6 +21,8 @@ export interface OpenEngineOptions {
   observer?: EngineObserver;
   /** Told of each stage of the start that is done. */
   onStage?: (name: string, ms: number) => void;
+  /** Told how much of the weights has been read. */
+  onLoading?: OnTransfer;
 }
 
 /** What an operator is told of an engine. */
@@ -40,7 +45,7 @@ export interface OpenedEngine {
  */
 export async function openEngine(
   options: EngineOptions,
-  { device: deviceName, runtime, observer, onStage = () => {} }: OpenEngineOptions,
+  { device: deviceName, runtime, observer, onStage = () => {}, onLoading = () => {} }: OpenEngineOptions,
 ): Promise<OpenedEngine> {
   const config = parseEngineConfig(options);
   const cleanup = new Cleanup();
@@ -58,8 +63,17 @@ export async function openEngine(
     ]);
     // What comes in is bounded where it comes in, and counted there before it is looked at.
     const unbounded = { ...config, maxNumQueuedReqs: null };
-    const load = { ...inputs, device, reopenDevice: openDevice, config: unbounded, ...(observer ? { observer } : {}) };
+    const { source, done } = await watchWeights(inputs.source, wantedWeights(config), onLoading);
+    const load = {
+      ...inputs,
+      source,
+      device,
+      reopenDevice: openDevice,
+      config: unbounded,
+      ...(observer ? { observer } : {}),
+    };
     const loaded = await stage('model', () => loadEngine(load));
+    done();
     cleanup.with(loaded, l => l.asyncLLM.dispose());
     const { kvCache, dtypes } = loaded.runner;
     const { tokens, fullLengthRequests } = kvCache;

@@ -2,6 +2,7 @@ import type { AsyncLLM, EngineConfig, EngineObserver, EngineOptions, Tokenizer }
 import type { AppLog } from '../app/context.ts';
 import { EngineProcess } from '../engine-process/engine-process.ts';
 import { nodeRuntime } from '../node/llm.ts';
+import type { OnTransfer } from '../node/transfer-progress.ts';
 import { needsTokenizer, openTokenizer } from '../tokenizer/open-tokenizer.ts';
 import { type EngineDescription, openEngine } from './open-engine.ts';
 
@@ -14,6 +15,8 @@ export interface ServingOptions {
   readonly log: AppLog;
   /** Told of each stage of the start that is done. */
   readonly onStage: (name: string, ms: number) => void;
+  /** Told how much of the weights has been read. */
+  readonly onLoading: OnTransfer;
   /** The program of an engine process. Default: that of this package. */
   readonly entry?: URL;
 }

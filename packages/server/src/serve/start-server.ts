@@ -6,6 +6,7 @@ import { type AppOptions, createApp } from '../app/create-app.ts';
 import type { BatchApi, BatchApiOptions } from '../batch/api/batch-api.ts';
 import type { EngineProcess } from '../engine-process/engine-process.ts';
 import type { HttpExchange } from '../metrics/http-metrics.ts';
+import { describeTransfer } from '../node/transfer-progress.ts';
 import { checkParserNames } from '../openai/chat-features.ts';
 import { ThreadedTokenizer } from '../tokenizer/threaded-tokenizer.ts';
 import { BootTimeline } from './boot.ts';
@@ -92,6 +93,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         log: givenLog ?? silentLog,
         observer: forwardTo(observer),
         onStage: (name, ms) => timeline.add(name, ms),
+        onLoading: report => givenLog?.info({ ...report }, `Loading weights: ${describeTransfer(report)}`),
         ...(engineProcess instanceof URL ? { entry: engineProcess } : {}),
       }),
       serving => serving.close(),

@@ -1,6 +1,5 @@
-/** How far a download is. */
-export interface DownloadReport {
-  readonly model: string;
+/** How far a transfer of many bytes is: of a model from a hub, or of its weights from their files. */
+export interface TransferReport {
   readonly bytes: number;
   readonly totalBytes: number;
   /** Of this process, since it began. */
@@ -8,22 +7,20 @@ export interface DownloadReport {
 }
 
 /** Told every few seconds, and at the end. */
-export type OnDownload = (report: DownloadReport) => void;
+export type OnTransfer = (report: TransferReport) => void;
 
 const INTERVAL_MS = 5_000;
 
-/** Counts the bytes of a download. Those that were there before count as done, and not as speed. */
-export class DownloadProgress {
-  readonly #model: string;
-  readonly #report: OnDownload;
+/** Counts the bytes of a transfer. Those that were there before count as done, and not as speed. */
+export class TransferProgress {
+  readonly #report: OnTransfer;
   readonly #started = performance.now();
-  #last = Number.NEGATIVE_INFINITY;
+  #last = this.#started;
   #bytes = 0;
   #found = 0;
   #totalBytes = 0;
 
-  constructor(model: string, report: OnDownload) {
-    this.#model = model;
+  constructor(report: OnTransfer) {
     this.#report = report;
   }
 
@@ -47,15 +44,17 @@ export class DownloadProgress {
 
   tell(): void {
     const seconds = Math.max(0.001, (performance.now() - this.#started) / 1000);
-    const [model, bytes, totalBytes] = [this.#model, this.#bytes, this.#totalBytes];
-    this.#report({ model, bytes, totalBytes, bytesPerSecond: Math.max(0, bytes - this.#found) / seconds });
+    // What is read twice is no more than all.
+    const bytes = Math.min(this.#bytes, this.#totalBytes);
+    const bytesPerSecond = Math.max(0, this.#bytes - this.#found) / seconds;
+    this.#report({ bytes, totalBytes: this.#totalBytes, bytesPerSecond });
   }
 }
 
-/** Such as `Downloading org/name: 34 % of 2.2 GB, 45.0 MB/s`. */
-export function describeDownload({ model, bytes, totalBytes, bytesPerSecond }: DownloadReport): string {
+/** Such as `34 % of 2.2 GB, 45.0 MB/s`. */
+export function describeTransfer({ bytes, totalBytes, bytesPerSecond }: TransferReport): string {
   const share = totalBytes === 0 ? 100 : Math.floor((bytes / totalBytes) * 100);
-  return `Downloading ${model}: ${share} % of ${inUnits(totalBytes)}, ${inUnits(bytesPerSecond)}/s`;
+  return `${share} % of ${inUnits(totalBytes)}, ${inUnits(bytesPerSecond)}/s`;
 }
 
 /** Decimal, as download tools show it. */
