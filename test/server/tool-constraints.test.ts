@@ -1,6 +1,7 @@
 /** Calls that a request asks for: the text is bound to them, so that a model that knows nothing of tools makes them too. */
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { qwen25 } from '../unit/tokenizer/tool-templates.ts';
 import { startTinyServer, type TinyServer } from './tiny-server.ts';
 import { clock, postChat, weather } from './tool-requests.ts';
 
@@ -28,6 +29,42 @@ describe('a tool by its name', () => {
     expect(streamed.choices[0]!.message.tool_calls![0]).toMatchObject({ function: call.function });
     expect(streamed.choices[0]!.finish_reason).toBe('stop');
   });
+});
+
+it('loses no token of a call that is streamed', async () => {
+  const fields = {
+    ...request,
+    tools: [weather],
+    tool_choice: lookup('weather'),
+    logprobs: true,
+    return_token_ids: true,
+  };
+  const { usage } = await tiny.client.chat.completions.create(fields);
+  const stream = await tiny.client.chat.completions.create({ ...fields, stream: true });
+  let tokens = 0;
+  let logprobs = 0;
+  for await (const { choices } of stream) {
+    const [choice] = choices as { token_ids?: number[]; logprobs?: { content: unknown[] | null } | null }[];
+    tokens += choice?.token_ids?.length ?? 0;
+    logprobs += choice?.logprobs?.content?.length ?? 0;
+  }
+  expect([tokens, logprobs]).toEqual([usage!.completion_tokens, usage!.completion_tokens]);
+});
+
+it('shows tools to a model whose template, given at the start, knows them', async () => {
+  const taught = await startTinyServer({ chatTemplate: qwen25 });
+  const post = (path: string, fields: object) =>
+    fetch(`${taught.origin}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(fields),
+    }).then(response => response.json());
+  const fields = { ...request, tools: [clock], max_tokens: 1 };
+  const { tokens } = (await post('/tokenize', fields)) as { tokens: number[] };
+  const { prompt } = (await post('/detokenize', { tokens })) as { prompt: string };
+  expect(prompt).toContain(`<tools>\n${'{"type": "function", "function": {"name": "clock", "parameters": {'}`);
+  expect(await taught.client.chat.completions.create(fields)).toMatchObject({ choices: [{ finish_reason: 'length' }] });
+  await taught.server.close(0);
 });
 
 describe('some tool', () => {
