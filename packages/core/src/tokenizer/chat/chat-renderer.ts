@@ -23,6 +23,7 @@ export class ChatRenderer {
   readonly #special: SpecialTokens;
   /** The templates used last, parsed, by their source. */
   readonly #parsed = new Map<string, ChatTemplate>();
+  #facts: ChatTemplateFacts | null = null;
 
   constructor(templates: ChatTemplates, special: SpecialTokens) {
     this.#templates = templates;
@@ -34,6 +35,11 @@ export class ChatRenderer {
   }
 
   get facts(): ChatTemplateFacts | null {
+    this.#facts ??= this.#findFacts();
+    return this.#facts;
+  }
+
+  #findFacts(): ChatTemplateFacts | null {
     const { main, toolUse } = this.#templates;
     if (main === null) return null;
     const names = [main, toolUse ?? main].flatMap(source => [...this.#namesIn(source)]);
