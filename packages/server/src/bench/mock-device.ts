@@ -14,16 +14,21 @@ import { openReferenceDevice } from '@quire/core/reference';
 
 /** Sampled by every row in every step. */
 const TOKEN = 7;
+/** With `counting`: the first of the ids that are sampled in turn, and how many they are. */
+export const COUNTED = { first: 100, count: 800 };
 
 /**
  * A device that computes nothing and answers at once: what is left of a step is the engine's own time. It offers what the
- * reference device offers, and keeps no contents.
+ * reference device offers, and keeps no contents. `counting`: all rows of a step sample one id, those of the next step the next one, so
+ * that a token that is lost, doubled or out of place shows.
  */
-export async function openMockDevice(): Promise<Device> {
+export async function openMockDevice({ counting = false } = {}): Promise<Device> {
   const reference = await openReferenceDevice();
   const { info } = reference;
   await reference.dispose();
   let allocated = 0;
+  let steps = 0;
+  const nextToken = () => (counting ? COUNTED.first + (steps++ % COUNTED.count) : TOKEN);
   const createTensor = (spec: TensorSpec): DeviceTensor => {
     const bytes = spec.shape.reduce((product, size) => product * size, dtypeBytes[spec.dtype]);
     allocated += bytes;
@@ -37,7 +42,7 @@ export async function openMockDevice(): Promise<Device> {
     createTensor,
     write: () => {},
     upload: drain,
-    read: async (tensor, _, into) => sampleRing(tensor, into),
+    read: async (tensor, _, into) => sampleRing(tensor, into, nextToken),
     compile: async program => mockExecutable(program),
     submit: () => {},
     transfer: async () => {},
@@ -53,10 +58,11 @@ async function drain(_: DeviceTensor, chunks: AsyncIterable<Uint8Array>): Promis
 }
 
 /** The ring holds (token id, flags) of each row; everything else is zero. */
-function sampleRing({ spec }: DeviceTensor, into: TypedArray): void {
+function sampleRing({ spec }: DeviceTensor, into: TypedArray, nextToken: () => number): void {
   if (spec.name !== 'ring') return;
+  const token = nextToken();
   for (let i = 0; i < into.length; i += 2) {
-    into[i] = TOKEN;
+    into[i] = token;
     into[i + 1] = SAMPLE_LIVE | SAMPLE_FINITE;
   }
 }

@@ -3,19 +3,21 @@
  * may ask for what the process has used so far.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { startServer } from '../../serve/start-server.ts';
+import { type RunningServer, startServer } from '../../serve/start-server.ts';
 import type { FrontEndAsk, FrontEndUse } from './front-end.ts';
 
+let serving: Promise<RunningServer> | null = null;
 const delay = monitorEventLoopDelay({ resolution: 5 });
 
 process.on('message', (ask: FrontEndAsk) => {
-  if (ask.kind === 'start') void start(ask);
+  if (ask.kind === 'start') serving = start(ask);
   else if (ask.kind === 'use') process.send!(use());
+  else if (ask.kind === 'drain') void serving?.then(server => server.close());
   else delay.reset();
 });
 process.on('disconnect', () => process.exit());
 
-async function start({ options }: Extract<FrontEndAsk, { kind: 'start' }>): Promise<void> {
+async function start({ options }: Extract<FrontEndAsk, { kind: 'start' }>): Promise<RunningServer> {
   const server = await startServer({
     ...options,
     port: 0,
@@ -24,6 +26,7 @@ async function start({ options }: Extract<FrontEndAsk, { kind: 'start' }>): Prom
   });
   delay.enable();
   process.send!({ port: server.port });
+  return server;
 }
 
 function use(): FrontEndUse {

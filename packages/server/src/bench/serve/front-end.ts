@@ -7,7 +7,7 @@ import type { LoadRequest } from './workload.ts';
 
 export type FrontEndAsk =
   | { kind: 'start'; options: { model: string; [option: string]: unknown } }
-  | { kind: 'use' | 'reset' };
+  | { kind: 'use' | 'reset' | 'drain' };
 
 /** What a server has used so far. */
 export interface FrontEndUse {
@@ -44,11 +44,6 @@ export class FrontEnd {
     return new FrontEnd(child, port);
   }
 
-  /** The process itself, for tests that send it signals. */
-  get pid(): number {
-    return this.#child.pid!;
-  }
-
   use(): Promise<FrontEndUse> {
     return ask<FrontEndUse>(this.#child, { kind: 'use' });
   }
@@ -56,6 +51,11 @@ export class FrontEnd {
   /** Begins to measure the event loop anew. */
   reset(): void {
     this.#child.send({ kind: 'reset' });
+  }
+
+  /** The server takes no new requests, and ends when those in progress have. */
+  drain(): void {
+    this.#child.send({ kind: 'drain' });
   }
 
   async stop(): Promise<void> {

@@ -2,4 +2,4 @@
 import { runEngineHost } from '../../engine-process/run-host.ts';
 import { openMockDevice } from '../mock-device.ts';
 
-runEngineHost({ openDevice: openMockDevice });
+runEngineHost({ openDevice: () => openMockDevice({ counting: true }) });

@@ -1,0 +1,111 @@
+/** Clients that put a server under load, and what they tell. */
+import type { FrontEnd, FrontEndUse } from '../../../packages/server/src/bench/serve/front-end.ts';
+
+/** Whether the whole load is wanted, or a small one for the gate. */
+export const isFull = process.env.QUIRE_LOAD === 'full';
+
+/** A figure of the load, for whoever runs it. */
+export function tell(what: string, figures: Record<string, string | number>): void {
+  const shown = Object.entries(figures).map(
+    ([name, value]) => `${name} ${typeof value === 'number' ? round(value) : value}`,
+  );
+  console.log(`load: ${what}: ${shown.join(', ')}`);
+}
+
+const round = (value: number) => String(Math.round(value * 100) / 100);
+
+export interface Streamed {
+  status: number;
+  retryAfter: string | null;
+  /** Token ids of all chunks, in order. */
+  tokenIds: number[];
+  text: string;
+  /** Arrival of each chunk, in milliseconds. */
+  times: number[];
+  finishReason: string | null;
+  /** It ended with [DONE]. */
+  whole: boolean;
+  latency: number;
+}
+
+/** Streams a completion and keeps all of it. Rejects when the connection breaks. onChunk is called for every chunk. */
+export async function stream(
+  origin: string,
+  body: object,
+  { signal, onChunk = () => {} }: { signal?: AbortSignal; onChunk?: () => void } = {},
+): Promise<Streamed> {
+  const started = performance.now();
+  const response = await fetch(`${origin}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ temperature: 0, ignore_eos: true, stream: true, return_token_ids: true, ...body }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const { status } = response;
+  const seen: Streamed = {
+    status,
+    retryAfter: response.headers.get('retry-after'),
+    tokenIds: [],
+    text: '',
+    times: [],
+    finishReason: null,
+    whole: false,
+    latency: 0,
+  };
+  let rest = '';
+  for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
+    const events = (rest + piece).split('\n\n');
+    rest = events.pop()!;
+    for (const event of events) take(seen, event.slice('data: '.length));
+    onChunk();
+  }
+  seen.latency = performance.now() - started;
+  return seen;
+}
+
+function take(seen: Streamed, data: string): void {
+  if (data === '[DONE]') {
+    seen.whole = true;
+    return;
+  }
+  const { choices = [] } = JSON.parse(data) as {
+    choices?: { text: string; token_ids?: number[]; finish_reason: string | null }[];
+  };
+  seen.times.push(performance.now());
+  for (const choice of choices) {
+    seen.text += choice.text;
+    seen.tokenIds.push(...(choice.token_ids ?? []));
+    seen.finishReason = choice.finish_reason ?? seen.finishReason;
+  }
+}
+
+/** Asks a server of the benchmark what it uses until `work` is done; the most of each. */
+export async function watch<T>(
+  frontEnd: FrontEnd,
+  work: Promise<T>,
+): Promise<{ result: T; use: FrontEndUse; rssGrowth: number }> {
+  const before = await frontEnd.use();
+  frontEnd.reset();
+  let over = false;
+  const done = work.finally(() => {
+    over = true;
+  });
+  let rss = before.rss;
+  while (!over) {
+    await new Promise(resolve => setTimeout(resolve, 200));
+    rss = Math.max(rss, (await frontEnd.use()).rss);
+  }
+  return { result: await done, use: await frontEnd.use(), rssGrowth: rss - before.rss };
+}
+
+/** The value of a gauge or counter. */
+export async function metric(origin: string, name: string): Promise<number> {
+  const text = await (await fetch(`${origin}/metrics`)).text();
+  return Number(new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+/** Between the two nearest. */
+export function p99(values: number[]): number {
+  values.sort((a, b) => a - b);
+  return values[Math.floor(0.99 * (values.length - 1))] ?? 0;
+}

@@ -1,0 +1,209 @@
+/**
+ * Servers under load. In the gate a small one; `npm run test:load` runs all of it and prints the figures. What a busy machine changes
+ * is printed and not asserted.
+ */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { COUNTED } from '../../../packages/server/src/bench/mock-device.ts';
+import { FrontEnd } from '../../../packages/server/src/bench/serve/front-end.ts';
+import { mulberry32 } from '../../../packages/server/src/bench/serve/workload.ts';
+import { build } from '../build.ts';
+import { RawClient, rawPost } from '../raw-socket.ts';
+import { goldenCase, startTinyServer, tinyLlama } from '../tiny-server.ts';
+import { isFull, metric, p99, type Streamed, stream, tell, watch } from './clients.ts';
+
+const HOUR = 3_600_000;
+beforeAll(build, 120_000);
+const open: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of open.splice(0)) await close();
+});
+
+/** A server over an engine that computes nothing and counts: a token that is lost, doubled or out of place shows. */
+async function start(options: Record<string, unknown> = {}): Promise<FrontEnd> {
+  const frontEnd = await FrontEnd.start(tinyLlama, options);
+  open.push(() => frontEnd.stop());
+  return frontEnd;
+}
+
+const prompt = (i: number) => [10 + (i % 80), 10 + Math.floor(i / 80), 20, 21];
+
+/** Every token is the successor of the one before it. */
+function inOrder({ tokenIds }: Streamed): boolean {
+  const { first, count } = COUNTED;
+  return tokenIds.every((id, i) => i === 0 || id - first === (tokenIds[i - 1]! - first + 1) % count);
+}
+
+const gapsOf = ({ times }: Streamed) => times.slice(1).map((time, i) => time - times[i]!);
+
+describe('many streams at once', () => {
+  const [STREAMS, TOKENS] = isFull ? [1000, 100] : [50, 50];
+
+  it(`${STREAMS} of ${TOKENS} tokens: none lost, doubled or out of place`, { timeout: HOUR }, async () => {
+    const frontEnd = await start();
+    await stream(frontEnd.origin, { prompt: prompt(0), max_tokens: 2 });
+    const streams = Array.from({ length: STREAMS }, (_, i) =>
+      stream(frontEnd.origin, { prompt: prompt(i), max_tokens: TOKENS }),
+    );
+    const started = performance.now();
+    const { result, use, rssGrowth } = await watch(frontEnd, Promise.all(streams));
+    const wrong = result.filter(one => !one.whole || one.tokenIds.length !== TOKENS || !inOrder(one));
+    tell('streams', {
+      streams: STREAMS,
+      wrong: wrong.length,
+      'tokens/s': (1000 * STREAMS * TOKENS) / (performance.now() - started),
+      'KB per stream': rssGrowth / 1000 / STREAMS,
+      'event loop p99 ms': use.loopDelayP99,
+      'max ms': use.loopDelayMax,
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  const [MODEL_STREAMS, MODEL_TOKENS] = isFull ? [200, 100] : [8, 12];
+
+  it(`${MODEL_STREAMS} of ${MODEL_TOKENS} tokens on tiny-llama say what one alone says`, {
+    timeout: HOUR,
+  }, async () => {
+    const { server, origin } = await startTinyServer();
+    open.push(() => server.close(0));
+    const { prompt: text } = goldenCase('the-dog');
+    const body = { prompt: text, max_tokens: MODEL_TOKENS };
+    const alone = await stream(origin, body);
+    const before = process.memoryUsage().rss;
+    const all = await Promise.all(Array.from({ length: MODEL_STREAMS }, () => stream(origin, body)));
+    const kilobytes = (process.memoryUsage().rss - before) / 1000 / MODEL_STREAMS;
+    const wrong = all.filter(one => !one.whole || one.text !== alone.text || `${one.tokenIds}` !== `${alone.tokenIds}`);
+    tell('streams on tiny-llama', {
+      streams: MODEL_STREAMS,
+      wrong: wrong.length,
+      'KB per stream, client and server': kilobytes,
+    });
+    expect(alone.tokenIds.length).toBe(MODEL_TOKENS);
+    expect(wrong).toEqual([]);
+  });
+});
+
+it('a flood at 20 times the capacity: each request is answered or refused at once', { timeout: HOUR }, async () => {
+  const [rows, queue, tokens] = isFull ? [8, 8, 16] : [2, 2, 4];
+  const { server, origin } = await startTinyServer({
+    engineProcess: true,
+    maxNumSeqs: rows,
+    maxNumQueuedReqs: queue,
+    enablePrefixCaching: false,
+  });
+  open.push(() => server.close(0));
+  const send = (i: number) => stream(origin, { prompt: prompt(i), max_tokens: tokens });
+  const unloaded = performance.now();
+  const alone = await Promise.all(Array.from({ length: rows + queue }, (_, i) => send(i)));
+  const calm = (rows + queue) / (performance.now() - unloaded);
+
+  const sent = 20 * (rows + queue);
+  const delay = monitorEventLoopDelay({ resolution: 5 });
+  delay.enable();
+  const started = performance.now();
+  const result = await Promise.all(Array.from({ length: sent }, (_, i) => send(i % (rows + queue))));
+  const took = performance.now() - started;
+  const accepted = result.filter(({ status }) => status === 200);
+  const refused = result.filter(({ status }) => status === 429);
+  tell('flood', {
+    sent,
+    accepted: accepted.length,
+    refused: refused.length,
+    'goodput share': accepted.length / took / calm,
+    'refusal p99 ms': p99(refused.map(({ latency }) => latency)),
+    'event loop p99 ms, client and server': delay.percentile(99) / 1e6,
+  });
+  expect(accepted.length + refused.length).toBe(sent);
+  expect(refused.length).toBeGreaterThan(0);
+  expect(accepted.length).toBeGreaterThanOrEqual(rows + queue);
+  const texts = alone.map(({ text }) => text);
+  expect(accepted.every(one => one.whole && one.tokenIds.length === tokens && texts.includes(one.text))).toBe(true);
+  expect(refused.every(({ retryAfter }) => /^\d+$/.test(retryAfter ?? ''))).toBe(true);
+});
+
+const ABORTS = isFull ? 10_000 : 100;
+
+it(`${ABORTS} clients that leave at random: nothing of their requests stays`, { timeout: HOUR }, async () => {
+  const frontEnd = await start({ maxNumSeqs: 64, maxNumQueuedReqs: 1000 });
+  const random = mulberry32(7);
+  let aborted = 0;
+  const leave = async (i: number) => {
+    const client = new AbortController();
+    const timer = setTimeout(() => client.abort(), random() * 120);
+    const body = { prompt: prompt(i), max_tokens: 400, stream: random() < 0.8, n: random() < 0.2 ? 2 : 1 };
+    await stream(frontEnd.origin, body, { signal: client.signal }).catch(() => aborted++);
+    clearTimeout(timer);
+  };
+  let next = 0;
+  const work = async () => {
+    while (next < ABORTS) await leave(next++);
+  };
+  const { use } = await watch(frontEnd, Promise.all(Array.from({ length: 50 }, work)));
+  const left = performance.now();
+  const gauges = ['num_requests_running', 'num_requests_waiting', 'kv_cache_usage_perc'];
+  const values = () => Promise.all(gauges.map(name => metric(frontEnd.origin, `vllm:${name}`)));
+  while ((await values()).some(value => value !== 0)) await new Promise(resolve => setTimeout(resolve, 20));
+  tell('aborts', {
+    clients: ABORTS,
+    aborted,
+    'all free after ms': performance.now() - left,
+    'event loop p99 ms': use.loopDelayP99,
+  });
+  expect(aborted).toBeGreaterThan(ABORTS / 10);
+  expect((await stream(frontEnd.origin, { prompt: prompt(1), max_tokens: 3 })).tokenIds.length).toBe(3);
+});
+
+it('a drain under load loses nothing', { timeout: HOUR }, async () => {
+  const frontEnd = await FrontEnd.start(tinyLlama);
+  const count = isFull ? 500 : 40;
+  const bodies = Array.from({ length: count }, (_, i) => ({ prompt: prompt(i), max_tokens: 400 }));
+  let chunks = 0;
+  const onChunk = () => {
+    chunks++;
+  };
+  const ends = bodies.map(body =>
+    stream(frontEnd.origin, body, { onChunk }).then(
+      one => (one.status === 200 ? (one.whole && inOrder(one) ? 'whole' : 'cut') : 'refused'),
+      () => 'refused',
+    ),
+  );
+  while (chunks < count / 2) await new Promise(resolve => setTimeout(resolve, 1));
+  const started = performance.now();
+  frontEnd.drain();
+  const results = await Promise.all(ends);
+  const number = (end: string) => results.filter(result => result === end).length;
+  tell('drain', {
+    streams: count,
+    whole: number('whole'),
+    refused: number('refused'),
+    cut: number('cut'),
+    ms: performance.now() - started,
+  });
+  expect(number('cut')).toBe(0);
+  expect(number('whole')).toBeGreaterThan(0);
+  expect(number('whole') + number('refused')).toBe(count);
+  await expect(fetch(`${frontEnd.origin}/health`)).rejects.toThrow();
+  await frontEnd.stop();
+});
+
+it('heads that come slowly are cut off, and cost others nothing', { timeout: HOUR }, async () => {
+  const [slow, tokens] = [isFull ? 200 : 20, 50];
+  const frontEnd = await start();
+  const port = Number(new URL(frontEnd.origin).port);
+  const started = performance.now();
+  const clients = Array.from({ length: slow }, (_, i) => {
+    const [head, body] = rawPost('/v1/completions', JSON.stringify({ prompt: 'x' })) as [string, Uint8Array];
+    const half = i % 2 === 0 || !isFull ? [head.slice(0, 20)] : [head, body.subarray(0, 3)];
+    return new RawClient(port).send(...half);
+  });
+  const beside: Streamed[] = [];
+  for (let i = 0; i < 10; i++) beside.push(await stream(frontEnd.origin, { prompt: prompt(i), max_tokens: tokens }));
+  await Promise.all(clients.map(client => client.closed));
+  tell('slow heads and bodies', {
+    clients: slow,
+    'gone after s': (performance.now() - started) / 1000,
+    'p99 between tokens beside them ms': p99(beside.flatMap(gapsOf)),
+  });
+  expect(clients.every(client => client.answer.status === 408)).toBe(true);
+  expect(beside.every(one => one.whole && one.tokenIds.length === tokens)).toBe(true);
+});
