@@ -1,6 +1,13 @@
 /** The effect of sampling parameters that the host takes part in, end to end on a trained model. */
 import { join } from 'node:path';
-import { EngineError, LLM, type LLMOptions, type RequestOutput, type SamplingParams } from '@quire/core';
+import {
+  EngineError,
+  InvalidRequestError,
+  LLM,
+  type LLMOptions,
+  type RequestOutput,
+  type SamplingParams,
+} from '@quire/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
 import { openTestDevice, requiredDevices, type TestDeviceName } from '../support/devices.ts';
@@ -152,6 +159,7 @@ describe.each(requiredDevices())('sampling parameters on %s', name => {
     const word = tokenizer.decode([plain.tokenIds[2]!]).trim();
     const ids = tokenizer.encode(` ${word}`, { addSpecialTokens: false });
     const [output] = await llm.generate(prompt, { ...greedy, badWords: [word], allowedTokenIds: ids });
+    expect(output!.error).toBeInstanceOf(InvalidRequestError);
     expect(output!.error?.message).toMatch(/^No token may follow: /);
   });
 });

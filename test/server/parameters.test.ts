@@ -16,8 +16,9 @@ function send(path: Path, fields: object): Promise<Response> {
   return post(tiny, path, JSON.stringify({ max_tokens: 1, ...required[path], ...fields }));
 }
 
-function post({ origin }: TinyServer, path: Path, body: string): Promise<Response> {
-  return fetch(origin + path, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+function post({ origin }: TinyServer, path: Path, body: string, headers = {}): Promise<Response> {
+  const all = { 'content-type': 'application/json', ...headers };
+  return fetch(origin + path, { method: 'POST', headers: all, body });
 }
 
 /** Values that no field of this type takes. */
@@ -253,6 +254,8 @@ describe('wrong fields', () => {
 });
 
 it('a million faults cost no more than reading the body', async () => {
+  // Connections of its own, each used once: one that idles while bodies are made may be closed when it is used again.
+  const server = await startTinyServer();
   const many = (value: string) => `[${Array(1_000_000).fill(value).join(',')}]`;
   const bodies: [Path, string][] = [
     [COMPLETIONS, `{"prompt":${many('"a"')}}`],
@@ -262,13 +265,11 @@ it('a million faults cost no more than reading the body', async () => {
     [CHAT, `{"messages":${many('1')}}`],
     [CHAT, `{"messages":[{"role":"user","content":${many('{}')}}]}`],
   ];
-  // Of its own: connections that idle while these bodies are made may be closed at the moment they are used again.
-  const server = await startTinyServer();
   for (const [path, body] of bodies) {
     const reading = performance.now();
     JSON.parse(body);
     const sending = performance.now();
-    expect((await post(server, path, body)).status).toBe(400);
+    expect((await post(server, path, body, { connection: 'close' })).status).toBe(400);
     // Generous: transport and a machine under load; a schema that lists every fault takes ten times as long and a gigabyte.
     expect(performance.now() - sending).toBeLessThan(1000 + 8 * (sending - reading));
   }

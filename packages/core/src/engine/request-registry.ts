@@ -1,4 +1,4 @@
-import { EngineError } from '../errors.ts';
+import { EngineError, QuireError } from '../errors.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { FinishReason, SequenceEnd } from './outputs.ts';
 import type { Request } from './request.ts';
@@ -67,7 +67,7 @@ export class RequestRegistry {
   endWithError(sequence: SequenceOutput, cause: unknown): void {
     const { group } = sequence;
     group.error ??=
-      cause instanceof EngineError ? cause : new EngineError(`The request failed: ${message(cause)}`, { cause });
+      cause instanceof QuireError ? cause : new EngineError(`The request failed: ${message(cause)}`, { cause });
     const end: SequenceEnd = { reason: 'error', stopReason: null };
     // Beams are one search: none goes on without the others.
     if (group.beams !== null) this.endGroup(group, end);

@@ -1,5 +1,5 @@
 import { SAMPLE_FINITE, SAMPLE_LIVE } from '../contract/contract.ts';
-import { EngineError } from '../errors.ts';
+import { EngineError, InvalidRequestError } from '../errors.ts';
 import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import type { StepResult } from '../worker/types.ts';
 import type { SequenceOutput } from './output-processor.ts';
@@ -20,7 +20,8 @@ export interface SequenceUpdate {
 
 /**
  * Gives the i-th sequence of a batch what the step computed for it: log-probabilities of its prompt, then its tokens, one by
- * one, until one ends it. Tokens computed past that are dropped. Throws EngineError when the device's answer is unusable.
+ * one, until one ends it. Tokens computed past that are dropped. Throws EngineError when the device's answer is
+ * unusable, and InvalidRequestError when the request leaves no token to choose.
  */
 export function updateSequence(sequence: SequenceOutput, i: number, update: SequenceUpdate): SequenceEnd | null {
   const { batch, result } = update;
@@ -110,8 +111,11 @@ function checkConstraint({ constraint, processorError }: Request, token: number)
     throw new EngineError(`A logits processor failed: ${processorError.message}`, { cause: processorError });
   }
   if (constraint === null || constraint.allows(token)) return;
-  throw new EngineError(
+  // Not found out before: it depends on the tokens so far.
+  throw new InvalidRequestError(
     'No token may follow: what allowed_token_ids, bad_words and structured_outputs allow excludes each other.',
+    constraint.hasGrammar ? 'structured_outputs' : 'allowed_token_ids',
+    'constraints_exclude_each_other',
   );
 }
 
