@@ -55,9 +55,15 @@ export class EngineLink {
     return performance.now() - this.#heardAt;
   }
 
+  /** What is sent in one turn of the loop leaves in one write. */
   send(kind: FrameKind, head: unknown, words?: Uint32Array): void {
     const frame = encodeFrame(kind, head, words);
-    if (!this.#isGone) this.#channel.write(frame);
+    if (this.#isGone) return;
+    if (this.#channel.writableCorked === 0) {
+      this.#channel.cork();
+      setImmediate(() => this.#channel.uncork());
+    }
+    this.#channel.write(frame);
   }
 
   /** From now on the engine must say now and then that it lives. */

@@ -66,9 +66,14 @@ export const bench: Command = {
 
 const subjects = { ops, engine, offline, serve } as const;
 
-async function engine(): Promise<BenchReport> {
-  const { benchEngine } = await import('../../bench/engine.ts');
-  return benchReport('mock (computes nothing)', await benchEngine());
+async function engine(given: Flags): Promise<BenchReport> {
+  const [{ benchEngine }, { benchLink }] = await Promise.all([
+    import('../../bench/engine.ts'),
+    import('../../bench/engine-link.ts'),
+  ]);
+  const rows = await benchEngine();
+  const link = await benchLink({ model: given.model ?? 'models/tiny-llama' });
+  return benchReport('mock (computes nothing)', [...rows, ...link]);
 }
 
 async function ops(given: Flags): Promise<BenchReport> {
