@@ -207,6 +207,21 @@ describe('what templates can call', () => {
     );
   });
 
+  it('strips like Python', async () => {
+    const content = '\n\n  x.\n y\n ';
+    const strip = async (call: string) => {
+      const template = `{{ messages[0].content.${call} }}|{{ ${JSON.stringify(content)}.${call} }}`;
+      const [marked, plain] = (await render(template, [{ role: 'user', content }])).split('|');
+      expect(marked).toBe(plain);
+      return marked;
+    };
+    expect(await strip("lstrip('\\n')")).toBe('  x.\n y\n ');
+    expect(await strip("rstrip('\\n ')")).toBe('\n\n  x.\n y');
+    expect(await strip("strip('\\n y')")).toBe('x.');
+    expect(await strip('strip()')).toBe('x.\n y');
+    expect(await strip('strip(none)')).toBe('x.\n y');
+  });
+
   it('counts like Python', async () => {
     expect(
       await render(

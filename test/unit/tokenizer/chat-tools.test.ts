@@ -8,7 +8,7 @@ import {
   type Tokenizer,
 } from '../../../packages/core/src/tokenizer/index.ts';
 import { byteLevelJson, memoryFolder } from './sources.ts';
-import { llama31, qwen25, typeScript } from './tool-templates.ts';
+import { llama31, qwen3, qwen25, typeScript } from './tool-templates.ts';
 
 const specials = [
   '<s>',
@@ -19,7 +19,7 @@ const specials = [
   '<|end_header_id|>',
   '<|eot_id|>',
 ];
-const templates = { qwen25, llama31, typeScript };
+const templates = { qwen25, qwen3, llama31, typeScript };
 
 async function tokenizerWith(chatTemplate: unknown): Promise<Tokenizer> {
   const config = { bos_token: '<s>', eos_token: '</s>', chat_template: chatTemplate };
@@ -82,6 +82,30 @@ describe.each(['qwen25', 'llama31'] as const)('the template of %s', name => {
     expect(text).toContain('"city": "Oslo"');
     expect(tokenizer.renderChat(conversation.slice(0, 1))).not.toContain('weather');
   });
+});
+
+it('shows the reasoning of the turns behind the last question, as Qwen 3 does', async () => {
+  const tokenizer = await tokenizerWith(qwen3);
+  const [question, call, result] = conversation as [ChatMessage, ChatMessage, ChatMessage];
+  const turns = [
+    question,
+    { ...call, content: 'Wait.', reasoning: '\nWhere?\n' },
+    result,
+    result,
+    { role: 'assistant', content: '<think>\nRain.\n</think>\n\n  Wet.' },
+  ];
+  expect(tokenizer.renderChat(turns)).toBe(
+    [
+      '<|im_start|>user\nIs it dry in Oslo?<|im_end|>',
+      '<|im_start|>assistant\n<think>\nWhere?\n</think>\n\nWait.',
+      '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "days": [1, 2.5], "items": null, "get": true}}',
+      '</tool_call><|im_end|>',
+      '<|im_start|>user\n<tool_response>\n{"rain": "<none>"}\n</tool_response>',
+      '<tool_response>\n{"rain": "<none>"}\n</tool_response><|im_end|>',
+      '<|im_start|>assistant\n<think>\nRain.\n</think>\n\n  Wet.<|im_end|>',
+      '<|im_start|>assistant\n',
+    ].join('\n'),
+  );
 });
 
 it('spells out the properties of a tool, whatever their names', async () => {

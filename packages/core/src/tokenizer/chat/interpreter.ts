@@ -179,9 +179,10 @@ export class GuardedInterpreter extends InterpreterConstructor {
     const objectIsMarked = marks.has(marked.value);
     const sides = trimmedSides(name);
     return makeFunction((args, scope) => {
-      if (sides !== null && objectIsMarked) return makeString(marks.trim(marked.value, sides.left, sides.right));
       const plain = args.map(arg => this.#provenance.strip(arg, 'deep'));
       const values = plain.map(arg => arg.value);
+      // The library strips white space whatever the argument.
+      if (sides !== null) return makeString(marks.trim(marked.value, sides.left, sides.right, charsOf(values[0])));
       this.#guard.check(name, object, splitArguments(values));
       const result = method(values, scope);
       return objectIsMarked || plain.some(arg => arg.wasMarked) ? this.#provenance.markResult(result) : result;
@@ -265,6 +266,11 @@ function program(body: readonly Statement[]): Statement {
 
 function propertyName(property: Statement): string {
   return String(property instanceof ValueNode ? property.value.value : (property as Named).value);
+}
+
+/** The characters that a call of `strip` names; null: white space. */
+function charsOf(argument: RuntimeValue | undefined): string | null {
+  return argument !== undefined && isString(argument) ? argument.value : null;
 }
 
 /** The ends that a string method trims, or null for other methods. */

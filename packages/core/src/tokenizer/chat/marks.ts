@@ -74,15 +74,16 @@ export class Marks {
     return this.has(text) ? text.replaceAll(this.open, '').replaceAll(this.close, '') : text;
   }
 
-  /** `text.trim()` and its one-sided forms, with the marks left where they are. */
-  trim(text: string, left: boolean, right: boolean): string {
+  /** Python's `strip` and its one-sided forms, of white space or of `chars`, with the marks left where they are. */
+  trim(text: string, left: boolean, right: boolean, chars: string | null = null): string {
     const kept = { start: '', end: '' };
+    const isTrimmed = (char: string) =>
+      this.#isMark(char) || (chars === null ? char.trim() === '' : chars.includes(char));
     let from = 0;
     let to = text.length;
-    for (; left && from < to && this.#isTrimmed(text[from]!); from++)
-      if (text[from]!.trim() !== '') kept.start += text[from];
-    for (; right && to > from && this.#isTrimmed(text[to - 1]!); to--)
-      if (text[to - 1]!.trim() !== '') kept.end = text[to - 1] + kept.end;
+    for (; left && from < to && isTrimmed(text[from]!); from++) if (this.#isMark(text[from]!)) kept.start += text[from];
+    for (; right && to > from && isTrimmed(text[to - 1]!); to--)
+      if (this.#isMark(text[to - 1]!)) kept.end = text[to - 1] + kept.end;
     return (kept.start + text.slice(from, to) + kept.end).replaceAll(this.open + this.close, '');
   }
 
@@ -105,8 +106,8 @@ export class Marks {
     return { text: parts.join(''), untrusted };
   }
 
-  #isTrimmed(char: string): boolean {
-    return char === this.open || char === this.close || char.trim() === '';
+  #isMark(char: string): boolean {
+    return char === this.open || char === this.close;
   }
 }
 
