@@ -2,6 +2,7 @@
 
 export { AsyncLLM, type GenerateOptions } from './engine/async-llm.ts';
 export { BlockManager } from './engine/block-manager.ts';
+export type { BlockObserver } from './engine/block-observer.ts';
 export { BlockTable } from './engine/block-table.ts';
 export type { LLMEngineConfig } from './engine/create-scheduler.ts';
 export {

@@ -1,3 +1,4 @@
+import type { BlockObserver } from './block-observer.ts';
 import type { BlockTable } from './block-table.ts';
 import { FreeBlockQueue } from './free-block-queue.ts';
 import { type BlockHash, PrefixCache, ROOT_PREFIX } from './prefix-cache.ts';
@@ -11,6 +12,8 @@ export interface BlockManagerOptions {
   numHostBlocks?: number;
   /** Replaces the hash of the prefix cache. Hits are exact with any hash. */
   hash?: BlockHash;
+  /** Told what the prefix cache holds. */
+  observer?: BlockObserver | null;
 }
 
 /** Blocks that hold the front of a token sequence already: cached, or of a sequence that runs. Overwritten by the next call. */
@@ -59,7 +62,7 @@ export class BlockManager {
     this.#refCounts = new Int32Array(options.numBlocks);
     this.#tainted = new Uint8Array(options.numBlocks);
     this.#cache = options.enablePrefixCaching
-      ? new PrefixCache(options.numBlocks, this.numHostBlocks, options.blockSize, options.hash)
+      ? new PrefixCache(options.numBlocks, this.numHostBlocks, options.blockSize, options.hash, options.observer)
       : null;
   }
 

@@ -1,6 +1,7 @@
 import { ConfigError } from '../errors.ts';
 import type { ExecutorLimits, ModelExecutor } from '../worker/types.ts';
 import { BlockManager } from './block-manager.ts';
+import type { BlockObserver } from './block-observer.ts';
 import type { EngineConfig } from './engine-config.ts';
 import { HostTier } from './host-tier.ts';
 import type { BlockHash } from './prefix-cache.ts';
@@ -29,14 +30,18 @@ const STEPS_OF_TRANSFER = 4;
  * The scheduler of an engine with its blocks, and the host tier where the executor has one. Throws ConfigError for options that
  * do not go together.
  */
-export function createScheduler(executor: ModelExecutor, config: LLMEngineConfig, hash?: BlockHash): Scheduler {
+export function createScheduler(
+  executor: ModelExecutor,
+  config: LLMEngineConfig,
+  { hash, observer = null }: { hash?: BlockHash | undefined; observer?: BlockObserver | null | undefined } = {},
+): Scheduler {
   const { limits } = executor;
   checkConfig(limits, config);
   const { numBlocks, numHostBlocks, blockSize } = limits;
   const { enablePrefixCaching, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark = 0 } = config;
   const { speculativeConfig: speculation = null } = config;
   const sizes = { numBlocks, numHostBlocks, blockSize };
-  const blocks = new BlockManager({ ...sizes, enablePrefixCaching, ...(hash ? { hash } : {}) });
+  const blocks = new BlockManager({ ...sizes, enablePrefixCaching, observer, ...(hash ? { hash } : {}) });
   const hostTier =
     numHostBlocks === 0
       ? null

@@ -14,6 +14,7 @@ import {
   share,
   text,
 } from './arg-checks.ts';
+import { kvEventsConfig } from './kv-events-config.ts';
 import { speculativeConfig } from './speculative-config.ts';
 
 /** How a command line takes an argument. `quantity` may have a unit, such as 32k; `json` is a JSON object. */
@@ -387,6 +388,15 @@ export const engineArgs = {
     effect:
       'Speculative decoding by prompt lookup: {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 5, "prompt_lookup_min": 5}. Outputs are those of plain decoding.',
     refused: 'Methods other than ngram.',
+  },
+  kvEventsConfig: {
+    default: null,
+    check: orNull(kvEventsConfig),
+    type: 'json',
+    value: 'JSON',
+    effect:
+      'serve publishes what the prefix cache holds over ZeroMQ, as vLLM does: {"enable_kv_cache_events": true, "endpoint": "tcp://*:5557", "topic": "kv@pod@model"}.',
+    refused: 'Where the packages zeromq and @msgpack/msgpack are not installed.',
   },
   disableLogStats: {
     default: false,

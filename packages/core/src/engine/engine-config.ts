@@ -1,6 +1,7 @@
 import { ConfigError } from '../errors.ts';
 import { suggestion, toCamelCase, toSnakeCase } from '../names.ts';
 import { type EngineArgName, engineArgs, engineOptionNames } from './engine-args.ts';
+import type { KvEventsConfig } from './kv-events-config.ts';
 import type { SchedulingPolicy } from './priority.ts';
 import type { SpeculativeConfig } from './speculative-config.ts';
 
@@ -53,6 +54,7 @@ export interface EngineOptions {
   workerUseRay?: boolean;
   enforceEager?: boolean;
   speculativeConfig?: object | null;
+  kvEventsConfig?: object | null;
   disableLogStats?: boolean;
 }
 
@@ -95,6 +97,7 @@ export interface EngineConfig {
   readonly pipelineParallelSize: number;
   readonly enforceEager: boolean;
   readonly speculativeConfig: SpeculativeConfig | null;
+  readonly kvEventsConfig: KvEventsConfig | null;
   readonly disableLogStats: boolean;
 }
 

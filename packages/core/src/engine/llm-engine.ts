@@ -4,6 +4,7 @@ import type { SamplingParams } from '../sampling/sampling-params.ts';
 import type { GrammarService } from '../structured-output/grammar-service.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
+import type { BlockObserver } from './block-observer.ts';
 import { createGroup } from './create-group.ts';
 import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
@@ -37,6 +38,8 @@ export interface LLMEngineOptions {
   /** Matches structured outputs; without it, requests for them are refused. */
   grammars?: GrammarService;
   observer?: EngineObserver;
+  /** Told what the prefix cache holds. */
+  blockObserver?: BlockObserver;
   /** Milliseconds on a monotonic clock. Default: performance.now. */
   clock?: () => number;
   /** Replaces the hash of the prefix cache. */
@@ -93,7 +96,7 @@ export class LLMEngine {
       clock: this.#clock,
     });
     this.#gate = this.#createGate(options.grammars ?? null);
-    this.scheduler = createScheduler(executor, config, options.prefixHash);
+    this.scheduler = createScheduler(executor, config, blockOptions(options));
   }
 
   get limits(): ExecutorLimits {
@@ -374,7 +377,7 @@ export class LLMEngine {
   /** Begins with an empty cache on the executor that there is now. */
   #restart(): void {
     const evacuated = this.scheduler;
-    this.scheduler = createScheduler(this.host.executor, this.#options.config, this.#options.prefixHash);
+    this.scheduler = createScheduler(this.host.executor, this.#options.config, blockOptions(this.#options));
     for (const request of this.scheduler.adopt(evacuated)) {
       const reason = new EngineError('The request does not fit the cache that is left after the device was replaced.');
       this.#requests.endWithError(request.owner as SequenceOutput, reason);
@@ -466,4 +469,8 @@ export class LLMEngine {
 
 function asError(cause: unknown): Error {
   return cause instanceof Error ? cause : new Error(String(cause));
+}
+
+function blockOptions({ prefixHash, blockObserver }: LLMEngineOptions) {
+  return { hash: prefixHash, observer: blockObserver };
 }

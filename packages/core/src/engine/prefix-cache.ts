@@ -1,3 +1,5 @@
+import type { BlockObserver } from './block-observer.ts';
+
 /** Hash of one block's tokens and of the prefix before it, as u32. */
 export type BlockHash = (prefix: number, tokens: Uint32Array, start: number, length: number) => number;
 
@@ -30,6 +32,9 @@ export class PrefixCache {
   readonly #saltPrefixes = new Map<string, number>();
   /** By root prefix of a salt: its name, and how many cached blocks follow it directly. */
   readonly #saltUses = new Map<number, { salt: string; blocks: number }>();
+  readonly #observer: BlockObserver | null;
+  /** Prefixes under a salt, which are told to nobody; kept only for an observer. */
+  readonly #salted = new Set<number>();
   #lastPrefix = ROOT_PREFIX;
   #size = 0;
 
@@ -38,7 +43,10 @@ export class PrefixCache {
     numHostBlocks: number,
     blockSize: number,
     hash: BlockHash = seededHash(Math.floor(Math.random() * 2 ** 32)),
+    observer: BlockObserver | null = null,
   ) {
+    this.#observer = observer;
+    observer?.onBlocksCleared();
     const numEntries = numBlocks + numHostBlocks;
     this.#numBlocks = numBlocks;
     this.#blockSize = blockSize;
@@ -132,6 +140,7 @@ export class PrefixCache {
     this.#heads[bucket] = block;
     this.#size++;
     this.#countUse(prefix, 1);
+    if (twin === NO_BLOCK) this.#tellStored(block, prefix);
     return this.#prefix[block]!;
   }
 
@@ -141,8 +150,10 @@ export class PrefixCache {
     if (this.#heads[bucket] === block) this.#heads[bucket] = this.#next[block]!;
     else this.#next[this.#before(bucket, block)] = this.#next[block]!;
     this.#next[block] = NO_BLOCK;
+    const prefix = this.#prefix[block]!;
     this.#prefix[block] = 0;
     this.#size--;
+    this.#tellRemoved(prefix, bucket);
     this.#countUse(this.#parent[block]!, -1);
   }
 
@@ -153,12 +164,30 @@ export class PrefixCache {
     this.#prefix.fill(0);
     this.#saltPrefixes.clear();
     this.#saltUses.clear();
+    this.#salted.clear();
     this.#size = 0;
+    this.#observer?.onBlocksCleared();
   }
 
   /** The tokens that a cached block was added with. */
   tokensOf(block: number): Uint32Array {
     return this.#tokens.subarray(block * this.#blockSize, (block + 1) * this.#blockSize);
+  }
+
+  #tellStored(block: number, parent: number): void {
+    if (this.#observer === null) return;
+    const prefix = this.#prefix[block]!;
+    if (this.#saltUses.has(parent) || this.#salted.has(parent)) this.#salted.add(prefix);
+    else this.#observer.onBlockStored(prefix, parent === ROOT_PREFIX ? null : parent, this.tokensOf(block));
+  }
+
+  /** A block that held this content is not of its bucket any more. */
+  #tellRemoved(prefix: number, bucket: number): void {
+    if (this.#observer === null) return;
+    for (let block = this.#heads[bucket]!; block !== NO_BLOCK; block = this.#next[block]!) {
+      if (this.#prefix[block] === prefix) return;
+    }
+    if (!this.#salted.delete(prefix)) this.#observer.onBlockRemoved(prefix);
   }
 
   #before(bucket: number, block: number): number {

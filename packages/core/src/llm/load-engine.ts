@@ -1,5 +1,6 @@
 import type { Device } from '../contract/contract.ts';
 import { AsyncLLM } from '../engine/async-llm.ts';
+import type { BlockObserver } from '../engine/block-observer.ts';
 import type { EngineConfig } from '../engine/engine-config.ts';
 import type { EngineObserver } from '../engine/engine-stats.ts';
 import { ConfigError } from '../errors.ts';
@@ -22,6 +23,8 @@ export interface LoadEngineOptions extends ModelInputs {
   reopenDevice?: () => Promise<Device>;
   config: EngineConfig;
   observer?: EngineObserver;
+  /** Told what the prefix cache holds. */
+  blockObserver?: BlockObserver;
   /** Takes sentences on fields of the model folder that are ignored on purpose. */
   onNotice?: (notice: string) => void;
 }
@@ -63,6 +66,7 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
       eosTokenIds: stops,
       ...(grammars ? { grammars } : {}),
       ...(options.observer ? { observer: options.observer } : {}),
+      ...(options.blockObserver ? { blockObserver: options.blockObserver } : {}),
     });
     return { asyncLLM, tokenizer, modelConfig, generationConfig, eosTokenIds: stops, runner };
   } catch (error) {

@@ -10,6 +10,7 @@ import {
   wantedWeights,
 } from '@quire/core';
 import type { Device } from '@quire/core/contract';
+import { KvEventPublisher } from '../kv-events/publisher.ts';
 import type { OnTransfer } from '../node/transfer-progress.ts';
 import { watchWeights } from '../node/watched-weights.ts';
 import { Cleanup } from './cleanup.ts';
@@ -64,14 +65,10 @@ export async function openEngine(
     // What comes in is bounded where it comes in, and counted there before it is looked at.
     const unbounded = { ...config, maxNumQueuedReqs: null };
     const { source, done } = await watchWeights(inputs.source, wantedWeights(config), onLoading);
-    const load = {
-      ...inputs,
-      source,
-      device,
-      reopenDevice: openDevice,
-      config: unbounded,
-      ...(observer ? { observer } : {}),
-    };
+    const events = await KvEventPublisher.open(config.kvEventsConfig);
+    if (events !== null) cleanup.with(events, e => e.close());
+    const told = { ...(observer ? { observer } : {}), ...(events ? { blockObserver: events.observer } : {}) };
+    const load = { ...inputs, source, device, reopenDevice: openDevice, config: unbounded, ...told };
     const loaded = await stage('model', () => loadEngine(load));
     done();
     cleanup.with(loaded, l => l.asyncLLM.dispose());
