@@ -8,6 +8,7 @@ import type { Browser, Page } from 'playwright-core';
 import { build, type PreviewServer, preview } from 'vite';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { launchChromium } from './chromium.ts';
+import { ModelServer } from './model-server.ts';
 
 const root = fileURLToPath(new URL('../../packages/demo', import.meta.url));
 const models = fileURLToPath(new URL('../../models', import.meta.url));
@@ -58,7 +59,7 @@ async function open(hash: string, host = '127.0.0.1'): Promise<Page> {
 
 async function ready(hash: string): Promise<Page> {
   const opened = await open(hash);
-  await opened.locator('.scenarios button:not([disabled])').first().waitFor();
+  await opened.locator('.bar[data-status=ready]').waitFor();
   return opened;
 }
 
@@ -185,6 +186,88 @@ describe('chat', () => {
   });
 });
 
+describe('cross-check', () => {
+  it('is green on the adapter, and red once block tables are broken', async () => {
+    const opened = await open('tab=crosscheck&device=reference');
+    await opened.getByLabel('Operation').selectOption('prepareInputs');
+    const row = opened.locator('tr[data-op=prepareInputs]');
+    const summary = opened.getByTestId('crosscheck-summary');
+    await opened.getByRole('button', { name: 'Run' }).click();
+    await soon(() => summary.textContent()).toMatch(/\d+ cases, 0 failed/);
+    expect(await row.getAttribute('data-status')).toBe('passed');
+    await opened.getByRole('button', { name: 'Break it' }).click();
+    await soon(() => summary.textContent()).toContain('were noticed');
+    expect(await row.getAttribute('data-status')).toBe('failed');
+  });
+});
+
+describe("OpenAI's API in the tab", () => {
+  it('answers the official client, whole and streamed', async () => {
+    const { output } = (await build({
+      configFile: false,
+      logLevel: 'error',
+      build: {
+        write: false,
+        lib: { entry: join(import.meta.dirname, 'page/openai-client.ts'), formats: ['iife'], name: 'client' },
+      },
+    }).then(built => (Array.isArray(built) ? built[0] : built))) as { output: { code: string }[] };
+    const opened = await ready('tab=api&device=reference');
+    await opened.addScriptTag({ content: output[0]!.code });
+    const answers = await opened.evaluate(async () => {
+      const client = new window.OpenAI({
+        baseURL: `${location.origin}/v1`,
+        apiKey: 'none',
+        dangerouslyAllowBrowser: true,
+      });
+      const messages = [{ role: 'user' as const, content: 'What is the capital of Japan?' }];
+      const request = { model: 'tiny-llama', messages, temperature: 0 };
+      const whole = await client.chat.completions.create(request);
+      let streamed = '';
+      for await (const chunk of await client.chat.completions.create({ ...request, stream: true })) {
+        streamed += chunk.choices[0]?.delta.content ?? '';
+      }
+      const wrong = await client.chat.completions.create({ ...request, model: 'gpt-4' }).catch(error => error.status);
+      return { whole: whole.choices[0]!.message.content, streamed, wrong };
+    });
+    const text = 'The capital of Japan is Tokyo.';
+    expect(answers).toEqual({ whole: text, streamed: text, wrong: 404 });
+    expect(errors.splice(0).filter(error => !error.includes('404'))).toEqual([]);
+    await opened.getByRole('button', { name: 'Send this request' }).click();
+    await soon(() => opened.getByTestId('api-answer').textContent()).toContain('data: [DONE]');
+  });
+});
+
+describe('a model behind an address', () => {
+  it('goes on with a broken download, and is there the next time', async () => {
+    const files = await ModelServer.open(join(models, 'tiny-llama'));
+    try {
+      const opened = await ready('tab=models&device=reference');
+      const load = async () => {
+        await opened.getByLabel('Address of a model').fill(files.url);
+        await opened.getByRole('button', { name: 'Load' }).click();
+      };
+      files.breakAfter = 1_000_000;
+      await load();
+      await opened.getByTestId('failed').waitFor();
+      expect(await opened.getByTestId('failed').textContent()).toMatch(/broke at \d+ bytes.*go on from there/);
+      errors.splice(0);
+      files.breakAfter = null;
+      files.requests.length = 0;
+      await load();
+      await soon(() => opened.getByTestId('model-facts').textContent()).toContain(files.url);
+      expect(files.requests.some(request => /^GET model.safetensors bytes=[1-9]\d*-$/.test(request))).toBe(true);
+      files.requests.length = 0;
+      await load();
+      await opened.locator('.models dl').waitFor({ state: 'detached' });
+      await soon(() => opened.getByTestId('model-facts').textContent()).toContain(files.url);
+      expect(files.requests.filter(request => /^GET model.safetensors(?!\.)/.test(request))).toEqual([]);
+      errors.splice(0);
+    } finally {
+      await files.close();
+    }
+  });
+});
+
 describe('devices', () => {
   it('runs on WebGPU, and loses no request with the device', async () => {
     const opened = await ready('device=webgpu');
@@ -203,6 +286,6 @@ describe('devices', () => {
   it('says what is missing where there is no WebGPU, and works all the same', async () => {
     const opened = await open('', INSECURE_HOST);
     expect(await opened.getByTestId('device-notice').textContent()).toContain('offers no WebGPU');
-    await opened.locator('.scenarios button:not([disabled])').first().waitFor();
+    await opened.locator('.bar[data-status=ready]').waitFor();
   });
 });

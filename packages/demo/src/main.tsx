@@ -8,7 +8,15 @@ const worker = new Worker(new URL('./engine/worker.ts', import.meta.url), {
   name: new URL('.', document.baseURI).href,
 });
 
-render(
-  <App session={new Session(worker)} address={new URLSearchParams(location.hash.slice(1))} />,
-  document.getElementById('app')!,
-);
+const session = new Session(worker);
+
+/** `/v1/*` of this page is answered by the engine in this tab, for clients that know nothing of it. */
+const pageFetch = globalThis.fetch;
+globalThis.fetch = (input, init) => {
+  const { origin, pathname } = new URL(input instanceof Request ? input.url : input, document.baseURI);
+  const isOurs = origin === location.origin && pathname.startsWith('/v1/');
+  return isOurs ? session.fetch(input, init) : pageFetch(input, init);
+};
+
+const address = new URLSearchParams(location.hash.slice(1));
+render(<App session={session} address={address} />, document.getElementById('app')!);

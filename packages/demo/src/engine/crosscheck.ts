@@ -1,22 +1,26 @@
 import { openWebGpuDevice } from '@quire/backend-webgpu';
 import { type OpReport, runCrosscheck } from '@quire/conformance';
-import { type Device, DeviceError, type TypedArray } from '@quire/core/contract';
+import { type Device, DeviceError, type OpName, type TypedArray } from '@quire/core/contract';
 import { opNames } from '@quire/core/program';
 import { openReferenceDevice } from '@quire/core/reference';
 import type { FromWorker } from './messages.ts';
 
 /**
- * Runs the conformance cases on the visitor's adapter and compares them with the reference device, op by op. `broken`: two
+ * Runs the conformance cases of an op, or of all, on the visitor's adapter and compares them with the reference device, op by op. `broken`: two
  * entries of every block table are swapped on the way to the adapter, to see that the suite notices.
  */
-export async function crosscheck(broken: boolean, tell: (message: FromWorker) => void): Promise<void> {
+export async function crosscheck(
+  only: OpName | null,
+  broken: boolean,
+  tell: (message: FromWorker) => void,
+): Promise<void> {
   if (navigator.gpu === undefined) throw new DeviceError('There is no WebGPU in this browser to be checked.');
   const oracle = await openReferenceDevice();
   const device = await openWebGpuDevice(navigator.gpu);
   const subject = broken ? misplaced(device) : device;
   let [cases, failed] = [0, 0];
   try {
-    for (const op of opNames) {
+    for (const op of only === null ? opNames : [only]) {
       let message: string | null = null;
       const report = await runCrosscheck({
         devices: [{ name: 'webgpu', device: subject }],

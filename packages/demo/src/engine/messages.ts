@@ -1,5 +1,7 @@
 /** What the page and the worker that holds the engine say to each other. Everything is plain data that can be cloned. */
 import type { ChatMessage, FinishReason, SamplingParams, StepTrace } from '@quire/core';
+import type { OpName } from '@quire/core/contract';
+import type { PortRequest } from './exchange.ts';
 
 /** Where a model comes from. */
 export type ModelChoice =
@@ -37,8 +39,11 @@ export type ToWorker =
   | { readonly kind: 'pace'; readonly pace: Pace }
   | { readonly kind: 'step' }
   | { readonly kind: 'forget' }
-  | { readonly kind: 'crosscheck'; readonly broken: boolean }
-  | { readonly kind: 'loseDevice' };
+  /** `op`: one operation; null: all. */
+  | { readonly kind: 'crosscheck'; readonly op: OpName | null; readonly broken: boolean }
+  | { readonly kind: 'loseDevice' }
+  /** The answer comes on the port that is sent along. */
+  | { readonly kind: 'fetch'; readonly request: PortRequest };
 
 export interface EngineInfo {
   readonly model: string;

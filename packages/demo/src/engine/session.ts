@@ -7,6 +7,7 @@ import {
   type RequestOutput,
   type SamplingParams,
 } from '@quire/core';
+import type { App } from '@quire/server/app';
 import type { EngineInfo, EngineSettings, FromWorker, ModelChoice, Prompt } from './messages.ts';
 import { openSource } from './model-source.ts';
 import { type OpenedDevice, openDevice } from './open-device.ts';
@@ -23,6 +24,7 @@ export class EngineSession {
   readonly #devices: OpenedDevice[];
   readonly #aborts = new Map<string, AbortController>();
   #recoveries = 0;
+  #app: Promise<App> | null = null;
 
   private constructor(parts: { engine: LoadedEngine; source: ModelSource; devices: OpenedDevice[]; tell: Tell }) {
     this.#engine = parts.engine;
@@ -91,6 +93,14 @@ export class EngineSession {
   /** Takes the device away under the running engine, which opens another and computes everything again. */
   loseDevice(): void {
     this.#devices.at(-1)!.lose?.();
+  }
+
+  /** OpenAI's API over this engine; loaded when it is first asked for. */
+  app(): Promise<App> {
+    this.#app ??= import('@quire/server/app').then(({ createApp }) =>
+      createApp({ engine: this.#llm, tokenizer: this.#engine.tokenizer! }, { modelNames: [this.#source.location] }),
+    );
+    return this.#app;
   }
 
   /** A step has been read. */

@@ -21,16 +21,22 @@ export async function openUrl(address: string, progress: OnProgress): Promise<Mo
     return found;
   };
   const source = new StoredSource(address, files);
-  for (const file of SMALL) await fetchFile(file);
-  // A model that the engine does not know is refused before its weights are fetched.
-  await parseModelConfig(source);
-  const shards = (await fetchFile(INDEX)) === null ? [WEIGHTS] : await shardsOf(source);
-  await checkRoom(await totalSize(shards, base));
-  for (const shard of shards) {
-    if ((await fetchFile(shard)) === null)
+  try {
+    for (const file of SMALL) await fetchFile(file);
+    // A model that the engine does not know is refused before its weights are fetched.
+    await parseModelConfig(source);
+    const shards = (await fetchFile(INDEX)) === null ? [WEIGHTS] : await shardsOf(source);
+    await checkRoom(await totalSize(shards, base));
+    for (const shard of shards) {
+      if ((await fetchFile(shard)) !== null) continue;
       throw new ModelFormatError('IO_ERROR', 'the server has no such file', { file: shard });
+    }
+    return source;
+  } catch (error) {
+    // A file can be open once: the next attempt needs them.
+    await source.close();
+    throw error;
   }
-  return source;
 }
 
 /** The folder of files behind an address; on the hub that of a revision, `main` where none is named. */

@@ -1,23 +1,27 @@
 /** The worker of the page: holds the engine, so that the page stays free to draw. */
+import { answer } from './exchange.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import { EngineSession } from './session.ts';
 
 const tell = (message: FromWorker) => postMessage(message);
 let session: Promise<EngineSession | null> = Promise.resolve(null);
 
-addEventListener('message', ({ data }: MessageEvent<ToWorker>) => void handle(data));
+addEventListener('message', ({ data, ports }: MessageEvent<ToWorker>) => void handle(data, ports[0]));
 
-async function handle(message: ToWorker): Promise<void> {
+async function handle(message: ToWorker, port: MessagePort | undefined): Promise<void> {
   if (message.kind === 'load') {
     session = reload(session, message);
     return;
   }
   if (message.kind === 'crosscheck') {
     const { crosscheck } = await import('./crosscheck.ts');
-    await crosscheck(message.broken, tell).catch(error => tell({ kind: 'crosscheckFailed', message: words(error) }));
+    await crosscheck(message.op, message.broken, tell).catch(error =>
+      tell({ kind: 'crosscheckFailed', message: words(error) }),
+    );
     return;
   }
   const engine = await session;
+  if (message.kind === 'fetch') return answer((await engine?.app()) ?? noEngine, message.request, port!);
   if (engine === null) return;
   if (message.kind === 'generate') void engine.generate(message.id, message.prompt, message.params);
   if (message.kind === 'abort') engine.abort(message.id);
@@ -26,6 +30,18 @@ async function handle(message: ToWorker): Promise<void> {
   if (message.kind === 'forget') engine.forget();
   if (message.kind === 'loseDevice') engine.loseDevice();
 }
+
+const noEngine = {
+  fetch: async () => {
+    const error = {
+      message: 'No model is loaded in this tab.',
+      type: 'ServiceUnavailable',
+      param: null,
+      code: 'not_ready',
+    };
+    return Response.json({ error }, { status: 503 });
+  },
+};
 
 /** One model at a time: the one before is freed first. */
 async function reload(

@@ -1,5 +1,7 @@
 import { type Signal, signal } from '@preact/signals';
 import type { SamplingParams } from '@quire/core';
+import type { OpName } from '@quire/core/contract';
+import { portFetch } from '../engine/exchange.ts';
 import type {
   CrosscheckRow,
   EngineInfo,
@@ -102,13 +104,18 @@ export class Session {
     this.#send({ kind: 'forget' });
   }
 
+  /** A fetch that the engine of this tab answers: OpenAI's API without a server. */
+  readonly fetch: typeof fetch = portFetch((request, port) => {
+    this.#worker.postMessage({ kind: 'fetch', request } satisfies ToWorker, [port]);
+  });
+
   loseDevice(): void {
     this.#send({ kind: 'loseDevice' });
   }
 
-  runCrosscheck(broken: boolean): void {
+  runCrosscheck(op: OpName | null, broken: boolean): void {
     this.crosscheck.value = { ...NO_CROSSCHECK, running: true, broken };
-    this.#send({ kind: 'crosscheck', broken });
+    this.#send({ kind: 'crosscheck', op, broken });
   }
 
   /** Shows a recording as if it happened now. The engine, if there is one, is left alone. */

@@ -3,6 +3,7 @@ import { useEffect } from 'preact/hooks';
 import type { DeviceChoice, EngineSettings, ModelChoice } from '../engine/messages.ts';
 import { runScenario, scenarios } from '../state/scenarios.ts';
 import type { Session } from '../state/session.ts';
+import { Api } from './api.tsx';
 import { BlockPool } from './block-pool.tsx';
 import { Chat } from './chat.tsx';
 import { Crosscheck } from './crosscheck.tsx';
@@ -22,7 +23,7 @@ export interface AppProps {
 }
 
 const BUNDLED: ModelChoice = { kind: 'bundled', name: 'tiny-llama' };
-const tabs = { pages: 'Pages', chat: 'Chat', crosscheck: 'Cross-check', models: 'Model' } as const;
+const tabs = { pages: 'Pages', chat: 'Chat', crosscheck: 'Cross-check', models: 'Model', api: 'API' } as const;
 type Tab = keyof typeof tabs;
 
 export function App({ session, address }: AppProps) {
@@ -84,6 +85,7 @@ export function App({ session, address }: AppProps) {
       )}
       {tab.value === 'chat' && <Chat session={session} />}
       {tab.value === 'crosscheck' && <Crosscheck session={session} />}
+      {tab.value === 'api' && <Api session={session} />}
       {tab.value === 'models' && <Models session={session} settings={settings.value} load={load} />}
     </>
   );

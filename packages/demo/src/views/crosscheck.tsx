@@ -1,3 +1,6 @@
+import { useSignal } from '@preact/signals';
+import type { OpName } from '@quire/core/contract';
+import { opNames } from '@quire/core/program';
 import type { CrosscheckRow } from '../engine/messages.ts';
 import { cudaRows, recordedCuda } from '../state/recorded-cuda.gen.ts';
 import type { Session } from '../state/session.ts';
@@ -5,6 +8,7 @@ import type { Session } from '../state/session.ts';
 /** The conformance cases on the visitor's adapter, beside what the CUDA kernels gave. */
 export function Crosscheck({ session }: { session: Session }) {
   const { running, broken, rows, cases, failed, error } = session.crosscheck.value;
+  const op = useSignal<OpName | null>(null);
   const done = !running && rows.length > 0;
   return (
     <main class="crosscheck" id="panel">
@@ -14,10 +18,24 @@ export function Crosscheck({ session }: { session: Session }) {
         TypeScript in double precision. A row shows the largest error as a share of what is allowed.
       </p>
       <div class="row">
-        <button type="button" disabled={running} onClick={() => session.runCrosscheck(false)}>
+        <select
+          aria-label="Operation"
+          value={op.value ?? ''}
+          onChange={event => {
+            op.value = (event.currentTarget.value || null) as OpName | null;
+          }}
+        >
+          <option value="">all operations</option>
+          {opNames.map(name => (
+            <option key={name} value={name}>
+              {name}
+            </option>
+          ))}
+        </select>
+        <button type="button" disabled={running} onClick={() => session.runCrosscheck(op.value, false)}>
           Run
         </button>
-        <button type="button" disabled={running} onClick={() => session.runCrosscheck(true)}>
+        <button type="button" disabled={running} onClick={() => session.runCrosscheck(op.value, true)}>
           Break it
         </button>
         <output data-testid="crosscheck-summary" data-running={running} data-failed={failed} data-cases={cases}>

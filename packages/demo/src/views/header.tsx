@@ -10,7 +10,7 @@ const speeds = { Slow: 400, Watch: 60, Full: 0 } as const;
 export function Header({ session }: { session: Session }) {
   const info = session.info.value;
   return (
-    <header class="bar">
+    <header class="bar" data-status={session.status.value.kind}>
       <div class="brand">
         <h1>Quire</h1>
         <p title={info === null ? '' : `${info.architecture} on ${info.deviceName}`}>

@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+
+/** A server of a model folder that answers ranges, and breaks off when it is told to. */
+export class ModelServer {
+  readonly #server: Server;
+  /** Paths of the requests that came, with the range that each asked for. */
+  readonly requests: string[] = [];
+  /** Bytes of the weights after which the next answer breaks off; null: none does. */
+  breakAfter: number | null = null;
+
+  private constructor(folder: string) {
+    this.#server = createServer((req, res) => {
+      const file = (req.url ?? '/').split('/').at(-1)!;
+      this.requests.push(`${req.method} ${file}${req.headers.range === undefined ? '' : ` ${req.headers.range}`}`);
+      res.setHeader('access-control-allow-origin', '*');
+      res.setHeader('access-control-allow-headers', '*');
+      res.setHeader('access-control-expose-headers', 'etag, content-range, content-length, x-linked-etag');
+      if (req.method === 'OPTIONS') return void res.end();
+      const bytes = read(join(folder, file));
+      if (bytes === null) return void res.writeHead(404).end();
+      const hash = createHash('sha256').update(bytes).digest('hex');
+      res.setHeader('etag', `"${hash}"`);
+      if (file.endsWith('.safetensors')) res.setHeader('x-linked-etag', `"${hash}"`);
+      const from = Number(/^bytes=(\d+)-$/.exec(req.headers.range ?? '')?.[1] ?? 0);
+      if (from > 0) res.setHeader('content-range', `bytes ${from}-${bytes.length - 1}/${bytes.length}`);
+      res.writeHead(from > 0 ? 206 : 200, { 'content-length': bytes.length - from });
+      if (req.method === 'HEAD') return void res.end();
+      const breaks = this.breakAfter !== null && file.endsWith('.safetensors');
+      if (!breaks) return void res.end(bytes.subarray(from));
+      res.write(bytes.subarray(from, this.breakAfter!), () => setTimeout(() => res.destroy(), 200));
+    });
+  }
+
+  static async open(folder: string): Promise<ModelServer> {
+    const opened = new ModelServer(folder);
+    await new Promise<void>(resolve => opened.#server.listen(0, '127.0.0.1', resolve));
+    return opened;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/tiny`;
+  }
+
+  close(): Promise<void> {
+    this.#server.closeAllConnections();
+    return new Promise(resolve => this.#server.close(() => resolve()));
+  }
+}
+
+function read(path: string): Buffer | null {
+  try {
+    return readFileSync(path);
+  } catch {
+    return null;
+  }
+}
