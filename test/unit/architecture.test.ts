@@ -133,6 +133,14 @@ describe('layers', () => {
     expect(surface.filter(({ code }) => nodeOrPage.test(code)).map(({ path }) => path)).toEqual([]);
   });
 
+  test('the server opens no connection but to a model hub', () => {
+    const server = shipped.filter(({ path }) => path.startsWith('packages/server/src/'));
+    const asking = server.filter(({ path, code }) => {
+      return !path.startsWith('packages/server/src/bench/') && /(?<![.\w]|async )fetch\(|\brequest\(['"`{]/.test(code);
+    });
+    expect(asking.map(({ path }) => path)).toEqual(['packages/server/src/hub/hub-client.ts']);
+  });
+
   test('packages import each other by name, and files with their ending', () => {
     const crossing = violations(shipped, (specifier, source) => {
       const file = target(source, specifier);
