@@ -70,7 +70,7 @@ describe('quire serve', () => {
     const taken = createServer().listen(0, '127.0.0.1');
     await new Promise(resolve => taken.once('listening', resolve));
     const { port } = taken.address() as { port: number };
-    await expect(serve('--port', String(port))).rejects.toThrow(
+    await expect(serve('--port', String(port), '--log-level', 'silent')).rejects.toThrow(
       /ended with 2: quire: Cannot listen on 127\.0\.0\.1 port \d+: the port is taken/,
     );
     taken.close();
