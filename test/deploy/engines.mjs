@@ -15,10 +15,11 @@ const FLAGS = [
   'error',
 ];
 
-export async function startEngine(port) {
+/** flags: beside those of every engine of this test. */
+export async function startEngine(port, flags = []) {
   const argv = ['packages/server/dist/cli/main.js', 'serve', 'models/tiny-llama', '--port', String(port)];
   const served = ['--served-model-name', 'tiny', '--shutdown-timeout', '60', ...FLAGS];
-  const engine = { port, ...start(process.execPath, [...argv, ...served]) };
+  const engine = { port, ...start(process.execPath, [...argv, ...served, ...flags]) };
   await until(
     `the engine on port ${port} is up`,
     async () => (await fetch(`http://127.0.0.1:${port}/health`)).ok,

@@ -310,6 +310,15 @@ describe('a batch', () => {
   });
 });
 
+it.each([
+  ['127.0.0.1', 'batchQueue must be an address such as redis://host:6379.'],
+  ['redis://:secret@127.0.0.1:1', 'batchQueue cannot be reached: connect ECONNREFUSED 127.0.0.1:1.'],
+])('a queue that is not there is an error of the start: %s', async (queue, message) => {
+  const { app } = await start();
+  const opened = BatchApi.open(app, { folder: newFolder(), queue, byPriority: false });
+  await expect(opened).rejects.toMatchObject({ name: 'ConfigError', option: 'batchQueue', message });
+});
+
 it('serves both with a folder alone, and gives the text of a single request', async () => {
   const folder = newFolder();
   const { client, server } = await startTinyServer({ batchFolder: folder, schedulingPolicy: 'priority' });

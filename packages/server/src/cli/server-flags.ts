@@ -75,6 +75,12 @@ export const featureFlags = {
     help: 'Serve /v1/files and /v1/batches, and keep them in FOLDER, which is for this server alone.',
     env: 'QUIRE_BATCH_FOLDER',
   },
+  'batch-queue': {
+    type: 'string',
+    value: 'URL',
+    help: 'Share the requests of batches among servers through a Redis, such as redis://host:6379.',
+    env: 'QUIRE_BATCH_QUEUE',
+  },
 } as const satisfies FlagSpecs;
 
 export const runFlags = {
@@ -115,6 +121,7 @@ export function serverOptions(given: Flags, env: Readonly<Record<string, string 
     enableAutoToolChoice: given['enable-auto-tool-choice'],
     reasoningParser: given['reasoning-parser'],
     batchFolder: given['batch-folder'],
+    batchQueue: given['batch-queue'],
     rootPath: given['root-path'],
     sslCertfile: given['ssl-certfile'],
     sslKeyfile: given['ssl-keyfile'],

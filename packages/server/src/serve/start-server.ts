@@ -40,6 +40,8 @@ export interface ServerOptions
   apiKeys?: readonly string[];
   /** Folder for files and batches, of this server alone. Default: there are no /v1/files and /v1/batches. */
   batchFolder?: string | undefined;
+  /** Address of a Redis through which servers share the requests of batches, such as redis://host:6379. */
+  batchQueue?: string | undefined;
   /** Default: silent. */
   log?: Logger;
 }
@@ -71,6 +73,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     apiKeys = [],
     log: givenLog,
     batchFolder,
+    batchQueue,
     ...rest
   } = options;
   const { strict, enableSleepMode, maxBodyBytes, maxBufferedBytes, slowClientMs, ...others } = rest;
@@ -119,9 +122,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       },
     );
     if (!config.disableLogStats) cleanup.with(new StatsLogger(engine, log), async logger => logger.stop());
-    if (batchFolder !== undefined) {
+    if (batchFolder !== undefined || batchQueue !== undefined) {
       const byPriority = config.schedulingPolicy === 'priority';
-      cleanup.with(await openBatchApi(app, { folder: batchFolder, byPriority }), api => api.close());
+      cleanup.with(await openBatchApi(app, { folder: batchFolder, queue: batchQueue, byPriority }), api => api.close());
     }
     const onExchange = (exchange: HttpExchange) => metrics.http.observe(exchange);
     const server = new HttpServer(app, { ...access, host, port, apiKeys, onExchange, tracing });
