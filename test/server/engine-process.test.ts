@@ -126,6 +126,9 @@ describe('an engine in a process', () => {
     await engine.sleep({ discardWeights: true });
     expect(engine.isSleeping).toBe(true);
     expect(() => engine.resume()).toThrow('asleep');
+    process.kill(engine.pid!, 'SIGKILL');
+    while (engine.stats().numRecoveries === 1 || !engine.isOpen) await wait();
+    expect(engine.isSleeping).toBe(true);
     await engine.wakeUp();
     engine.resetPrefixCache();
     expect(await outputs).toEqual((await expected())[0]);

@@ -32,6 +32,8 @@ export class EngineHost {
   readonly #feed: EngineFeed;
   readonly #heartbeat: NodeJS.Timeout;
   #engine: OpenedEngine | null = null;
+  /** Calls are answered one after another: what is woken has slept. */
+  #lastCall: Promise<void> = Promise.resolve();
 
   constructor(stream: Duplex, options: HostOptions, onGone: () => void) {
     this.#stream = stream;
@@ -70,7 +72,7 @@ export class EngineHost {
         break;
       }
       case FrameKind.call:
-        void this.#call(head as CallHead);
+        this.#lastCall = this.#lastCall.then(() => this.#call(head as CallHead));
     }
   }
 

@@ -1,6 +1,6 @@
 import type { AddOptions, ResolvedRequest, ResolvedSamplingParams } from '@quire/core';
 import { FrameError } from './frames.ts';
-import { WordReader, WordWriter } from './words.ts';
+import { toNumbers, WordReader, WordWriter } from './words.ts';
 
 /** The head of a request: what is in it of lists of tokens stands in the words behind it. */
 interface AddHead {
@@ -44,9 +44,9 @@ export function encodeAsk({ request, resolved, options }: EngineAsk): { head: Ad
 export function decodeAsk(head: unknown, words: Uint32Array): EngineAsk {
   const { request, number, requestId, params, numPromptTokens, resume } = head as AddHead;
   const reader = new WordReader(words);
-  const prompt = { text: null, tokenIds: Array.from(reader.list(numPromptTokens)) };
+  const prompt = { text: null, tokenIds: toNumbers(reader.list(numPromptTokens)) };
   const completions = resume?.map(({ numTokens, cumulativeLogprob, end }) => ({
-    tokenIds: Array.from(reader.list(numTokens)),
+    tokenIds: toNumbers(reader.list(numTokens)),
     cumulativeLogprob,
     end: end as { reason: 'stop'; stopReason: null } | null,
   }));

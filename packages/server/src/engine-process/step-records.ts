@@ -1,6 +1,6 @@
 import type { BatchSize, EngineStats, FinishReason, PositionLogprobs, SequenceEnd, TokenLogprob } from '@quire/core';
 import { FrameError } from './frames.ts';
-import { type WordReader, WordWriter } from './words.ts';
+import { toNumbers, type WordReader, WordWriter } from './words.ts';
 
 /** What one step brought, as records behind each other in the words of one frame. */
 
@@ -218,7 +218,7 @@ function readStep(reader: WordReader, visitor: StepVisitor): void {
 }
 
 function readBeam(reader: WordReader): BeamOutput {
-  const tokens = Array.from(reader.list(reader.u32()));
+  const tokens = toNumbers(reader.list(reader.u32()));
   return { tokens, total: reader.f64(), logprobs: readPositions(reader), end: readEnd(reader) };
 }
 

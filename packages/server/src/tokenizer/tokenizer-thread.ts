@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type EngineConfig, EngineError } from '@quire/core';
 import { fromErrorData } from '../engine-process/errors.ts';
+import { toNumbers } from '../engine-process/words.ts';
 import type { TokenizerAnswer, TokenizerQuestion } from './tokenizer-messages.ts';
 
 /** Node runs compiled files only, also when this one is run from its source. */
@@ -47,7 +48,7 @@ export class TokenizerThread {
 
   #answered(answer: TokenizerAnswer): void {
     const asked = this.#asked.shift();
-    if ('ids' in answer) asked?.resolve(Array.from(answer.ids));
+    if ('ids' in answer) asked?.resolve(toNumbers(answer.ids));
     else asked?.reject(fromErrorData(answer.error));
   }
 
