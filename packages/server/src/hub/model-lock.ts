@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rm, stat, utimes } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -32,17 +32,32 @@ async function take(file: string): Promise<boolean> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
-  if (await isAbandoned(file)) await rm(file, { force: true });
+  const abandoned = await abandonedOwner(file);
+  if (abandoned !== null) await remove(file, abandoned);
   return false;
 }
 
-async function isAbandoned(file: string): Promise<boolean> {
+/** Takes an abandoned lock away, unless another process has done so meanwhile and owns it: then it gets it back. */
+async function remove(file: string, owner: string): Promise<void> {
+  const aside = `${file}.${process.pid}`;
   try {
-    const [pid = '', host] = (await readFile(file, 'utf8')).split(' ');
-    if (host === hostname() && !isAlive(Number(pid))) return true;
-    return Date.now() - (await stat(file)).mtimeMs > STALE_MS;
+    await rename(file, aside);
+    if ((await readFile(aside, 'utf8')) !== owner) await link(aside, file);
   } catch {
-    return false;
+    // Another process was faster.
+  }
+  await rm(aside, { force: true });
+}
+
+/** What an abandoned lock says of its owner; null for a lock that is held, or gone. */
+async function abandonedOwner(file: string): Promise<string | null> {
+  try {
+    const owner = await readFile(file, 'utf8');
+    const [pid = '', host] = owner.split(' ');
+    const isDead = host === hostname() && !isAlive(Number(pid));
+    return isDead || Date.now() - (await stat(file)).mtimeMs > STALE_MS ? owner : null;
+  } catch {
+    return null;
   }
 }
 
