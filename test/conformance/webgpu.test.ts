@@ -13,6 +13,7 @@ const full = process.env.QUIRE_CONFORMANCE === 'full';
 const laneOps: readonly OpName[] = [
   'rmsNorm',
   'layerNorm',
+  'normColumns',
   'linear',
   'gatedLinear',
   'rope',

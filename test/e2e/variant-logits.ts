@@ -11,6 +11,12 @@ const root = join(import.meta.dirname, '../..');
 /** Names of the small checkpoints of test/fixtures/models. */
 export const variants = readdirSync(join(root, folder)).filter(name => !name.includes('.'));
 
+/** Variants that differ from others in names, sizes and files only, not in what a device computes. */
+const alike = ['gemma', 'gpt2', 'gpt2-sharded', 'gpt-neox-serial', 'phi3-long', 'phi3-short', 'smollm3'];
+
+/** The variants that run on every device; on the reference device, all do. */
+export const deviceVariants = variants.filter(name => !alike.includes(name));
+
 interface Expected {
   tokenIds: number[];
   logits: number[][];

@@ -250,3 +250,101 @@ def gpt_neox_shapes(config):
     shapes.norm("final_layer_norm", h, True)
     head_shapes(shapes, config, "embed_in", "embed_out")
     return shapes
+
+
+# Gemma (2024), Gemma 2 (2024), Gemma 3 (2025) ----------------------------------------------------------------------------
+
+
+def gemma(config, weights, ids):
+    version = config["architectures"][0].removesuffix("ForCausalLM")
+    eps, d, h = config["rms_norm_eps"], config["head_dim"], config["hidden_size"]
+
+    def norm(x, name):
+        return rms_norm(x, 1 + weights[f"{name}.weight"], eps)
+
+    def gelu_tanh(x):
+        return F.gelu(x, approximate="tanh")
+
+    # Trained in the checkpoint's dtype, so the factor is a number of that dtype.
+    x = weights["embed_tokens.weight"][ids] * torch.tensor(h ** 0.5).to(getattr(torch, config["torch_dtype"])).double()
+    full = tables(plain_frequencies(d, config["rope_theta"]) / (config.get("rope_scaling") or {"factor": 1.0})["factor"], len(ids))
+    local = tables(plain_frequencies(d, config.get("rope_local_base_freq", 10000.0)), len(ids))
+    for i in range(config["num_hidden_layers"]):
+        layer = f"layers.{i}"
+        slides = {"Gemma": False, "Gemma2": i % 2 == 0, "Gemma3": (i + 1) % config.get("sliding_window_pattern", 6) != 0}[version]
+        cos, sin = local if slides and version == "Gemma3" else full
+        q, k, v = heads_of(norm(x, f"{layer}.input_layernorm"), weights, f"{layer}.self_attn", config)
+        if version == "Gemma3":
+            q, k = norm(q, f"{layer}.self_attn.q_norm"), norm(k, f"{layer}.self_attn.k_norm")
+        scale = d ** -0.5 if version == "Gemma" else config["query_pre_attn_scalar"] ** -0.5
+        window = config["sliding_window"] if slides else None
+        mixed = attend(rotate(q, cos, sin), rotate(k, cos, sin), v, scale, window, config.get("attn_logit_softcapping"))
+        attended = linear(merge_heads(mixed), weights, f"{layer}.self_attn.o_proj")
+        if version == "Gemma":
+            x = x + attended
+            x = x + gated_mlp(norm(x, f"{layer}.post_attention_layernorm"), weights, f"{layer}.mlp", gelu_tanh)
+            continue
+        x = x + norm(attended, f"{layer}.post_attention_layernorm")
+        made = gated_mlp(norm(x, f"{layer}.pre_feedforward_layernorm"), weights, f"{layer}.mlp", gelu_tanh)
+        x = x + norm(made, f"{layer}.post_feedforward_layernorm")
+    logits = logits_of(norm(x, "norm"), weights, config)
+    cap = config.get("final_logit_softcapping")
+    return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def gemma_shapes(config):
+    h, d, shapes = config["hidden_size"], config["head_dim"], Shapes()
+    version = config["architectures"][0].removesuffix("ForCausalLM")
+    shapes.dense("embed_tokens", config["vocab_size"], h)
+    for i in range(config["num_hidden_layers"]):
+        layer = f"layers.{i}"
+        shapes.norm(f"{layer}.input_layernorm", h)
+        shapes.norm(f"{layer}.post_attention_layernorm", h)
+        if version != "Gemma":
+            shapes.norm(f"{layer}.pre_feedforward_layernorm", h)
+            shapes.norm(f"{layer}.post_feedforward_layernorm", h)
+        if version == "Gemma3":
+            shapes.norm(f"{layer}.self_attn.q_norm", d)
+            shapes.norm(f"{layer}.self_attn.k_norm", d)
+        attention_shapes(shapes, f"{layer}.self_attn", config)
+        gated_mlp_shapes(shapes, f"{layer}.mlp", config)
+    shapes.norm("norm", h)
+    head_shapes(shapes, config)
+    return shapes
+
+
+# OLMo 2 (2024) -----------------------------------------------------------------------------------------------------------
+
+
+def olmo2(config, weights, ids):
+    eps, d = config["rms_norm_eps"], config["hidden_size"] // config["num_attention_heads"]
+    cos, sin = tables(plain_frequencies(d, config["rope_theta"]), len(ids))
+    x = weights["embed_tokens.weight"][ids]
+    for i in range(config["num_hidden_layers"]):
+        layer = f"layers.{i}"
+        attention = f"{layer}.self_attn"
+        q = rms_norm(linear(x, weights, f"{attention}.q_proj"), weights[f"{attention}.q_norm.weight"], eps)
+        k = rms_norm(linear(x, weights, f"{attention}.k_proj"), weights[f"{attention}.k_norm.weight"], eps)
+        q, k = split_heads(q, config["num_attention_heads"]), split_heads(k, config["num_key_value_heads"])
+        v = split_heads(linear(x, weights, f"{attention}.v_proj"), config["num_key_value_heads"])
+        mixed = merge_heads(attend(rotate(q, cos, sin), rotate(k, cos, sin), v, d ** -0.5))
+        x = x + rms_norm(linear(mixed, weights, f"{attention}.o_proj"), weights[f"{layer}.post_attention_layernorm.weight"], eps)
+        x = x + rms_norm(gated_mlp(x, weights, f"{layer}.mlp"), weights[f"{layer}.post_feedforward_layernorm.weight"], eps)
+    return logits_of(rms_norm(x, weights["norm.weight"], eps), weights, config)
+
+
+def olmo2_shapes(config):
+    h, shapes = config["hidden_size"], Shapes()
+    d = h // config["num_attention_heads"]
+    shapes.dense("embed_tokens", config["vocab_size"], h)
+    for i in range(config["num_hidden_layers"]):
+        layer = f"layers.{i}"
+        attention_shapes(shapes, f"{layer}.self_attn", {**config, "head_dim": d})
+        shapes.norm(f"{layer}.self_attn.q_norm", config["num_attention_heads"] * d)
+        shapes.norm(f"{layer}.self_attn.k_norm", config["num_key_value_heads"] * d)
+        shapes.norm(f"{layer}.post_attention_layernorm", h)
+        gated_mlp_shapes(shapes, f"{layer}.mlp", config)
+        shapes.norm(f"{layer}.post_feedforward_layernorm", h)
+    shapes.norm("norm", h)
+    head_shapes(shapes, config)
+    return shapes

@@ -42,6 +42,15 @@ NEOX = dict(architectures=["GPTNeoXForCausalLM"], model_type="gpt_neox", hidden_
             num_attention_heads=4, vocab_size=71, max_position_embeddings=64, layer_norm_eps=1e-5, hidden_act="gelu", rotary_pct=0.5,
             rotary_emb_base=5000, use_parallel_residual=True, tie_word_embeddings=False, bos_token_id=0, eos_token_id=0, torch_dtype="float16")
 
+GEMMA = {**GATED, "architectures": ["GemmaForCausalLM"], "model_type": "gemma", "head_dim": 12, "num_key_value_heads": 1, "hidden_act": "gelu",
+         "hidden_activation": None, "tie_word_embeddings": True, "torch_dtype": "float16"}
+GEMMA2 = {**GEMMA, "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "num_key_value_heads": 2, "hidden_activation": "gelu_pytorch_tanh",
+          "query_pre_attn_scalar": 20, "sliding_window": 9, "attn_logit_softcapping": 1.5, "final_logit_softcapping": 4.0, "torch_dtype": "bfloat16"}
+GEMMA3 = {**GEMMA2, "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "num_hidden_layers": 3, "intermediate_size": 40,
+          "sliding_window_pattern": 3, "rope_theta": 500000.0, "rope_local_base_freq": 300.0, "rope_scaling": {"rope_type": "linear", "factor": 2.0},
+          "attn_logit_softcapping": None, "final_logit_softcapping": None}
+OLMO2 = {**GATED, "architectures": ["Olmo2ForCausalLM"], "model_type": "olmo2", "rope_theta": 500000.0, "attention_bias": False, "torch_dtype": "float32"}
+
 # architecture: (forward, shapes, prefix of the class); the oracles of the older ones expect names with the prefix
 ARCHITECTURES = {
     "LlamaForCausalLM": (oracle.llama, oracle.llama_shapes, "model."),
@@ -52,6 +61,10 @@ ARCHITECTURES = {
     "SmolLM3ForCausalLM": (architectures.mistral, architectures.mistral_shapes, None),
     "Phi3ForCausalLM": (architectures.phi3, architectures.phi3_shapes, None),
     "GPT2LMHeadModel": (architectures.gpt2, architectures.gpt2_shapes, None),
+    "GemmaForCausalLM": (architectures.gemma, architectures.gemma_shapes, None),
+    "Gemma2ForCausalLM": (architectures.gemma, architectures.gemma_shapes, None),
+    "Gemma3ForCausalLM": (architectures.gemma, architectures.gemma_shapes, None),
+    "Olmo2ForCausalLM": (architectures.olmo2, architectures.olmo2_shapes, None),
     "GPTNeoXForCausalLM": (architectures.gpt_neox, architectures.gpt_neox_shapes, None),
 }
 
@@ -79,17 +92,23 @@ FIXTURES = {
     "gpt2-sharded": (GPT2, dict(n_inner=56, tie_word_embeddings=False, torch_dtype="bfloat16"), "safetensors", 2, "transformer."),
     "gpt-neox-parallel": (NEOX, {}, "safetensors", 1, "gpt_neox."),
     "gpt-neox-serial": (NEOX, dict(use_parallel_residual=False, rotary_pct=0.25, tie_word_embeddings=True, torch_dtype="bfloat16"), "safetensors", 1, "gpt_neox."),
+    "gemma": (GEMMA, {}, "safetensors", 1, "model."),
+    "gemma2": (GEMMA2, {}, "safetensors", 1, "model."),
+    "gemma3": (GEMMA3, {}, "safetensors", 1, "model."),
+    "olmo2": (OLMO2, {}, "safetensors", 1, "model."),
 }
 PROMPT_TOKENS = 45
 
 
-def random_weights(shapes, dtype, generator):
+def random_weights(shapes, dtype, generator, adds_one=False):
     """Values in the stored dtype. Scales differ from 1 and biases from 0, so that leaving one out is seen."""
     weights = {}
     for name, shape in shapes.items():
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         if len(shape) == 1:
             value = 1 + 0.2 * noise if name.endswith("weight") else 0.3 * noise
+            if adds_one:
+                value = value - 1
         else:
             is_table = "embed" in name or name in ("wte.weight", "wpe.weight")
             value = noise * (0.7 if is_table else 1.3 / shape[1] ** 0.5)
@@ -146,7 +165,7 @@ def make(name, out):
     config = {**base, **changes}
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
     forward, shapes_of, own = ARCHITECTURES[config["architectures"][0]]
-    weights = random_weights(shapes_of(config), getattr(torch, config["torch_dtype"]), generator)
+    weights = random_weights(shapes_of(config), getattr(torch, config["torch_dtype"]), generator, config["architectures"][0].startswith("Gemma"))
     ids = torch.randint(0, config["vocab_size"], (PROMPT_TOKENS,), generator=generator)
     logits = forward(config, {key: value.double() for key, value in weights.items()}, ids)
     folder = f"{out}/{name}"

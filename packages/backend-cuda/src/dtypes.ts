@@ -9,6 +9,8 @@ const collective = {
   unsupported: 'ranks of a group are to meet through NCCL, which is not connected yet',
 } as const;
 
+const notBuilt = { unsupported: 'its CUDA kernel is not built yet' } as const;
+
 /** What each op is offered with, in both flavours. */
 export const dtypes = {
   applyRowDelta: {},
@@ -32,6 +34,9 @@ export const dtypes = {
   send: collective,
   recv: collective,
   broadcast: collective,
+  scale: notBuilt,
+  normColumns: notBuilt,
+  pool: notBuilt,
   gatherRows: { activations },
   copyBlocks: { kv },
   zeroBlocks: { kv },

@@ -1664,6 +1664,42 @@ fn run_sample(sample: u32, lane: u32) {
 }
 `,
   },
+  'norm_columns': {
+    uses: ["sizes","element"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"weight","access":"read","type":"array<u32>"},{"index":2,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"]},
+    params: [{"name":"rows","type":"u32"},{"name":"stride","type":"u32"},{"name":"first","type":"u32"},{"name":"width","type":"u32"},{"name":"eps","type":"f32"},{"name":"weight_dtype","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  stride: u32,
+  first: u32,
+  width: u32,
+  eps: f32,
+  weight_dtype: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<u32>;
+@group(0) @binding(2) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  if (group >= resolve_size(params.rows)) { return; }
+  let start = group * params.stride + params.first;
+  var squares = 0.0;
+  for (var column = lane; column < params.width; column += LANES) {
+    let value = x[start + column];
+    squares += value * value;
+  }
+  let scale = 1.0 / sqrt(lane_sum(squares) / f32(params.width) + params.eps);
+  for (var column = lane; column < params.width; column += LANES) {
+    let word = weight[element_word(params.weight_dtype, column)];
+    x[start + column] *= scale * element_value(params.weight_dtype, word, column);
+  }
+}
+`,
+  },
   'paged_attention': {
     uses: ["sizes","paged"],
     enables: [],
@@ -1914,6 +1950,42 @@ fn main(
       atomicAdd(&counts[sample * params.vocabulary + id], 1u);
     }
   }
+}
+`,
+  },
+  'pool': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"sequences","type":"u32"},{"name":"width","type":"u32"},{"name":"sum","type":"u32"}],
+    source: `struct Params {
+  sequences: u32,
+  width: u32,
+  sum: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> sequences: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.sequences) * params.width; }
+fn run_element(index: u32) {
+  let at = (index / params.width) * SEQUENCE_WORDS;
+  if (sequences[at + SEQUENCE_CONTEXT_LEN] == 0u) { return; }
+  let column = index % params.width;
+  let to = sequences[at + SEQUENCE_ROW] * params.width + column;
+  let start = sequences[at + SEQUENCE_QUERY_START];
+  let end = start + sequences[at + SEQUENCE_QUERY_LEN];
+  if (params.sum == 0u) {
+    out[to] = x[(end - 1u) * params.width + column];
+    return;
+  }
+  var total = 0.0;
+  if (sequences[at + SEQUENCE_FIRST_POSITION] > 0u) { total = out[to]; }
+  for (var token = start; token < end; token++) { total += x[token * params.width + column]; }
+  out[to] = total;
 }
 `,
   },
@@ -2299,6 +2371,34 @@ fn scan_noisy(
     }
     scan_token(scan, first + i, logit, logit / temperature + gumbel(words[i]));
   }
+}
+`,
+  },
+  'scale': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<f32>"},{"index":1,"name":"out","access":"read_write","type":"array<f32>"},{"index":2,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"rows","type":"u32"},{"name":"width","type":"u32"},{"name":"factor","type":"f32"},{"name":"soft_cap","type":"f32"},{"name":"in_place","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  width: u32,
+  factor: f32,
+  soft_cap: f32,
+  in_place: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.rows) * params.width; }
+fn run_element(index: u32) {
+  var value: f32;
+  if (params.in_place != 0u) { value = out[index]; } else { value = x[index]; }
+  value *= params.factor;
+  if (params.soft_cap != 0.0) { value = params.soft_cap * tanh(clamp(value / params.soft_cap, -15.0, 15.0)); }
+  out[index] = value;
 }
 `,
   },

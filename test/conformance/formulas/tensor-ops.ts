@@ -1,4 +1,4 @@
-import { type Activation, NONE, type OpOf } from '@quire/core/contract';
+import { type Activation, NONE, type OpOf, Sequence } from '@quire/core/contract';
 import { range, sum, type Tensors } from './tensors.ts';
 
 /** erf by Simpson's rule on its integral. */
@@ -144,6 +144,40 @@ export function gatedActivation(op: OpOf<'gatedActivation'>, t: Tensors): void {
 export function add(op: OpOf<'add'>, t: Tensors): void {
   const [a, b, out] = [t.values(op.a), t.values(op.b), t.values(op.out)];
   for (const i of range(out.length)) out[i] = a[i]! + b[i]!;
+}
+
+export function scale(op: OpOf<'scale'>, t: Tensors): void {
+  const [x, out] = [t.values(op.x), t.values(op.out)];
+  for (const i of range(out.length)) {
+    const scaled = op.factor * x[i]!;
+    out[i] = op.softCap === 0 ? scaled : op.softCap * Math.tanh(scaled / op.softCap);
+  }
+}
+
+export function normColumns(op: OpOf<'normColumns'>, t: Tensors): void {
+  const [rows] = t.shape(op.x) as [number, number];
+  const [width] = t.shape(op.weight) as [number];
+  for (const row of range(rows)) {
+    const values = range(width).map(i => t.at(op.x, row, op.column + i));
+    const rms = Math.sqrt(sum(values.map(value => value ** 2)) / width + op.eps);
+    values.forEach((value, i) => {
+      t.set(op.x, (value / rms) * t.at(op.weight, i), row, op.column + i);
+    });
+  }
+}
+
+export function pool(op: OpOf<'pool'>, t: Tensors): void {
+  const [, width] = t.shape(op.x) as [number, number];
+  for (const i of range(t.sizes.sequences)) {
+    const word = (name: keyof typeof Sequence) => t.at(op.sequences, i, Sequence[name]);
+    if (word('contextLen') === 0) continue;
+    const tokens = range(word('queryLen')).map(j => word('queryStart') + j);
+    for (const column of range(width)) {
+      const before = op.sum && word('firstPosition') > 0 ? t.at(op.out, word('row'), column) : 0;
+      const values = (op.sum ? tokens : tokens.slice(-1)).map(token => t.at(op.x, token, column));
+      t.set(op.out, before + sum(values), word('row'), column);
+    }
+  }
 }
 
 /** A group of one. */

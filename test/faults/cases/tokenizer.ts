@@ -71,10 +71,28 @@ export const tokenizerCases: BadFolder[] = [
     files: { 'tokenizer.json': null, 'tokenizer.model': 'x' },
   },
 
-  ...['WordPiece', 'Unigram', 'WordLevel', 'evil', ''].map(type =>
+  ...['WordPiece', 'WordLevel', 'evil', ''].map(type =>
     tokenizer(`model type ${JSON.stringify(type)}`, 'TOKENIZER_UNSUPPORTED_MODEL', t =>
       Object.assign(t.model, { type }),
     ),
+  ),
+  ...[
+    {},
+    [],
+    [['a', '1']],
+    [['a']],
+    [[1, 2]],
+    [
+      ['a', 0],
+      ['a', -1],
+    ],
+  ].map(vocab =>
+    tokenizer(`a Unigram vocabulary ${JSON.stringify(vocab)}`, 'TOKENIZER_BAD_FIELD', t =>
+      Object.assign(t.model, { type: 'Unigram', vocab }),
+    ),
+  ),
+  tokenizer('an unknown piece beyond the vocabulary', 'TOKENIZER_SPECIAL_TOKEN', t =>
+    Object.assign(t.model, { type: 'Unigram', vocab: [['a', 0]], unk_id: 1 }),
   ),
   tokenizer('no vocabulary', 'TOKENIZER_BAD_FIELD', t => Object.assign(t.model, { vocab: undefined })),
   tokenizer('an empty vocabulary', 'TOKENIZER_BAD_FIELD', t => Object.assign(t.model, { vocab: {} })),

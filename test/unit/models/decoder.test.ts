@@ -36,7 +36,7 @@ const variants: Record<string, ModelConfig> = {
   'llama-tied': llamaConfig(),
   'llama-head-and-biases': llamaConfig({ tieWordEmbeddings: false, attentionBias: true, mlpBias: true, headDim: 16 }),
   qwen2: llamaConfig({ architecture: 'Qwen2ForCausalLM', attentionBias: true, attentionOutBias: false }),
-  qwen3: llamaConfig({ architecture: 'Qwen3ForCausalLM', qkNorm: true, headDim: 16 }),
+  qwen3: llamaConfig({ architecture: 'Qwen3ForCausalLM', qkNorm: 'heads', headDim: 16 }),
   'opt-pre-norm': optConfig(),
   'opt-post-norm-projected': optConfig({
     tieWordEmbeddings: false,
@@ -48,10 +48,39 @@ const variants: Record<string, ModelConfig> = {
   smollm3: llamaConfig({
     architecture: 'SmolLM3ForCausalLM',
     layers: [
-      { window: 0, rotary: true },
-      { window: 0, rotary: false },
+      { window: 0, positions: 'global' },
+      { window: 0, positions: 'none' },
     ],
   }),
+  gemma: llamaConfig({
+    architecture: 'GemmaForCausalLM',
+    activation: 'geluTanh',
+    embeddingScale: 5.65625,
+    normsAddOne: true,
+  }),
+  gemma2: llamaConfig({
+    architecture: 'Gemma2ForCausalLM',
+    activation: 'geluTanh',
+    embeddingScale: 5.65625,
+    normsAddOne: true,
+    attentionScale: 0.25,
+    attentionSoftCap: 50,
+    logitSoftCap: 30,
+    layers: layers(24, 0),
+  }),
+  gemma3: llamaConfig({
+    architecture: 'Gemma3ForCausalLM',
+    activation: 'geluTanh',
+    embeddingScale: 5.65625,
+    normsAddOne: true,
+    qkNorm: 'heads',
+    localRope: { theta: 300, rotaryDim: 8, scaling: { type: 'none' } },
+    layers: [
+      { window: 24, positions: 'local' },
+      { window: 0, positions: 'global' },
+    ],
+  }),
+  olmo2: llamaConfig({ architecture: 'Olmo2ForCausalLM', qkNorm: 'all' }),
   gpt2: optConfig({ architecture: 'GPT2LMHeadModel', activation: 'geluTanh' }),
   'gpt-neox': optConfig({
     architecture: 'GPTNeoXForCausalLM',
@@ -62,7 +91,7 @@ const variants: Record<string, ModelConfig> = {
 };
 
 function layers(...windows: number[]) {
-  return windows.map(window => ({ window, rotary: true }));
+  return windows.map(window => ({ window, positions: 'global' as const }));
 }
 
 describe('buildModelProgram', () => {

@@ -187,6 +187,15 @@ export const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: T
   send: [{ op: 'send', x: 'x', toStage: 1 }, { x: ['f16', 'tokens', 6] }],
   recv: [{ op: 'recv', out: 'x', fromStage: 0 }, { x: ['f16', 'tokens', 6] }],
   broadcast: [{ op: 'broadcast', x: 'sampled', fromStage: 1 }, state],
+  scale: [{ op: 'scale', x: 'x', out: 'x', factor: 2, softCap: 0 }, { x: ['f16', 'tokens', 6] }],
+  normColumns: [
+    { op: 'normColumns', x: 'x', weight: 'weight', eps: 1e-6, column: 2 },
+    { x: ['f16', 'tokens', 6], weight: ['f32', 4] },
+  ],
+  pool: [
+    { op: 'pool', x: 'x', sequences: 'sequences', out: 'pooled', sum: true },
+    { ...state, x: ['f16', 'tokens', 6], pooled: ['f32', 4, 6] },
+  ],
   gatherRows: [
     { op: 'gatherRows', x: 'x', samples: 'samples', out: 'out' },
     { ...state, x: ['f32', 'tokens', 6], out: ['f32', 'samples', 6] },

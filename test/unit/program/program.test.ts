@@ -182,6 +182,9 @@ describe('the dtype table of the reference device', () => {
       send: {"activations":["f32","f16","bf16"]}
       recv: {"activations":["f32","f16","bf16"]}
       broadcast: {}
+      scale: {"activations":["f32","f16","bf16"]}
+      normColumns: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
+      pool: {"activations":["f32","f16","bf16"]}
       gatherRows: {"activations":["f32","f16","bf16"]}
       copyBlocks: {"kv":["f32","f16","bf16"]}
       zeroBlocks: {"kv":["f32","f16","bf16"]}

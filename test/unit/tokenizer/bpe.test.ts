@@ -44,6 +44,7 @@ function modelOf(
   );
   const flags = { unkToken: null, fuseUnk: false, byteFallback: false, ignoreMerges: false };
   return {
+    type: 'BPE',
     vocab,
     tokens,
     merges: Int32Array.from(ids),

@@ -60,7 +60,7 @@ const cases: readonly (readonly [name: string, files: Files, code: string, menti
     'tokenizer_config.json',
   ],
   ['no model', json({ model: undefined }), 'TOKENIZER_BAD_FIELD', 'model'],
-  ['a model of another type', model({ type: 'Unigram', vocab: [] }), 'TOKENIZER_UNSUPPORTED_MODEL', 'Unigram'],
+  ['a model of another type', model({ type: 'WordPiece', vocab: {} }), 'TOKENIZER_UNSUPPORTED_MODEL', 'WordPiece'],
   ['a model of no known type', model({ type: 'Magic' }), 'TOKENIZER_UNSUPPORTED_MODEL', 'Magic'],
   ['an empty vocabulary', model({ vocab: {} }), 'TOKENIZER_BAD_FIELD', 'model.vocab'],
   ['a vocabulary that is a list', model({ vocab: ['a'] }), 'TOKENIZER_BAD_FIELD', 'model.vocab'],
@@ -122,12 +122,7 @@ const cases: readonly (readonly [name: string, files: Files, code: string, menti
     config({ added_tokens_decoder: { x: { content: '<t>' } } }),
     'TOKENIZER_BAD_ID',
   ],
-  [
-    'an unknown normaliser',
-    json({ normalizer: { type: 'Precompiled' } }),
-    'TOKENIZER_UNSUPPORTED_NORMALIZER',
-    'Precompiled',
-  ],
+  ['an unknown normaliser', json({ normalizer: { type: 'Nmt' } }), 'TOKENIZER_UNSUPPORTED_NORMALIZER', 'Nmt'],
   ['a normaliser without type', json({ normalizer: {} }), 'TOKENIZER_BAD_FIELD', 'normalizer.type'],
   ['deep normalisers', json({ normalizer: nested(20, 'normalizers', { type: 'NFC' }) }), 'TOKENIZER_TOO_DEEP'],
   [

@@ -17,7 +17,7 @@ function parse(architecture: string, fields: object) {
   return parseModelConfig(new MemorySource(new Map([['config.json', new TextEncoder().encode(text)]])));
 }
 
-const windows = (...sizes: number[]) => sizes.map(window => ({ window, rotary: true }));
+const windows = (...sizes: number[]) => sizes.map(window => ({ window, positions: 'global' }));
 
 describe('parseModelConfig', () => {
   it('reads the window of Mistral', async () => {
@@ -61,11 +61,59 @@ describe('parseModelConfig', () => {
 
   it('reads which layers of SmolLM3 have no positions', async () => {
     const rotary = async (fields: object) =>
-      (await parse('SmolLM3ForCausalLM', { ...sizes, ...fields })).layers!.map(layer => layer.rotary);
+      (await parse('SmolLM3ForCausalLM', { ...sizes, ...fields })).layers!.map(layer => layer.positions === 'global');
     expect(await rotary({})).toEqual([true, true, true, false]);
     expect(await rotary({ no_rope_layer_interval: 2 })).toEqual([true, false, true, false]);
     expect(await rotary({ no_rope_layers: [0, 1, 1, 1] })).toEqual([false, true, true, true]);
     await expect(rotary({ no_rope_layers: [0, 1, 1, 2] })).rejects.toThrow('no_rope_layers');
+  });
+
+  it('reads caps, scales, windows and bases of Gemma', async () => {
+    const gemma = (version: string, fields: object = {}) =>
+      parse(`Gemma${version}ForCausalLM`, { ...sizes, ...fields });
+    expect(await gemma('', { hidden_act: 'gelu', torch_dtype: 'bfloat16', hidden_size: 2048 })).toMatchObject({
+      headDim: 256,
+      activation: 'geluTanh',
+      tieWordEmbeddings: true,
+      // The root of 2048, 45.25483, in bfloat16.
+      embeddingScale: 45.25,
+      normsAddOne: true,
+      logitSoftCap: 0,
+      layers: null,
+    });
+    expect(await gemma('2', { sliding_window: 32, query_pre_attn_scalar: 16 })).toMatchObject({
+      attentionScale: 0.25,
+      attentionSoftCap: 50,
+      logitSoftCap: 30,
+      layers: windows(32, 0, 32, 0),
+    });
+    expect(await gemma('2', { sliding_window: 32, attn_logit_softcapping: null })).toMatchObject({
+      attentionSoftCap: 0,
+    });
+    const gemma3 = await gemma('3', { sliding_window: 32, sliding_window_pattern: 2, rope_local_base_freq: 500 });
+    expect(gemma3).toMatchObject({
+      attentionScale: 1 / 16,
+      attentionSoftCap: 0,
+      qkNorm: 'heads',
+      rope: { theta: 1e6 },
+      localRope: { theta: 500, rotaryDim: 256 },
+    });
+    expect(gemma3.layers!.map(layer => layer.positions)).toEqual(['local', 'global', 'local', 'global']);
+    await expect(gemma('2', { sliding_window: 32, final_logit_softcapping: -1 })).rejects.toThrow(
+      'final_logit_softcapping',
+    );
+    await expect(gemma('3', { sliding_window: 32, use_bidirectional_attention: true })).rejects.toThrow(
+      'bidirectional',
+    );
+  });
+
+  it('reads OLMo 2', async () => {
+    expect(await parse('Olmo2ForCausalLM', sizes)).toMatchObject({
+      qkNorm: 'all',
+      normEps: 1e-5,
+      tieWordEmbeddings: false,
+    });
+    await expect(parse('Olmo2ForCausalLM', { ...sizes, clip_qkv: 8 })).rejects.toThrow('field clip_qkv');
   });
 
   it('reads GPT-2 and GPT-NeoX by their own names', async () => {

@@ -170,7 +170,7 @@ describe('parseModelConfig', () => {
       numKvHeads: 2,
       attentionBias: true,
       attentionOutBias: false,
-      qkNorm: false,
+      qkNorm: 'none',
       mlpBias: false,
       tieWordEmbeddings: true,
       rope: { theta: 1_000_000, rotaryDim: 16, scaling: { type: 'none' } },
@@ -181,7 +181,7 @@ describe('parseModelConfig', () => {
       headDim: 128,
       attentionBias: false,
       attentionOutBias: false,
-      qkNorm: true,
+      qkNorm: 'heads',
       maxPositionEmbeddings: 32_768,
     });
     expect(await parse({ ...qwen3, head_dim: 32, attention_bias: true, use_sliding_window: undefined })).toMatchObject({

@@ -17,14 +17,17 @@ import { layerNorm } from './layer-norm.ts';
 import { linear } from './linear.ts';
 import { logProbs } from './log-probs.ts';
 import { maskLogits } from './mask-logits.ts';
+import { normColumns } from './norm-columns.ts';
 import { pagedAttention } from './paged-attention.ts';
 import { penalties } from './penalties.ts';
+import { pool } from './pool.ts';
 import { prepareInputs } from './prepare-inputs.ts';
 import { prepareSamples } from './prepare-samples.ts';
 import { rmsNorm } from './rms-norm.ts';
 import { rope } from './rope.ts';
 import { ropeKvWrite } from './rope-kv-write.ts';
 import { sample } from './sample.ts';
+import { scale } from './scale.ts';
 import { zeroBlocks } from './zero-blocks.ts';
 
 type OfferedOp = { [K in OpName]: (typeof dtypes)[K] extends Unsupported ? never : K }[OpName];
@@ -46,6 +49,9 @@ export const kernels = {
   pagedAttention,
   gatedActivation,
   add,
+  scale,
+  normColumns,
+  pool,
   gatherRows,
   copyBlocks,
   zeroBlocks,

@@ -254,6 +254,18 @@ export interface OpCatalogue {
   gatedActivation: { x: TensorName; out: TensorName; activation: Activation };
   /** out = a + b, rounded to out's dtype; `out` may be `a`. */
   add: { a: TensorName; b: TensorName; out: TensorName };
+  /** out = factor x, and with a soft cap, softCap tanh(factor x / softCap) (0: off). `out` may be `x`. */
+  scale: { x: TensorName; out: TensorName; factor: number; softCap: number };
+  /**
+   * RMS norm of some columns of each row, in place: columns [column, column + width of weight) become
+   * columns / sqrt(mean(columns^2) + eps) * weight. The others stay as they are.
+   */
+  normColumns: { x: TensorName; weight: TensorName; eps: number; column: number };
+  /**
+   * Hidden states of whole sequences. Of each live sequence, `out` f32 [maxRows, H] gets, in its row: with `sum`, the sum of x over
+   * its query tokens, added to what is there unless the query begins at position 0; without, x of its last query token.
+   */
+  pool: { x: TensorName; sequences: TensorName; out: TensorName; sum: boolean };
   /** out[i] = x[samples[i].token] */
   gatherRows: { x: TensorName; samples: TensorName; out: TensorName };
   /** cache[to] = cache[from] for each pair of `pairs` u32 [count, 2]; pairs with NONE are skipped. All pairs read before any writes. */

@@ -5,8 +5,8 @@ import type { ModelWeight, SplitDimension, WeightSource } from './model-weights.
 /** How the decoder of an architecture is put together. Everything else is read from ModelConfig and the weights. */
 export interface DecoderStyle {
   readonly norm: 'rmsNorm' | 'layerNorm';
-  /** What is normalised around attention and MLP: what they read, or the residual sum behind them. */
-  readonly norms: 'input' | 'sum';
+  /** What is normalised around attention and MLP: what they read, what they make, both, or the residual sum behind them. */
+  readonly norms: 'input' | 'output' | 'both' | 'sum';
   /** MLP is down(activation(gate) * up) and not down(activation(up)). */
   readonly gatedMlp: boolean;
   readonly finalNorm: boolean;

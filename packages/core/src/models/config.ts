@@ -2,9 +2,13 @@
 export type ArchitectureName =
   | 'GPT2LMHeadModel'
   | 'GPTNeoXForCausalLM'
+  | 'Gemma2ForCausalLM'
+  | 'Gemma3ForCausalLM'
+  | 'GemmaForCausalLM'
   | 'LlamaForCausalLM'
   | 'MistralForCausalLM'
   | 'OPTForCausalLM'
+  | 'Olmo2ForCausalLM'
   | 'Phi3ForCausalLM'
   | 'Qwen2ForCausalLM'
   | 'Qwen3ForCausalLM'
@@ -28,13 +32,25 @@ export interface ModelConfig {
   readonly attentionBias: boolean;
   /** Of the projection behind attention. */
   readonly attentionOutBias: boolean;
-  /** RMS norms of query and key heads before they are rotated. */
-  readonly qkNorm: boolean;
+  /** RMS norms of queries and keys before they are rotated: of each head, or of all heads of a token together. */
+  readonly qkNorm: 'none' | 'heads' | 'all';
   readonly mlpBias: boolean;
   readonly tieWordEmbeddings: boolean;
   readonly rope: RopeConfig | null;
   /** Of each layer; null where all layers see all positions and rotate by `rope`. */
   readonly layers: readonly LayerConfig[] | null;
+  /** Of the layers that are `local`. */
+  readonly localRope: RopeConfig | null;
+  /** Scores are multiplied by it; null: by headDim^-1/2. */
+  readonly attentionScale: number | null;
+  /** Scores become cap tanh(score / cap); 0: they stay. */
+  readonly attentionSoftCap: number;
+  /** The same of logits. */
+  readonly logitSoftCap: number;
+  /** Embeddings are multiplied by it. */
+  readonly embeddingScale: number;
+  /** Norms multiply by 1 + weight. */
+  readonly normsAddOne: boolean;
   /** Attention and MLP of a layer both read its input, and are added to it together. */
   readonly parallelResidual: boolean;
   /** OPT only, else null. */
@@ -49,8 +65,8 @@ export interface ModelConfig {
 export interface LayerConfig {
   /** The last positions that a query sees; 0: all. */
   readonly window: number;
-  /** Whether queries and keys are rotated by `rope`. */
-  readonly rotary: boolean;
+  /** What turns queries and keys: `rope`, `localRope`, or nothing. */
+  readonly positions: 'global' | 'local' | 'none';
 }
 
 export interface RopeConfig {

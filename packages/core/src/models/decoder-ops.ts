@@ -4,6 +4,7 @@ import type { DecoderStyle } from './architecture.ts';
 import type { ModelConfig } from './config.ts';
 import type { PlacedWeight, WeightLayout } from './model-weights.ts';
 import { architectureOf } from './registry.ts';
+import { ropeTables } from './rope-table.ts';
 import type { RowStateShape } from './state-tensors.ts';
 
 export interface ModelProgramOptions {
@@ -54,9 +55,9 @@ export class DecoderOps {
     for (const { weight, dtype, parts } of this.options.weights.values()) {
       for (const part of parts) this.builder.external(part.tensor, dtype, [part.rows, ...weight.shape.slice(1)]);
     }
-    const { rope } = this.config;
-    if (rope === null) return;
-    this.builder.external('ropeTable', 'f32', [this.options.rowState.maxModelLen, rope.rotaryDim]);
+    for (const { name, rope } of ropeTables(this.config)) {
+      this.builder.external(name, 'f32', [this.options.rowState.maxModelLen, rope.rotaryDim]);
+    }
   }
 
   project(name: string, x: TensorName, rows: 'tokens' | 'samples'): TensorName {
@@ -82,14 +83,14 @@ export class DecoderOps {
   }
 
   /** A linear layer whose columns the ranks divide: the sum of what they make, and the residual once. */
-  rowParallel(name: string, { x, residual, out }: Required<Omit<LinearOptions, 'activation'>>): void {
+  rowParallel(name: string, { x, ...sum }: Omit<LinearOptions, 'activation'>): void {
     if (!this.parallel) {
-      this.linear(name, { x, residual, out });
+      this.linear(name, { x, ...sum });
       return;
     }
     const part = this.activation(`${name}.part`, this.config.hiddenSize);
     this.linear(name, { x, out: part });
-    this.builder.add({ op: 'allReduce', x: part, residual, out });
+    this.builder.add({ op: 'allReduce', x: part, ...sum });
   }
 
   linear(name: string, { x, out, residual, activation = 'none' }: LinearOptions): void {

@@ -3,6 +3,7 @@ import type { ProgramBuilder } from '../program/index.ts';
 import type { ModelConfig } from './config.ts';
 import { DecoderOps, type ModelProgramOptions } from './decoder-ops.ts';
 import { architectureOf } from './registry.ts';
+import { ropeTables } from './rope-table.ts';
 import { stageOfLayer } from './stages.ts';
 import { declareState, stateTensors } from './state-tensors.ts';
 
@@ -11,8 +12,7 @@ import { declareState, stateTensors } from './state-tensors.ts';
  * among them, are in `activationDtype`; ops accumulate in f32 or better. The layers run on all tokens of the step, the final norm
  * and the head only on the rows that are sampled.
  *
- * Externals besides the row state: the weights under the names of `options.weights`, `ropeTable` f32 [maxModelLen, rotaryDim]
- * (rotary models), and `kCache.N` and `vCache.N` [numBlocks, kvHeads, blockSize, headDim] of each layer.
+ * Externals besides the row state: the weights under the names of `options.weights`, the rotary tables, and `kCache.N` and `vCache.N` [numBlocks, kvHeads, blockSize, headDim] of each layer.
  */
 export function buildModelProgram(config: ModelConfig, options: ModelProgramOptions): Program {
   return new Decoder(config, options).build();
@@ -102,6 +102,10 @@ class Decoder {
     let hidden = this.#ops.activation('embedded', this.#ops.weight('embed.weight').weight.shape[1]!);
     if (this.#ops.parallel) this.#ops.lookUpShard('embed.weight', inputIds, hidden);
     else this.#ops.lookUp('embed.weight', inputIds, 0, hidden);
+    const { embeddingScale } = this.#config;
+    if (embeddingScale !== 1) {
+      this.#builder.add({ op: 'scale', x: hidden, out: hidden, factor: embeddingScale, softCap: 0 });
+    }
     if (this.#ops.options.weights.has('projectIn.weight')) hidden = this.#ops.project('projectIn', hidden, 'tokens');
     const { positionOffset } = this.#ops.style;
     if (positionOffset === null) return hidden;
@@ -124,23 +128,33 @@ class Decoder {
     });
   }
 
-  /** A part of a layer with its norm: residual + part(norm(x)), or norm(residual + part(x)). */
+  /**
+   * A part of a layer with its norms: residual + part(norm(x)), residual + norm(part(x)), both of these norms, or
+   * norm(residual + part(x)).
+   */
   #part(
     name: string,
     x: TensorName,
     residual: TensorName,
-    body: (x: string, sum: { residual: string; out: string }) => void,
+    body: (x: string, sum: { residual?: string; out: string }) => void,
   ): TensorName {
-    const normed = this.#ops.activation(`${name}Norm`, this.#config.hiddenSize);
-    const out = this.#ops.activation(`${name}Sum`, this.#config.hiddenSize);
-    if (this.#ops.style.norms === 'input') {
-      this.#ops.norm(`${name}Norm`, x, normed);
-      body(normed, { residual, out });
-      return out;
+    const { norms } = this.#ops.style;
+    const input = norms === 'input' || norms === 'both' ? this.#normed(`${name}Norm`, x) : x;
+    const sum = this.#ops.activation(`${name}Sum`, this.#config.hiddenSize);
+    if (norms === 'output' || norms === 'both') {
+      const out = this.#ops.activation(`${name}Out`, this.#config.hiddenSize);
+      body(input, { out });
+      this.#builder.add({ op: 'add', a: residual, b: this.#normed(`${name}OutNorm`, out), out: sum });
+      return sum;
     }
-    body(x, { residual, out });
-    this.#ops.norm(`${name}Norm`, out, normed);
-    return normed;
+    body(input, { residual, out: sum });
+    return norms === 'sum' ? this.#normed(`${name}Norm`, sum) : sum;
+  }
+
+  #normed(name: string, x: TensorName, rows: 'tokens' | 'samples' = 'tokens'): TensorName {
+    const out = this.#ops.activation(name, this.#config.hiddenSize, rows);
+    this.#ops.norm(name, x, out);
+    return out;
   }
 
   #attend(layer: number, x: TensorName, inputs: { positions: string; slotMapping: string }): TensorName {
@@ -150,24 +164,35 @@ class Decoder {
     this.#ops.linear(`layers.${layer}.qkv`, { x, out: qkv });
     const caches = { kCache: this.#ops.cache('k', layer), vCache: this.#ops.cache('v', layer) };
     const write = { qkv, slotMapping, ...caches, ...this.#attention };
-    const { rope, layers } = this.#config;
-    const { window, rotary } = layers?.[layer] ?? { window: 0, rotary: true };
-    if (rope === null || !rotary) this.#builder.add({ op: 'kvWrite', ...write });
+    const { layers } = this.#config;
+    const { window, positions: kind } = layers?.[layer] ?? { window: 0, positions: 'global' };
+    this.#normAllHeads(layer, qkv);
+    const table = ropeTables(this.#config).find(table => table.kind === kind);
+    if (table === undefined) this.#builder.add({ op: 'kvWrite', ...write });
     else {
-      const rotation = { positions, table: 'ropeTable', rotaryDim: rope.rotaryDim, interleaved: false };
+      const rotation = { positions, table: table.name, rotaryDim: table.rope.rotaryDim, interleaved: false };
       this.#builder.add({ op: 'ropeKvWrite', ...write, ...rotation, ...this.#headNorms(layer) });
     }
     const out = this.#ops.activation(`layers.${layer}.attention`, heads * headDim);
     const { sequences, blockTables } = this.#state;
-    const shape = { ...this.#attention, scale: headDim ** -0.5, window, softCap: 0 };
+    const { attentionScale, attentionSoftCap: softCap } = this.#config;
+    const shape = { ...this.#attention, scale: attentionScale ?? headDim ** -0.5, window, softCap };
     this.#builder.add({ op: 'pagedAttention', qkv, ...caches, sequences, blockTables, out, ...shape });
     return out;
   }
 
   #headNorms(layer: number): HeadNorms {
-    if (!this.#config.qkNorm) return {};
+    if (this.#config.qkNorm !== 'heads') return {};
     const name = `layers.${layer}`;
     return { qNorm: `${name}.qNorm.weight`, kNorm: `${name}.kNorm.weight`, normEps: this.#config.normEps };
+  }
+
+  #normAllHeads(layer: number, qkv: TensorName): void {
+    const { qkNorm, normEps: eps, numHeads, headDim } = this.#config;
+    if (qkNorm !== 'all') return;
+    const name = `layers.${layer}`;
+    this.#builder.add({ op: 'normColumns', x: qkv, weight: `${name}.qNorm.weight`, eps, column: 0 });
+    this.#builder.add({ op: 'normColumns', x: qkv, weight: `${name}.kNorm.weight`, eps, column: numHeads * headDim });
   }
 
   #mlp(name: string, x: TensorName): TensorName {
@@ -200,12 +225,15 @@ class Decoder {
     const { hiddenSize } = this.#config;
     let x = this.#ops.activation('sampledHidden', hiddenSize, 'samples');
     this.#builder.add({ op: 'gatherRows', x: hidden, samples, out: x });
-    if (this.#ops.style.finalNorm) {
-      const normed = this.#ops.activation('finalNorm', hiddenSize, 'samples');
-      this.#ops.norm('finalNorm', x, normed);
-      x = normed;
-    }
+    if (this.#ops.style.finalNorm) x = this.#normed('finalNorm', x, 'samples');
     if (this.#ops.options.weights.has('projectOut.weight')) x = this.#ops.project('projectOut', x, 'samples');
+    this.#logits(x);
+    const { logitSoftCap: softCap } = this.#config;
+    if (softCap > 0) this.#builder.add({ op: 'scale', x: logits, out: logits, factor: 1, softCap });
+  }
+
+  #logits(x: TensorName): void {
+    const { logits } = this.#state;
     const head = this.#ops.options.weights.has('head.weight') ? 'head' : 'embed';
     if (!this.#ops.parallel) {
       this.#ops.linear(head, { x, out: logits });

@@ -10,7 +10,7 @@ export {
   type WeightPart,
 } from './model-weights.ts';
 export { architectureOf, supportedArchitectures } from './registry.ts';
-export { buildRopeTable, ropeFrequencies } from './rope-table.ts';
+export { buildRopeTable, ropeFrequencies, ropeTables } from './rope-table.ts';
 export { type ModelShards, planShards, shardConfig, shardWeights } from './shards.ts';
 export { assignStages, checkStages, layersPerStage, stageOfLayer } from './stages.ts';
 export {

@@ -3,13 +3,13 @@ import type { ModelConfig } from './config.ts';
 import type { ModelWeight } from './model-weights.ts';
 
 /** Where the checkpoints of an architecture on Llama's decoder have the fused projections of a layer. */
-interface LayerSources {
+export interface LayerSources {
   qkv(layer: string, rows: QkvRows): ProjectionSource[];
   gateUp(layer: string, rows: number): ProjectionSource[];
 }
 type QkvRows = readonly [query: number, key: number, value: number];
 
-const separate: LayerSources = {
+export const separate: LayerSources = {
   qkv: (layer, [query, key, value]) => [
     { name: `${layer}.self_attn.q_proj`, rows: query, split: 'queryHeads' },
     { name: `${layer}.self_attn.k_proj`, rows: key, split: 'kvHeads' },
@@ -52,6 +52,18 @@ export const mistral: Architecture = { ...llama, name: 'MistralForCausalLM' };
 /** SmolLM3ForCausalLM: Llama's decoder, some of whose layers have no positions. */
 export const smolLm3: Architecture = { ...llama, name: 'SmolLM3ForCausalLM' };
 
+/** Olmo2ForCausalLM: Llama's decoder, normalised behind attention and MLP, with norms over all queries and all keys. */
+export const olmo2: Architecture = {
+  ...llama,
+  name: 'Olmo2ForCausalLM',
+  style: config => ({ ...llama.style(config), norms: 'output' }),
+  weights: config =>
+    gatedDecoderWeights(config, separate, {
+      attentionOutNorm: 'post_attention_layernorm',
+      mlpOutNorm: 'post_feedforward_layernorm',
+    }),
+};
+
 /** Phi3ForCausalLM, of Phi-3 and Phi-4: Llama's decoder, saved with fused projections. */
 export const phi3: Architecture = {
   ...llama,
@@ -59,31 +71,40 @@ export const phi3: Architecture = {
   weights: config => gatedDecoderWeights(config, fused),
 };
 
-function gatedDecoderWeights(config: ModelConfig, sources: LayerSources): ModelWeight[] {
+/** Names of the norms of a layer, as the decoder and as the checkpoint call them. */
+export type LayerNorms = Readonly<Record<string, string>>;
+
+const inputNorms: LayerNorms = { attentionNorm: 'input_layernorm', mlpNorm: 'post_attention_layernorm' };
+
+export function gatedDecoderWeights(config: ModelConfig, sources: LayerSources, norms = inputNorms): ModelWeight[] {
   const { hiddenSize, vocabSize, tieWordEmbeddings } = config;
   const tableShape = [vocabSize, hiddenSize];
   const table = { name: 'embed_tokens.weight', shape: tableShape, split: 'vocabulary' } as const;
   const weights = [single('embed.weight', table, tieWordEmbeddings ? ['embed', 'linear'] : ['embed'])];
-  for (let layer = 0; layer < config.numLayers; layer++) weights.push(...layerWeights(config, layer, sources));
+  for (let layer = 0; layer < config.numLayers; layer++) weights.push(...layerWeights(config, layer, sources, norms));
   weights.push(norm('finalNorm', 'norm', config));
   if (!tieWordEmbeddings) weights.push(single('head.weight', { ...table, name: 'lm_head.weight' }, ['linear']));
   return weights;
 }
 
-function layerWeights(config: ModelConfig, layer: number, sources: LayerSources): ModelWeight[] {
+function layerWeights(config: ModelConfig, layer: number, sources: LayerSources, norms: LayerNorms): ModelWeight[] {
   const { hiddenSize, intermediateSize, attentionBias, attentionOutBias, mlpBias } = config;
   const queryRows = config.numHeads * config.headDim;
   const keyRows = config.numKvHeads * config.headDim;
   const to = `layers.${layer}`;
+  const normsOf = (part: 'attention' | 'mlp') =>
+    Object.entries(norms)
+      .filter(([name]) => name.startsWith(part))
+      .map(([name, source]) => norm(`${to}.${name}`, `${to}.${source}`, config));
   return [
-    norm(`${to}.attentionNorm`, `${to}.input_layernorm`, config),
+    ...normsOf('attention'),
     ...projection({
       name: `${to}.qkv`,
       from: sources.qkv(to, [queryRows, keyRows, keyRows]),
       columns: hiddenSize,
       bias: attentionBias,
     }),
-    ...(config.qkNorm ? headNorms(to, config) : []),
+    ...queryKeyNorms(to, config),
     ...projection({
       name: `${to}.attentionOut`,
       from: [{ name: `${to}.self_attn.o_proj`, rows: hiddenSize }],
@@ -91,7 +112,7 @@ function layerWeights(config: ModelConfig, layer: number, sources: LayerSources)
       columnSplit: 'queryHeads',
       bias: attentionOutBias,
     }),
-    norm(`${to}.mlpNorm`, `${to}.post_attention_layernorm`, config),
+    ...normsOf('mlp'),
     ...projection({
       name: `${to}.mlpUp`,
       from: sources.gateUp(to, intermediateSize),
@@ -110,14 +131,26 @@ function layerWeights(config: ModelConfig, layer: number, sources: LayerSources)
 }
 
 function norm(name: string, source: string, config: ModelConfig): ModelWeight {
-  return single(`${name}.weight`, { name: `${source}.weight`, shape: [config.hiddenSize] }, ['rmsNorm']);
+  const weight = single(`${name}.weight`, { name: `${source}.weight`, shape: [config.hiddenSize] }, ['rmsNorm']);
+  return addOne(weight, config);
 }
 
-/** One scale for all query heads of a layer, and one for its key heads. One op reads both, so they share a dtype. */
-function headNorms(to: string, { headDim }: ModelConfig): ModelWeight[] {
-  const [query, key] = ['q', 'k'].map(kind => {
-    const source = { name: `${to}.self_attn.${kind}_norm.weight`, shape: [headDim] };
-    return single(`${to}.${kind}Norm.weight`, source, ['ropeKvWrite']);
+function addOne(weight: ModelWeight, { normsAddOne }: ModelConfig): ModelWeight {
+  return normsAddOne ? { ...weight, addOne: true } : weight;
+}
+
+/**
+ * One scale for all query heads of a layer, and one for its key heads, or one for every element of all heads. The two share a
+ * dtype: one op may read both.
+ */
+function queryKeyNorms(to: string, config: ModelConfig): ModelWeight[] {
+  const { qkNorm, headDim, numHeads, numKvHeads } = config;
+  if (qkNorm === 'none') return [];
+  const [query, key] = (['q', 'k'] as const).map(kind => {
+    const heads = qkNorm === 'heads' ? 1 : kind === 'q' ? numHeads : numKvHeads;
+    const source = { name: `${to}.self_attn.${kind}_norm.weight`, shape: [heads * headDim] };
+    const op = qkNorm === 'heads' ? 'ropeKvWrite' : 'normColumns';
+    return addOne(single(`${to}.${kind}Norm.weight`, source, [op]), config);
   }) as [ModelWeight, ModelWeight];
   return [query, { ...key, follows: query.name }];
 }

@@ -13,7 +13,7 @@ import {
 import { architectureOf } from './registry.ts';
 import { type ModelShards, planShards, shardWeights } from './shards.ts';
 import { assignStages } from './stages.ts';
-import { cutOf, rawBytes, stackedChunks } from './weight-chunks.ts';
+import { cutOf, oneMore, rawBytes, stackedChunks } from './weight-chunks.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
 /** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
@@ -50,6 +50,7 @@ export async function loadWeights(
   const layout = planWeights(
     weights,
     weight => {
+      if (weight.addOne) return 'f32';
       const stored = dtype === 'auto' ? storedDTypes(weight, weights, map, config) : [dtype];
       return chooseDType(stored, candidate => offersWeight(device, weight.ops, candidate));
     },
@@ -141,7 +142,8 @@ async function* checkpointStream(
     ...(split === undefined ? {} : { rows: cutOf(shard[split], shard.rank) }),
     ...columns,
   }));
-  yield* stackedChunks(checkpoint, pieces, dtype, part.firstRow, part.firstRow + part.rows);
+  const chunks = stackedChunks(checkpoint, pieces, dtype, part.firstRow, part.firstRow + part.rows);
+  yield* weight.addOne ? oneMore(chunks) : chunks;
 }
 
 function dummyStream(dummies: DummyWeights): PartStream {

@@ -43,6 +43,8 @@ export interface ModelWeight {
   readonly name: string;
   readonly shape: readonly number[];
   readonly sources: readonly WeightSource[];
+  /** The checkpoint has it less one; it is held in f32, in which the sum loses nothing. */
+  readonly addOne?: true;
   /** Ops that read it: the device must offer its dtype for all of them. */
   readonly ops: readonly OpName[];
   /** The weight whose dtype and row parts it shares: a bias, or what is read beside it. */

@@ -35,8 +35,14 @@ export type Parser = (fields: ConfigFields, onNotice: NoticeListener) => ModelCo
 
 /** What most architectures do without. */
 export const plainDecoder = {
-  qkNorm: false,
+  qkNorm: 'none',
   layers: null,
+  localRope: null,
+  attentionScale: null,
+  attentionSoftCap: 0,
+  logitSoftCap: 0,
+  embeddingScale: 1,
+  normsAddOne: false,
   parallelResidual: false,
   opt: null,
 } as const satisfies Partial<ModelConfig>;
@@ -100,5 +106,5 @@ export function parseWindows(
   const slides = listed ?? Array.from({ length: numLayers }, (_, layer) => slidesByDefault(layer));
   if (!slides.includes(true)) return null;
   const window = fields.integer('sliding_window', 1, MAX_POSITIONS);
-  return slides.map(sliding => ({ window: sliding ? window : 0, rotary: true }));
+  return slides.map(sliding => ({ window: sliding ? window : 0, positions: 'global' }));
 }

@@ -5,8 +5,17 @@ import type { ModelSource } from '../weights/types.ts';
 import type { GenerationConfig, ModelConfig } from './config.ts';
 import { ConfigFields } from './config-fields.ts';
 import { MAX_POSITIONS, MAX_SIZE, type NoticeListener, type Parser } from './parse-common.ts';
+import { parseGemma, parseGemma2, parseGemma3 } from './parse-gemma.ts';
 import { parseGpt2, parseGptNeoX, parseOpt } from './parse-gpt.ts';
-import { parseLlama, parseMistral, parsePhi3, parseQwen2, parseQwen3, parseSmolLm3 } from './parse-llama.ts';
+import {
+  parseLlama,
+  parseMistral,
+  parseOlmo2,
+  parsePhi3,
+  parseQwen2,
+  parseQwen3,
+  parseSmolLm3,
+} from './parse-llama.ts';
 import { refuseUnread } from './result-fields.ts';
 
 export type { NoticeListener } from './parse-common.ts';
@@ -18,9 +27,13 @@ const codes: JsonCodes = { syntax: 'CF_JSON', utf8: 'CF_JSON', duplicate: 'CF_DU
 const parsers: Readonly<Record<ModelConfig['architecture'], Parser>> = {
   GPT2LMHeadModel: parseGpt2,
   GPTNeoXForCausalLM: parseGptNeoX,
+  Gemma2ForCausalLM: parseGemma2,
+  Gemma3ForCausalLM: parseGemma3,
+  GemmaForCausalLM: parseGemma,
   LlamaForCausalLM: parseLlama,
   MistralForCausalLM: parseMistral,
   OPTForCausalLM: parseOpt,
+  Olmo2ForCausalLM: parseOlmo2,
   Phi3ForCausalLM: parsePhi3,
   Qwen2ForCausalLM: parseQwen2,
   Qwen3ForCausalLM: parseQwen3,

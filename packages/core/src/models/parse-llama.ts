@@ -41,7 +41,7 @@ export function parseQwen2(fields: ConfigFields, onNotice: NoticeListener): Mode
 export function parseQwen3(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
   const decoder = parseGatedDecoder(fields, onNotice, { maxPositions: 32_768, numKvHeads: 32, headDim: 128 });
   const layers = parseQwenWindows(fields, decoder.numLayers);
-  return { ...decoder, architecture: 'Qwen3ForCausalLM', qkNorm: true, layers };
+  return { ...decoder, architecture: 'Qwen3ForCausalLM', qkNorm: 'heads', layers };
 }
 
 /** The first `max_window_layers` layers see everything, whatever the name says. */
@@ -67,7 +67,10 @@ export function parseSmolLm3(fields: ConfigFields, onNotice: NoticeListener): Mo
     : Array.from({ length: numLayers }, (_, layer) => Number((layer + 1) % interval !== 0));
   const slides = fields.has('sliding_window') && fields.boolean('use_sliding_window', false);
   const windows = parseWindows(fields, numLayers, layer => slides && flags[layer] === 0);
-  const layers = flags.map((flag, layer) => ({ window: windows?.[layer]?.window ?? 0, rotary: flag === 1 }));
+  const layers = flags.map((flag, layer) => ({
+    window: windows?.[layer]?.window ?? 0,
+    positions: flag === 1 ? ('global' as const) : ('none' as const),
+  }));
   return {
     ...decoder,
     architecture: 'SmolLM3ForCausalLM',
@@ -76,18 +79,27 @@ export function parseSmolLm3(fields: ConfigFields, onNotice: NoticeListener): Mo
   };
 }
 
+export function parseOlmo2(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
+  const decoder = parseGatedDecoder(fields, onNotice, { maxPositions: 2048, eps: 1e-5 });
+  return { ...decoder, architecture: 'Olmo2ForCausalLM', qkNorm: 'all' };
+}
+
 /** Defaults of an architecture on Llama's decoder. */
-interface DecoderDefaults {
+export interface DecoderDefaults {
   readonly maxPositions: number;
   /** Absent: as many as heads. */
   readonly numKvHeads?: number;
   /** Absent: hidden size / heads. */
   readonly headDim?: number;
   readonly rope?: RopeDefaults;
+  /** Absent: 1e-6. */
+  readonly eps?: number;
+  /** Default of tie_word_embeddings. Absent: false. */
+  readonly tied?: boolean;
 }
 
-function parseGatedDecoder(fields: ConfigFields, onNotice: NoticeListener, defaults: DecoderDefaults) {
-  const common = parseCommon(fields, onNotice, false);
+export function parseGatedDecoder(fields: ConfigFields, onNotice: NoticeListener, defaults: DecoderDefaults) {
+  const common = parseCommon(fields, onNotice, defaults.tied ?? false);
   const { hiddenSize, numHeads } = common;
   const numKvHeads = fields.integer('num_key_value_heads', 1, numHeads, defaults.numKvHeads ?? numHeads);
   if (numHeads % numKvHeads !== 0)
@@ -103,7 +115,7 @@ function parseGatedDecoder(fields: ConfigFields, onNotice: NoticeListener, defau
     numKvHeads,
     headDim,
     maxPositionEmbeddings,
-    normEps: parseEps(fields, 'rms_norm_eps', 1e-6),
+    normEps: parseEps(fields, 'rms_norm_eps', defaults.eps ?? 1e-6),
     activation: fields.choice('hidden_act', activations, 'silu'),
     attentionBias,
     attentionOutBias: attentionBias,

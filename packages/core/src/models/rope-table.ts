@@ -1,4 +1,13 @@
-import type { RopeConfig, YarnScaling } from './config.ts';
+import type { TensorName } from '../contract/contract.ts';
+import type { LayerConfig, ModelConfig, RopeConfig, YarnScaling } from './config.ts';
+
+/** The rotary tables of a model, which are externals of its Program, f32 [maxModelLen, rotaryDim]. */
+export function ropeTables({ rope, localRope }: ModelConfig) {
+  const tables: { name: TensorName; kind: LayerConfig['positions']; rope: RopeConfig }[] = [];
+  if (rope !== null) tables.push({ name: 'ropeTable', kind: 'global', rope });
+  if (localRope !== null) tables.push({ name: 'localRopeTable', kind: 'local', rope: localRope });
+  return tables;
+}
 
 /**
  * The rotary table of the `rope` op: f32 [positions, rotaryDim], `positions` the longest sequence that it is for. Of each position

@@ -14,9 +14,16 @@ export type ModelShards = { readonly [D in SplitDimension]: Split } & { readonly
 /**
  * Attention is divided by KV heads, each with the query heads that read it. With fewer KV heads than ranks, several ranks hold
  * the same one and share its query heads. Where a number does not divide evenly, the last ranks are filled up with zeros, which
- * change no sum. Throws ConfigError when KV heads and ranks fit neither way.
+ * change no sum. Throws ConfigError when KV heads and ranks fit neither way, or when a norm is over all heads.
  */
 export function planShards(config: ModelConfig, ranks: number): ModelShards {
+  if (ranks > 1 && config.qkNorm === 'all') {
+    throw new ConfigError(
+      `tensorParallelSize is ${ranks}, but ${config.architecture} norms all heads of a token together, of which a rank has a ` +
+        'part. Set it to 1.',
+      'tensorParallelSize',
+    );
+  }
   const { query, kv } = config.numKvHeads >= ranks ? ownHeads(config, ranks) : sharedHeads(config, ranks);
   return {
     ranks,

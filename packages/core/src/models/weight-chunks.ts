@@ -110,6 +110,13 @@ async function* convertedChunks(chunks: AsyncIterable<Uint8Array>, from: DType, 
   }
 }
 
+/** f32 values, each one more. */
+export async function* oneMore(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const { buffer, length } of wholeRecords(chunks, 4)) {
+    yield rawBytes(new Float32Array(buffer, 0, length / 4).map(value => 1 + value));
+  }
+}
+
 function elements(buffer: ArrayBuffer, bytes: number, size: number): TypedArray {
   return size === 4 ? new Float32Array(buffer, 0, bytes / 4) : new Uint16Array(buffer, 0, bytes / 2);
 }

@@ -125,6 +125,9 @@ export const operandTable = {
   recv: { out: write('activation') },
   // Only the stage that it comes from has written it before.
   broadcast: { x: write('u32') },
+  scale: { x: read('activation'), out: writeOver('activation', 'x') },
+  normColumns: { x: update('activation'), weight: read('weight') },
+  pool: { x: read('activation'), sequences: read('u32'), out: update('f32') },
   gatherRows: { x: read('activation'), samples: read('u32'), out: write('activation') },
   copyBlocks: { kCache: update('kv'), vCache: update('kv'), pairs: read('u32') },
   zeroBlocks: { ...cacheOperands, blocks: read('u32') },

@@ -178,8 +178,7 @@ export const rules = {
       heads(context, op);
       positive(context, op, 'blockSize');
       notNegative(context, op, 'window');
-      const cap = op.softCap >= 0 && Number.isFinite(op.softCap);
-      context.require(cap, `${op.softCap}`, '0 or a positive number', 'softCap');
+      softCap(context, op.softCap);
       context.require(Number.isFinite(op.scale), `${op.scale}`, 'a finite number', 'scale');
     },
     shapes: op => ({
@@ -211,6 +210,25 @@ export const rules = {
   send: { attributes: (op, context) => notNegative(context, op, 'toStage'), shapes: () => ({ x: ['T', 'H'] }) },
   recv: { attributes: (op, context) => notNegative(context, op, 'fromStage'), shapes: () => ({ out: ['T', 'H'] }) },
   broadcast: { attributes: (op, context) => notNegative(context, op, 'fromStage'), shapes: () => ({ x: ['S', 'W'] }) },
+  scale: {
+    attributes(op, context) {
+      softCap(context, op.softCap);
+      context.require(Number.isFinite(op.factor), `${op.factor}`, 'a finite number', 'factor');
+    },
+    shapes: () => ({ x: ['T', 'H'], out: ['T', 'H'] }),
+  },
+  normColumns: {
+    attributes(op, context) {
+      epsilon(context, op.eps);
+      notNegative(context, op, 'column');
+    },
+    shapes: () => ({ x: ['T', 'H'], weight: ['N'] }),
+    check(op, context) {
+      const [end, width] = [op.column + context.max('N'), context.max('H')];
+      context.require(end <= width, `columns ${op.column} .. ${end}`, `columns within 0 .. ${width}`, 'weight');
+    },
+  },
+  pool: { shapes: () => ({ x: ['T', 'H'], sequences, out: ['M', 'H'] }) },
   gatherRows: { shapes: () => ({ x: ['T', 'H'], samples, out: ['S', 'H'] }) },
   copyBlocks: { shapes: () => ({ kCache: ['B', 'H', 'L', 'D'], vCache: ['B', 'H', 'L', 'D'], pairs: ['C', 2] }) },
   zeroBlocks: { shapes: () => ({ kCache: ['B', 'H', 'L', 'D'], vCache: ['B', 'H', 'L', 'D'], blocks: ['C'] }) },
@@ -267,6 +285,10 @@ function batchHolds(context: RuleContext): void {
 
 function epsilon(context: Requirer, eps: number, field = 'eps'): void {
   context.require(Number.isFinite(eps) && eps >= 0, `${eps}`, '0 or a positive number', field);
+}
+
+function softCap(context: Requirer, cap: number): void {
+  context.require(cap >= 0 && Number.isFinite(cap), `${cap}`, '0 or a positive number', 'softCap');
 }
 
 function positive<F extends string>(context: Requirer, op: Readonly<Record<F, number>>, field: F): void {

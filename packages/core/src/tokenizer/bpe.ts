@@ -5,6 +5,7 @@ import { WordCache } from './word-cache.ts';
 
 /** A BPE as its file describes it, checked: every piece of a merge, and their concatenation, is in the vocabulary. */
 export interface BpeModel {
+  readonly type: 'BPE';
   readonly vocab: ReadonlyMap<string, number>;
   /** By id, with holes where ids have none. */
   readonly tokens: readonly (string | undefined)[];
@@ -22,6 +23,7 @@ export interface BpeModel {
 }
 
 const UNKNOWN = -1;
+const MAX_FALLBACKS = 65_536;
 
 /** Turns pre-tokenised words into ids. */
 export class BpeEncoder {
@@ -30,6 +32,8 @@ export class BpeEncoder {
   readonly #barredIds: ReadonlySet<number>;
   readonly #byteIds: Int32Array;
   readonly #fallbackIds: Int32Array;
+  /** Ids of the bytes of characters that the vocabulary lacks, as far as they have come up. */
+  readonly #fallbacks = new Map<string, readonly number[] | null>();
   readonly #unkId: number;
   readonly #merger: BpeMerger;
   readonly #cache = new WordCache();
@@ -87,7 +91,8 @@ export class BpeEncoder {
     for (const character of word) {
       const prefix = at > 0 ? continuingSubwordPrefix : '';
       at += character.length;
-      const id = this.#idOf(prefix + character + (at === word.length ? endOfWordSuffix : ''));
+      const suffix = at === word.length ? endOfWordSuffix : '';
+      const id = this.#idOf(prefix === '' && suffix === '' ? character : prefix + character + suffix);
       const bytes = id < 0 && byteFallback ? this.#fallback(character) : null;
       if (bytes === null) symbols[count++] = id;
       else for (const byteId of bytes) symbols[count++] = byteId;
@@ -95,9 +100,13 @@ export class BpeEncoder {
     return { symbols, count };
   }
 
-  #fallback(character: string): number[] | null {
+  #fallback(character: string): readonly number[] | null {
+    const known = this.#fallbacks.get(character);
+    if (known !== undefined) return known;
     const ids = Array.from(utf8Bytes(character), byte => this.#fallbackIds[byte]!);
-    return ids.includes(UNKNOWN) ? null : ids;
+    const found = ids.includes(UNKNOWN) ? null : ids;
+    if (this.#fallbacks.size < MAX_FALLBACKS) this.#fallbacks.set(character, found);
+    return found;
   }
 
   /** Unknown symbols become the unknown token, or vanish where the model has none. */

@@ -1,10 +1,9 @@
 import { ModelFormatError } from '../errors.ts';
 import { showJson } from '../weights/json-tree.ts';
 import type { AddedToken } from './added-tokens.ts';
-import type { BpeModel } from './bpe.ts';
 import { checkId } from './check-model.ts';
 import { JsonFields } from './json-fields.ts';
-import type { SpecialTokens } from './tokenizer-spec.ts';
+import type { SpecialTokens, TokenizerSpec } from './tokenizer-spec.ts';
 
 /** In UTF-16 code units. Finding added tokens takes this many steps per character at worst. */
 const MAX_CONTENT_LENGTH = 256;
@@ -12,11 +11,11 @@ const MAX_ADDED_TOKENS = 100_000;
 
 /** Collects added tokens from the files of a folder, and refuses those that contradict each other or the vocabulary. */
 export class AddedTokenSet {
-  readonly #model: BpeModel;
+  readonly #model: TokenizerSpec['model'];
   readonly #contentOf = new Map<number, string>();
   readonly #byContent = new Map<string, AddedToken>();
 
-  constructor(model: BpeModel) {
+  constructor(model: TokenizerSpec['model']) {
     this.#model = model;
   }
 

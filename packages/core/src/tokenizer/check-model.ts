@@ -1,8 +1,11 @@
 import { ModelFormatError } from '../errors.ts';
 import { type JsonValue, showJson } from '../weights/json-tree.ts';
-import { type BpeModel, byteFallbackToken } from './bpe.ts';
+import type { BpeModel } from './bpe.ts';
 import { byteToChar } from './byte-alphabet.ts';
+import { checkByteTokens } from './check-byte-tokens.ts';
+import { readUnigram } from './check-unigram.ts';
 import type { JsonFields } from './json-fields.ts';
+import type { TokenizerSpec } from './tokenizer-spec.ts';
 
 /** Ids lie below this. The largest published vocabulary has about 260,000 tokens. */
 const MAX_IDS = 4_194_304;
@@ -10,16 +13,26 @@ const MAX_IDS = 4_194_304;
 type Merge = readonly [left: string, right: string];
 
 /** Reads `model` of tokenizer.json. */
-export function readModel(root: JsonFields): BpeModel {
+export function readModel(root: JsonFields): TokenizerSpec['model'] {
   const fields = root.object('model');
-  const type = fields.stringOr('type', fields.has('vocab') && fields.has('merges') ? 'BPE' : 'unknown');
-  if (type !== 'BPE') {
-    const details = { file: root.file, field: 'model.type', found: showJson(type), expected: 'BPE' };
-    throw new ModelFormatError('TOKENIZER_UNSUPPORTED_MODEL', 'Quire runs byte-pair encodings only', details);
-  }
+  const type = fields.stringOr('type', guessType(fields));
+  if (type === 'BPE') return readBpe(fields);
+  if (type === 'Unigram') return readUnigram(fields);
+  const details = { file: root.file, field: 'model.type', found: showJson(type), expected: 'BPE or Unigram' };
+  throw new ModelFormatError('TOKENIZER_UNSUPPORTED_MODEL', 'Quire runs BPE and Unigram models', details);
+}
+
+/** Older files do not say which. */
+function guessType(fields: JsonFields): string {
+  if (Array.isArray(fields.raw('vocab'))) return 'Unigram';
+  return fields.has('vocab') && fields.has('merges') ? 'BPE' : 'unknown';
+}
+
+function readBpe(fields: JsonFields): BpeModel {
   const { vocab, tokens } = readVocab(fields.object('vocab'));
   const prefix = fields.stringOr('continuing_subword_prefix', '');
   const model: BpeModel = {
+    type: 'BPE',
     vocab,
     tokens,
     merges: readMerges(fields, vocab, prefix),
@@ -133,18 +146,7 @@ function checkUnknowns(fields: JsonFields, model: BpeModel): void {
     };
     throw new ModelFormatError('TOKENIZER_SPECIAL_TOKEN', 'the unknown token is not in the vocabulary', details);
   }
-  if (!model.byteFallback) return;
-  const missing = Array.from({ length: 256 }, (_, byte) => byteFallbackToken(byte)).find(
-    token => !model.vocab.has(token),
-  );
-  if (missing === undefined) return;
-  const details = {
-    file: fields.file,
-    field: fields.pathOf('byte_fallback'),
-    found: `no token ${missing}`,
-    expected: '<0x00> to <0xFF>',
-  };
-  throw new ModelFormatError('TOKENIZER_BYTE_ALPHABET', 'byte fallback needs a token for every byte', details);
+  if (model.byteFallback) checkByteTokens(fields, model.vocab);
 }
 
 /** Throws unless a byte-level vocabulary can spell every text, or has a token for what it cannot spell. */

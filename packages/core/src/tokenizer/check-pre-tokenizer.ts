@@ -1,11 +1,11 @@
 import { readPattern } from './check-regex.ts';
 import { flattenSequence, unsupported } from './component.ts';
 import type { JsonFields } from './json-fields.ts';
-import { fixedPatterns, type PreTokenizerConfig } from './pre-tokenizer.ts';
+import { compilePattern, fixedPatterns, type PreTokenizerConfig } from './pre-tokenizer.ts';
 import { type SplitBehavior, splitBehaviors } from './split.ts';
 
 const known =
-  'ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, FixedLength, Sequence';
+  'ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, BertPreTokenizer, FixedLength, Sequence';
 
 /** Reads `pre_tokenizer` of tokenizer.json. */
 export function readPreTokenizers(root: JsonFields): PreTokenizerConfig[] {
@@ -36,6 +36,8 @@ function readOne(fields: JsonFields): PreTokenizerConfig | PreTokenizerConfig[] 
       return split(fixedPatterns.words, 'Removed', true);
     case 'WhitespaceSplit':
       return split(fixedPatterns.whitespace, 'Removed');
+    case 'CharDelimiterSplit':
+      return split(compilePattern({ String: fields.string('delimiter') }), 'Removed');
     case 'BertPreTokenizer':
       return [split(fixedPatterns.whitespace, 'Removed'), split(fixedPatterns.punctuation, 'Isolated')];
     case 'FixedLength':

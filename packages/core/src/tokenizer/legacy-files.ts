@@ -23,6 +23,7 @@ export async function readLegacySpec(
   const { normalizer, preTokenizers } = splittingOf(config);
   const { vocab, tokens } = readVocab(await files.readVocabulary('vocab.json'));
   const model: BpeModel = {
+    type: 'BPE',
     vocab,
     tokens,
     merges: readMergesText(await files.readText('merges.txt'), vocab),

@@ -1,4 +1,6 @@
 import { spaceAfter, spaceBefore } from './added-tokens.ts';
+import { toByteAlphabet } from './byte-alphabet.ts';
+import { readCharsMap } from './chars-map.ts';
 import { readPattern } from './check-regex.ts';
 import { flattenSequence, unsupported } from './component.ts';
 import type { JsonFields } from './json-fields.ts';
@@ -7,7 +9,8 @@ import { BertNormalizer } from './tokenizers-library.ts';
 /** Changes text before it is split into words. */
 export type Normalizer = (text: string) => string;
 
-const known = 'NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, BertNormalizer, Sequence';
+const known =
+  'NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, Precompiled, ByteLevel, BertNormalizer, Sequence';
 
 /** Reads `normalizer` of tokenizer.json; null where there is none. */
 export function readNormalizer(root: JsonFields): Normalizer | null {
@@ -33,6 +36,10 @@ function readOne(fields: JsonFields): Normalizer {
       return readReplace(fields);
     case 'Prepend':
       return readPrepend(fields);
+    case 'Precompiled':
+      return readCharsMap(fields);
+    case 'ByteLevel':
+      return toByteAlphabet;
     case 'BertNormalizer':
       return readBert(fields);
     default:
@@ -52,6 +59,9 @@ function readStrip(fields: JsonFields): Normalizer {
 function readReplace(fields: JsonFields): Normalizer {
   const pattern = readPattern(fields);
   const content = fields.string('content');
+  const plain = fields.object('pattern').stringOr('String', '');
+  // Much faster than a regular expression on a text of spaces.
+  if (plain !== '') return text => text.split(plain).join(content);
   return text => text.replace(pattern, () => content);
 }
 

@@ -101,13 +101,24 @@ function fixedLength(piece: string, length: number): string[] {
 
 function metaspaceStep(config: PreTokenizerConfig & { type: 'Metaspace' }): Step {
   const { replacement, prependScheme, split } = config;
-  const pattern = new RegExp(replacement.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
   return (piece, isFirst) => {
     const spaced = piece.replaceAll(' ', replacement);
     const prepends = prependScheme === 'always' || (prependScheme === 'first' && isFirst);
     const text = prepends && !spaced.startsWith(replacement) ? replacement + spaced : spaced;
-    return split ? splitText(text, pattern, 'MergedWithNext') : [text];
+    return split ? splitBefore(text, replacement) : [text];
   };
+}
+
+/** Words that begin at each mark: splitText with MergedWithNext, for a mark that is plain text. */
+function splitBefore(text: string, mark: string): string[] {
+  const words: string[] = [];
+  let start = 0;
+  for (let at = text.indexOf(mark, 1); at >= 0; at = text.indexOf(mark, at + 1)) {
+    words.push(text.slice(start, at));
+    start = at;
+  }
+  if (start < text.length) words.push(text.slice(start));
+  return words;
 }
 
 function byteLevelStep(config: PreTokenizerConfig & { type: 'ByteLevel' }, leaveBytes: boolean): Step {

@@ -3,14 +3,15 @@ import type { TextRanges } from './added-tokens.ts';
 import { BpeEncoder } from './bpe.ts';
 import { createPreTokenizer, type PreTokenizer } from './pre-tokenizer.ts';
 import type { TokenizerSpec } from './tokenizer-spec.ts';
+import { UnigramEncoder } from './unigram.ts';
 import { type AddedTokenMatchers, createMatchers, type Vocabulary } from './vocabulary.ts';
 
-/** Text to ids: added tokens, normaliser, words, byte-pair merging. */
+/** Text to ids: added tokens, normaliser, words, then the model's ids of each word. */
 export class PromptEncoder {
   readonly #spec: TokenizerSpec;
   readonly #matchers: AddedTokenMatchers;
   readonly #preTokenizer: PreTokenizer;
-  readonly #bpe: BpeEncoder;
+  readonly #words: { encode(word: string): readonly number[] };
   /** Bytes that one token can stand for, or Infinity where the normaliser or an added token may swallow text. */
   readonly #maxTokenBytes: number;
 
@@ -18,7 +19,11 @@ export class PromptEncoder {
     this.#spec = spec;
     this.#matchers = createMatchers(spec);
     this.#preTokenizer = createPreTokenizer(spec.preTokenizers);
-    this.#bpe = new BpeEncoder(spec.model, this.#preTokenizer.byteLevel, vocabulary.specialIds);
+    const { model } = spec;
+    this.#words =
+      model.type === 'Unigram'
+        ? new UnigramEncoder(model, vocabulary.specialIds)
+        : new BpeEncoder(model, this.#preTokenizer.byteLevel, vocabulary.specialIds);
     this.#maxTokenBytes = mayDropText(spec) ? Number.POSITIVE_INFINITY : vocabulary.maxTokenBytes;
   }
 
@@ -57,14 +62,17 @@ export class PromptEncoder {
 
   /** Stops early beyond the budget; the caller throws. */
   #encodeWords(text: string, isFirst: boolean, ids: number[], budget: number): void {
-    for (const word of this.#words(text, isFirst)) {
-      for (const id of this.#bpe.encode(word)) ids.push(id);
+    let [previous, found]: [string, readonly number[]] = ['', []];
+    for (const word of this.#wordsOf(text, isFirst)) {
+      if (word !== previous) found = this.#words.encode(word);
+      previous = word;
+      for (const id of found) ids.push(id);
       if (ids.length > budget) return;
     }
   }
 
   /** Regular expressions of the engine run out of stack on words of some million characters. */
-  #words(text: string, isFirst: boolean): string[] {
+  #wordsOf(text: string, isFirst: boolean): string[] {
     try {
       return this.#preTokenizer.split(text, isFirst);
     } catch (error) {
@@ -80,8 +88,10 @@ export class PromptEncoder {
 
 /** Whether some text may leave no token behind, so that a long text can have few tokens. */
 function mayDropText(spec: TokenizerSpec): boolean {
-  const dropsUnknown =
-    spec.model.unkToken === null ? spec.preTokenizers.at(-1)?.type !== 'ByteLevel' : spec.model.fuseUnk;
+  const { model } = spec;
+  const fusesUnknown = model.type === 'Unigram' ? !model.byteFallback : model.unkToken === null || model.fuseUnk;
+  const spellsAll = model.type === 'BPE' && model.unkToken === null && spec.preTokenizers.at(-1)?.type === 'ByteLevel';
+  const dropsUnknown = fusesUnknown && !spellsAll;
   const removes = spec.preTokenizers.some(config => config.type === 'Split' && config.behavior === 'Removed');
   return (
     spec.normalizer !== null || dropsUnknown || removes || spec.addedTokens.some(token => token.lstrip || token.rstrip)

@@ -37,7 +37,7 @@ async function readTokenizerJson(
   const preTokenizers = readPreTokenizers(root);
   const decoder = readDecoder(root);
   const normalizer = readNormalizer(root);
-  if (preTokenizers.at(-1)?.type === 'ByteLevel') checkByteAlphabet(model, root.file);
+  if (model.type === 'BPE' && preTokenizers.at(-1)?.type === 'ByteLevel') checkByteAlphabet(model, root.file);
   const added = new AddedTokenSet(model);
   added.addList(root);
   added.addDecoder(config);

@@ -1,10 +1,11 @@
 import type { AddedToken } from './added-tokens.ts';
 import type { BpeModel } from './bpe.ts';
 import type { PreTokenizerConfig } from './pre-tokenizer.ts';
+import type { UnigramModel } from './unigram.ts';
 
 /** A tokenizer as its files describe it, checked: what is left is to build it. */
 export interface TokenizerSpec {
-  readonly model: BpeModel;
+  readonly model: BpeModel | UnigramModel;
   readonly addedTokens: readonly AddedToken[];
   readonly normalizer: ((text: string) => string) | null;
   readonly preTokenizers: readonly PreTokenizerConfig[];

@@ -1,5 +1,4 @@
 import { type AddedToken, AddedTokenMatcher } from './added-tokens.ts';
-import type { BpeModel } from './bpe.ts';
 import { utf8Bytes } from './byte-alphabet.ts';
 import type { TokenizerSpec } from './tokenizer-spec.ts';
 
@@ -10,7 +9,7 @@ export class Vocabulary {
   readonly specialIds: ReadonlySet<number>;
   /** Bytes of the longest token. */
   readonly maxTokenBytes: number;
-  readonly #model: BpeModel;
+  readonly #model: TokenizerSpec['model'];
   readonly #addedIds: ReadonlyMap<string, number>;
   readonly #addedTokens: ReadonlyMap<number, string>;
 

@@ -8,6 +8,7 @@ import {
   loadWeights,
   maximalShape,
   planShards,
+  ropeTables,
   type StateTensor,
   shardConfig,
   stageOfLayer,
@@ -61,7 +62,7 @@ export class DeviceModel {
     try {
       this.#createCaches();
       for (const tensor of Object.values(stateTensors(plan.rowState, config.vocabSize))) this.createState(tensor);
-      this.#createRopeTable();
+      this.#createRopeTables();
     } catch (error) {
       this.#disposeTensors();
       throw error;
@@ -129,13 +130,12 @@ export class DeviceModel {
     }
   }
 
-  #createRopeTable(): void {
-    const { rope } = this.config;
-    if (rope === null) return;
+  #createRopeTables(): void {
     const { maxModelLen } = this.plan.rowState;
-    const shape = [maxModelLen, rope.rotaryDim];
-    const table = this.createTensor({ name: 'ropeTable', dtype: 'f32', shape, usage: 'weight' });
-    this.device.write(table, buildRopeTable(rope, maxModelLen));
+    for (const { name, rope } of ropeTables(this.config)) {
+      const table = this.createTensor({ name, dtype: 'f32', shape: [maxModelLen, rope.rotaryDim], usage: 'weight' });
+      this.device.write(table, buildRopeTable(rope, maxModelLen));
+    }
   }
 
   #disposeTensors(): void {

@@ -5,6 +5,7 @@ import {
   layersPerStage,
   maximalShape,
   type RowStateShape,
+  ropeTables,
   stateTensors,
   type WeightLayout,
 } from '../models/index.ts';
@@ -123,7 +124,7 @@ function workingBytes(program: Program, step: StepPlan, model: ModelConfig, maxT
   const state = Object.values(stateTensors(step.rowState, model.vocabSize)).map(({ dtype, shape }) =>
     maximalShape(shape, step.maxSizes).reduce((product, size) => product * size, dtypeBytes[dtype]),
   );
-  const ropeTable = 4 * (model.rope?.rotaryDim ?? 0) * step.rowState.maxModelLen;
+  const tables = ropeTables(model).map(({ rope }) => 4 * rope.rotaryDim * step.rowState.maxModelLen);
   const sampler = 4 * model.vocabSize * step.maxSizes.samples;
-  return [...arenas, ...state, ropeTable, sampler, 4 * MAX_DELTA_WORDS].reduce((sum, bytes) => sum + bytes, 0);
+  return [...arenas, ...state, ...tables, sampler, 4 * MAX_DELTA_WORDS].reduce((sum, bytes) => sum + bytes, 0);
 }

@@ -20,8 +20,10 @@ import { layerNormCases } from './layer-norm.ts';
 import { linearCases } from './linear.ts';
 import { logProbsCases } from './log-probs.ts';
 import { maskLogitsCases } from './mask-logits.ts';
+import { normColumnsCases } from './norm-columns.ts';
 import { pagedAttentionCases } from './paged-attention.ts';
 import { penaltiesCases } from './penalties.ts';
+import { poolCases } from './pool.ts';
 import { prepareInputsCases } from './prepare-inputs.ts';
 import { prepareSamplesCases } from './prepare-samples.ts';
 import { recvCases } from './recv.ts';
@@ -29,6 +31,7 @@ import { rmsNormCases } from './rms-norm.ts';
 import { ropeCases } from './rope.ts';
 import { ropeKvWriteCases } from './rope-kv-write.ts';
 import { sampleCases } from './sample.ts';
+import { scaleCases } from './scale.ts';
 import { sendCases } from './send.ts';
 import { vocabParallelEmbedCases } from './vocab-parallel-embed.ts';
 import { zeroBlocksCases } from './zero-blocks.ts';
@@ -56,6 +59,9 @@ const lists = {
   send: sendCases,
   recv: recvCases,
   broadcast: broadcastCases,
+  scale: scaleCases,
+  normColumns: normColumnsCases,
+  pool: poolCases,
   gatherRows: gatherRowsCases,
   copyBlocks: copyBlocksCases,
   zeroBlocks: zeroBlocksCases,

@@ -19,8 +19,10 @@ import type { Kernel } from './lib/kernel.ts';
 import { linear } from './linear.ts';
 import { logProbs } from './log-probs.ts';
 import { maskLogits } from './mask-logits.ts';
+import { normColumns } from './norm-columns.ts';
 import { pagedAttention } from './paged-attention.ts';
 import { penalties } from './penalties.ts';
+import { pool } from './pool.ts';
 import { prepareInputs } from './prepare-inputs.ts';
 import { prepareSamples } from './prepare-samples.ts';
 import { recv } from './recv.ts';
@@ -28,6 +30,7 @@ import { rmsNorm } from './rms-norm.ts';
 import { rope } from './rope.ts';
 import { ropeKvWrite } from './rope-kv-write.ts';
 import { sample } from './sample.ts';
+import { scale } from './scale.ts';
 import { send } from './send.ts';
 import { vocabParallelEmbed } from './vocab-parallel-embed.ts';
 import { zeroBlocks } from './zero-blocks.ts';
@@ -55,6 +58,9 @@ export const kernels = {
   send,
   recv,
   broadcast,
+  scale,
+  normColumns,
+  pool,
   gatherRows,
   copyBlocks,
   zeroBlocks,
