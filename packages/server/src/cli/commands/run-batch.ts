@@ -1,9 +1,10 @@
-import type { LLMOptions } from '@quire/core';
+import { type EngineOptions, parseEngineConfig } from '@quire/core';
 import { createApp } from '../../app/create-app.ts';
 import { BatchProgress } from '../../batch/progress.ts';
 import { type RunBatchOptions, runBatch } from '../../batch/run-batch.ts';
 import { shardOf } from '../../batch/shard.ts';
 import { LLM } from '../../node/llm.ts';
+import { bringModel } from '../bring-model.ts';
 import type { Command, CommandIo } from '../command.ts';
 import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
 import { helpFlag, parseFlags, UsageError } from '../flags.ts';
@@ -41,14 +42,15 @@ const IN_PROGRESS_PER_SEQUENCE = 2;
 export const runBatchCommand: Command = {
   usage: ['run-batch MODEL -i FILE -o FILE [flags]'],
   about:
-    "Answers a file of requests in the format of OpenAI's Batch API with the model in the folder MODEL. Run again after it was stopped, it goes on.",
+    "Answers a file of requests in the format of OpenAI's Batch API with MODEL, a folder or a name on Hugging Face. Run again after it was stopped, it goes on.",
   groups: [
     { title: 'Batch', flags: batchFlags },
     { title: 'Engine', flags: { ...deviceFlag, ...engineFlags } },
   ],
   async run(argv, io) {
     const task = readTask(argv, io);
-    const llm = new LLM(task.engine);
+    await bringModel(parseEngineConfig(task.engine), task.engine.model, line => io.err(`${line}\n`));
+    const llm = new LLM({ ...task.engine, ...task.device });
     try {
       const { asyncLLM, tokenizer } = await llm.load();
       if (tokenizer === null) throw new UsageError('run-batch needs a model with a tokenizer.');
@@ -72,7 +74,8 @@ export const runBatchCommand: Command = {
 
 interface Task {
   files: Pick<RunBatchOptions, 'input' | 'output' | 'shard'>;
-  engine: LLMOptions;
+  engine: EngineOptions & { model: string };
+  device: { device?: string };
 }
 
 /** Throws UsageError, and ConfigError for a shard that cannot be. */
@@ -87,5 +90,5 @@ function readTask(argv: readonly string[], io: CommandIo): Task {
   if (output === undefined) throw new UsageError('run-batch needs -o FILE, where answers go.');
   const shard = shardOf({ index: given['shard-index'] ?? null, count: given['num-shards'] ?? null }, io.env);
   const device = given.device === undefined ? {} : { device: given.device };
-  return { files: { input, output, shard }, engine: { model, ...device, ...engineOptions(given) } };
+  return { files: { input, output, shard }, engine: { model, ...engineOptions(given) }, device };
 }
