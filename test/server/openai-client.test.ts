@@ -309,3 +309,8 @@ describe('errors', () => {
     await expect(tiny.client.models.retrieve('other')).rejects.toThrow(/does not exist/);
   });
 });
+
+it('says that embeddings are not done', async () => {
+  const asked = tiny.client.embeddings.create({ model: 'tiny', input: 'a' });
+  await expect(asked).rejects.toMatchObject({ status: 501, code: 'not_supported' });
+});

@@ -78,6 +78,7 @@ export const operationNotes: Readonly<Record<string, OperationNote>> = {
   'DELETE /v1/responses/*': { summary: 'Forgets a response.' },
   'POST /v1/responses/*/cancel': { summary: 'Ends a response that is streamed.' },
   'GET /v1/responses/*/input_items': { summary: 'What its request brought.', query: ['limit', 'after', 'order'] },
+  'POST /v1/embeddings': { summary: 'Not done: always 501.' },
   'POST /v1/messages': {
     summary: "Anthropic's messages.",
     body: messagesSchema,
