@@ -21,9 +21,12 @@ import type { Tracing } from './tracing.ts';
 const TIMEOUTS = {
   headersTimeout: 10_000,
   requestTimeout: 30_000,
-  keepAliveTimeout: 5_000,
+  keepAliveTimeout: 10_000,
   connectionsCheckingInterval: 1_000,
 };
+
+/** Clients are told less than connections are kept for: one that is used at its last moment would be closed under a request. */
+const KEEP_ALIVE = 'timeout=5';
 
 /** How long a server that drains goes on to listen, and to answer that it does. */
 const LINGER_MS = 250;
@@ -133,6 +136,7 @@ export class HttpServer {
     res.setHeader('x-request-id', request.label ?? requestId);
     for (const [name, value] of Object.entries(this.#cors.headers(request))) res.setHeader(name, value);
     if (this.#app.draining) res.setHeader('connection', 'close');
+    else res.setHeader('keep-alive', KEEP_ALIVE);
     sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
   }
 
