@@ -3,7 +3,8 @@
  * started, in order; the file QUIRE_TEST_CRASH_COUNT counts them. Entry: `{"frame": n}` ends it in the place of its n-th frame after
  * it took requests, `{"frame": n, "bytes": k}` when only k bytes of it have left, `{"killer": id}` when a request of that
  * id is there, `{"hang": n}` stops it there without ending it, `{"garbage": n}` sends nonsense instead, `{"atStart": true}` ends it
- * before; null lets it live.
+ * before; `{"stall": n}`
+ * sends no step from there on, null lets it live.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { EngineFeed } from '../../packages/server/dist/engine-process/feed.js';
@@ -11,6 +12,7 @@ import { runEngineHost } from '../../packages/server/dist/engine-process/run-hos
 
 const { QUIRE_TEST_CRASH, QUIRE_TEST_CRASH_COUNT } = process.env;
 const READY = 17;
+const STEP = 19;
 const number = Number(readFileSync(QUIRE_TEST_CRASH_COUNT, 'utf8'));
 writeFileSync(QUIRE_TEST_CRASH_COUNT, String(number + 1));
 const plan = JSON.parse(QUIRE_TEST_CRASH)[number] ?? {};
@@ -43,6 +45,8 @@ runEngineHost({
     else if (at === plan.frame) {
       write(frame.subarray(0, plan.bytes));
       setImmediate(die);
+    } else if (at >= plan.stall && frame[5] === STEP) {
+      // The device hangs, and the thread lives.
     } else if (at === plan.garbage) write(Buffer.from('this is no frame at all, and long enough to be read as one'));
     else if (at === plan.hang) process.kill(process.pid, 'SIGSTOP');
     else write(frame);

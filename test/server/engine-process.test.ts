@@ -83,11 +83,18 @@ describe('an engine in a process', () => {
     expect(numStarted()).toBe(crashes.length + 1);
   }, 240_000);
 
-  it('nonsense instead of a frame, or silence: it is replaced', async () => {
-    const { engine, numStarted } = await open([{ garbage: 3 }, { hang: 4 }], {}, { silenceMs: 3000 });
-    expect(await runAll(engine)).toEqual(await expected());
-    expect(numStarted()).toBe(3);
-  }, 240_000);
+  it.each([
+    ['nonsense instead of a frame, and silence', [{ garbage: 3 }, { hang: 4 }]],
+    ['no step although its thread lives', [{ stall: 4 }]],
+  ])(
+    '%s: it is replaced',
+    async (_, crashes) => {
+      const { engine, numStarted } = await open(crashes, {}, { silenceMs: 5000 });
+      expect(await runAll(engine)).toEqual(await expected());
+      expect(numStarted()).toBe(crashes.length + 1);
+    },
+    240_000,
+  );
 
   it('a request that ends it again and again fails alone', async () => {
     const { engine, numStarted } = await open([

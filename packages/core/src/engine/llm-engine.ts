@@ -148,6 +148,7 @@ export class LLMEngine {
     });
     const ends = resume === undefined ? [] : resumeGroup(group, resume, this.#eos);
     this.#numSequences = Math.max(this.#numSequences, number + params.bestOf);
+    if (!this.hasUnfinished) this.#lastProgress = this.#clock();
     this.#requests.add(group);
     this.#begin(group, ends);
     return group;

@@ -26,8 +26,10 @@ import { RemoteCounters } from './remote-counters.ts';
 import { StepReceiver } from './step-receiver.ts';
 import { Supervisor } from './supervisor.ts';
 
-/** As long as a step may take on a slow device: the engine's thread is silent meanwhile where it computes itself. */
+/** Longer than any step of a GPU. */
 const SILENCE_MS = 60_000;
+/** A device in software may take minutes for a step, and the engine's thread is silent meanwhile where it computes itself. */
+const SOFTWARE_SILENCE_MS = 600_000;
 /** Three heartbeats. */
 const HUNG_MS = 1_500;
 
@@ -45,7 +47,7 @@ export interface EngineProcessOptions {
   readonly onLoading?: OnTransfer;
   /** The program that runs the engine. Default: that of this package. */
   readonly entry?: URL;
-  /** An engine that says nothing for this long is taken for dead. Default 60 s. */
+  /** An engine that says nothing, or finishes no step, for this long is taken for dead. Default 60 s; in software 10 minutes. */
   readonly silenceMs?: number;
   /** One that says nothing for this long gets no new requests: it hangs. Default 1.5 s, or silenceMs where it computes itself. */
   readonly hungMs?: number;
@@ -64,6 +66,7 @@ export class EngineProcess implements ServingEngine {
   readonly #blame = new Blame<FrontRequest>();
   readonly #receiver: StepReceiver;
   readonly #hungMs: number;
+  readonly #patienceMs: number;
   /** Requests that the engine has, by the name that they have there. */
   readonly #inside = new Map<number, FrontRequest>();
   /** Those that it does not have yet, in order. */
@@ -75,20 +78,14 @@ export class EngineProcess implements ServingEngine {
 
   /** Rejects with what a start in this process would reject with. */
   static async open(options: EngineProcessOptions): Promise<EngineProcess> {
-    const {
-      config,
-      device,
-      entry = hostEntry,
-      silenceMs = SILENCE_MS,
-      onStage = () => {},
-      onLoading = () => {},
-    } = options;
+    const { config, device, entry = hostEntry, onStage = () => {}, onLoading = () => {} } = options;
+    const patienceMs = (ready: Ready) => options.silenceMs ?? silenceOf(ready.description);
     // Bounds of the queue are kept on this side.
     const bounded = { ...options.options, maxNumQueuedReqs: null, maxNumQueuedTokens: null, seed: undefined };
     // The engine says first what is wrong with a model, also with its tokenizer.
     options.tokenizer.catch(() => {});
     const boot = { options: bounded, seed: String(config.seed), device };
-    const supervisor = new Supervisor({ entry, silenceMs, boot, onStage, onLoading });
+    const supervisor = new Supervisor({ entry, patienceMs, boot, onStage, onLoading });
     const ready = await supervisor.start();
     try {
       return new EngineProcess(supervisor, ready, options, await options.tokenizer);
@@ -106,7 +103,8 @@ export class EngineProcess implements ServingEngine {
     this.#description = description;
     this.#log = log;
     const computesItself = description.device.kind === 'reference';
-    this.#hungMs = options.hungMs ?? (computesItself ? (options.silenceMs ?? SILENCE_MS) : HUNG_MS);
+    this.#patienceMs = options.silenceMs ?? silenceOf(description);
+    this.#hungMs = options.hungMs ?? (computesItself ? this.#patienceMs : HUNG_MS);
     // Admission bounds the requests, and counts them before their bodies are read.
     const bounds = { ...config, maxNumQueuedReqs: null };
     const rules = { limits, config: bounds, tokenizer, eosTokenIds, generationConfig };
@@ -254,6 +252,8 @@ export class EngineProcess implements ServingEngine {
 
   #pump(): void {
     if (!this.#supervisor.isOpen || this.#waiting.size === 0) return;
+    // Time in which it had nothing to do is none without progress.
+    if (this.#inside.size === 0) this.#lastProgress = performance.now();
     for (const request of this.#blame.admit([...this.#waiting], this.#inside.values())) {
       this.#waiting.delete(request);
       this.#inside.set(nameOf(request), request);
@@ -275,6 +275,14 @@ export class EngineProcess implements ServingEngine {
   #receive(frame: Frame): void {
     if (frame.kind === FrameKind.step) this.#lastProgress = performance.now();
     this.#receiver.receive(frame);
+    if (frame.kind === FrameKind.heartbeat) this.#checkProgress();
+  }
+
+  /** An engine whose thread lives while its device hangs. */
+  #checkProgress(): void {
+    const still = performance.now() - this.#lastProgress;
+    if (this.#inside.size === 0 || this.#isPaused || this.#asleep !== null || still < this.#patienceMs) return;
+    this.#supervisor.kill(`it had work and finished no step for ${Math.round(still)} ms`);
   }
 
   /** What other engines had computed is no progress. */
@@ -307,6 +315,10 @@ export class EngineProcess implements ServingEngine {
     this.#waiting.clear();
     this.#front.close(error);
   }
+}
+
+function silenceOf({ device }: EngineDescription): number {
+  return device.capabilities.software ? SOFTWARE_SILENCE_MS : SILENCE_MS;
 }
 
 /** What the engine calls a request: unsigned, 32 bits. */

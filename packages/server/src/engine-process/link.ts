@@ -14,8 +14,6 @@ export const hostEntry = new URL(
 export interface LinkOptions {
   /** The program of the process. */
   entry: URL;
-  /** An engine that was silent for this long is taken for dead. */
-  silenceMs: number;
   onFrame(frame: Frame): void;
   /** Called once: the process is gone, and all that it sent has been told. */
   onGone(reason: string): void;
@@ -66,8 +64,8 @@ export class EngineLink {
     this.#channel.write(frame);
   }
 
-  /** From now on the engine must say now and then that it lives. */
-  watch(): void {
+  /** From now on an engine that is silent for so many milliseconds is taken for dead. */
+  watch(silenceMs: number): void {
     this.#heardAt = performance.now();
     let checked = this.#heardAt;
     this.#watch = setInterval(() => {
@@ -76,7 +74,7 @@ export class EngineLink {
       const wasIdle = now - checked > 2 * HEARTBEAT_MS;
       checked = now;
       if (wasIdle) this.#heardAt = now;
-      else if (now - this.#heardAt > this.#options.silenceMs)
+      else if (now - this.#heardAt > silenceMs)
         this.kill(`it gave no sign of life for ${Math.round(now - this.#heardAt)} ms`);
     }, HEARTBEAT_MS);
     this.#watch.unref();

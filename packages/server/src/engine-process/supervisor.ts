@@ -22,7 +22,8 @@ const DISPOSAL_MS = 10_000;
 
 export interface SupervisorOptions {
   readonly entry: URL;
-  readonly silenceMs: number;
+  /** How long an engine may be silent before it is taken for dead. */
+  patienceMs(ready: Ready): number;
   readonly boot: BootHead;
   /** Told of each stage of a start that is done. */
   onStage(name: string, ms: number): void;
@@ -109,6 +110,11 @@ export class Supervisor {
     });
   }
 
+  /** Ends the engine at once; another one is started. */
+  kill(reason: string): void {
+    this.#link?.kill(reason);
+  }
+
   /** The engine computed something: what ended others before it is over. */
   progressed(): void {
     this.#policy.progressed();
@@ -134,7 +140,6 @@ export class Supervisor {
     this.#refusal = null;
     const link = new EngineLink({
       entry: this.#options.entry,
-      silenceMs: this.#options.silenceMs,
       onFrame: frame => this.#receive(link, frame),
       onGone: reason => this.#ended(reason),
     });
@@ -170,7 +175,7 @@ export class Supervisor {
 
   #opened(link: EngineLink, ready: Ready): void {
     this.#ready = ready;
-    link.watch();
+    link.watch(this.#options.patienceMs(ready));
     this.#hooks?.onReady(ready);
     this.#first?.resolve(ready);
     this.#first = null;
