@@ -161,7 +161,7 @@ installMissing({ haproxy: 'haproxy', prometheus: 'prometheus' });
 const folder = mkdtempSync(join(tmpdir(), 'quire-deploy-'));
 try {
   const ports = await freePorts(3);
-  const engines = await Promise.all(ports.map(startEngine));
+  const engines = await Promise.all(ports.map(port => startEngine(port)));
   const balancer = await affinity(folder, ports);
   await keys(balancer);
   await killed(balancer, engines);

@@ -5,6 +5,9 @@ import { ConfigError } from '@quire/core';
 /** Where a server is reached: a port of an address, or a socket in the file system. */
 export type Place = { readonly host: string; readonly port: number } | { readonly uds: string };
 
+/** Connections that the system keeps until they are accepted, as far as it lets: a thousand clients may come at once. */
+const BACKLOG = 4096;
+
 /** Resolves with the port, or 0 for a socket. Rejects with ConfigError when the place cannot be had. */
 export async function listen(server: Server, place: Place): Promise<number> {
   if ('uds' in place) await clearSocket(place.uds);
@@ -15,8 +18,8 @@ export async function listen(server: Server, place: Place): Promise<number> {
       server.off('error', refused);
       resolve();
     };
-    if ('uds' in place) server.listen(place.uds, done);
-    else server.listen(place.port, place.host, done);
+    if ('uds' in place) server.listen({ path: place.uds, backlog: BACKLOG }, done);
+    else server.listen({ port: place.port, host: place.host, backlog: BACKLOG }, done);
   });
   // Who may reach it is what the rights of the file say: at first, this user.
   if ('uds' in place) chmodSync(place.uds, 0o600);
