@@ -2,11 +2,11 @@
 //
 // binding  dtype, shape                         what
 // ids      u32 [tokens]
-// table    f32, f16 or bf16 [table_rows, width]
+// weight   any dtype [table_rows, width]   the table
 // out      f32 [tokens, width]
 // params   shift = offset - firstRow; rows out of the table, below it too, are beyond table_rows as u32
 // grid: one invocation per element of out.
-// uses: sizes, elements, element
+// uses: sizes, elements, matrix_element
 struct Params {
   rows: u32,
   width: u32,
@@ -15,7 +15,7 @@ struct Params {
   dtype: u32,
 }
 @group(0) @binding(0) var<storage, read_write> ids: array<u32>;
-@group(0) @binding(1) var<storage, read> table: array<u32>;
+@group(0) @binding(1) var<storage, read> weight: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 
@@ -24,6 +24,5 @@ fn element_count() -> u32 { return resolve_size(params.rows) * params.width; }
 fn run_element(index: u32) {
   let row = ids[index / params.width] + u32(params.shift);
   if (row >= params.table_rows) { return; }
-  let element = row * params.width + index % params.width;
-  out[index] = element_value(params.dtype, table[element_word(params.dtype, element)], element);
+  out[index] = matrix_element(params.dtype, row, index % params.width, params.width);
 }

@@ -8,7 +8,7 @@
 // bias      the dtype of weight [2 columns]         any buffer when bias_dtype is NONE
 // params
 // grid: one group per row and 4 columns. Lanes go along depth; the order of a sum depends on depth only.
-// uses: sizes, gated_output
+// uses: sizes, gated_output, matrix_element
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 struct Params {
   rows: u32,
@@ -27,8 +27,7 @@ struct Params {
 const PUBLISHED = 1u;
 
 fn weight_at(row: u32, k: u32) -> f32 {
-  let index = row * params.depth + k;
-  return element_value(params.weight_dtype, weight[element_word(params.weight_dtype, index)], index);
+  return matrix_element(params.weight_dtype, row, k, params.depth);
 }
 
 fn run(group: u32, lane: u32) {

@@ -2,16 +2,16 @@
 //
 // binding   dtype, shape                            what
 // x         f32 [rows, depth]
-// weight    f32, f16 or bf16 [2 columns, depth]     rows of gates, then rows of ups
+// weight    any of the weights_* [2 columns, depth]  rows of gates, then rows of ups
 // out       f32 [rows, columns]
-// bias      the dtype of weight [2 columns]         any buffer when bias_dtype is NONE
+// bias      f32, f16 or bf16 [2 columns]            any buffer when bias_dtype is NONE
 // params
 // grid: one group per row and 4 columns. depth is a multiple of 4.
 // Each lane adds groups of four along depth, LANES apart, then the lanes are added: the order depends on depth only, and is
 // that of gated_linear/tile_4, so that a row does not depend on its batch.
 // uses: sizes, gated_output
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
-// fragments: weights = weights_f32 | weights_f16 | weights_bf16
+// fragments: weights = weights_f32 | weights_f16 | weights_bf16 | weights_q8 | weights_q4 | weights_q4_zeros
 struct Params {
   rows: u32,
   columns: u32,
@@ -34,22 +34,23 @@ fn run(group: u32, lane: u32) {
   if (row >= resolve_size(params.rows)) { return; }
   let first = (group % tiles) * 4u;
   // Columns beyond the last repeat it, and are not stored.
-  let gates_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
-  let ups_at = gates_at + params.columns * vectors;
+  let columns = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+  let gates_at = weight_rows(columns);
+  let ups_at = weight_rows(columns + params.columns);
   var gates = vec4f();
   var ups = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let value = x[row * vectors + k];
     let gate_tile = mat4x4f(
-      unpack_weight(weight[gates_at.x + k]), unpack_weight(weight[gates_at.y + k]),
-      unpack_weight(weight[gates_at.z + k]), unpack_weight(weight[gates_at.w + k]));
+      load_weight(gates_at.x, k), load_weight(gates_at.y, k),
+      load_weight(gates_at.z, k), load_weight(gates_at.w, k));
     let up_tile = mat4x4f(
-      unpack_weight(weight[ups_at.x + k]), unpack_weight(weight[ups_at.y + k]),
-      unpack_weight(weight[ups_at.z + k]), unpack_weight(weight[ups_at.w + k]));
+      load_weight(ups_at.x, k), load_weight(ups_at.y, k),
+      load_weight(ups_at.z, k), load_weight(ups_at.w, k));
     gates += value * gate_tile;
     ups += value * up_tile;
   }
-  gates = lane_sum4(gates);
-  ups = lane_sum4(ups);
+  gates = lane_sum4(gates * weight_scales(gates_at));
+  ups = lane_sum4(ups * weight_scales(ups_at));
   if (lane == 0u) { store_gated(row, first, gates, ups); }
 }

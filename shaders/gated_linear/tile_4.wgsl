@@ -3,16 +3,16 @@
 //
 // binding   dtype, shape                            what
 // x         f32 [rows, depth]
-// weight    f32, f16 or bf16 [2 columns, depth]     rows of gates, then rows of ups
+// weight    any of the weights_* [2 columns, depth]  rows of gates, then rows of ups
 // out       f32 [rows, columns]
-// bias      the dtype of weight [2 columns]         any buffer when bias_dtype is NONE
+// bias      f32, f16 or bf16 [2 columns]            any buffer when bias_dtype is NONE
 // params
 // grid: one group per 4 rows and 4 columns. depth is a multiple of 4.
 // Each lane adds groups of four along depth, LANES apart, then the lanes are added: the order depends on depth only, and is
 // that of gated_linear/matvec, so that a row does not depend on its batch.
 // uses: sizes, gated_output
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
-// fragments: weights = weights_f32 | weights_f16 | weights_bf16
+// fragments: weights = weights_f32 | weights_f16 | weights_bf16 | weights_q8 | weights_q4 | weights_q4_zeros
 struct Params {
   rows: u32,
   columns: u32,
@@ -36,8 +36,9 @@ fn run(group: u32, lane: u32) {
   if (row >= rows) { return; }
   let first = (group % tiles) * 4u;
   // Rows and columns beyond the last repeat it, and are not stored.
-  let gates_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
-  let ups_at = gates_at + params.columns * vectors;
+  let columns = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+  let gates_at = weight_rows(columns);
+  let ups_at = weight_rows(columns + params.columns);
   let rows_at = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
   var gates0 = vec4f();
   var gates1 = vec4f();
@@ -49,11 +50,11 @@ fn run(group: u32, lane: u32) {
   var ups3 = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let gate_tile = mat4x4f(
-      unpack_weight(weight[gates_at.x + k]), unpack_weight(weight[gates_at.y + k]),
-      unpack_weight(weight[gates_at.z + k]), unpack_weight(weight[gates_at.w + k]));
+      load_weight(gates_at.x, k), load_weight(gates_at.y, k),
+      load_weight(gates_at.z, k), load_weight(gates_at.w, k));
     let up_tile = mat4x4f(
-      unpack_weight(weight[ups_at.x + k]), unpack_weight(weight[ups_at.y + k]),
-      unpack_weight(weight[ups_at.z + k]), unpack_weight(weight[ups_at.w + k]));
+      load_weight(ups_at.x, k), load_weight(ups_at.y, k),
+      load_weight(ups_at.z, k), load_weight(ups_at.w, k));
     let row0 = x[rows_at.x + k];
     let row1 = x[rows_at.y + k];
     let row2 = x[rows_at.z + k];
@@ -67,12 +68,14 @@ fn run(group: u32, lane: u32) {
     gates3 += row3 * gate_tile;
     ups3 += row3 * up_tile;
   }
+  let gate_scales = weight_scales(gates_at);
+  let up_scales = weight_scales(ups_at);
   // Loops from here on: they run once per tile, and unrolled they would be most of the code to compile.
   var gates = array<vec4f, 4>(gates0, gates1, gates2, gates3);
   var ups = array<vec4f, 4>(ups0, ups1, ups2, ups3);
   for (var i = 0u; i < 4u; i++) {
-    let gate = lane_sum4(gates[i]);
-    let up = lane_sum4(ups[i]);
+    let gate = lane_sum4(gates[i] * gate_scales);
+    let up = lane_sum4(ups[i] * up_scales);
     if (lane == i % LANES && row + i < rows) { store_gated(row + i, first, gate, up); }
   }
 }

@@ -1,15 +1,15 @@
-// A linear layer whose depth is not a multiple of 4, so that rows of 16-bit weights may begin inside a word:
+// A linear layer whose depth is not a multiple of 4, so that rows of 16-bit weights may begin inside a word, and rows of x do:
 // out = activation(x weight^T + bias) + residual.
 //
 // binding   dtype, shape                            what
 // x         f32 [rows, depth]
-// weight    f32, f16 or bf16 [columns, depth]
+// weight    any dtype [columns, depth]
 // out       f32 [rows, width]                       columns from out_column on
 // residual  f32 [rows, width]                       read in mode RESIDUAL_READ; any buffer otherwise
 // bias      the dtype of weight [columns]           any buffer when bias_dtype is NONE
 // params
 // grid: one group per row and 4 columns. Lanes go along depth; the order of a sum depends on depth only.
-// uses: sizes, linear_output
+// uses: sizes, linear_output, matrix_element
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 struct Params {
   rows: u32,
@@ -32,8 +32,7 @@ struct Params {
 const PUBLISHED = 1u;
 
 fn weight_at(column: u32, k: u32) -> f32 {
-  let index = min(column, params.columns - 1u) * params.depth + k;
-  return element_value(params.weight_dtype, weight[element_word(params.weight_dtype, index)], index);
+  return matrix_element(params.weight_dtype, min(column, params.columns - 1u), k, params.depth);
 }
 
 fn run(group: u32, lane: u32) {

@@ -2,17 +2,17 @@
 //
 // binding   dtype, shape                            what
 // x         f32 [rows, depth]
-// weight    f32, f16 or bf16 [columns, depth]
+// weight    any of the weights_* fragments [columns, depth]
 // out       f32 [rows, width]                       columns from out_column on
 // residual  f32 [rows, width]                       read in mode RESIDUAL_READ; any buffer otherwise
-// bias      the dtype of weight [columns]           any buffer when bias_dtype is NONE
+// bias      f32, f16 or bf16 [columns]              any buffer when bias_dtype is NONE
 // params
 // grid: one group per row and 8 columns. depth is a multiple of 4.
 // Each lane adds groups of four along depth, LANES apart, then the lanes are added: the order depends on depth only, and is
 // that of linear/tile_4 and linear/tile_8, so that a row does not depend on its batch.
 // uses: sizes, linear_output
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
-// fragments: weights = weights_f32 | weights_f16 | weights_bf16
+// fragments: weights = weights_f32 | weights_f16 | weights_bf16 | weights_q8 | weights_q4 | weights_q4_zeros
 struct Params {
   rows: u32,
   columns: u32,
@@ -38,20 +38,20 @@ fn run(group: u32, lane: u32) {
   let row = group / tiles;
   if (row >= resolve_size(params.rows)) { return; }
   let first = (group % tiles) * 8u;
-  let low = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
-  let high = min(vec4u(first) + vec4u(4u, 5u, 6u, 7u), vec4u(params.columns - 1u)) * vectors;
+  let low = weight_rows(min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)));
+  let high = weight_rows(min(vec4u(first) + vec4u(4u, 5u, 6u, 7u), vec4u(params.columns - 1u)));
   var low_sums = vec4f();
   var high_sums = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let value = x[row * vectors + k];
     low_sums += value * mat4x4f(
-      unpack_weight(weight[low.x + k]), unpack_weight(weight[low.y + k]),
-      unpack_weight(weight[low.z + k]), unpack_weight(weight[low.w + k]));
+      load_weight(low.x, k), load_weight(low.y, k),
+      load_weight(low.z, k), load_weight(low.w, k));
     high_sums += value * mat4x4f(
-      unpack_weight(weight[high.x + k]), unpack_weight(weight[high.y + k]),
-      unpack_weight(weight[high.z + k]), unpack_weight(weight[high.w + k]));
+      load_weight(high.x, k), load_weight(high.y, k),
+      load_weight(high.z, k), load_weight(high.w, k));
   }
-  var sums = array<vec4f, 2>(low_sums, high_sums);
+  var sums = array<vec4f, 2>(low_sums * weight_scales(low), high_sums * weight_scales(high));
   for (var i = 0u; i < 2u; i++) {
     let total = lane_sum4(sums[i]);
     if (lane == i % LANES && first + 4u * i < params.columns) { store_columns(row, first + 4u * i, total); }

@@ -1,6 +1,6 @@
 /** The oracle itself: every op of the reference device against its formula, and the list of cases against its promises. */
 import { CaseRunner, type ConformanceCase, conformanceCases, poison } from '@quire/conformance';
-import type { DType, OpName, TypedArray } from '@quire/core/contract';
+import type { ElementDType, OpName, TypedArray } from '@quire/core/contract';
 import { decodeFloats, elementCount, opNames } from '@quire/core/program';
 import { describe, expect, test } from 'vitest';
 import { openTestReference } from '../support/devices.ts';
@@ -91,7 +91,7 @@ function totalElements({ program, sizes }: ConformanceCase): number {
 }
 
 /** Half a unit in the last place, relative, and of the smallest number. */
-const roundings: Readonly<Record<DType, { unit: number; least: number }>> = {
+const roundings: Readonly<Record<ElementDType, { unit: number; least: number }>> = {
   f32: { unit: 2 ** -24, least: 2 ** -150 },
   f16: { unit: 2 ** -11, least: 2 ** -25 },
   bf16: { unit: 2 ** -8, least: 2 ** -134 },
@@ -109,7 +109,7 @@ function compare(testCase: ConformanceCase, tensor: string, raw: TypedArray, exp
   const actual = dtype === 'u32' ? raw : decodeFloats(dtype, raw);
   const bits = dtype === 'f32' ? new Uint32Array(raw.buffer, raw.byteOffset, raw.length) : raw;
   const largest = expected.reduce<number>((max, value) => Math.max(max, Math.abs(value ?? 0)), 0);
-  const { unit, least } = roundings[dtype];
+  const { unit, least } = roundings[dtype as ElementDType];
   expect(actual.length, `${op} ${name} ${tensor}`).toBe(expected.length);
   for (let i = 0; i < expected.length; i++) {
     const value = expected[i];

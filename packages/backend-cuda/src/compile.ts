@@ -3,7 +3,17 @@ import { opTensors, sizeNames } from '@quire/core/program';
 import type { PlanDescription, PlannedOp, PlannedTensor } from './addon.ts';
 
 /** Indices of the native enums, in kernels/kernels.h. */
-const dtypeIndex: Readonly<Record<DType, number>> = { f32: 0, f16: 1, bf16: 2, u32: 3 };
+const dtypeIndex: Readonly<Record<DType, number>> = {
+  f32: 0,
+  f16: 1,
+  bf16: 2,
+  u32: 3,
+  q8: 4,
+  q4_32: 5,
+  q4_128: 6,
+  q4_32z: 7,
+  q4_128z: 8,
+};
 const activationIndex: Readonly<Record<Activation, number>> = { none: 0, relu: 1, silu: 2, gelu: 3, geluTanh: 4 };
 
 /** The address of a tensor: its allocation's handle, and the byte offset in it. */

@@ -1,4 +1,11 @@
-import { DeviceError, type DeviceTensor, dtypeBytes, type TensorSpec, type TypedArray } from '@quire/core/contract';
+import {
+  DeviceError,
+  type DeviceTensor,
+  elementBytes,
+  shapeBytes,
+  type TensorSpec,
+  type TypedArray,
+} from '@quire/core/contract';
 import type { NativeDevice } from './addon.ts';
 
 /** A tensor in device memory, or a view into an arena. */
@@ -38,7 +45,7 @@ export class CudaTensor implements DeviceTensor {
 
   /** The byte offset in its allocation of element `offset`, checked to have room for `data`. */
   range(verb: string, offset: number, data: TypedArray): number {
-    const size = dtypeBytes[this.spec.dtype];
+    const size = elementBytes(this.spec.dtype);
     if (this.disposed) throw new DeviceError(`${verb} of tensor ${this.spec.name}: it was disposed of.`);
     if (data.BYTES_PER_ELEMENT !== size) {
       throw new DeviceError(
@@ -56,7 +63,7 @@ export class CudaTensor implements DeviceTensor {
 }
 
 export function specBytes({ shape, dtype }: TensorSpec): number {
-  return shape.reduce((product, size) => product * size, 1) * dtypeBytes[dtype];
+  return shapeBytes(dtype, shape);
 }
 
 /** Allocates device memory for a spec; contents are zero. */

@@ -1,7 +1,8 @@
-import type { DTypeTable } from '@quire/core/contract';
+import { type DTypeTable, quantDTypes } from '@quire/core/contract';
 
 const activations = ['f32'] as const;
 const weights = ['f32', 'f16', 'bf16'] as const;
+const matrices = [...weights, ...quantDTypes] as const;
 const kv = ['f32', 'f16'] as const;
 
 /** Ops of tensor and pipeline parallelism. */
@@ -9,18 +10,18 @@ const collective = {
   unsupported: 'WebGPU devices have no way to one another but through the host',
 } as const;
 
-/** What each op is offered with: activations are f32, weights and caches may be packed. */
+/** What each op is offered with: activations are f32, weights and caches may be packed, matrices in few bits too. */
 export const dtypes = {
   applyRowDelta: {},
   prepareInputs: {},
   prepareSamples: {},
   advanceRows: {},
-  embed: { activations, weights },
+  embed: { activations, weights: matrices },
   vocabParallelEmbed: collective,
   rmsNorm: { activations, weights },
   layerNorm: { activations, weights },
-  linear: { activations, weights },
-  gatedLinear: { activations, weights },
+  linear: { activations, weights: matrices },
+  gatedLinear: { activations, weights: matrices },
   rope: { activations, weights },
   kvWrite: { activations, kv },
   ropeKvWrite: { activations, weights, kv },

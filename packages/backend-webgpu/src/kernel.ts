@@ -1,5 +1,5 @@
 import type { Activation, Dim, DType, OpName, OpOf, StepSizes, TensorName } from '@quire/core/contract';
-import { DeviceError, dtypeBytes } from '@quire/core/contract';
+import { DeviceError, elementBytes, isQuantDType, quantFormats, shapeBytes } from '@quire/core/contract';
 import { sizeNames } from '@quire/core/program';
 import type { FragmentName, ShaderName, ShaderVariant } from './shader-text.ts';
 import type { shaders } from './shaders.gen.ts';
@@ -92,7 +92,17 @@ export function fixed(tensor: KernelTensor, axis: number): number {
   throw new DeviceError(`tensor ${tensor.name}: found dimension ${axis} = ${dim}, expected a number.`);
 }
 
-const dtypeCodes: Readonly<Record<DType, number>> = { f32: 0, f16: 1, bf16: 2, u32: 0 };
+const dtypeCodes: Readonly<Record<DType, number>> = {
+  f32: 0,
+  f16: 1,
+  bf16: 2,
+  u32: 0,
+  q8: 3,
+  q4_32: 4,
+  q4_128: 5,
+  q4_32z: 6,
+  q4_128z: 7,
+};
 
 /** Code of shaders/lib/element.wgsl. */
 export function dtypeCode(tensor: KernelTensor): number {
@@ -124,7 +134,22 @@ export function vocabularyConsts(tuning: Tuning): Readonly<Record<string, number
   return { LANES: tuning.vocabularyLanes };
 }
 
-export type WeightsName = 'weights_f32' | 'weights_f16' | 'weights_bf16';
+export type WeightsName =
+  | 'weights_f32'
+  | 'weights_f16'
+  | 'weights_bf16'
+  | 'weights_q8'
+  | 'weights_q4'
+  | 'weights_q4_zeros';
+
+/** The fragment that reads four values of a weight at a time, and its constants. */
+export function weightFragment(weight: KernelTensor): { name: WeightsName; consts: Readonly<Record<string, number>> } {
+  const { dtype } = weight;
+  if (!isQuantDType(dtype)) return { name: `weights_${dtype}` as WeightsName, consts: {} };
+  const { bits, group, zeros } = quantFormats[dtype];
+  if (bits === 8) return { name: 'weights_q8', consts: {} };
+  return { name: zeros ? 'weights_q4_zeros' : 'weights_q4', consts: { GROUP: group } };
+}
 export type KvName = 'kv_f32' | 'kv_f16' | 'kv_native_f16';
 
 /** headDim in vectors of four. */
@@ -135,14 +160,14 @@ export function headVectors(headDim: number): number {
 
 /** Elements of a head in one 32-bit word of a cache. */
 export function cacheWordElements(cache: KernelTensor, headDim: number): number {
-  const elements = 4 / dtypeBytes[cache.dtype];
+  const elements = 4 / elementBytes(cache.dtype);
   if (headDim % elements === 0) return elements;
   throw new DeviceError(`headDim: found ${headDim}, expected an even number for a cache in ${cache.dtype}.`);
 }
 
 /** 32-bit words of one block of a cache. */
 export function blockWords(cache: KernelTensor): number {
-  const words = (fixed(cache, 1) * fixed(cache, 2) * fixed(cache, 3) * dtypeBytes[cache.dtype]) / 4;
+  const words = shapeBytes(cache.dtype, [fixed(cache, 1), fixed(cache, 2), fixed(cache, 3)]) / 4;
   if (Number.isInteger(words)) return words;
   throw new DeviceError(
     `cache ${cache.name}: found blocks of ${words * 4} bytes, expected whole words on this device.`,

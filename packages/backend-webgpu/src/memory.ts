@@ -1,4 +1,11 @@
-import { DeviceError, type DeviceTensor, dtypeBytes, type TensorSpec, type TypedArray } from '@quire/core/contract';
+import {
+  DeviceError,
+  type DeviceTensor,
+  elementBytes,
+  shapeBytes,
+  type TensorSpec,
+  type TypedArray,
+} from '@quire/core/contract';
 
 /** Storage bindings of vec4 elements need whole ones, and copies whole words. */
 const ALLOCATION_UNIT = 16;
@@ -85,7 +92,7 @@ export class WebGpuTensor implements DeviceTensor {
 }
 
 export function specBytes(spec: TensorSpec): number {
-  return spec.shape.reduce((product, dim) => product * dim, 1) * dtypeBytes[spec.dtype];
+  return shapeBytes(spec.dtype, spec.shape);
 }
 
 /** The tensor as one of the device with this memory, alive. Throws DeviceError otherwise. */
@@ -101,7 +108,7 @@ export function ownTensor(tensor: DeviceTensor, memory: DeviceMemory): WebGpuTen
 /** Byte range of `count` elements from `offset`. Throws unless it lies in the tensor and `data` has elements of its width. */
 export function elementRange(tensor: WebGpuTensor, offset: number, data: TypedArray): { start: number; bytes: number } {
   const { name, dtype } = tensor.spec;
-  const width = dtypeBytes[dtype];
+  const width = elementBytes(dtype);
   if (data.BYTES_PER_ELEMENT !== width) {
     throw new DeviceError(
       `tensor ${name}: found ${data.constructor.name}, expected elements of ${width} bytes (${dtype}).`,

@@ -298,6 +298,39 @@ fn store_column(row: u32, column: u32, sum: f32) {
 }
 `,
   },
+  'matrix_element': {
+    uses: ["element"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `const DTYPE_Q8 = 3u;
+const DTYPE_Q4_32Z = 6u;
+fn matrix_element(dtype: u32, row: u32, column: u32, columns: u32) -> f32 {
+  if (dtype > DTYPE_Q8) { return q4_element(dtype, row, column, columns); }
+  if (dtype == DTYPE_Q8) {
+    let scale_at = (columns + 15u) / 16u * 4u;
+    let record = row * ((scale_at + 8u) / 8u * 8u);
+    let code = extractBits(bitcast<i32>(weight[record + column / 4u]), 8u * (column & 3u), 8u);
+    return bitcast<f32>(weight[record + scale_at]) * f32(code);
+  }
+  let index = row * columns + column;
+  return element_value(dtype, weight[element_word(dtype, index)], index);
+}
+fn q4_element(dtype: u32, row: u32, column: u32, columns: u32) -> f32 {
+  let zeros = dtype >= DTYPE_Q4_32Z;
+  let group_size = select(32u, 128u, (dtype & 1u) == 1u);
+  let groups = columns / group_size;
+  let scales_at = columns / 8u;
+  let record = row * ((scales_at + select((groups + 1u) / 2u, groups, zeros) + 7u) / 8u * 8u);
+  let code = f32(extractBits(weight[record + column / 8u], 16u * (column & 1u) + 2u * (column & 6u), 4u));
+  let group = column / group_size;
+  let pair = unpack2x16float(weight[record + scales_at + select(group / 2u, group, zeros)]);
+  if (zeros) { return pair.x * (code - pair.y); }
+  return select(pair.x, pair.y, (group & 1u) == 1u) * (code - 8.0);
+}
+`,
+  },
   'paged': {
     uses: [],
     enables: [],
@@ -542,7 +575,12 @@ fn workgroup_best(lane: u32, candidate: Candidate) -> Candidate {
     consts: {},
     bindings: [],
     source: `alias WeightWord = vec2u;
-fn unpack_weight(word: WeightWord) -> vec4f { return vec4f(unpack_bf16(word.x), unpack_bf16(word.y)); }
+fn weight_rows(columns: vec4u) -> vec4u { return columns * (params.depth / 4u); }
+fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn load_weight(row: u32, k: u32) -> vec4f {
+  let word = weight[row + k];
+  return vec4f(unpack_bf16(word.x), unpack_bf16(word.y));
+}
 `,
   },
   'weights_f16': {
@@ -552,7 +590,12 @@ fn unpack_weight(word: WeightWord) -> vec4f { return vec4f(unpack_bf16(word.x), 
     consts: {},
     bindings: [],
     source: `alias WeightWord = vec2u;
-fn unpack_weight(word: WeightWord) -> vec4f { return vec4f(unpack2x16float(word.x), unpack2x16float(word.y)); }
+fn weight_rows(columns: vec4u) -> vec4u { return columns * (params.depth / 4u); }
+fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn load_weight(row: u32, k: u32) -> vec4f {
+  let word = weight[row + k];
+  return vec4f(unpack2x16float(word.x), unpack2x16float(word.y));
+}
 `,
   },
   'weights_f32': {
@@ -562,7 +605,58 @@ fn unpack_weight(word: WeightWord) -> vec4f { return vec4f(unpack2x16float(word.
     consts: {},
     bindings: [],
     source: `alias WeightWord = vec4f;
-fn unpack_weight(word: WeightWord) -> vec4f { return word; }
+fn weight_rows(columns: vec4u) -> vec4u { return columns * (params.depth / 4u); }
+fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn load_weight(row: u32, k: u32) -> vec4f { return weight[row + k]; }
+`,
+  },
+  'weights_q4': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {"GROUP":32},
+    bindings: [],
+    source: `alias WeightWord = u32;
+fn weight_rows(columns: vec4u) -> vec4u { return columns * ((params.depth / 8u + (params.depth / GROUP + 1u) / 2u + 7u) / 8u * 8u); }
+fn load_weight(row: u32, k: u32) -> vec4f {
+  let codes = (vec4u(weight[row + k / 2u]) >> (vec4u(0u, 16u, 4u, 20u) + (k & 1u) * 8u)) & vec4u(15u);
+  let group = k / (GROUP / 4u);
+  let scales = unpack2x16float(weight[row + params.depth / 8u + group / 2u]);
+  return (vec4f(codes) - 8.0) * select(scales.x, scales.y, (group & 1u) == 1u);
+}
+fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+`,
+  },
+  'weights_q4_zeros': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {"GROUP":32},
+    bindings: [],
+    source: `alias WeightWord = u32;
+fn weight_rows(columns: vec4u) -> vec4u { return columns * ((params.depth / 8u + params.depth / GROUP + 7u) / 8u * 8u); }
+fn load_weight(row: u32, k: u32) -> vec4f {
+  let codes = (vec4u(weight[row + k / 2u]) >> (vec4u(0u, 16u, 4u, 20u) + (k & 1u) * 8u)) & vec4u(15u);
+  let pair = unpack2x16float(weight[row + params.depth / 8u + k / (GROUP / 4u)]);
+  return (vec4f(codes) - pair.y) * pair.x;
+}
+fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+`,
+  },
+  'weights_q8': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias WeightWord = u32;
+fn code_words() -> u32 { return (params.depth + 15u) / 16u * 4u; }
+fn weight_rows(columns: vec4u) -> vec4u { return columns * ((code_words() + 8u) / 8u * 8u); }
+fn load_weight(row: u32, k: u32) -> vec4f { return vec4f(unpack4xI8(weight[row + k])); }
+fn weight_scales(rows: vec4u) -> vec4f {
+  let at = rows + code_words();
+  return bitcast<vec4f>(vec4u(weight[at.x], weight[at.y], weight[at.z], weight[at.w]));
+}
 `,
   },
 } as const;
@@ -873,11 +967,11 @@ fn main() {
 `,
   },
   'embed': {
-    uses: ["sizes","elements","element"],
+    uses: ["sizes","elements","matrix_element"],
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"ids","access":"read_write","type":"array<u32>"},{"index":1,"name":"table","access":"read","type":"array<u32>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    bindings: [{"index":0,"name":"ids","access":"read_write","type":"array<u32>"},{"index":1,"name":"weight","access":"read","type":"array<u32>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
     fragments: {},
     params: [{"name":"rows","type":"u32"},{"name":"width","type":"u32"},{"name":"table_rows","type":"u32"},{"name":"shift","type":"i32"},{"name":"dtype","type":"u32"}],
     source: `struct Params {
@@ -888,15 +982,14 @@ fn main() {
   dtype: u32,
 }
 @group(0) @binding(0) var<storage, read_write> ids: array<u32>;
-@group(0) @binding(1) var<storage, read> table: array<u32>;
+@group(0) @binding(1) var<storage, read> weight: array<u32>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<uniform> params: Params;
 fn element_count() -> u32 { return resolve_size(params.rows) * params.width; }
 fn run_element(index: u32) {
   let row = ids[index / params.width] + u32(params.shift);
   if (row >= params.table_rows) { return; }
-  let element = row * params.width + index % params.width;
-  out[index] = element_value(params.dtype, table[element_word(params.dtype, element)], element);
+  out[index] = matrix_element(params.dtype, row, index % params.width, params.width);
 }
 `,
   },
@@ -1071,7 +1164,7 @@ fn run_element(index: u32) {
 `,
   },
   'gated_linear/any_depth': {
-    uses: ["sizes","gated_output"],
+    uses: ["sizes","gated_output","matrix_element"],
     enables: [],
     directives: [],
     consts: {},
@@ -1093,8 +1186,7 @@ fn run_element(index: u32) {
 @group(0) @binding(4) var<uniform> params: Params;
 const PUBLISHED = 1u;
 fn weight_at(row: u32, k: u32) -> f32 {
-  let index = row * params.depth + k;
-  return element_value(params.weight_dtype, weight[element_word(params.weight_dtype, index)], index);
+  return matrix_element(params.weight_dtype, row, k, params.depth);
 }
 fn run(group: u32, lane: u32) {
   let tiles = (params.columns + 3u) / 4u;
@@ -1123,7 +1215,7 @@ fn run(group: u32, lane: u32) {
     directives: [],
     consts: {},
     bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
     params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
     source: `struct Params {
   rows: u32,
@@ -1144,23 +1236,24 @@ fn run(group: u32, lane: u32) {
   let row = group / tiles;
   if (row >= resolve_size(params.rows)) { return; }
   let first = (group % tiles) * 4u;
-  let gates_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
-  let ups_at = gates_at + params.columns * vectors;
+  let columns = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+  let gates_at = weight_rows(columns);
+  let ups_at = weight_rows(columns + params.columns);
   var gates = vec4f();
   var ups = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let value = x[row * vectors + k];
     let gate_tile = mat4x4f(
-      unpack_weight(weight[gates_at.x + k]), unpack_weight(weight[gates_at.y + k]),
-      unpack_weight(weight[gates_at.z + k]), unpack_weight(weight[gates_at.w + k]));
+      load_weight(gates_at.x, k), load_weight(gates_at.y, k),
+      load_weight(gates_at.z, k), load_weight(gates_at.w, k));
     let up_tile = mat4x4f(
-      unpack_weight(weight[ups_at.x + k]), unpack_weight(weight[ups_at.y + k]),
-      unpack_weight(weight[ups_at.z + k]), unpack_weight(weight[ups_at.w + k]));
+      load_weight(ups_at.x, k), load_weight(ups_at.y, k),
+      load_weight(ups_at.z, k), load_weight(ups_at.w, k));
     gates += value * gate_tile;
     ups += value * up_tile;
   }
-  gates = lane_sum4(gates);
-  ups = lane_sum4(ups);
+  gates = lane_sum4(gates * weight_scales(gates_at));
+  ups = lane_sum4(ups * weight_scales(ups_at));
   if (lane == 0u) { store_gated(row, first, gates, ups); }
 }
 `,
@@ -1171,7 +1264,7 @@ fn run(group: u32, lane: u32) {
     directives: [],
     consts: {},
     bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
     params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
     source: `struct Params {
   rows: u32,
@@ -1193,8 +1286,9 @@ fn run(group: u32, lane: u32) {
   let row = (group / tiles) * 4u;
   if (row >= rows) { return; }
   let first = (group % tiles) * 4u;
-  let gates_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
-  let ups_at = gates_at + params.columns * vectors;
+  let columns = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+  let gates_at = weight_rows(columns);
+  let ups_at = weight_rows(columns + params.columns);
   let rows_at = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
   var gates0 = vec4f();
   var gates1 = vec4f();
@@ -1206,11 +1300,11 @@ fn run(group: u32, lane: u32) {
   var ups3 = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let gate_tile = mat4x4f(
-      unpack_weight(weight[gates_at.x + k]), unpack_weight(weight[gates_at.y + k]),
-      unpack_weight(weight[gates_at.z + k]), unpack_weight(weight[gates_at.w + k]));
+      load_weight(gates_at.x, k), load_weight(gates_at.y, k),
+      load_weight(gates_at.z, k), load_weight(gates_at.w, k));
     let up_tile = mat4x4f(
-      unpack_weight(weight[ups_at.x + k]), unpack_weight(weight[ups_at.y + k]),
-      unpack_weight(weight[ups_at.z + k]), unpack_weight(weight[ups_at.w + k]));
+      load_weight(ups_at.x, k), load_weight(ups_at.y, k),
+      load_weight(ups_at.z, k), load_weight(ups_at.w, k));
     let row0 = x[rows_at.x + k];
     let row1 = x[rows_at.y + k];
     let row2 = x[rows_at.z + k];
@@ -1224,11 +1318,13 @@ fn run(group: u32, lane: u32) {
     gates3 += row3 * gate_tile;
     ups3 += row3 * up_tile;
   }
+  let gate_scales = weight_scales(gates_at);
+  let up_scales = weight_scales(ups_at);
   var gates = array<vec4f, 4>(gates0, gates1, gates2, gates3);
   var ups = array<vec4f, 4>(ups0, ups1, ups2, ups3);
   for (var i = 0u; i < 4u; i++) {
-    let gate = lane_sum4(gates[i]);
-    let up = lane_sum4(ups[i]);
+    let gate = lane_sum4(gates[i] * gate_scales);
+    let up = lane_sum4(ups[i] * up_scales);
     if (lane == i % LANES && row + i < rows) { store_gated(row + i, first, gate, up); }
   }
 }
@@ -1338,7 +1434,7 @@ fn run(group: u32, lane: u32) {
 `,
   },
   'linear/any_depth': {
-    uses: ["sizes","linear_output"],
+    uses: ["sizes","linear_output","matrix_element"],
     enables: [],
     directives: [],
     consts: {},
@@ -1364,8 +1460,7 @@ fn run(group: u32, lane: u32) {
 @group(0) @binding(5) var<uniform> params: Params;
 const PUBLISHED = 1u;
 fn weight_at(column: u32, k: u32) -> f32 {
-  let index = min(column, params.columns - 1u) * params.depth + k;
-  return element_value(params.weight_dtype, weight[element_word(params.weight_dtype, index)], index);
+  return matrix_element(params.weight_dtype, min(column, params.columns - 1u), k, params.depth);
 }
 fn run(group: u32, lane: u32) {
   let tiles = (params.columns + 3u) / 4u;
@@ -1388,7 +1483,7 @@ fn run(group: u32, lane: u32) {
     directives: [],
     consts: {},
     bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
     params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
     source: `struct Params {
   rows: u32,
@@ -1413,20 +1508,20 @@ fn run(group: u32, lane: u32) {
   let row = group / tiles;
   if (row >= resolve_size(params.rows)) { return; }
   let first = (group % tiles) * 8u;
-  let low = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
-  let high = min(vec4u(first) + vec4u(4u, 5u, 6u, 7u), vec4u(params.columns - 1u)) * vectors;
+  let low = weight_rows(min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)));
+  let high = weight_rows(min(vec4u(first) + vec4u(4u, 5u, 6u, 7u), vec4u(params.columns - 1u)));
   var low_sums = vec4f();
   var high_sums = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let value = x[row * vectors + k];
     low_sums += value * mat4x4f(
-      unpack_weight(weight[low.x + k]), unpack_weight(weight[low.y + k]),
-      unpack_weight(weight[low.z + k]), unpack_weight(weight[low.w + k]));
+      load_weight(low.x, k), load_weight(low.y, k),
+      load_weight(low.z, k), load_weight(low.w, k));
     high_sums += value * mat4x4f(
-      unpack_weight(weight[high.x + k]), unpack_weight(weight[high.y + k]),
-      unpack_weight(weight[high.z + k]), unpack_weight(weight[high.w + k]));
+      load_weight(high.x, k), load_weight(high.y, k),
+      load_weight(high.z, k), load_weight(high.w, k));
   }
-  var sums = array<vec4f, 2>(low_sums, high_sums);
+  var sums = array<vec4f, 2>(low_sums * weight_scales(low), high_sums * weight_scales(high));
   for (var i = 0u; i < 2u; i++) {
     let total = lane_sum4(sums[i]);
     if (lane == i % LANES && first + 4u * i < params.columns) { store_columns(row, first + 4u * i, total); }
@@ -1440,7 +1535,7 @@ fn run(group: u32, lane: u32) {
     directives: [],
     consts: {},
     bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
     params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
     source: `struct Params {
   rows: u32,
@@ -1466,7 +1561,7 @@ fn run(group: u32, lane: u32) {
   let row = (group / tiles) * 4u;
   if (row >= rows) { return; }
   let first = (group % tiles) * 4u;
-  let weights_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let weights_at = weight_rows(min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)));
   let rows_at = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
   var sums0 = vec4f();
   var sums1 = vec4f();
@@ -1474,16 +1569,17 @@ fn run(group: u32, lane: u32) {
   var sums3 = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let tile = mat4x4f(
-      unpack_weight(weight[weights_at.x + k]), unpack_weight(weight[weights_at.y + k]),
-      unpack_weight(weight[weights_at.z + k]), unpack_weight(weight[weights_at.w + k]));
+      load_weight(weights_at.x, k), load_weight(weights_at.y, k),
+      load_weight(weights_at.z, k), load_weight(weights_at.w, k));
     sums0 += x[rows_at.x + k] * tile;
     sums1 += x[rows_at.y + k] * tile;
     sums2 += x[rows_at.z + k] * tile;
     sums3 += x[rows_at.w + k] * tile;
   }
+  let scales = weight_scales(weights_at);
   var sums = array<vec4f, 4>(sums0, sums1, sums2, sums3);
   for (var i = 0u; i < 4u; i++) {
-    let total = lane_sum4(sums[i]);
+    let total = lane_sum4(sums[i] * scales);
     if (lane == i % LANES && row + i < rows) { store_columns(row + i, first, total); }
   }
 }
@@ -1495,7 +1591,7 @@ fn run(group: u32, lane: u32) {
     directives: [],
     consts: {},
     bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
     params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
     source: `struct Params {
   rows: u32,
@@ -1521,7 +1617,7 @@ fn run(group: u32, lane: u32) {
   let row = (group / tiles) * 8u;
   if (row >= rows) { return; }
   let first = (group % tiles) * 4u;
-  let weights_at = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) * vectors;
+  let weights_at = weight_rows(min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)));
   let low = min(vec4u(row) + vec4u(0u, 1u, 2u, 3u), vec4u(rows - 1u)) * vectors;
   let high = min(vec4u(row) + vec4u(4u, 5u, 6u, 7u), vec4u(rows - 1u)) * vectors;
   var sums0 = vec4f();
@@ -1534,8 +1630,8 @@ fn run(group: u32, lane: u32) {
   var sums7 = vec4f();
   for (var k = lane; k < vectors; k += LANES) {
     let tile = mat4x4f(
-      unpack_weight(weight[weights_at.x + k]), unpack_weight(weight[weights_at.y + k]),
-      unpack_weight(weight[weights_at.z + k]), unpack_weight(weight[weights_at.w + k]));
+      load_weight(weights_at.x, k), load_weight(weights_at.y, k),
+      load_weight(weights_at.z, k), load_weight(weights_at.w, k));
     sums0 += x[low.x + k] * tile;
     sums1 += x[low.y + k] * tile;
     sums2 += x[low.z + k] * tile;
@@ -1545,9 +1641,10 @@ fn run(group: u32, lane: u32) {
     sums6 += x[high.z + k] * tile;
     sums7 += x[high.w + k] * tile;
   }
+  let scales = weight_scales(weights_at);
   var sums = array<vec4f, 8>(sums0, sums1, sums2, sums3, sums4, sums5, sums6, sums7);
   for (var i = 0u; i < 8u; i++) {
-    let total = lane_sum4(sums[i]);
+    let total = lane_sum4(sums[i] * scales);
     if (lane == i % LANES && row + i < rows) { store_columns(row + i, first, total); }
   }
 }

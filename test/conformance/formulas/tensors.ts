@@ -1,11 +1,12 @@
 import type { ConformanceCase } from '@quire/conformance';
-import type { DType, Program, StepSizes, TensorName } from '@quire/core/contract';
+import { type ElementDType, isQuantDType, type Program, type StepSizes, type TensorName } from '@quire/core/contract';
 import { bfloat16ToFloat, floatToBfloat16, floatToHalf, halfToFloat, resolveShape } from '@quire/core/program';
+import { recordValues } from './quantised.ts';
 
 /** Values of a tensor in f64; undefined where nothing has been written. */
 export type Values = (number | undefined)[];
 
-const roundTo: Readonly<Record<DType, (value: number) => number>> = {
+const roundTo: Readonly<Record<ElementDType, (value: number) => number>> = {
   f32: Math.fround,
   f16: value => halfToFloat(floatToHalf(value)),
   bf16: value => bfloat16ToFloat(floatToBfloat16(value)),
@@ -24,6 +25,10 @@ export class Tensors {
     const inputs = testCase.inputs();
     for (const [name, { dtype }] of Object.entries(this.#program.tensors)) {
       const length = this.shape(name).reduce((product, dim) => product * dim, 1);
+      if (isQuantDType(dtype)) {
+        this.#values.set(name, recordValues(dtype, inputs[name] as Uint32Array, this.shape(name)));
+        continue;
+      }
       const decode = dtype === 'f16' ? halfToFloat : dtype === 'bf16' ? bfloat16ToFloat : (value: number) => value;
       this.#values.set(
         name,
@@ -52,7 +57,7 @@ export class Tensors {
 
   /** A value as the tensor would hold it. */
   rounded(name: TensorName, value: number): number {
-    return roundTo[this.#program.tensors[name]!.dtype](value);
+    return roundTo[this.#program.tensors[name]!.dtype as ElementDType](value);
   }
 
   /** Rounds all values to the tensor's dtype, as memory does. */
@@ -60,7 +65,7 @@ export class Tensors {
     const values = this.values(name);
     const { dtype } = this.#program.tensors[name]!;
     values.forEach((value, i) => {
-      if (value !== undefined) values[i] = roundTo[dtype](value);
+      if (value !== undefined) values[i] = roundTo[dtype as ElementDType](value);
     });
   }
 

@@ -1,15 +1,16 @@
-import type {
-  Bindings,
-  Device,
-  DeviceTensor,
-  DType,
-  Executable,
-  Op,
-  OpName,
-  Program,
-  StepSizes,
-  TensorName,
-  TypedArray,
+import {
+  type Bindings,
+  type Device,
+  type DeviceTensor,
+  type ElementDType,
+  type Executable,
+  isQuantDType,
+  type Op,
+  type OpName,
+  type Program,
+  type StepSizes,
+  type TensorName,
+  type TypedArray,
 } from '@quire/core/contract';
 import { decodeFloats, elementCount, opTensors, type Role } from '@quire/core/program';
 import { rawArray } from './run-case.ts';
@@ -58,7 +59,7 @@ export interface ModelReport {
 /** Measured between adapters on whole models: 1e-6 and 8e-6. */
 const f32Tolerance: ModelTolerance = { relativeNorm: 1e-5, relativeMaximum: 1e-4 };
 /** Half a unit of the last place, relative: the most that rounding to nearest may be off. */
-const roundoff: Readonly<Record<DType, number>> = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8, u32: 0 };
+const roundoff: Readonly<Record<ElementDType, number>> = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8, u32: 0 };
 
 /**
  * Runs one step of a model on two devices with every intermediate kept, and compares what each op wrote, in order. A
@@ -178,5 +179,7 @@ function defaultTolerance(program: Program): ModelTolerance {
 
 function coarsest(program: Program, role: Role): number {
   const operands = program.ops.flatMap(opTensors).filter(({ operand }) => operand.role === role);
-  return Math.max(0, ...operands.map(({ name }) => roundoff[program.tensors[name]!.dtype]));
+  // Quantised weights are exact values.
+  const dtypes = operands.map(({ name }) => program.tensors[name]!.dtype);
+  return Math.max(0, ...dtypes.map(dtype => (isQuantDType(dtype) ? 0 : roundoff[dtype])));
 }

@@ -1,12 +1,15 @@
-import type {
-  Device,
-  DeviceTensor,
-  DType,
-  Executable,
-  Program,
-  StepSizes,
-  TensorName,
-  TypedArray,
+import {
+  type Device,
+  type DeviceTensor,
+  type DType,
+  type Executable,
+  elementBytes,
+  isQuantDType,
+  type Program,
+  type StepSizes,
+  shapeBytes,
+  type TensorName,
+  type TypedArray,
 } from '@quire/core/contract';
 import { elementCount, opAccess, resolveShape } from '@quire/core/program';
 import { words } from './checks.ts';
@@ -16,7 +19,17 @@ import type { CaseInputs, ConformanceCase } from './types.ts';
 /** Rows after the program's largest size, in every tensor whose first dimension is a size of the step. */
 const GUARD_ROWS = 2;
 /** Quiet NaN with a payload for floats, and no valid index for integers: fills guards, poisons outputs, pads inputs. */
-export const poison: Readonly<Record<DType, number>> = { f32: 0x7fc5a5a5, f16: 0x7ea5, bf16: 0x7fa5, u32: 0xa5a5a5a5 };
+export const poison: Readonly<Record<DType, number>> = {
+  f32: 0x7fc5a5a5,
+  f16: 0x7ea5,
+  bf16: 0x7fa5,
+  u32: 0xa5a5a5a5,
+  q8: 0xa5a5a5a5,
+  q4_32: 0xa5a5a5a5,
+  q4_128: 0xa5a5a5a5,
+  q4_32z: 0xa5a5a5a5,
+  q4_128z: 0xa5a5a5a5,
+};
 
 /** What a case left behind: the written tensors at the sizes of the step, and damage that was found around them. */
 export interface CaseOutcome {
@@ -122,10 +135,7 @@ function readOnlyTensors(program: Program): TensorName[] {
 
 function initialImage(tensor: DeviceTensor, provided: TypedArray | undefined): TypedArray {
   const { dtype, shape, name } = tensor.spec;
-  const image = rawArray(
-    dtype,
-    shape.reduce((product, dim) => product * dim, 1),
-  );
+  const image = rawArray(dtype, shapeBytes(dtype, shape) / elementBytes(dtype));
   words(image).fill(poison[dtype]);
   if (provided === undefined) return image;
   if (provided.constructor !== image.constructor || provided.length > image.length) {
@@ -140,7 +150,7 @@ function initialImage(tensor: DeviceTensor, provided: TypedArray | undefined): T
 
 export function rawArray(dtype: DType, length: number): TypedArray {
   if (dtype === 'f32') return new Float32Array(length);
-  return dtype === 'u32' ? new Uint32Array(length) : new Uint16Array(length);
+  return dtype === 'u32' || isQuantDType(dtype) ? new Uint32Array(length) : new Uint16Array(length);
 }
 
 function emptyLike(array: TypedArray): TypedArray {

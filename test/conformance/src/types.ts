@@ -1,8 +1,8 @@
-import type { DType, OpName, Program, StepSizes, TensorName, TypedArray } from '@quire/core/contract';
+import type { FloatDType, OpName, Program, StepSizes, TensorName, TypedArray } from '@quire/core/contract';
 import type { Random } from './random.ts';
 
 /** Dtypes of floats. */
-export type FloatType = Exclude<DType, 'u32'>;
+export type FloatType = FloatDType;
 
 /** Raw contents of external tensors at the sizes of the step. Written tensors that are left out start poisoned. */
 export type CaseInputs = Readonly<Record<TensorName, TypedArray>>;

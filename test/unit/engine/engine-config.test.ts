@@ -101,6 +101,8 @@ test.each([
   ['downloadDir', 7],
   ['asyncScheduling', 'auto'],
   ['speculativeConfig', 'ngram'],
+  ['quantization', 'awq'],
+  ['quantMode', 'fp8'],
 ])('%s = %o is refused by name', (option, value) => {
   const error = refusal({ [option]: value });
   expect(error.option).toBe(option);
@@ -109,8 +111,6 @@ test.each([
 
 test.each([
   ['trustRemoteCode', true, 'code from a model folder is never run'],
-  ['quantization', 'awq', 'quantised weights are not supported yet'],
-  ['quantMode', 'int8', 'quantised weights are not supported yet'],
   ['workerUseRay', true, 'Ray is not used'],
   ['distributedExecutorBackend', 'ray', 'ranks are threads in one process'],
   ['distributedExecutorBackend', 'mp', 'ranks are threads in one process'],
@@ -118,6 +118,14 @@ test.each([
   const error = refusal({ [option]: value });
   expect(error.option).toBe(option);
   expect(error.message).toContain(`${option} cannot be ${typeof value === 'string' ? `"${value}"` : value}: ${reason}`);
+});
+
+test('quantization has an old name and those of its formats', () => {
+  expect(parseEngineConfig({ model: 'm' }).quantization).toBeNull();
+  expect(parseEngineConfig({ model: 'm', quantization: 'int8_per_channel_weight_only' }).quantization).toBe('q8');
+  expect(parseEngineConfig({ model: 'm', quant_mode: 'q4' }).quantization).toBe('q4_32');
+  expect(parseEngineConfig({ model: 'm', quantization: 'q4_128z', quantMode: 'q4_128z' }).quantization).toBe('q4_128z');
+  expect(refusal({ quantization: 'q8', quantMode: 'q4' }).message).toContain('another name of quantization');
 });
 
 test('values that ask for nothing are accepted', () => {

@@ -1,4 +1,4 @@
-import { type DType, dtypeBytes } from '@quire/core/contract';
+import { dtypeBytes, type FloatDType } from '@quire/core/contract';
 import { encodeFloats } from '@quire/core/program';
 import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
 import { architectureOf } from '../../../packages/core/src/models/index.ts';
@@ -16,7 +16,7 @@ export function fakeCheckpoint(tensors: Readonly<Record<string, FakeTensor>>, ch
   const entries = new Map<string, CheckpointTensor>();
   let start = 0;
   for (const [name, { dtype, shape, values }] of Object.entries(tensors)) {
-    const raw = encodeFloats(dtype in dtypeBytes && dtype !== 'u32' ? (dtype as DType) : 'f32', values);
+    const raw = encodeFloats(dtype in dtypeBytes && dtype !== 'u32' ? (dtype as FloatDType) : 'f32', values);
     const bytes = new Uint8Array(raw.buffer);
     entries.set(name, { name, dtype, shape, file: 'model.safetensors', start, end: start + bytes.length });
     parts.push(bytes);
@@ -37,7 +37,7 @@ export function fakeCheckpoint(tensors: Readonly<Record<string, FakeTensor>>, ch
 export function completeTensors(
   config: ModelConfig,
   prefix: string,
-  dtype: DType = config.dtype,
+  dtype: FloatDType = config.dtype,
 ): Record<string, FakeTensor> {
   const tensors: Record<string, FakeTensor> = {};
   let next = 0;

@@ -165,12 +165,12 @@ describe('the dtype table of the reference device', () => {
       prepareInputs: {}
       prepareSamples: {}
       advanceRows: {}
-      embed: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
-      vocabParallelEmbed: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
+      embed: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16","q8","q4_32","q4_128","q4_32z","q4_128z"]}
+      vocabParallelEmbed: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16","q8","q4_32","q4_128","q4_32z","q4_128z"]}
       rmsNorm: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       layerNorm: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
-      linear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
-      gatedLinear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
+      linear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16","q8","q4_32","q4_128","q4_32z","q4_128z"]}
+      gatedLinear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16","q8","q4_32","q4_128","q4_32z","q4_128z"]}
       rope: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       kvWrite: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
       ropeKvWrite: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}

@@ -14,7 +14,7 @@ export const embed: Kernel<'embed'> = (op, context) => {
         shift: op.offset - op.firstRow,
         dtype: dtypeCode(table),
       },
-      bindings: { ids: context.tensor(op.ids), table, out },
+      bindings: { ids: context.tensor(op.ids), weight: table, out },
       workgroups: elementGrid(out.shape[0]!, width),
     }),
   ];

@@ -10,7 +10,7 @@ import {
   laneConsts,
   laneGrid,
   sizeOf,
-  type WeightsName,
+  weightFragment,
 } from '../kernel.ts';
 
 /** The kernel that a step takes depends on its number of rows. Both add along depth in the same order. */
@@ -33,8 +33,8 @@ export const gatedLinear: Kernel<'gatedLinear'> = (op, context) => {
     const spec = { fragments, consts, bindings, workgroups: grid(count => count) };
     return [dispatch('gated_linear/any_depth', { ...spec, params: { ...params, weight_dtype: dtypeCode(weight) } })];
   }
-  const weights = `weights_${weight.dtype}` as WeightsName;
-  const spec = { fragments: { ...fragments, weights }, consts, params, bindings };
+  const { name: weights, consts: weightConsts } = weightFragment(weight);
+  const spec = { fragments: { ...fragments, weights }, consts: { ...consts, ...weightConsts }, params, bindings };
   const [least, most] = typeof rows === 'number' ? [rows, rows] : [0, sizeOf(rows, context.maxSizes)];
   return shapes
     .filter(({ fewest, up }) => fewest <= most && least <= up)

@@ -10,7 +10,7 @@ import {
   laneConsts,
   laneGrid,
   sizeOf,
-  type WeightsName,
+  weightFragment,
 } from '../kernel.ts';
 
 const RESIDUAL_NONE = 0;
@@ -42,8 +42,8 @@ export const linear: Kernel<'linear'> = (op, context) => {
     const spec = { fragments, consts, bindings, workgroups };
     return [dispatch('linear/any_depth', { ...spec, params: { ...params, weight_dtype: weightDtype } })];
   }
-  const weights = `weights_${context.tensor(op.weight).dtype}` as WeightsName;
-  const spec = { fragments: { ...fragments, weights }, consts, params, bindings };
+  const { name: weights, consts: weightConsts } = weightFragment(context.tensor(op.weight));
+  const spec = { fragments: { ...fragments, weights }, consts: { ...consts, ...weightConsts }, params, bindings };
   const [least, most] = typeof rows === 'number' ? [rows, rows] : [0, sizeOf(rows, context.maxSizes)];
   return shapes
     .filter(({ fewest, up }) => fewest <= most && least <= up)

@@ -9,11 +9,9 @@
 
 // ---------------------------------------------------------------------------------------------------------------- dtypes
 
-/** Element types of tensors. `u32` also carries packed records whose floats are bit-cast. */
-export type DType = 'f32' | 'f16' | 'bf16' | 'u32';
+import type { DType } from './dtypes.ts';
 
-/** Bytes of one element. */
-export const dtypeBytes: Readonly<Record<DType, number>> = { f32: 4, f16: 2, bf16: 2, u32: 4 };
+export * from './dtypes.ts';
 
 export type TypedArray = Float32Array | Uint32Array | Int32Array | Uint16Array | Uint8Array;
 
@@ -166,7 +164,8 @@ export interface OpCatalogue {
   layerNorm: { x: TensorName; weight: TensorName; bias?: TensorName; out: TensorName; eps: number };
   /**
    * out[r][outColumn + n] = activation(sum_k x[r][k] weight[n][k] + bias[n]) + residual[r][outColumn + n].
-   * weight [N, K] in the canonical layout of its dtype. `out` may be `residual` itself. Row parts of a weight above the
+   * weight [N, K] in the canonical layout of its dtype (dtypes.ts); a bias has that dtype, or any float where the weight is
+   * quantised. `out` may be `residual` itself. Row parts of a weight above the
    * device's limits are several linear ops on one `out`. Rows: the first dimension of `out` at the step's sizes.
    */
   linear: {
@@ -429,7 +428,7 @@ export interface Device {
   readonly info: DeviceInfo;
   /** Throws DeviceError above `limits.maxTensorBytes` or when memory is exhausted. */
   createTensor(spec: TensorSpec): DeviceTensor;
-  /** offset and data.length in elements of the tensor; 16-bit tensors take Uint16Array (raw bits). */
+  /** offset and data.length in elements of the tensor; 16-bit tensors take Uint16Array (raw bits), quantised ones Uint32Array (words). */
   write(tensor: DeviceTensor, data: TypedArray, offset?: number): void;
   /**
    * Fills the tensor from raw little-endian bytes in its dtype, chunk by chunk, with back-pressure. Of a group: the tensor of one

@@ -44,7 +44,17 @@ const DTYPES = {
   bfloat16: 'bf16',
 } as const;
 
-const NO_QUANTIZATION = 'quantised weights are not supported yet. Leave it out, and give a checkpoint in 16 or 32 bits';
+/** q8 under vLLM's name too; q4 has groups of 32 columns, and z a zero point for each. */
+const QUANTIZATIONS = {
+  q8: 'q8',
+  int8: 'q8',
+  int8_per_channel_weight_only: 'q8',
+  q4: 'q4_32',
+  q4_32: 'q4_32',
+  q4_128: 'q4_128',
+  q4_32z: 'q4_32z',
+  q4_128z: 'q4_128z',
+} as const;
 
 /**
  * Every argument of the engine under vLLM's name in camelCase. The order is that of the documentation: the model, its numbers, its
@@ -158,19 +168,21 @@ export const engineArgs = {
   },
   quantization: {
     default: null,
-    check: only([null], null, NO_QUANTIZATION),
+    check: orNull(oneOf(QUANTIZATIONS)),
     type: 'string',
     value: 'METHOD',
-    effect: 'Only null: quantised weights are not supported yet.',
-    refused: 'Everywhere.',
+    effect:
+      'Quantise the matrices of linear layers while they load: q8 (int8, int8_per_channel_weight_only), q4 (groups of 32 columns), q4_128, q4_32z or q4_128z (with zero points). Embeddings, the head, norms and biases stay as they are.',
+    refused:
+      'Where columns are not whole groups, for weights that are not finite, and for ready-made methods (awq, gptq, fp8).',
   },
   quantMode: {
     default: null,
-    check: only([null], null, NO_QUANTIZATION),
+    check: orNull(oneOf(QUANTIZATIONS)),
     type: 'string',
     value: 'METHOD',
     effect: 'Another name of quantization.',
-    refused: 'Everywhere.',
+    refused: 'Beside another quantization.',
   },
   kvCacheDtype: {
     default: 'auto',

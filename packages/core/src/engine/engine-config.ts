@@ -1,3 +1,4 @@
+import type { QuantDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import { suggestion, toCamelCase, toSnakeCase } from '../names.ts';
 import { type EngineArgName, engineArgs, engineOptionNames } from './engine-args.ts';
@@ -71,6 +72,7 @@ export interface EngineConfig {
   readonly chatTemplate: string | null;
   readonly servedModelName: readonly string[];
   readonly dtype: 'auto' | 'f32' | 'f16' | 'bf16';
+  readonly quantization: QuantDType | null;
   readonly kvCacheDtype: 'auto' | 'f32' | 'f16' | 'bf16';
   readonly seed: bigint;
   readonly batchInvariant: boolean;
@@ -120,6 +122,7 @@ export function parseEngineConfig(options: EngineOptions | Readonly<Record<strin
   return Object.freeze({
     ...checked,
     loadFormat: loadFormatOf(checked, given),
+    quantization: quantizationOf(checked),
     servedModelName: checked.servedModelName ?? [checked.model],
     ...stepsAhead(checked, given),
   });
@@ -138,6 +141,13 @@ function byCamelCase(options: object): Map<string, unknown> {
     given.set(name, value);
   }
   return given;
+}
+
+function quantizationOf({ quantization, quantMode }: Checked): QuantDType | null {
+  if (quantization !== null && quantMode !== null && quantization !== quantMode) {
+    refuseTogether('quantMode', `is another name of quantization, and says ${quantMode} beside ${quantization}`);
+  }
+  return quantization ?? quantMode;
 }
 
 /** load_format under its own name, or under one of the old ones. */

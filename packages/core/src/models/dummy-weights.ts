@@ -1,4 +1,4 @@
-import { type DType, dtypeBytes } from '../contract/contract.ts';
+import { dtypeBytes, type FloatDType } from '../contract/contract.ts';
 import { encodeFloats } from '../program/float-formats.ts';
 import type { ModelWeight, WeightPart } from './model-weights.ts';
 import { rawBytes } from './weight-chunks.ts';
@@ -25,7 +25,7 @@ export class DummyWeights {
   }
 
   /** Raw bytes of a row part, in chunks. Chunks are views of shared memory: do not write to them. */
-  *chunks(weight: ModelWeight, dtype: DType, part: WeightPart): Generator<Uint8Array> {
+  *chunks(weight: ModelWeight, dtype: FloatDType, part: WeightPart): Generator<Uint8Array> {
     const [, columns] = weight.shape;
     if (columns === undefined) {
       yield rawBytes(encodeFloats(dtype, new Float32Array(part.rows).fill(weight.name.endsWith('.bias') ? 0 : 1)));
@@ -41,7 +41,7 @@ export class DummyWeights {
     }
   }
 
-  #block(dtype: DType, columns: number): Uint8Array {
+  #block(dtype: FloatDType, columns: number): Uint8Array {
     const key = `${dtype} ${columns}`;
     const known = this.#blocks.get(key);
     if (known !== undefined) return known;

@@ -1,5 +1,13 @@
-import type { Device, DeviceTensor, DType } from '../contract/contract.ts';
-import { encodeFloats } from '../program/float-formats.ts';
+import {
+  type Device,
+  type DeviceTensor,
+  type FloatDType,
+  isQuantDType,
+  type QuantDType,
+  type WeightDType,
+} from '../contract/contract.ts';
+import { ModelFormatError } from '../errors.ts';
+import { encodeFloats, QuantizeError } from '../program/index.ts';
 import type { Checkpoint, WeightCache } from '../weights/types.ts';
 import type { ModelConfig } from './config.ts';
 import { DummyWeights } from './dummy-weights.ts';
@@ -10,10 +18,11 @@ import {
   type WeightLayout,
   type WeightPart,
 } from './model-weights.ts';
+import { checkQuantization, isQuantised } from './quantization.ts';
 import { architectureOf } from './registry.ts';
 import { type ModelShards, planShards, shardWeights } from './shards.ts';
 import { assignStages } from './stages.ts';
-import { cutOf, oneMore, rawBytes, stackedChunks } from './weight-chunks.ts';
+import { cutOf, oneMore, quantizedChunks, rawBytes, stackedChunks } from './weight-chunks.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
 /** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
@@ -36,21 +45,25 @@ type PartStream = (placed: PlacedWeight, part: WeightPart, rank: number) => Asyn
  * Brings a model's weights to the device, chunk by chunk: the host never holds more than a few chunks. Weights keep the
  * checkpoint's dtype (or take the one asked for) where the device offers it, and become f32 on the way where not. Throws ModelFormatError before
  * anything is uploaded when the checkpoint does not fit the configuration. Of a group of devices, each rank gets its shard.
+ * With `quantization`, matrices of linear layers are quantised row by row on the way; ConfigError where they cannot be.
  */
 export async function loadWeights(
   device: Device,
   config: ModelConfig,
   supply: WeightSupply,
-  dtype: DType | 'auto' = 'auto',
+  dtype: FloatDType | 'auto' = 'auto',
+  quantization: QuantDType | null = null,
 ): Promise<LoadedWeights> {
   const shards = planShards(config, device.info.ranks);
   const staged = assignStages(architectureOf(config).weights(config), config, device.info.stages);
   const weights = shardWeights(staged, shards);
   const map = 'checkpoint' in supply ? mapWeights(config, supply.checkpoint) : null;
+  checkQuantization(quantization, weights, device.info);
   const layout = planWeights(
     weights,
     weight => {
       if (weight.addOne) return 'f32';
+      if (quantization !== null && isQuantised(weight)) return quantization;
       const stored = dtype === 'auto' ? storedDTypes(weight, weights, map, config) : [dtype];
       return chooseDType(stored, candidate => offersWeight(device, weight.ops, candidate));
     },
@@ -72,8 +85,9 @@ async function checkpointStreams(
   if (cache === undefined) {
     return (placed, part, rank) => checkpointStream(placed, part, checkpoint, map, { ...shards, rank });
   }
-  const dtypes = new Map<string, DType>();
+  const dtypes = new Map<string, FloatDType>();
   for (const { weight, dtype } of layout.values()) {
+    if (isQuantDType(dtype)) continue;
     for (const { name } of weight.sources) dtypes.set(map.get(name)!.name, dtype);
   }
   const converted = await cache.converted(checkpoint, dtypes);
@@ -82,7 +96,7 @@ async function checkpointStreams(
 }
 
 /** Whether a device offers a dtype for the weights of all these ops. */
-function offersWeight(device: Device, ops: ModelWeight['ops'], dtype: DType): boolean {
+function offersWeight(device: Device, ops: ModelWeight['ops'], dtype: WeightDType): boolean {
   return ops.every(op => {
     const entry = device.info.dtypes[op];
     return !('unsupported' in entry) && (entry.weights?.includes(dtype) ?? false);
@@ -130,6 +144,30 @@ async function* checkpointStream(
   map: WeightMap,
   shard: ModelShards & { readonly rank: number },
 ): AsyncGenerator<Uint8Array> {
+  if (!isQuantDType(dtype)) {
+    yield* floatStream(weight, dtype, part, checkpoint, map, shard);
+    return;
+  }
+  const values = floatStream(weight, 'f32', part, checkpoint, map, shard);
+  try {
+    yield* quantizedChunks(values, dtype, weight.shape[1]!);
+  } catch (error) {
+    if (!(error instanceof QuantizeError)) throw error;
+    const { file, name } = map.get(weight.sources[0]!.name)!;
+    const advice = 'Check the checkpoint, or load it without quantization.';
+    const details = { file, tensor: name, found: error.message, expected: 'finite weights', advice };
+    throw new ModelFormatError('WT_VALUE', 'the weight cannot be quantised', details);
+  }
+}
+
+async function* floatStream(
+  weight: ModelWeight,
+  dtype: FloatDType,
+  part: WeightPart,
+  checkpoint: Checkpoint,
+  map: WeightMap,
+  shard: ModelShards & { readonly rank: number },
+): AsyncGenerator<Uint8Array> {
   const { sources, columnSplit, firstRankOnly = false } = weight;
   if (sources.length === 0 || (firstRankOnly && shard.rank > 0)) {
     yield rawBytes(encodeFloats(dtype, new Float32Array(part.rows).fill(sources.length === 0 ? 1 : 0)));
@@ -148,6 +186,11 @@ async function* checkpointStream(
 
 function dummyStream(dummies: DummyWeights): PartStream {
   return async function* ({ weight, dtype }, part) {
-    yield* dummies.chunks(weight, dtype, part);
+    if (!isQuantDType(dtype)) yield* dummies.chunks(weight, dtype, part);
+    else yield* quantizedChunks(asynchronous(dummies.chunks(weight, 'f32', part)), dtype, weight.shape[1]!);
   };
+}
+
+async function* asynchronous(chunks: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield* chunks;
 }

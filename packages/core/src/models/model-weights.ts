@@ -1,5 +1,5 @@
-import type { DType, OpName } from '../contract/contract.ts';
-import { dtypeBytes } from '../contract/contract.ts';
+import type { DType, OpName, WeightDType } from '../contract/contract.ts';
+import { isQuantDType, shapeBytes } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 
 /** Dimensions that the ranks of a tensor-parallel group divide among themselves; heads are counted in their elements. */
@@ -66,7 +66,7 @@ export interface WeightPart {
 
 export interface PlacedWeight {
   readonly weight: ModelWeight;
-  readonly dtype: DType;
+  readonly dtype: WeightDType;
   readonly parts: readonly WeightPart[];
 }
 
@@ -77,18 +77,19 @@ export type WeightLayout = ReadonlyMap<string, PlacedWeight>;
 const PART_ROWS = 64;
 
 /**
- * Splits every weight above `maxTensorBytes` into row parts. `dtypeOf` chooses the dtype of a weight that follows no other.
+ * Splits every weight above `maxTensorBytes` into row parts. `dtypeOf` chooses the dtype of a weight that follows no other, or
+ * one that is quantised: a bias is not.
  * Throws ConfigError when one row alone is above the limit.
  */
 export function planWeights(
   weights: readonly ModelWeight[],
-  dtypeOf: (weight: ModelWeight) => DType,
+  dtypeOf: (weight: ModelWeight) => WeightDType,
   maxTensorBytes: number,
 ): WeightLayout {
   const layout = new Map<string, PlacedWeight>();
   for (const weight of weights) {
     const leader = weight.follows === undefined ? undefined : layout.get(weight.follows)!;
-    const dtype = leader?.dtype ?? dtypeOf(weight);
+    const dtype = leader === undefined || isQuantDType(leader.dtype) ? dtypeOf(weight) : leader.dtype;
     const rowsPerPart = leader?.parts[0]?.rows ?? fittingRows(weight, dtype, maxTensorBytes);
     layout.set(weight.name, { weight, dtype, parts: splitRows(weight, rowsPerPart) });
   }
@@ -97,7 +98,7 @@ export function planWeights(
 
 /** Bytes of one row of a weight: of one element for a vector. */
 export function rowBytes(weight: ModelWeight, dtype: DType): number {
-  return weight.shape.slice(1).reduce((product, size) => product * size, dtypeBytes[dtype]);
+  return shapeBytes(dtype, [1, ...weight.shape.slice(1)]);
 }
 
 function fittingRows(weight: ModelWeight, dtype: DType, maxTensorBytes: number): number {

@@ -1,5 +1,5 @@
-import { type DType, dtypeBytes, type TypedArray } from '../contract/contract.ts';
-import { decodeFloats, encodeFloats, wholeRecords } from '../program/index.ts';
+import { dtypeBytes, type FloatDType, type QuantDType, type TypedArray } from '../contract/contract.ts';
+import { decodeFloats, encodeFloats, QuantizeError, quantizeRows, wholeRecords } from '../program/index.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
 import type { Split } from './shards.ts';
 import { type SourceLayout, sourceRows } from './source-rows.ts';
@@ -32,7 +32,7 @@ export function cutOf({ length, ranges }: Split, rank: number): Cut {
 export function tensorChunks(
   checkpoint: Checkpoint,
   tensor: CheckpointTensor,
-  dtype: DType,
+  dtype: FloatDType,
 ): AsyncIterable<Uint8Array> {
   return stackedChunks(checkpoint, [{ tensor }], dtype, 0, tensor.shape[0]!);
 }
@@ -41,7 +41,7 @@ export function tensorChunks(
 export async function* stackedChunks(
   checkpoint: Checkpoint,
   pieces: readonly Piece[],
-  dtype: DType,
+  dtype: FloatDType,
   start: number,
   end: number,
 ): AsyncGenerator<Uint8Array> {
@@ -59,7 +59,7 @@ export async function* stackedChunks(
 async function* pieceChunks(
   checkpoint: Checkpoint,
   piece: Piece,
-  dtype: DType,
+  dtype: FloatDType,
   from: number,
   to: number,
 ): AsyncGenerator<Uint8Array> {
@@ -70,7 +70,7 @@ async function* pieceChunks(
   const rowBytes = dtypeBytes[dtype] * (columns?.length ?? width);
   if (from < filled) {
     const chunks = sourceRows(checkpoint, tensor, piece, first + from, first + filled);
-    const values = tensor.dtype === dtype ? chunks : convertedChunks(chunks, tensor.dtype as DType, dtype);
+    const values = tensor.dtype === dtype ? chunks : convertedChunks(chunks, tensor.dtype as FloatDType, dtype);
     yield* columns === undefined ? values : columnChunks(values, width, columns, dtypeBytes[dtype]);
   }
   yield* zeroChunks((to - Math.max(from, filled)) * rowBytes);
@@ -103,7 +103,7 @@ function* zeroChunks(bytes: number): Generator<Uint8Array> {
 }
 
 /** The same values in another dtype. */
-async function* convertedChunks(chunks: AsyncIterable<Uint8Array>, from: DType, to: DType): AsyncGenerator<Uint8Array> {
+async function* convertedChunks(chunks: AsyncIterable<Uint8Array>, from: FloatDType, to: FloatDType): AsyncGenerator<Uint8Array> {
   const size = dtypeBytes[from];
   for await (const { buffer, length } of wholeRecords(chunks, size)) {
     yield rawBytes(encodeFloats(to, decodeFloats(from, elements(buffer, length, size))));
@@ -119,6 +119,24 @@ export async function* oneMore(chunks: AsyncIterable<Uint8Array>): AsyncGenerato
 
 function elements(buffer: ArrayBuffer, bytes: number, size: number): TypedArray {
   return size === 4 ? new Float32Array(buffer, 0, bytes / 4) : new Uint16Array(buffer, 0, bytes / 2);
+}
+
+/** Rows of `columns` f32 values as records of a quantised dtype. Throws QuantizeError that tells the row. */
+export async function* quantizedChunks(
+  chunks: AsyncIterable<Uint8Array>,
+  dtype: QuantDType,
+  columns: number,
+): AsyncGenerator<Uint8Array> {
+  let firstRow = 0;
+  for await (const { buffer, length } of wholeRecords(chunks, 4 * columns)) {
+    try {
+      yield rawBytes(quantizeRows(dtype, new Float32Array(buffer, 0, length / 4), columns));
+    } catch (error) {
+      if (!(error instanceof QuantizeError)) throw error;
+      throw new QuantizeError(`rows ${firstRow} .. ${firstRow + length / 4 / columns - 1}: ${error.message}`);
+    }
+    firstRow += length / 4 / columns;
+  }
 }
 
 /** The bytes of a typed array, without a copy. */

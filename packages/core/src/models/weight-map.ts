@@ -1,4 +1,4 @@
-import type { DType } from '../contract/contract.ts';
+import type { FloatDType } from '../contract/contract.ts';
 import { ModelFormatError } from '../errors.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
 import type { Architecture } from './architecture.ts';
@@ -9,7 +9,7 @@ import { architectureOf } from './registry.ts';
 /** The checkpoint tensor of every source of a model's weights, by the source's name. */
 export type WeightMap = ReadonlyMap<string, CheckpointTensor>;
 
-const weightDTypes: readonly string[] = ['f32', 'f16', 'bf16'] satisfies DType[];
+const weightDTypes: readonly string[] = ['f32', 'f16', 'bf16'] satisfies FloatDType[];
 
 /**
  * Finds every tensor that the model needs, under any of the prefixes that its class is saved with. Throws ModelFormatError
@@ -33,7 +33,7 @@ export function mapWeights(config: ModelConfig, checkpoint: Checkpoint): WeightM
  * The dtype of a weight on a device: that of the checkpoint where all sources agree and every op that reads the weight is
  * offered with it, else f32, which every device offers and which holds the other two exactly.
  */
-export function chooseDType(stored: readonly string[], offered: (dtype: DType) => boolean): DType {
+export function chooseDType(stored: readonly string[], offered: (dtype: FloatDType) => boolean): FloatDType {
   const [first] = stored;
   const agreed = stored.every(dtype => dtype === first) ? first : undefined;
   return isWeightDType(agreed) && offered(agreed) ? agreed : 'f32';
@@ -45,7 +45,7 @@ export function dtypeSources(weight: ModelWeight, weights: readonly ModelWeight[
   return [weight, ...followers].flatMap(w => w.sources);
 }
 
-function isWeightDType(dtype: string | undefined): dtype is DType {
+function isWeightDType(dtype: string | undefined): dtype is FloatDType {
   return dtype !== undefined && weightDTypes.includes(dtype);
 }
 

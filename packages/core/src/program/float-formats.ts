@@ -1,4 +1,4 @@
-import type { DType, TypedArray } from '../contract/contract.ts';
+import { type DType, type FloatDType, isQuantDType, type TypedArray } from '../contract/contract.ts';
 
 /**
  * IEEE half and bfloat16. Conversions to 16 bits round to nearest, ties to even, once: they take a JavaScript number (f64)
@@ -42,7 +42,7 @@ export function halfToFloat(bits: number): number {
 /** Raw elements of `values` in `dtype`: Float32Array for f32, Uint16Array for f16 and bf16. */
 export function encodeFloats(dtype: DType, values: Float32Array): TypedArray {
   if (dtype === 'f32') return values.slice();
-  if (dtype === 'u32') throw new TypeError('encodeFloats: found dtype u32, expected f32, f16 or bf16.');
+  if (!isFloat(dtype)) throw new TypeError(`encodeFloats: found dtype ${dtype}, expected f32, f16 or bf16.`);
   const format = dtype === 'f16' ? half : bfloat16;
   const raw = new Uint16Array(values.length);
   for (let i = 0; i < raw.length; i++) raw[i] = narrow(values[i]!, format);
@@ -51,7 +51,7 @@ export function encodeFloats(dtype: DType, values: Float32Array): TypedArray {
 
 /** The values of raw elements: exact, since f32 holds every f16 and bf16. */
 export function decodeFloats(dtype: DType, raw: TypedArray): Float32Array {
-  if (dtype === 'u32') throw new TypeError('decodeFloats: found dtype u32, expected f32, f16 or bf16.');
+  if (!isFloat(dtype)) throw new TypeError(`decodeFloats: found dtype ${dtype}, expected f32, f16 or bf16.`);
   const expected = dtype === 'f32' ? Float32Array : Uint16Array;
   if (!(raw instanceof expected)) {
     throw new TypeError(`decodeFloats: found ${raw.constructor.name} for ${dtype}, expected ${expected.name}.`);
@@ -66,6 +66,10 @@ export function decodeFloats(dtype: DType, raw: TypedArray): Float32Array {
   const words = new Uint32Array(values.buffer);
   for (let i = 0; i < raw.length; i++) words[i] = raw[i]! << 16;
   return values;
+}
+
+function isFloat(dtype: DType): dtype is FloatDType {
+  return dtype !== 'u32' && !isQuantDType(dtype);
 }
 
 let table: Float32Array<ArrayBuffer> | undefined;

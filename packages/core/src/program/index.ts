@@ -16,6 +16,7 @@ export { opNames, opStem } from './op-names.ts';
 export { type Operand, type OpTensor, operandTable, opTensors, type Role, type TensorField } from './operands.ts';
 export { printOp, printProgram } from './print-program.ts';
 export { ProgramError, type ProgramErrorDetails } from './program-error.ts';
+export { dequantize, QuantizeError, quantizeRows } from './quantize.ts';
 export { type DeltaTargetId, RowDelta } from './row-delta.ts';
 export { elementCount, formatShape, formatTensor, resolveShape, sizeNames, tensorBytes } from './shapes.ts';
 export { programOfStage } from './stages.ts';

@@ -1,4 +1,4 @@
-import { type Dim, dtypeBytes, type ProgramTensor, type SizeName, type StepSizes } from '../contract/contract.ts';
+import { type Dim, type ProgramTensor, type SizeName, type StepSizes, shapeBytes } from '../contract/contract.ts';
 
 /** Every symbolic size once. */
 export const sizeNames = [
@@ -25,7 +25,7 @@ export function elementCount(shape: readonly Dim[], sizes: StepSizes): number {
 
 /** Bytes of a Program's tensor at the sizes of a step. */
 export function tensorBytes(tensor: ProgramTensor, sizes: StepSizes): number {
-  return elementCount(tensor.shape, sizes) * dtypeBytes[tensor.dtype];
+  return shapeBytes(tensor.dtype, resolveShape(tensor.shape, sizes));
 }
 
 /** `f16 [tokens, 192]` */

@@ -1,4 +1,13 @@
-import { type Dim, dtypeBytes, type Op, type OpName, type Program, type TensorName } from '../contract/contract.ts';
+import {
+  type Dim,
+  dtypeBytes,
+  isQuantDType,
+  type Op,
+  type OpName,
+  type Program,
+  quantDTypes,
+  type TensorName,
+} from '../contract/contract.ts';
 import { type Operand, type OpTensor, operandTable, opTensors } from './operands.ts';
 import { ProgramError, type ProgramErrorDetails } from './program-error.ts';
 import { type Pattern, type Rule, type RuleContext, rules, type Variable } from './rules.ts';
@@ -47,7 +56,9 @@ function validateTensors(program: Program): void {
     const fail = (found: string, expected: string) => {
       throw new ProgramError({ program: program.name, tensor: `${kind} "${name}"`, found, expected });
     };
-    if (!(dtype in dtypeBytes)) fail(`dtype ${String(dtype)}`, `one of ${Object.keys(dtypeBytes).join(', ')}`);
+    if (!(dtype in dtypeBytes) && !isQuantDType(dtype)) {
+      fail(`dtype ${String(dtype)}`, `one of ${[...Object.keys(dtypeBytes), ...quantDTypes].join(', ')}`);
+    }
     if (shape.length === 0) fail('shape []', 'at least one dimension');
     shape.forEach((dim, axis) => {
       if (typeof dim === 'number' ? !Number.isInteger(dim) || dim < 0 : !sizeNames.includes(dim)) {
@@ -158,7 +169,9 @@ class OpCheck implements RuleContext {
         continue;
       }
       this.#checkBound(tensor);
-      if (found === 'u32') this.#fail({ tensor: describe(tensor), found: 'dtype u32', expected: 'f32, f16 or bf16' });
+      if (found === 'u32' || (isQuantDType(found) && !takesQuantised(this.#op.op, tensor))) {
+        this.#fail({ tensor: describe(tensor), found: `dtype ${found}`, expected: 'f32, f16 or bf16' });
+      }
       const group = this.#dtypeGroup(tensor);
       const peer = first.get(group) ?? tensor;
       first.set(group, peer);
@@ -187,7 +200,9 @@ class OpCheck implements RuleContext {
 
   #dtypeGroup(tensor: OpTensor): string {
     const { role } = tensor.operand;
-    return this.#op.op === 'linear' && tensor.field === 'x' ? 'x' : role;
+    if (this.#op.op === 'linear' && tensor.field === 'x') return 'x';
+    // A bias beside a quantised weight has a dtype of its own.
+    return isQuantDType(this.#dtype(tensor)) ? 'quantised' : role;
   }
 
   #dtype(tensor: OpTensor) {
@@ -218,6 +233,12 @@ class OpCheck implements RuleContext {
   #fail(details: Omit<ProgramErrorDetails, 'program' | 'op' | 'opIndex'>): never {
     throw new ProgramError({ program: this.#program.name, opIndex: this.#index, op: this.#op.op, ...details });
   }
+}
+
+/** Matrices may be quantised; norms and biases may not. */
+function takesQuantised(op: OpName, { field, operand }: OpTensor): boolean {
+  const matrix = op === 'linear' || op === 'gatedLinear' ? 'weight' : 'table';
+  return operand.role === 'weight' && field === matrix;
 }
 
 function describe(tensor: OpTensor): string {

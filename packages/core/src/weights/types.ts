@@ -1,4 +1,4 @@
-import type { DType } from '../contract/contract.ts';
+import type { ElementDType, FloatDType } from '../contract/contract.ts';
 
 /**
  * Read access to one model folder, the same in Node and in the browser. Implementations read nothing outside the folder,
@@ -21,8 +21,8 @@ export interface ModelSource {
   close(): Promise<void>;
 }
 
-/** Element types that a checkpoint may hold. Only those of `DType` can be weights on a device. */
-export type CheckpointDType = DType | 'i64' | 'i32' | 'u8' | 'i8' | 'bool' | 'f64';
+/** Element types that a checkpoint may hold. Only floats can be weights on a device. */
+export type CheckpointDType = ElementDType | 'i64' | 'i32' | 'u8' | 'i8' | 'bool' | 'f64';
 
 /** Bytes of one element. */
 export const checkpointDTypeBytes: Readonly<Record<CheckpointDType, number>> = {
@@ -64,6 +64,6 @@ export interface WeightCache {
    * The checkpoint with each of these tensors in the dtype given for it, where that is worth keeping: from an earlier load of the
    * same files, else converted now and kept. What is kept is checked before it is used. Other tensors are as they were.
    */
-  converted(checkpoint: Checkpoint, dtypes: ReadonlyMap<string, DType>): Promise<Checkpoint>;
+  converted(checkpoint: Checkpoint, dtypes: ReadonlyMap<string, FloatDType>): Promise<Checkpoint>;
   close(): Promise<void>;
 }

@@ -44,7 +44,7 @@ export class DeviceModel {
     checkStages(modelConfig, device.info.stages);
     const config = shardConfig(modelConfig, planShards(modelConfig, device.info.ranks));
     checkWorkerConfig(engineConfig, config, device);
-    const weights = await loadWeights(device, modelConfig, supply, dtypes.weights);
+    const weights = await loadWeights(device, modelConfig, supply, dtypes.weights, dtypes.quantization);
     try {
       const plan = planModel(engineConfig, config, device, dtypes, weights.layout);
       return new DeviceModel(device, config, plan, weights);

@@ -1,4 +1,4 @@
-import { type DType, dtypeBytes } from '../contract/contract.ts';
+import { type DType, shapeBytes } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 
 /** What the cache may take: a number of usable blocks, or bytes. `source` is shown in errors. */
@@ -46,7 +46,7 @@ const EXPECTED_REQUEST_TOKENS = 512;
  */
 export function kvCacheSize(question: KvCacheQuestion): KvCacheSize {
   const { blockSize, maxTensorBytes } = question;
-  const perTensor = question.numKvHeads * blockSize * question.headDim * dtypeBytes[question.dtype];
+  const perTensor = shapeBytes(question.dtype, [question.numKvHeads, blockSize, question.headDim]);
   const perBlock = 2 * question.numLayers * perTensor;
   const wanted = Math.ceil(question.maxModelLen / blockSize);
   const most = Math.floor(maxTensorBytes / perTensor) - 1;

@@ -1,4 +1,4 @@
-import type { Device, DType } from '../contract/contract.ts';
+import type { Device, DType, FloatDType, QuantDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
 import {
@@ -16,9 +16,11 @@ import type { WorkerConfig } from './worker-config.ts';
 /** What a model is stored and computed in on a device. */
 export interface ModelDTypes {
   /** auto: each weight keeps the checkpoint's dtype. A weight that the device does not offer so becomes f32. */
-  readonly weights: DType | 'auto';
-  readonly activations: DType;
-  readonly kvCache: DType;
+  readonly weights: FloatDType | 'auto';
+  readonly activations: FloatDType;
+  readonly kvCache: FloatDType;
+  /** Of the matrices of linear layers. Absent: as the other weights. */
+  readonly quantization?: QuantDType;
 }
 
 /**
@@ -28,7 +30,7 @@ export interface ModelDTypes {
  * device does not offer.
  */
 export function chooseDTypes(
-  config: Pick<WorkerConfig, 'dtype' | 'kvCacheDtype'>,
+  config: Pick<WorkerConfig, 'dtype' | 'kvCacheDtype' | 'quantization'>,
   model: ModelConfig,
   device: Device,
 ): ModelDTypes {
@@ -39,16 +41,22 @@ export function chooseDTypes(
   const activations = narrow ? wanted : 'f32';
   const kvCache =
     config.kvCacheDtype === 'auto' ? autoCache(activations, wanted, device) : checkedCache(config.kvCacheDtype, device);
-  return { weights: narrow ? wanted : config.dtype, activations, kvCache };
+  const { quantization = null } = config;
+  return {
+    weights: narrow ? wanted : config.dtype,
+    activations,
+    kvCache,
+    ...(quantization !== null && { quantization }),
+  };
 }
 
 /** Where a GPU computes a 16-bit model in f32 for want of an offer, the cache still takes half the memory at little cost. */
-function autoCache(activations: DType, wanted: DType, device: Device): DType {
+function autoCache(activations: FloatDType, wanted: FloatDType, device: Device): FloatDType {
   const storesHalf = wanted !== 'f32' && !device.info.capabilities.software && offersCache(device, 'f16');
   return activations === 'f32' && storesHalf ? 'f16' : activations;
 }
 
-function checkedCache(asked: DType, device: Device): DType {
+function checkedCache(asked: FloatDType, device: Device): FloatDType {
   const offered = (['f32', 'f16', 'bf16'] as const).filter(dtype => offersCache(device, dtype));
   if ((offered as readonly DType[]).includes(asked)) return asked;
   throw new ConfigError(
@@ -65,7 +73,7 @@ function offersCache(device: Device, dtype: DType): boolean {
 }
 
 /** Whether a device offers every op of a model with weights, activations and cache of one dtype. All layers have the same ops. */
-function offersModel({ info }: Device, model: ModelConfig, dtype: DType): boolean {
+function offersModel({ info }: Device, model: ModelConfig, dtype: FloatDType): boolean {
   const oneLayer = { ...model, numLayers: 1 };
   const shards = planShards(oneLayer, info.ranks);
   const weights = shardWeights(architectureOf(oneLayer).weights(oneLayer), shards);

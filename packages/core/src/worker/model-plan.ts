@@ -1,4 +1,4 @@
-import { type Device, dtypeBytes, type Program, type StepSizes } from '../contract/contract.ts';
+import { type Device, type Program, type StepSizes, shapeBytes } from '../contract/contract.ts';
 import type { ModelConfig } from '../models/config.ts';
 import {
   buildModelProgram,
@@ -122,7 +122,7 @@ function planStep(config: WorkerConfig, model: ModelConfig, device: Device, maxM
 function workingBytes(program: Program, step: StepPlan, model: ModelConfig, maxTensorBytes: number): number {
   const arenas = planMemory(program, { alignment: 256, maxArenaBytes: maxTensorBytes }).arenas;
   const state = Object.values(stateTensors(step.rowState, model.vocabSize)).map(({ dtype, shape }) =>
-    maximalShape(shape, step.maxSizes).reduce((product, size) => product * size, dtypeBytes[dtype]),
+    shapeBytes(dtype, maximalShape(shape, step.maxSizes)),
   );
   const tables = ropeTables(model).map(({ rope }) => 4 * rope.rotaryDim * step.rowState.maxModelLen);
   const sampler = 4 * model.vocabSize * step.maxSizes.samples;

@@ -1,4 +1,4 @@
-import type { Device } from '../contract/contract.ts';
+import type { Device, QuantDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
 import { widestActivation } from '../models/index.ts';
@@ -8,6 +8,8 @@ import type { KvBudget } from './kv-cache-size.ts';
 export interface WorkerConfig {
   /** Dtype of weights and activations; auto: the checkpoint's. See `chooseDTypes` for where activations are f32 all the same. */
   readonly dtype: 'auto' | 'f32' | 'f16' | 'bf16';
+  /** How matrices of linear layers are quantised on load. Default: not. */
+  readonly quantization?: QuantDType | null;
   readonly seed: bigint;
   readonly maxModelLen: number | null;
   readonly blockSize: number;

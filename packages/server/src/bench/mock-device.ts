@@ -2,11 +2,11 @@ import {
   type Device,
   DeviceLostError,
   type DeviceTensor,
-  dtypeBytes,
   type Executable,
   type Program,
   SAMPLE_FINITE,
   SAMPLE_LIVE,
+  shapeBytes,
   type TensorSpec,
   type TypedArray,
 } from '@quire/core/contract';
@@ -30,7 +30,7 @@ export async function openMockDevice({ counting = false } = {}): Promise<Device>
   let steps = 0;
   const nextToken = () => (counting ? COUNTED.first + (steps++ % COUNTED.count) : TOKEN);
   const createTensor = (spec: TensorSpec): DeviceTensor => {
-    const bytes = spec.shape.reduce((product, size) => product * size, dtypeBytes[spec.dtype]);
+    const bytes = shapeBytes(spec.dtype, spec.shape);
     allocated += bytes;
     const dispose = () => {
       allocated -= bytes;

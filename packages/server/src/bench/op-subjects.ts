@@ -1,6 +1,5 @@
 import {
   type DType,
-  dtypeBytes,
   NO_THRESHOLD,
   NONE,
   ROW_WORDS,
@@ -9,6 +8,7 @@ import {
   SEQUENCE_WORDS,
   Sequence,
   type StepSizes,
+  shapeBytes,
   type TensorName,
   type TypedArray,
 } from '@quire/core/contract';
@@ -108,7 +108,7 @@ function linear(dtype: DType, rows: number, n: number, k: number): OpSubject {
       builder.external('out', 'f32', ['tokens', n]);
       builder.add({ op: 'linear', x: 'x', weight: 'weight', out: 'out', activation: 'none', outColumn: 0 });
     },
-    bytes: rows < WIDE_ROWS ? n * k * dtypeBytes[dtype] + rows * (n + k) * 4 : null,
+    bytes: rows < WIDE_ROWS ? shapeBytes(dtype, [n, k]) + rows * (n + k) * 4 : null,
   };
 }
 
@@ -122,7 +122,7 @@ function gatedLinear(dtype: DType, rows: number, n: number, k: number): OpSubjec
       builder.external('out', 'f32', ['tokens', n]);
       builder.add({ op: 'gatedLinear', x: 'x', weight: 'weight', out: 'out', activation: 'silu' });
     },
-    bytes: rows < WIDE_ROWS ? 2 * n * k * dtypeBytes[dtype] + rows * (n + k) * 4 : null,
+    bytes: rows < WIDE_ROWS ? shapeBytes(dtype, [2 * n, k]) + rows * (n + k) * 4 : null,
   };
 }
 

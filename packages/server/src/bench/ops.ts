@@ -1,6 +1,6 @@
 import type { Device, DeviceTensor, Program, StepSizes, TensorName } from '@quire/core/contract';
-import { dtypeBytes } from '@quire/core/contract';
-import { elementCount, offers, ProgramBuilder, resolveShape } from '@quire/core/program';
+import { shapeBytes } from '@quire/core/contract';
+import { offers, ProgramBuilder, resolveShape } from '@quire/core/program';
 import { bandwidthSubject, type OpSubject, opSubjects } from './op-subjects.ts';
 import type { BenchRow } from './report.ts';
 
@@ -100,8 +100,8 @@ function programOf(subject: OpSubject): Program {
 }
 
 function largestTensor(program: Program): number {
-  const bytes = Object.values(program.tensors).map(
-    ({ shape, dtype }) => elementCount(shape, program.maxSizes) * dtypeBytes[dtype],
+  const bytes = Object.values(program.tensors).map(({ shape, dtype }) =>
+    shapeBytes(dtype, resolveShape(shape, program.maxSizes)),
   );
   return Math.max(...bytes);
 }

@@ -12,7 +12,7 @@ import {
   tensorChunks,
   type WeightCache,
 } from '@quire/core';
-import { type DType, dtypeBytes } from '@quire/core/contract';
+import { elementBytes, type FloatDType, shapeBytes } from '@quire/core/contract';
 import { privateCacheFolder } from './cache-folder.ts';
 import { openFolderSource } from './folder-source.ts';
 
@@ -23,7 +23,7 @@ const MANIFEST = 'manifest.json';
 
 interface Conversion {
   readonly tensor: CheckpointTensor;
-  readonly dtype: DType;
+  readonly dtype: FloatDType;
 }
 
 /** Rounded weights of a model as safetensors files below `folder` (default: the cache of this user), one entry per set of dtypes. */
@@ -41,7 +41,7 @@ export class FolderWeightCache implements WeightCache {
     this.#root = root;
   }
 
-  async converted(checkpoint: Checkpoint, dtypes: ReadonlyMap<string, DType>): Promise<Checkpoint> {
+  async converted(checkpoint: Checkpoint, dtypes: ReadonlyMap<string, FloatDType>): Promise<Checkpoint> {
     const conversions = [...dtypes]
       .map(([name, dtype]) => ({ tensor: checkpoint.tensors.get(name)!, dtype }))
       .filter(isSlow)
@@ -77,7 +77,7 @@ export class FolderWeightCache implements WeightCache {
 
 /** Rounding to 16 bits takes ten times as long as to read the result; to widen takes no longer than to read what is twice as large. */
 function isSlow({ tensor, dtype }: Conversion): boolean {
-  return tensor.dtype !== dtype && dtypeBytes[dtype] === 2;
+  return tensor.dtype !== dtype && elementBytes(dtype) === 2;
 }
 
 /** The checkpoint, with the tensors of another in place of its own of the same name. */
@@ -149,7 +149,7 @@ async function writeSafetensors(
 function safetensorsHeader(conversions: readonly Conversion[]): Uint8Array {
   let at = 0;
   const entries = conversions.map(({ tensor, dtype }) => {
-    const bytes = tensor.shape.reduce((product, dim) => product * dim, dtypeBytes[dtype]);
+    const bytes = shapeBytes(dtype, tensor.shape);
     const entry = { dtype: dtype.toUpperCase(), shape: tensor.shape, data_offsets: [at, at + bytes] };
     at += bytes;
     return [tensor.name, entry];

@@ -1,15 +1,15 @@
-import type { DType, Op } from '@quire/core/contract';
-import { encodeFloats } from '@quire/core/program';
+import { type Op, quantDTypes, quantFormats, type WeightDType } from '@quire/core/contract';
 import { exact } from '../checks.ts';
 import { dtypeName, group } from '../define.ts';
-import { floats, type Random } from '../random.ts';
+import { matrix } from '../matrices.ts';
+import type { Random } from '../random.ts';
 import type { CaseGroup, CaseInputs, CaseVariant, FloatType } from '../types.ts';
 
 interface Shape {
   /** Rows of each part of the table; more than one stands for a table above the device's limits. */
   parts: readonly number[];
   width: number;
-  weights: DType;
+  weights: WeightDType;
   offset: number;
   /** The first row of the first part: tokens below it are left as they are. */
   start?: number;
@@ -43,6 +43,13 @@ export function embedCases(): CaseGroup[] {
     { parts: [40, 37], width: 33, weights: 'f16', activations: 'f16', offset: 2, quick: true },
     { parts: [50], width: 80, weights: 'f32', activations: 'bf16', offset: 0, quick: true },
     { parts: [50], width: 7, weights: 'f16', activations: 'bf16', offset: 0, quick: false },
+    ...quantDTypes.flatMap((weights): Shape[] => {
+      const width = 3 * Math.max(quantFormats[weights].group, 11);
+      return [
+        { parts: [30, 20], width, weights, offset: 0, quick: true },
+        { parts: [37], width, weights, activations: 'bf16', offset: 2, quick: false },
+      ];
+    }),
   ];
   return shapes.flatMap(embeddings);
 }
@@ -91,7 +98,7 @@ function embeddings({
         const data: Record<string, CaseInputs[string]> = {
           ids: Uint32Array.from({ length: rows }, (_, i) => id(random, i)),
         };
-        for (const table of tables) data[table.name] = encodeFloats(weights, floats(random, table.rows * width));
+        for (const table of tables) data[table.name] = matrix(random, weights, table.rows, width);
         return data;
       },
     };

@@ -1,9 +1,10 @@
-import type { Activation } from '@quire/core/contract';
+import { type Activation, isQuantDType, quantDTypes, quantFormats, type WeightDType } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
 import { activationBound, largestSlope } from '../activation-bound.ts';
 import { u, unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import { dotBound } from '../dot-bound.ts';
+import { matrix, matrixValues } from '../matrices.ts';
 import { floats, type Pattern } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
 import type { CaseGroup, CheckArguments, FloatType } from '../types.ts';
@@ -12,7 +13,7 @@ interface Shape {
   k: number;
   /** Columns of out: half the rows of the weight. */
   n: number;
-  weights: FloatType;
+  weights: WeightDType;
   /** Default f32. */
   activations?: FloatType;
   bias?: boolean;
@@ -56,6 +57,15 @@ export function gatedLinearCases(): CaseGroup[] {
     { k: 71, n: 20, weights: 'f16', activations: 'f16', bias: true, kinds: small },
     { k: 96, n: 136, weights: 'f16', activations: 'f16', counts: [130, 64, 65], kinds: small },
     { k: 96, n: 40, weights: 'f32', activations: 'f16', kinds: small },
+    ...quantDTypes.flatMap((weights): Shape[] => {
+      const group = Math.max(quantFormats[weights].group, 32);
+      return [
+        { k: 3 * group, n: 33, weights, bias: true, kinds: small, quick: true },
+        { k: 2 * group, n: 41, weights, activations: 'bf16', kinds: small, quick: true },
+        { k: 5 * group, n: 70, weights, activations: 'f16', counts: [66, 17, 3], kinds: ['sparse'] },
+      ];
+    }),
+    { k: 21, n: 9, weights: 'q8', bias: true, kinds: small, quick: true },
   ];
   return shapes.flatMap(gates);
 }
@@ -63,6 +73,7 @@ export function gatedLinearCases(): CaseGroup[] {
 function gates(shape: Shape): CaseGroup[] {
   const { k, n, weights, activations = 'f32', bias = false, activation = 'silu', quick = false } = shape;
   const { counts = [9, 1, 4, 2, 5], kinds = ['normal', 'outliers', 'ties', 'offset'] } = shape;
+  const biasType = isQuantDType(weights) ? 'f16' : weights;
   const extras = [bias && 'bias', activation, activations !== 'f32' && `activations=${activations}`].filter(Boolean);
   return group({
     name: [`K=${k} N=2x${n} ${weights}`, ...extras].join(' '),
@@ -71,7 +82,7 @@ function gates(shape: Shape): CaseGroup[] {
     build(builder) {
       builder.external('x', activations, ['tokens', k]);
       builder.external('weight', weights, [2 * n, k]);
-      if (bias) builder.external('bias', weights, [2 * n]);
+      if (bias) builder.external('bias', biasType, [2 * n]);
       builder.external('out', activations, ['tokens', n]);
       const tensors = { x: 'x', weight: 'weight', out: 'out', ...(bias && { bias: 'bias' }) };
       builder.add({ op: 'gatedLinear', ...tensors, activation });
@@ -79,8 +90,8 @@ function gates(shape: Shape): CaseGroup[] {
     checks: { out: check(shape) },
     variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
       x: encodeFloats(activations, floats(random, rows * k, pattern)),
-      weight: encodeFloats(weights, floats(random, 2 * n * k)),
-      ...(bias && { bias: encodeFloats(weights, floats(random, 2 * n)) }),
+      weight: matrix(random, weights, 2 * n, k),
+      ...(bias && { bias: encodeFloats(biasType, floats(random, 2 * n)) }),
     })),
     guarded: activations === 'f32' && n * Math.max(...counts) < 1e5,
   });
@@ -93,8 +104,9 @@ const reason =
 function check({ k, n, weights, activations = 'f32', activation = 'silu' }: Shape) {
   const prepare = ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
     const x = decodeFloats(activations, inputs.x!);
-    const weight = decodeFloats(weights, inputs.weight!);
-    const bias = inputs.bias === undefined ? undefined : decodeFloats(weights, inputs.bias);
+    const weight = matrixValues(weights, inputs.weight!, k);
+    const biasType = isQuantDType(weights) ? 'f16' : weights;
+    const bias = inputs.bias === undefined ? undefined : decodeFloats(biasType, inputs.bias);
     const product = (row: number, line: number) => {
       let value = bias?.[line] ?? 0;
       for (let i = 0; i < k; i++) value += x[row * k + i]! * weight[line * k + i]!;

@@ -1,9 +1,18 @@
-import type { Activation, Op } from '@quire/core/contract';
+import {
+  type Activation,
+  type FloatDType,
+  isQuantDType,
+  type Op,
+  quantDTypes,
+  quantFormats,
+  type WeightDType,
+} from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
 import { activationBound, largestSlope } from '../activation-bound.ts';
 import { u, unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import { dotBound } from '../dot-bound.ts';
+import { matrix, matrixValues } from '../matrices.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
 import type { CaseGroup, CaseInputs, CheckArguments, FloatType } from '../types.ts';
@@ -12,7 +21,7 @@ interface Shape {
   k: number;
   /** Rows of each part of the weight; several stand for a weight above the device's limits. */
   parts: readonly number[];
-  weights: FloatType;
+  weights: WeightDType;
   /** Default f32. */
   activations?: FloatType;
   /** Of the output and the residual; default that of the activations. */
@@ -124,8 +133,39 @@ export function linearCases(): CaseGroup[] {
       kinds: ['normal', 'offset'],
     },
     { k: 64, parts: [264], weights: 'bf16', activations: 'bf16', counts: [270, 66], kinds: ['normal', 'ties'] },
+    ...quantised(),
   ];
   return shapes.flatMap(products);
+}
+
+/** Rows that are whole packs and others, one group and several, slices of K of all lengths, rows of x on both sides of every tile. */
+function quantised(): Shape[] {
+  const ragged = { counts: [9, 1, 4, 2, 5], kinds: ['normal', 'outliers'] as const };
+  const tiles = { counts: [65, 17, 64, 8, 130], kinds: ['normal'] as const };
+  const forms = quantDTypes.flatMap((weights): Shape[] => {
+    const group = Math.max(quantFormats[weights].group, 32);
+    return [
+      { k: group, parts: [40], weights, ...ragged, quick: true },
+      { k: 3 * group, parts: [33], weights, bias: true, activation: 'silu', ...ragged },
+      { k: 5 * group, parts: [20, 17], weights, margin: [3, 1], residual: 'residual in place', ...ragged, quick: true },
+      { k: 2 * group, parts: [72], weights, activations: 'f16', bias: true, ...ragged, kinds: ['normal'], quick: true },
+      { k: 9 * group, parts: [50], weights, activations: 'bf16', residual: 'residual', ...ragged, quick: true },
+      { k: 3 * group, parts: [70], weights, activations: 'bf16', out: 'f32', ...tiles, quick: true },
+      { k: group, parts: [141], weights, activations: 'f16', ...tiles },
+      { k: 2048, parts: [34], weights, activations: 'bf16', ...few },
+      { k: 4096, parts: [18], weights, ...few },
+    ];
+  });
+  return [
+    ...forms,
+    { k: 1, parts: [3], weights: 'q8', ...ragged },
+    { k: 7, parts: [9], weights: 'q8', bias: true, ...ragged, quick: true },
+    { k: 100, parts: [31], weights: 'q8', ...ragged, quick: true },
+    { k: 37, parts: [20], weights: 'q8', activations: 'f16', ...ragged, kinds: ['sparse'], quick: true },
+    { k: 72, parts: [45], weights: 'q8', activations: 'bf16', ...ragged, quick: true },
+    { k: 1160, parts: [33], weights: 'q8', activations: 'f16', ...tiles },
+    { k: 32, parts: [50_272], weights: 'q4_32', ...few },
+  ];
 }
 
 function products(shape: Shape): CaseGroup[] {
@@ -147,7 +187,7 @@ function products(shape: Shape): CaseGroup[] {
       builder.external('x', activations, ['tokens', k]);
       parts.forEach((n, i) => {
         builder.external(`weight${i}`, weights, [n, k]);
-        if (bias) builder.external(`bias${i}`, weights, [n]);
+        if (bias) builder.external(`bias${i}`, biasType(weights), [n]);
       });
       for (const name of new Set(residual ? ['residual', out] : [out]))
         builder.external(name, outType, ['tokens', width]);
@@ -174,8 +214,8 @@ function products(shape: Shape): CaseGroup[] {
 function weightData(random: Random, { k, parts, weights, bias }: Shape): CaseInputs {
   const data: Record<string, CaseInputs[string]> = {};
   parts.forEach((n, i) => {
-    data[`weight${i}`] = encodeFloats(weights, floats(random, n * k));
-    if (bias) data[`bias${i}`] = encodeFloats(weights, floats(random, n));
+    data[`weight${i}`] = matrix(random, weights, n, k);
+    if (bias) data[`bias${i}`] = encodeFloats(biasType(weights), floats(random, n));
   });
   return data;
 }
@@ -193,8 +233,9 @@ function check(shape: Shape, columns: readonly number[], width: number) {
     const residual = inputs.residual === undefined ? undefined : decodeFloats(out, inputs.residual);
     const bounds = new Float64Array(sizes.tokens * width);
     parts.forEach((n, part) => {
-      const weight = decodeFloats(weights, inputs[`weight${part}`]!);
-      const bias = inputs[`bias${part}`] === undefined ? undefined : decodeFloats(weights, inputs[`bias${part}`]!);
+      const weight = matrixValues(weights, inputs[`weight${part}`]!, k);
+      const biasBits = inputs[`bias${part}`];
+      const bias = biasBits === undefined ? undefined : decodeFloats(biasType(weights), biasBits);
       for (let row = 0; row < sizes.tokens; row++) {
         for (let column = 0; column < n; column++) {
           const at = row * width + columns[part]! + column;
@@ -213,6 +254,11 @@ function check(shape: Shape, columns: readonly number[], width: number) {
     return (i: number) => bounds[i]!;
   };
   return within(reason, prepare, out);
+}
+
+/** A quantised weight has a bias in a float. */
+function biasType(weights: WeightDType): FloatDType {
+  return isQuantDType(weights) ? 'f16' : weights;
 }
 
 function sum(values: readonly number[]): number {

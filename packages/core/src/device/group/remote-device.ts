@@ -6,8 +6,8 @@ import {
   type DeviceInfo,
   DeviceLostError,
   type DeviceTensor,
-  dtypeBytes,
   type Executable,
+  elementBytes,
   type OpTiming,
   type Program,
   type SubmitStep,
@@ -86,7 +86,7 @@ export class RemoteDevice implements Device {
   }
 
   async upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>): Promise<void> {
-    const size = dtypeBytes[tensor.spec.dtype];
+    const size = elementBytes(tensor.spec.dtype);
     let filled = 0;
     for await (const chunk of wholeRecords(chunks, size)) {
       if (filled + chunk.length > tensor.bytes) throw uploadError(tensor, `more than ${tensor.bytes} bytes`);

@@ -1,19 +1,20 @@
-import type { DType, DTypeTable } from '../../contract/contract.ts';
+import { type DType, type DTypeTable, quantDTypes } from '../../contract/contract.ts';
 
 const floats = ['f32', 'f16', 'bf16'] as const satisfies readonly DType[];
+const matrices = [...floats, ...quantDTypes] as const;
 
-/** What the reference device offers: every op in every floating-point dtype. */
+/** What the reference device offers: every op in every floating-point dtype, and matrices in few bits. */
 export const dtypes = {
   applyRowDelta: {},
   prepareInputs: {},
   prepareSamples: {},
   advanceRows: {},
-  embed: { activations: floats, weights: floats },
-  vocabParallelEmbed: { activations: floats, weights: floats },
+  embed: { activations: floats, weights: matrices },
+  vocabParallelEmbed: { activations: floats, weights: matrices },
   rmsNorm: { activations: floats, weights: floats },
   layerNorm: { activations: floats, weights: floats },
-  linear: { activations: floats, weights: floats },
-  gatedLinear: { activations: floats, weights: floats },
+  linear: { activations: floats, weights: matrices },
+  gatedLinear: { activations: floats, weights: matrices },
   rope: { activations: floats, weights: floats },
   kvWrite: { activations: floats, kv: floats },
   ropeKvWrite: { activations: floats, weights: floats, kv: floats },

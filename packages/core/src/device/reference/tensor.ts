@@ -2,7 +2,9 @@ import {
   DeviceError,
   type DeviceTensor,
   type DType,
-  dtypeBytes,
+  elementBytes,
+  isQuantDType,
+  shapeBytes,
   type TensorSpec,
   type TypedArray,
 } from '../../contract/contract.ts';
@@ -44,7 +46,7 @@ export class ReferenceTensor implements DeviceTensor, Storage {
       spec.dtype,
       place?.buffer ?? new ArrayBuffer(this.bytes),
       place?.offset ?? 0,
-      this.bytes / dtypeBytes[spec.dtype],
+      this.bytes / elementBytes(spec.dtype),
     );
   }
 
@@ -60,15 +62,16 @@ export class ReferenceTensor implements DeviceTensor, Storage {
 
   decodedValues(): Float32Array {
     if (this.#decoded === undefined) {
-      this.#ledger.allocate(this.raw.length * 4);
-      this.#decoded = new Float32Array(this.raw.length);
+      const values = this.spec.shape.reduce((count, dim) => count * dim, 1);
+      this.#ledger.allocate(values * 4);
+      this.#decoded = new Float32Array(values);
     }
     return this.#decoded;
   }
 
   /** Copies the bits of `data` to element `offset` on. */
   write(data: TypedArray, offset: number): void {
-    this.writeBytes(bytesOf(data), offset * dtypeBytes[this.dtype]);
+    this.writeBytes(bytesOf(data), offset * elementBytes(this.dtype));
   }
 
   writeBytes(data: Uint8Array, start: number): void {
@@ -77,7 +80,7 @@ export class ReferenceTensor implements DeviceTensor, Storage {
   }
 
   read(offset: number, into: TypedArray): void {
-    const start = offset * dtypeBytes[this.dtype];
+    const start = offset * elementBytes(this.dtype);
     bytesOf(into).set(bytesOf(this.raw).subarray(start, start + into.byteLength));
   }
 
@@ -105,12 +108,12 @@ export class ReferenceTensor implements DeviceTensor, Storage {
 }
 
 export function specBytes(spec: TensorSpec): number {
-  return spec.shape.reduce((bytes, dim) => bytes * dim, dtypeBytes[spec.dtype]);
+  return shapeBytes(spec.dtype, spec.shape);
 }
 
 function rawView(dtype: DType, buffer: ArrayBuffer, offset: number, elements: number): RawArray {
   if (dtype === 'f32') return new Float32Array(buffer, offset, elements);
-  if (dtype === 'u32') return new Uint32Array(buffer, offset, elements);
+  if (dtype === 'u32' || isQuantDType(dtype)) return new Uint32Array(buffer, offset, elements);
   return new Uint16Array(buffer, offset, elements);
 }
 

@@ -1,5 +1,5 @@
-import type { DType, StepSizes } from '../../../contract/contract.ts';
-import { floatToBfloat16, floatToHalf, halfTable } from '../../../program/index.ts';
+import { type DType, isQuantDType, type QuantDType, type StepSizes } from '../../../contract/contract.ts';
+import { dequantize, floatToBfloat16, floatToHalf, halfTable } from '../../../program/index.ts';
 
 /** Elements as they lie in memory: the bits of f16 and bf16 are in a Uint16Array. */
 export type RawArray = Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
@@ -9,7 +9,7 @@ export interface Storage {
   readonly dtype: DType;
   readonly raw: RawArray;
   readonly version: number;
-  /** Room for the values of a 16-bit tensor in f32, made on first use. */
+  /** Room for the values in f32, made on first use. */
   decodedValues(): Float32Array;
   /** The version that lies there. */
   decodedVersion: number;
@@ -34,7 +34,7 @@ export interface Floats extends View {
   loadF32(start: number, count: number, into: Float32Array, at: number): void;
   /** Element start + i = from[at + i], rounded once to the tensor's dtype. */
   store(start: number, count: number, from: Float64Array, at?: number): void;
-  /** All values in f32. 16-bit tensors are decoded once per version: for weights. */
+  /** All values in f32. Others than f32 are decoded once per version: for weights. */
   values(): Float32Array;
 }
 
@@ -43,6 +43,7 @@ export function words(view: View, storage: Storage): Words {
 }
 
 export function floats(view: View, storage: Storage): Floats {
+  if (isQuantDType(storage.dtype)) return { ...view, ...quantAccess(storage, storage.dtype, view.width) };
   const access = { f32: f32Access, f16: f16Access, bf16: bf16Access }[storage.dtype as 'f32' | 'f16' | 'bf16'];
   return { ...view, ...access(storage) };
 }
@@ -100,6 +101,20 @@ function bf16Access(storage: Storage): Access {
     },
     store(start, count, from, at = 0) {
       for (let i = 0; i < count; i++) raw[start + i] = floatToBfloat16(from[at + i]!);
+    },
+    values: () => decodedOnce(storage, access),
+  };
+  return access;
+}
+
+/** Read only: what writes weights is the host. */
+function quantAccess(storage: Storage, dtype: QuantDType, columns: number): Access {
+  const words = storage.raw as Uint32Array;
+  const access: Access = {
+    load: (start, count, into, at) => dequantize(dtype, words, columns, start, count, into, at),
+    loadF32: (start, count, into, at) => dequantize(dtype, words, columns, start, count, into, at),
+    store: () => {
+      throw new TypeError('a quantised tensor is not written by an op');
     },
     values: () => decodedOnce(storage, access),
   };
