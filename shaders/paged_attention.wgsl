@@ -7,17 +7,19 @@
 //
 // binding       dtype, shape                                      what
 // qkv           f32 [tokens, (heads + 2 kvHeads) headDim]         as vec4
-// k_cache       f32 or f16 [blocks, kv_heads, block_size, headDim]
-// v_cache       f32 or f16 [blocks, kv_heads, block_size, headDim]
+// k_cache       any of the kv_* fragments [blocks, kv_heads, block_size, headDim]
+// v_cache       any of the kv_* fragments [blocks, kv_heads, block_size, headDim]
 // sequences     u32 [sequences, SEQUENCE_WORDS]
 // block_tables  u32 [maxRows, max_blocks]
 // out           f32 [tokens, heads headDim]                       as vec4; rows of spent sequences and padding become 0
+// k_scales      f32 [blocks, kv_heads, block_size]                of codes; any buffer otherwise
+// v_scales      f32 [blocks, kv_heads, block_size]                of codes; any buffer otherwise
 // params        first_sequence .. end_sequence is the range that this dispatch takes, with up to query_tokens tokens each
 // grid: one group per sequence, head tile and token tile. headDim = 4 HEAD_VECTORS.
 // uses: sizes, paged
 // consts: BLOCK_SIZE = 16, HEAD_VECTORS = 16, TILE_TOKENS = 1, TILE_HEADS = 1
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
-// fragments: kv = kv_f32 | kv_f16 | kv_native_f16
+// fragments: kv = kv_f32 | kv_f16 | kv_native_f16 | kv_i8 | kv_f8e4m3
 struct Params {
   first_sequence: u32,
   end_sequence: u32,
@@ -37,7 +39,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> sequences: array<u32>;
 @group(0) @binding(4) var<storage, read> block_tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> k_scales: array<f32>;
+@group(0) @binding(7) var<storage, read> v_scales: array<f32>;
+@group(0) @binding(8) var<uniform> params: Params;
 
 /// Queries of a tile.
 const QUERIES = TILE_TOKENS * TILE_HEADS;
@@ -102,6 +106,8 @@ fn query_vector(tile: Tile, query: u32) -> u32 {
 fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
   let first = chunk + lane * GROUP;
   var scores: array<vec4f, QUERIES>;
+  // Of the values: a weight is multiplied by that of its position, and summed without.
+  var scales = vec4f(1.0);
   if (first < end) {
     let keys = cache_vectors(tile, first, end);
     for (var d = 0u; d < HEAD_VECTORS; d++) {
@@ -110,6 +116,9 @@ fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
         unpack_kv(k_cache[keys.z + d]), unpack_kv(k_cache[keys.w + d]));
       for (var query = 0u; query < QUERIES; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
     }
+    let of_keys = key_scales(keys / HEAD_VECTORS);
+    for (var query = 0u; query < QUERIES; query++) { scores[query] *= of_keys; }
+    scales = value_scales(keys / HEAD_VECTORS);
   }
   for (var query = 0u; query < QUERIES; query++) {
     let visible = are_visible(tile.position + query / TILE_HEADS, first);
@@ -121,7 +130,7 @@ fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
     let weights = select(vec4f(), exp(seen - new_max), visible);
     running_sum[query] = running_sum[query] * rescale + (weights.x + weights.y) + (weights.z + weights.w);
     for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] *= rescale; }
-    lane_publish(query, lane, weights);
+    lane_publish(query, lane, weights * scales);
   }
   lane_sync();
 }

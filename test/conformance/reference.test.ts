@@ -1,11 +1,12 @@
 /** The oracle itself: every op of the reference device against its formula, and the list of cases against its promises. */
 import { CaseRunner, type ConformanceCase, conformanceCases, poison } from '@quire/conformance';
-import type { ElementDType, OpName, TypedArray } from '@quire/core/contract';
+import { type ElementDType, isCacheDType, type OpName, type TypedArray } from '@quire/core/contract';
 import { decodeFloats, elementCount, opNames } from '@quire/core/program';
 import { describe, expect, test } from 'vitest';
 import { openTestReference } from '../support/devices.ts';
 import { evaluate } from './formulas/index.ts';
 import type { Values } from './formulas/tensors.ts';
+import { cacheCodeValues } from './src/caches.ts';
 
 /** Elements of a case above which the formulas, which are written for reading, take too long. */
 const MAX_ELEMENTS = 60_000;
@@ -95,6 +96,9 @@ const roundings: Readonly<Record<ElementDType, { unit: number; least: number }>>
   f32: { unit: 2 ** -24, least: 2 ** -150 },
   f16: { unit: 2 ** -11, least: 2 ** -25 },
   bf16: { unit: 2 ** -8, least: 2 ** -134 },
+  // A quotient may lie on either side of a tie.
+  i8: { unit: 0, least: 1 },
+  f8e4m3: { unit: 2 ** -3, least: 2 ** -9 },
   u32: { unit: 0, least: 0 },
 };
 
@@ -106,7 +110,7 @@ function compare(testCase: ConformanceCase, tensor: string, raw: TypedArray, exp
     return;
   }
   const { dtype } = program.tensors[tensor]!;
-  const actual = dtype === 'u32' ? raw : decodeFloats(dtype, raw);
+  const actual = dtype === 'u32' ? raw : isCacheDType(dtype) ? cacheCodeValues(dtype, raw) : decodeFloats(dtype, raw);
   const bits = dtype === 'f32' ? new Uint32Array(raw.buffer, raw.byteOffset, raw.length) : raw;
   const largest = expected.reduce<number>((max, value) => Math.max(max, Math.abs(value ?? 0)), 0);
   const { unit, least } = roundings[dtype as ElementDType];
@@ -119,7 +123,7 @@ function compare(testCase: ConformanceCase, tensor: string, raw: TypedArray, exp
       continue;
     }
     const error = Math.abs(actual[i]! - value);
-    const bound = unit === 0 ? 0 : unit * Math.abs(value) * (1 + 1e-9) + 1e-13 * largest + least;
+    const bound = dtype === 'u32' ? 0 : unit * Math.abs(value) * (1 + 1e-9) + 1e-13 * largest + least;
     if (!(error <= bound) && !Object.is(actual[i], value))
       expect.fail(`${where}: expected ${value}, found ${actual[i]}`);
   }

@@ -13,6 +13,8 @@ const dtypeIndex: Readonly<Record<DType, number>> = {
   q4_128: 6,
   q4_32z: 7,
   q4_128z: 8,
+  i8: 9,
+  f8e4m3: 10,
 };
 const activationIndex: Readonly<Record<Activation, number>> = { none: 0, relu: 1, silu: 2, gelu: 3, geluTanh: 4 };
 

@@ -3,7 +3,7 @@ import { type DTypeTable, quantDTypes } from '@quire/core/contract';
 const activations = ['f32'] as const;
 const weights = ['f32', 'f16', 'bf16'] as const;
 const matrices = [...weights, ...quantDTypes] as const;
-const kv = ['f32', 'f16'] as const;
+const kv = ['f32', 'f16', 'i8', 'f8e4m3'] as const;
 
 /** Ops of tensor and pipeline parallelism. */
 const collective = {

@@ -102,6 +102,8 @@ const dtypeCodes: Readonly<Record<DType, number>> = {
   q4_128: 5,
   q4_32z: 6,
   q4_128z: 7,
+  i8: 0,
+  f8e4m3: 1,
 };
 
 /** Code of shaders/lib/element.wgsl. */
@@ -150,7 +152,7 @@ export function weightFragment(weight: KernelTensor): { name: WeightsName; const
   if (bits === 8) return { name: 'weights_q8', consts: {} };
   return { name: zeros ? 'weights_q4_zeros' : 'weights_q4', consts: { GROUP: group } };
 }
-export type KvName = 'kv_f32' | 'kv_f16' | 'kv_native_f16';
+export type KvName = 'kv_f32' | 'kv_f16' | 'kv_native_f16' | 'kv_i8' | 'kv_f8e4m3';
 
 /** headDim in vectors of four. */
 export function headVectors(headDim: number): number {
@@ -162,12 +164,31 @@ export function headVectors(headDim: number): number {
 export function cacheWordElements(cache: KernelTensor, headDim: number): number {
   const elements = 4 / elementBytes(cache.dtype);
   if (headDim % elements === 0) return elements;
-  throw new DeviceError(`headDim: found ${headDim}, expected an even number for a cache in ${cache.dtype}.`);
+  throw new DeviceError(`headDim: found ${headDim}, expected a multiple of ${elements} for a cache in ${cache.dtype}.`);
 }
 
-/** 32-bit words of one block of a cache. */
+/** What moves together with the blocks of an op: K and V, and where these hold codes their scales. */
+export function cachePairs(
+  op: {
+    readonly kCache: TensorName;
+    readonly vCache: TensorName;
+    readonly kScales?: TensorName;
+    readonly vScales?: TensorName;
+  },
+  context: KernelContext,
+): (readonly [k: KernelTensor, v: KernelTensor])[] {
+  const pairs = [[op.kCache, op.vCache] as const];
+  if (op.kScales !== undefined && op.vScales !== undefined) pairs.push([op.kScales, op.vScales]);
+  return pairs.map(([k, v]) => [context.tensor(k), context.tensor(v)] as const);
+}
+
+/** 32-bit words of one block of a cache or of its scales. */
 export function blockWords(cache: KernelTensor): number {
-  const words = shapeBytes(cache.dtype, [fixed(cache, 1), fixed(cache, 2), fixed(cache, 3)]) / 4;
+  const words =
+    shapeBytes(
+      cache.dtype,
+      cache.shape.slice(1).map((_, axis) => fixed(cache, axis + 1)),
+    ) / 4;
   if (Number.isInteger(words)) return words;
   throw new DeviceError(
     `cache ${cache.name}: found blocks of ${words * 4} bytes, expected whole words on this device.`,

@@ -48,6 +48,29 @@ fn activate(code: u32, x: f32) -> f32 {
 }
 `,
   },
+  'e4m3': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn pack_e4m3(values: vec4f) -> u32 {
+  let bits = bitcast<vec4u>(values);
+  let magnitude = bits & vec4u(0x7fffffffu);
+  let normal = ((magnitude + 0x7ffffu + ((magnitude >> vec4u(20u)) & vec4u(1u))) >> vec4u(20u)) - 960u;
+  let subnormal = vec4u(round(bitcast<vec4f>(min(magnitude, vec4u(0x3c800000u))) * 512.0));
+  let codes = select(normal, subnormal, magnitude < vec4u(0x3c800000u)) | ((bits >> vec4u(24u)) & vec4u(0x80u));
+  return codes.x | (codes.y << 8u) | (codes.z << 16u) | (codes.w << 24u);
+}
+fn unpack_e4m3(word: u32) -> vec4f {
+  let codes = (vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(0xffu);
+  let magnitude = codes & vec4u(0x7fu);
+  let normal = bitcast<vec4f>((magnitude << vec4u(20u)) + 0x3c000000u);
+  let value = select(normal, vec4f(magnitude) * 0.001953125, magnitude < vec4u(8u));
+  return select(value, -value, codes >= vec4u(128u));
+}
+`,
+  },
   'element': {
     uses: [],
     enables: [],
@@ -153,6 +176,8 @@ fn unpack_bf16(word: u32) -> vec2f {
     bindings: [],
     source: `alias KvWord = vec2u;
 fn unpack_kv(word: KvWord) -> vec4f { return vec4f(unpack2x16float(word.x), unpack2x16float(word.y)); }
+fn key_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn value_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
 `,
   },
   'kv_f32': {
@@ -163,6 +188,32 @@ fn unpack_kv(word: KvWord) -> vec4f { return vec4f(unpack2x16float(word.x), unpa
     bindings: [],
     source: `alias KvWord = vec4f;
 fn unpack_kv(word: KvWord) -> vec4f { return word; }
+fn key_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn value_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+`,
+  },
+  'kv_f8e4m3': {
+    uses: ["e4m3"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias KvWord = u32;
+fn unpack_kv(word: KvWord) -> vec4f { return unpack_e4m3(word); }
+fn key_scales(rows: vec4u) -> vec4f { return vec4f(k_scales[rows.x], k_scales[rows.y], k_scales[rows.z], k_scales[rows.w]); }
+fn value_scales(rows: vec4u) -> vec4f { return vec4f(v_scales[rows.x], v_scales[rows.y], v_scales[rows.z], v_scales[rows.w]); }
+`,
+  },
+  'kv_i8': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `alias KvWord = u32;
+fn unpack_kv(word: KvWord) -> vec4f { return vec4f(unpack4xI8(word)); }
+fn key_scales(rows: vec4u) -> vec4f { return vec4f(k_scales[rows.x], k_scales[rows.y], k_scales[rows.z], k_scales[rows.w]); }
+fn value_scales(rows: vec4u) -> vec4f { return vec4f(v_scales[rows.x], v_scales[rows.y], v_scales[rows.z], v_scales[rows.w]); }
 `,
   },
   'kv_native_f16': {
@@ -173,6 +224,8 @@ fn unpack_kv(word: KvWord) -> vec4f { return word; }
     bindings: [],
     source: `alias KvWord = vec4<f16>;
 fn unpack_kv(word: KvWord) -> vec4f { return vec4f(word); }
+fn key_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn value_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
 `,
   },
   'lanes_one': {
@@ -1353,7 +1406,7 @@ fn run_element(index: u32) {
 }
 `,
   },
-  'kv_write': {
+  'kv_write/plain': {
     uses: ["sizes","elements","paged","cache_word"],
     enables: [],
     directives: [],
@@ -1388,6 +1441,70 @@ fn run_element(index: u32) {
   let at = row * params.head_words + word;
   k_cache[at] = cache_word(key);
   v_cache[at] = cache_word(key + params.kv_heads * head_dim);
+}
+`,
+  },
+  'kv_write/scaled': {
+    uses: ["sizes","paged","e4m3"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<f32>"},{"index":1,"name":"slot_mapping","access":"read_write","type":"array<u32>"},{"index":2,"name":"k_cache","access":"read_write","type":"array<u32>"},{"index":3,"name":"v_cache","access":"read_write","type":"array<u32>"},{"index":4,"name":"k_scales","access":"read_write","type":"array<f32>"},{"index":5,"name":"v_scales","access":"read_write","type":"array<f32>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"]},
+    params: [{"name":"tokens","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"head_words","type":"u32"},{"name":"block_size","type":"u32"},{"name":"key_start","type":"u32"},{"name":"stride","type":"u32"},{"name":"most","type":"f32"},{"name":"is_float","type":"u32"}],
+    source: `struct Params {
+  tokens: u32,
+  kv_heads: u32,
+  head_words: u32,
+  block_size: u32,
+  key_start: u32,
+  stride: u32,
+  most: f32,
+  is_float: u32,
+}
+@group(0) @binding(0) var<storage, read_write> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read_write> slot_mapping: array<u32>;
+@group(0) @binding(2) var<storage, read_write> k_cache: array<u32>;
+@group(0) @binding(3) var<storage, read_write> v_cache: array<u32>;
+@group(0) @binding(4) var<storage, read_write> k_scales: array<f32>;
+@group(0) @binding(5) var<storage, read_write> v_scales: array<f32>;
+@group(0) @binding(6) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn four_of(start: u32, word: u32) -> vec4f {
+  let at = start + word * 4u;
+  return vec4f(qkv[at], qkv[at + 1u], qkv[at + 2u], qkv[at + 3u]);
+}
+fn codes_of(values: vec4f) -> u32 {
+  let held = clamp(values, vec4f(-params.most), vec4f(params.most));
+  if (params.is_float != 0u) { return pack_e4m3(held); }
+  return pack4xI8(vec4i(round(held)));
+}
+fn run(group: u32, lane: u32) {
+  let heads = 2u * params.kv_heads;
+  if (group >= resolve_size(params.tokens) * heads) { return; }
+  let token = group / heads;
+  let head = group % heads;
+  let start = token * params.stride + params.key_start + head * params.head_words * 4u;
+  var largest = 0.0;
+  for (var word = lane; word < params.head_words; word += LANES) {
+    let values = abs(four_of(start, word));
+    largest = max(largest, max(max(values.x, values.y), max(values.z, values.w)));
+  }
+  let scale = lane_max(largest) / params.most;
+  let slot = slot_mapping[token];
+  if (slot == NONE) { return; }
+  let row =
+    cache_row(slot / params.block_size, head % params.kv_heads, slot % params.block_size, params.kv_heads, params.block_size);
+  let is_key = head < params.kv_heads;
+  if (lane == 0u) {
+    if (is_key) { k_scales[row] = scale; } else { v_scales[row] = scale; }
+  }
+  let divisor = select(1.0, scale, scale > 0.0);
+  for (var word = lane; word < params.head_words; word += LANES) {
+    let codes = codes_of(four_of(start, word) / divisor);
+    let at = row * params.head_words + word;
+    if (is_key) { k_cache[at] = codes; } else { v_cache[at] = codes; }
+  }
 }
 `,
   },
@@ -1802,8 +1919,8 @@ fn run(group: u32, lane: u32) {
     enables: [],
     directives: [],
     consts: {"BLOCK_SIZE":16,"HEAD_VECTORS":16,"TILE_TOKENS":1,"TILE_HEADS":1},
-    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"k_cache","access":"read","type":"array<KvWord>"},{"index":2,"name":"v_cache","access":"read","type":"array<KvWord>"},{"index":3,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":4,"name":"block_tables","access":"read","type":"array<u32>"},{"index":5,"name":"out","access":"read_write","type":"array<vec4f>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"kv":["kv_f32","kv_f16","kv_native_f16"]},
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"k_cache","access":"read","type":"array<KvWord>"},{"index":2,"name":"v_cache","access":"read","type":"array<KvWord>"},{"index":3,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":4,"name":"block_tables","access":"read","type":"array<u32>"},{"index":5,"name":"out","access":"read_write","type":"array<vec4f>"},{"index":6,"name":"k_scales","access":"read","type":"array<f32>"},{"index":7,"name":"v_scales","access":"read","type":"array<f32>"},{"index":8,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"kv":["kv_f32","kv_f16","kv_native_f16","kv_i8","kv_f8e4m3"]},
     params: [{"name":"first_sequence","type":"u32"},{"name":"end_sequence","type":"u32"},{"name":"sequences","type":"u32"},{"name":"query_tokens","type":"u32"},{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
     source: `struct Params {
   first_sequence: u32,
@@ -1824,7 +1941,9 @@ fn run(group: u32, lane: u32) {
 @group(0) @binding(3) var<storage, read_write> sequences: array<u32>;
 @group(0) @binding(4) var<storage, read> block_tables: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> k_scales: array<f32>;
+@group(0) @binding(7) var<storage, read> v_scales: array<f32>;
+@group(0) @binding(8) var<uniform> params: Params;
 const QUERIES = TILE_TOKENS * TILE_HEADS;
 const GROUP = 4u;
 const CHUNK = LANES * GROUP;
@@ -1869,6 +1988,7 @@ fn query_vector(tile: Tile, query: u32) -> u32 {
 fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
   let first = chunk + lane * GROUP;
   var scores: array<vec4f, QUERIES>;
+  var scales = vec4f(1.0);
   if (first < end) {
     let keys = cache_vectors(tile, first, end);
     for (var d = 0u; d < HEAD_VECTORS; d++) {
@@ -1877,6 +1997,9 @@ fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
         unpack_kv(k_cache[keys.z + d]), unpack_kv(k_cache[keys.w + d]));
       for (var query = 0u; query < QUERIES; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
     }
+    let of_keys = key_scales(keys / HEAD_VECTORS);
+    for (var query = 0u; query < QUERIES; query++) { scores[query] *= of_keys; }
+    scales = value_scales(keys / HEAD_VECTORS);
   }
   for (var query = 0u; query < QUERIES; query++) {
     let visible = are_visible(tile.position + query / TILE_HEADS, first);
@@ -1888,7 +2011,7 @@ fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
     let weights = select(vec4f(), exp(seen - new_max), visible);
     running_sum[query] = running_sum[query] * rescale + (weights.x + weights.y) + (weights.z + weights.w);
     for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] *= rescale; }
-    lane_publish(query, lane, weights);
+    lane_publish(query, lane, weights * scales);
   }
   lane_sync();
 }

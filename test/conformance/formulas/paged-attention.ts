@@ -25,18 +25,21 @@ function attend(
 ): void {
   const kvHead = Math.floor(head / (op.heads / op.kvHeads));
   const visible = range(position + 1).filter(p => op.window === 0 || position - p < op.window);
-  const element = (cache: string, p: number, d: number) =>
-    t.at(cache, t.at(op.blockTables, row, Math.floor(p / op.blockSize)), kvHead, p % op.blockSize, d);
+  const element = (cache: string, scales: string | undefined, p: number, d: number) => {
+    const place = [t.at(op.blockTables, row, Math.floor(p / op.blockSize)), kvHead, p % op.blockSize];
+    return t.at(cache, ...place, d) * (scales === undefined ? 1 : t.at(scales, ...place));
+  };
   const dims = range(op.headDim);
   const scores = visible.map(p => {
-    const score = op.scale * sum(dims.map(d => t.at(op.qkv, token, head * op.headDim + d) * element(op.kCache, p, d)));
+    const score =
+      op.scale * sum(dims.map(d => t.at(op.qkv, token, head * op.headDim + d) * element(op.kCache, op.kScales, p, d)));
     return op.softCap === 0 ? score : op.softCap * Math.tanh(score / op.softCap);
   });
   const largest = Math.max(...scores);
   const weights = scores.map(score => Math.exp(score - largest));
   const total = sum(weights);
   for (const d of dims) {
-    const mean = sum(visible.map((p, i) => (weights[i]! / total) * element(op.vCache, p, d)));
+    const mean = sum(visible.map((p, i) => (weights[i]! / total) * element(op.vCache, op.vScales, p, d)));
     t.set(op.out, mean, token, head * op.headDim + d);
   }
 }

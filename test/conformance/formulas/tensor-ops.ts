@@ -221,13 +221,23 @@ export function kvWrite(op: OpOf<'kvWrite'>, t: Tensors): void {
     const slot = t.at(op.slotMapping, token);
     if (slot === NONE) continue;
     for (const head of range(op.kvHeads)) {
-      for (const d of range(op.headDim)) {
-        const place = [Math.floor(slot / op.blockSize), head, slot % op.blockSize, d];
-        t.set(op.kCache, t.at(op.qkv, token, (op.heads + head) * op.headDim + d), ...place);
-        t.set(op.vCache, t.at(op.qkv, token, (op.heads + op.kvHeads + head) * op.headDim + d), ...place);
-      }
+      const place = [Math.floor(slot / op.blockSize), head, slot % op.blockSize];
+      const vector = (first: number) =>
+        range(op.headDim).map(d => t.at(op.qkv, token, (first + head) * op.headDim + d));
+      cacheVector(t, op.kCache, op.kScales, vector(op.heads), place);
+      cacheVector(t, op.vCache, op.vScales, vector(op.heads + op.kvHeads), place);
     }
   }
+}
+
+/** A vector as it is, or in codes of a scale that makes its largest element the largest code. */
+function cacheVector(t: Tensors, cache: string, scales: string | undefined, vector: number[], place: number[]): void {
+  const most = t.dtype(cache) === 'i8' ? 127 : 448;
+  const scale = Math.fround(Math.max(...vector.map(Math.abs)) / most);
+  if (scales !== undefined) t.set(scales, scale, ...place);
+  vector.forEach((value, d) => {
+    t.set(cache, scales === undefined ? value : value / (scale || 1), ...place, d);
+  });
 }
 
 /** Turned keys, and values as they are, to the place of their slot. */
@@ -238,7 +248,8 @@ export function ropeKvWrite(op: OpOf<'ropeKvWrite'>, t: Tensors): void {
 }
 
 export function copyBlocks(op: OpOf<'copyBlocks'>, t: Tensors): void {
-  for (const cache of [op.kCache, op.vCache]) {
+  for (const cache of [op.kCache, op.vCache, op.kScales, op.vScales]) {
+    if (cache === undefined) continue;
     const before = [...t.values(cache)];
     const block = before.length / t.shape(cache)[0]!;
     for (const pair of range(t.shape(op.pairs)[0]!)) {
@@ -250,7 +261,8 @@ export function copyBlocks(op: OpOf<'copyBlocks'>, t: Tensors): void {
 }
 
 export function zeroBlocks(op: OpOf<'zeroBlocks'>, t: Tensors): void {
-  for (const cache of [op.kCache, op.vCache]) {
+  for (const cache of [op.kCache, op.vCache, op.kScales, op.vScales]) {
+    if (cache === undefined) continue;
     const block = t.values(cache).length / t.shape(cache)[0]!;
     for (const entry of range(t.shape(op.blocks)[0]!)) {
       const target = t.at(op.blocks, entry);

@@ -1,6 +1,20 @@
 import type { ConformanceCase } from '@quire/conformance';
-import { type ElementDType, isQuantDType, type Program, type StepSizes, type TensorName } from '@quire/core/contract';
-import { bfloat16ToFloat, floatToBfloat16, floatToHalf, halfToFloat, resolveShape } from '@quire/core/program';
+import {
+  type DType,
+  type ElementDType,
+  isQuantDType,
+  type Program,
+  type StepSizes,
+  type TensorName,
+} from '@quire/core/contract';
+import {
+  bfloat16ToFloat,
+  e4m3Table,
+  floatToBfloat16,
+  floatToHalf,
+  halfToFloat,
+  resolveShape,
+} from '@quire/core/program';
 import { recordValues } from './quantised.ts';
 
 /** Values of a tensor in f64; undefined where nothing has been written. */
@@ -10,8 +24,35 @@ const roundTo: Readonly<Record<ElementDType, (value: number) => number>> = {
   f32: Math.fround,
   f16: value => halfToFloat(floatToHalf(value)),
   bf16: value => bfloat16ToFloat(floatToBfloat16(value)),
+  i8: value => Math.sign(value) * Math.min(roundHalfEven(Math.abs(value)), 127),
+  f8e4m3: value => nearestOf(e4m3Table(), Math.sign(value) * Math.min(Math.abs(value), 448)),
   u32: value => value,
 };
+
+const decoders: Readonly<Record<ElementDType, (bits: number) => number>> = {
+  f32: value => value,
+  f16: halfToFloat,
+  bf16: bfloat16ToFloat,
+  i8: bits => (bits < 128 ? bits : bits - 256),
+  f8e4m3: bits => e4m3Table()[bits]!,
+  u32: value => value,
+};
+
+function roundHalfEven(value: number): number {
+  const low = Math.floor(value);
+  const above = value - low;
+  return above > 0.5 || (above === 0.5 && low % 2 === 1) ? low + 1 : low;
+}
+
+/** The nearest number of a table by bits; of two, the one with even bits. */
+function nearestOf(table: Float32Array, value: number): number {
+  let best = 0;
+  table.forEach((candidate, bits) => {
+    const [error, least] = [Math.abs(candidate - value), Math.abs(table[best]! - value)];
+    if (error < least || (error === least && bits % 2 === 0)) best = bits;
+  });
+  return table[best]!;
+}
 
 /** The tensors of a case as plain arrays, at the sizes of the step. */
 export class Tensors {
@@ -29,7 +70,7 @@ export class Tensors {
         this.#values.set(name, recordValues(dtype, inputs[name] as Uint32Array, this.shape(name)));
         continue;
       }
-      const decode = dtype === 'f16' ? halfToFloat : dtype === 'bf16' ? bfloat16ToFloat : (value: number) => value;
+      const decode = decoders[dtype];
       this.#values.set(
         name,
         Array.from({ length }, (_, i) => (inputs[name] === undefined ? undefined : decode(inputs[name][i]!))),
@@ -39,6 +80,10 @@ export class Tensors {
 
   shape(name: TensorName): number[] {
     return resolveShape(this.#program.tensors[name]!.shape, this.sizes);
+  }
+
+  dtype(name: TensorName): DType {
+    return this.#program.tensors[name]!.dtype;
   }
 
   /** All values, to be read and written. */

@@ -1,12 +1,13 @@
 /** Geometries and batches for attention over the paged cache. */
 import type { AttentionShape } from '@quire/core/contract';
+import type { CacheType } from './caches.ts';
 import type { Pattern } from './random.ts';
 import type { FloatType } from './types.ts';
 
 export interface Shape extends AttentionShape {
   /** f32 when left out. */
   activations?: FloatType;
-  kv: FloatType;
+  kv: CacheType;
   window?: number;
   softCap?: number;
   /** Of the queries, 1 when left out: few positions get most of the weight, so that a wrong one shows above the rounding. */
@@ -185,4 +186,15 @@ export const longScenes: readonly Scene[] = [
   },
 ];
 
-export const shapes: readonly Shape[] = [...f32Shapes, ...sixteenBitShapes];
+/** Caches of codes, beside activations of every dtype. */
+const codedShapes: readonly Shape[] = (['i8', 'f8e4m3'] as const).flatMap((kv): Shape[] => [
+  { heads: 4, kvHeads: 2, headDim: 64, blockSize: 16, kv, quick: true },
+  { heads: 3, kvHeads: 3, headDim: 80, blockSize: 8, kv, window: 7, softCap: 30 },
+  { heads: 2, kvHeads: 2, headDim: 12, blockSize: 4, kv, quick: true },
+  { ...sixteen(4, 1, 128, 'bf16'), kv, quick: true },
+  { ...sixteen(6, 2, 32, 'f16'), kv, window: 20 },
+  { ...sixteen(2, 1, 256, 'bf16'), kv },
+  { ...sixteen(3, 1, 96, 'f16'), kv, blockSize: 12 },
+]);
+
+export const shapes: readonly Shape[] = [...f32Shapes, ...sixteenBitShapes, ...codedShapes];

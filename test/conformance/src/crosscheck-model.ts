@@ -59,7 +59,14 @@ export interface ModelReport {
 /** Measured between adapters on whole models: 1e-6 and 8e-6. */
 const f32Tolerance: ModelTolerance = { relativeNorm: 1e-5, relativeMaximum: 1e-4 };
 /** Half a unit of the last place, relative: the most that rounding to nearest may be off. */
-const roundoff: Readonly<Record<ElementDType, number>> = { f32: 2 ** -24, f16: 2 ** -11, bf16: 2 ** -8, u32: 0 };
+const roundoff: Readonly<Record<ElementDType, number>> = {
+  f32: 2 ** -24,
+  f16: 2 ** -11,
+  bf16: 2 ** -8,
+  i8: 2 ** -8,
+  f8e4m3: 2 ** -4,
+  u32: 0,
+};
 
 /**
  * Runs one step of a model on two devices with every intermediate kept, and compares what each op wrote, in order. A

@@ -4,6 +4,7 @@ import {
   type DType,
   type Executable,
   elementBytes,
+  isCacheDType,
   isQuantDType,
   type Program,
   type StepSizes,
@@ -23,6 +24,9 @@ export const poison: Readonly<Record<DType, number>> = {
   f32: 0x7fc5a5a5,
   f16: 0x7ea5,
   bf16: 0x7fa5,
+  // No code of a cache.
+  i8: 0x80,
+  f8e4m3: 0x7f,
   u32: 0xa5a5a5a5,
   q8: 0xa5a5a5a5,
   q4_32: 0xa5a5a5a5,
@@ -150,6 +154,7 @@ function initialImage(tensor: DeviceTensor, provided: TypedArray | undefined): T
 
 export function rawArray(dtype: DType, length: number): TypedArray {
   if (dtype === 'f32') return new Float32Array(length);
+  if (isCacheDType(dtype)) return new Uint8Array(length);
   return dtype === 'u32' || isQuantDType(dtype) ? new Uint32Array(length) : new Uint16Array(length);
 }
 

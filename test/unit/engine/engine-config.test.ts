@@ -69,7 +69,7 @@ test.each([
   ['maxNumBatchedTokens', -1],
   ['dtype', 'int8'],
   ['dtype', 'constructor'],
-  ['kvCacheDtype', 'int8'],
+  ['kvCacheDtype', 'fp8_e5m2'],
   ['kvCacheMemoryBytes', 0],
   ['numGpuBlocksOverride', -3],
   ['enablePrefixCaching', 1],

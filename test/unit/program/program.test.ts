@@ -172,9 +172,9 @@ describe('the dtype table of the reference device', () => {
       linear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16","q8","q4_32","q4_128","q4_32z","q4_128z"]}
       gatedLinear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16","q8","q4_32","q4_128","q4_32z","q4_128z"]}
       rope: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
-      kvWrite: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
-      ropeKvWrite: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
-      pagedAttention: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16"]}
+      kvWrite: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16","i8","f8e4m3"]}
+      ropeKvWrite: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"],"kv":["f32","f16","bf16","i8","f8e4m3"]}
+      pagedAttention: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16","i8","f8e4m3"]}
       gatedActivation: {"activations":["f32","f16","bf16"]}
       add: {"activations":["f32","f16","bf16"]}
       allReduce: {"activations":["f32","f16","bf16"]}
@@ -186,8 +186,8 @@ describe('the dtype table of the reference device', () => {
       normColumns: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       pool: {"activations":["f32","f16","bf16"]}
       gatherRows: {"activations":["f32","f16","bf16"]}
-      copyBlocks: {"kv":["f32","f16","bf16"]}
-      zeroBlocks: {"kv":["f32","f16","bf16"]}
+      copyBlocks: {"kv":["f32","f16","bf16","i8","f8e4m3"]}
+      zeroBlocks: {"kv":["f32","f16","bf16","i8","f8e4m3"]}
       penalties: {}
       biasLogits: {}
       maskLogits: {}

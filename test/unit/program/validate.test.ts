@@ -261,7 +261,7 @@ describe('a program as a whole', () => {
   it('has known dtypes, dimensions and sizes', () => {
     const dtype = builder();
     dtype.external('x', 'f64' as DType, [4]);
-    expect(() => dtype.build()).toThrow('found dtype f64, expected one of f32, f16, bf16, u32');
+    expect(() => dtype.build()).toThrow('found dtype f64, expected one of f32, f16, bf16, i8, f8e4m3, u32, q8');
     const dimension = builder();
     dimension.external('x', 'f32', ['token' as Dim]);
     expect(() => dimension.build()).toThrow(

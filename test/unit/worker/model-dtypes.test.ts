@@ -77,7 +77,7 @@ describe.each([llamaConfig(), optConfig()])('chooseDTypes for $architecture', mo
       });
     }
     expect(() => chooseDTypes({ ...auto, kvCacheDtype: 'bf16' }, model, device(webgpuTable, false))).toThrow(
-      'kvCacheDtype bf16 is not offered by Test. It offers f32, f16.',
+      'kvCacheDtype bf16 is not offered by Test. It offers f32, f16, i8, f8e4m3.',
     );
   });
 });

@@ -63,6 +63,8 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
         sequences,
         block_tables: blockTables,
         out: context.tensor(op.out),
+        k_scales: op.kScales === undefined ? 'unused' : context.tensor(op.kScales),
+        v_scales: op.vScales === undefined ? 'unused' : context.tensor(op.vScales),
       },
       workgroups: laneGrid(lanes, sizes => count(sizes) * (op.heads / tileHeads)),
     });

@@ -50,7 +50,7 @@ export interface TensorSpec {
   shape: readonly number[];
   /** The stage of a pipeline that holds it. Absent: every one does. */
   stage?: number;
-  /** `kvCache` tensors are `[block][kvHead][slot][headDim]` and take part in `Device.transfer`, in creation order. */
+  /** `kvCache` tensors are `[block][kvHead][slot][headDim]`, their scales `[block][kvHead][slot]`; they take part in `Device.transfer`, in creation order. */
   usage: 'weight' | 'kvCache' | 'state';
 }
 
@@ -81,6 +81,12 @@ export interface AttentionShape {
   kvHeads: number;
   headDim: number;
   blockSize: number;
+}
+
+/** Scales of caches in i8 or f8e4m3 (dtypes.ts), f32 [blocks, kvHeads, blockSize]: with such caches, and with no others. */
+export interface CacheScales {
+  kScales?: TensorName;
+  vScales?: TensorName;
 }
 
 /**
@@ -197,7 +203,8 @@ export interface OpCatalogue {
     interleaved: boolean;
   } & HeadNorms;
   /** Writes keys and values of qkv to their cache slots; slot NONE is skipped. Caches are [blocks, kvHeads, blockSize, headDim]. */
-  kvWrite: { qkv: TensorName; slotMapping: TensorName; kCache: TensorName; vCache: TensorName } & AttentionShape;
+  kvWrite: { qkv: TensorName; slotMapping: TensorName; kCache: TensorName; vCache: TensorName } & CacheScales &
+    AttentionShape;
   /** rope, then kvWrite: the cache gets the keys as they lie in qkv once rotated. Slot NONE is rotated, and not written. */
   ropeKvWrite: {
     qkv: TensorName;
@@ -209,6 +216,7 @@ export interface OpCatalogue {
     rotaryDim: number;
     interleaved: boolean;
   } & AttentionShape &
+    CacheScales &
     HeadNorms;
   /**
    * Causal attention of each sequence's queries over its cached context through the block table: query token j of a sequence
@@ -226,7 +234,8 @@ export interface OpCatalogue {
     scale: number;
     window: number;
     softCap: number;
-  } & AttentionShape;
+  } & CacheScales &
+    AttentionShape;
   /**
    * An embedding table divided among the ranks of a group: rank r holds rows [r rowsPerRank, (r + 1) rowsPerRank), and `table` is
    * those of them from firstRow on. out[t] = row ids[t] where `table` has it, and 0 where another rank has it, so that allReduce
@@ -268,9 +277,9 @@ export interface OpCatalogue {
   /** out[i] = x[samples[i].token] */
   gatherRows: { x: TensorName; samples: TensorName; out: TensorName };
   /** cache[to] = cache[from] for each pair of `pairs` u32 [count, 2]; pairs with NONE are skipped. All pairs read before any writes. */
-  copyBlocks: { kCache: TensorName; vCache: TensorName; pairs: TensorName };
+  copyBlocks: { kCache: TensorName; vCache: TensorName; pairs: TensorName } & CacheScales;
   /** cache[block] = 0 for each entry of `blocks` u32 [count]; NONE is skipped. */
-  zeroBlocks: { kCache: TensorName; vCache: TensorName; blocks: TensorName };
+  zeroBlocks: { kCache: TensorName; vCache: TensorName; blocks: TensorName } & CacheScales;
   /**
    * Repetition, then frequency, then presence penalty, each as its row says, on samples without a target.
    * repetition: for tokens in prompt or output, logit > 0 ? logit / r : logit * r. frequency: logit -= f * count in output.
@@ -428,7 +437,10 @@ export interface Device {
   readonly info: DeviceInfo;
   /** Throws DeviceError above `limits.maxTensorBytes` or when memory is exhausted. */
   createTensor(spec: TensorSpec): DeviceTensor;
-  /** offset and data.length in elements of the tensor; 16-bit tensors take Uint16Array (raw bits), quantised ones Uint32Array (words). */
+  /**
+   * offset and data.length in elements of the tensor; 16-bit tensors take Uint16Array (raw bits), those of 8 Uint8Array, quantised ones
+   * Uint32Array (words).
+   */
   write(tensor: DeviceTensor, data: TypedArray, offset?: number): void;
   /**
    * Fills the tensor from raw little-endian bytes in its dtype, chunk by chunk, with back-pressure. Of a group: the tensor of one

@@ -17,16 +17,36 @@
 
 /** What activations, biases and norms are stored in. */
 export type FloatDType = 'f32' | 'f16' | 'bf16';
+/**
+ * What a KV cache alone is stored in, beside floats: int8, and fp8 with 4 bits of exponent and 3 of mantissa (OCP E4M3: no
+ * infinity, 448 is the largest). Each vector of a head has a scale: its largest magnitude / 127 or / 448, in f32. A value is the
+ * scale times the code, and codes are rounded to nearest, ties to even.
+ */
+export type CacheDType = 'i8' | 'f8e4m3';
 /** Weights of matrices in few bits. */
 export type QuantDType = 'q8' | 'q4_32' | 'q4_128' | 'q4_32z' | 'q4_128z';
 /** What a weight may be stored in. */
 export type WeightDType = FloatDType | QuantDType;
 /** Types of one element after the other. `u32` also carries packed records whose floats are bit-cast. */
-export type ElementDType = FloatDType | 'u32';
+export type ElementDType = FloatDType | CacheDType | 'u32';
 export type DType = ElementDType | QuantDType;
 
 /** Bytes of one element. */
-export const dtypeBytes: Readonly<Record<ElementDType, number>> = { f32: 4, f16: 2, bf16: 2, u32: 4 };
+export const dtypeBytes: Readonly<Record<ElementDType, number>> = {
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  i8: 1,
+  f8e4m3: 1,
+  u32: 4,
+};
+
+/** The largest code of a cache in this dtype, to which the largest magnitude of a vector is scaled. */
+export const cacheCodes: Readonly<Record<CacheDType, number>> = { i8: 127, f8e4m3: 448 };
+
+export function isCacheDType(dtype: string): dtype is CacheDType {
+  return Object.hasOwn(cacheCodes, dtype);
+}
 
 export interface QuantFormat {
   readonly bits: 4 | 8;

@@ -186,10 +186,11 @@ export const engineArgs = {
   },
   kvCacheDtype: {
     default: 'auto',
-    check: oneOf(DTYPES),
+    check: oneOf({ ...DTYPES, int8: 'i8', fp8: 'f8e4m3', fp8_e4m3: 'f8e4m3' }),
     type: 'string',
     value: 'DTYPE',
-    effect: 'KV cache: auto (that of the activations), float32, float16 or bfloat16.',
+    effect:
+      'KV cache: auto (that of the activations), float32, float16, bfloat16, int8 or fp8 (fp8_e4m3), the last two with a scale for each vector of a head.',
     refused: 'Where the device does not offer it, such as bfloat16 in a browser.',
   },
   seed: {

@@ -1,4 +1,4 @@
-import type { QuantDType } from '../contract/contract.ts';
+import type { CacheDType, FloatDType, QuantDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import { suggestion, toCamelCase, toSnakeCase } from '../names.ts';
 import { type EngineArgName, engineArgs, engineOptionNames } from './engine-args.ts';
@@ -73,7 +73,7 @@ export interface EngineConfig {
   readonly servedModelName: readonly string[];
   readonly dtype: 'auto' | 'f32' | 'f16' | 'bf16';
   readonly quantization: QuantDType | null;
-  readonly kvCacheDtype: 'auto' | 'f32' | 'f16' | 'bf16';
+  readonly kvCacheDtype: 'auto' | FloatDType | CacheDType;
   readonly seed: bigint;
   readonly batchInvariant: boolean;
   readonly maxModelLen: number | null;

@@ -2,6 +2,7 @@ import type { Activation, DType, StepSizes, TensorName } from '../contract/contr
 import { ProgramBuilder } from '../program/index.ts';
 import type { DecoderStyle } from './architecture.ts';
 import type { ModelConfig } from './config.ts';
+import { declareCaches } from './kv-caches.ts';
 import type { PlacedWeight, WeightLayout } from './model-weights.ts';
 import { architectureOf } from './registry.ts';
 import { ropeTables } from './rope-table.ts';
@@ -20,11 +21,6 @@ export interface ModelProgramOptions {
   readonly ranks?: number;
   /** Stages of the pipeline. Default 1. */
   readonly stages?: number;
-}
-
-/** Name of the K or V cache of a layer. */
-export function cacheName(kind: 'k' | 'v', layer: number): TensorName {
-  return `${kind}Cache.${layer}`;
 }
 
 interface LinearOptions {
@@ -120,10 +116,10 @@ export class DecoderOps {
     this.builder.add({ op: 'layerNorm', x, weight, ...(this.options.weights.has(bias) ? { bias } : {}), out, eps });
   }
 
-  cache(kind: 'k' | 'v', layer: number): TensorName {
+  caches(layer: number): ReturnType<typeof declareCaches> {
     const { numBlocks, blockSize, kvDtype } = this.options;
-    const { numKvHeads, headDim } = this.config;
-    return this.builder.external(cacheName(kind, layer), kvDtype, [numBlocks, numKvHeads, blockSize, headDim]);
+    const { numKvHeads: kvHeads, headDim } = this.config;
+    return declareCaches(this.builder, layer, { numBlocks, kvHeads, blockSize, headDim, kvDtype });
   }
 
   activation(name: string, width: number, rows: 'tokens' | 'samples' = 'tokens'): TensorName {

@@ -12,7 +12,8 @@ import { declareState, stateTensors } from './state-tensors.ts';
  * among them, are in `activationDtype`; ops accumulate in f32 or better. The layers run on all tokens of the step, the final norm
  * and the head only on the rows that are sampled.
  *
- * Externals besides the row state: the weights under the names of `options.weights`, the rotary tables, and `kCache.N` and `vCache.N` [numBlocks, kvHeads, blockSize, headDim] of each layer.
+ * Externals besides the row state: the weights under the names of `options.weights`, the rotary tables, and `kCache.N` and `vCache.N`
+ * [numBlocks, kvHeads, blockSize, headDim] of each layer, with `kScales.N` and `vScales.N` where they hold codes.
  */
 export function buildModelProgram(config: ModelConfig, options: ModelProgramOptions): Program {
   return new Decoder(config, options).build();
@@ -162,7 +163,7 @@ class Decoder {
     const { heads, headDim } = this.#attention;
     const qkv = this.#ops.activation(`layers.${layer}.qkv`, qkvWidth(this.#config));
     this.#ops.linear(`layers.${layer}.qkv`, { x, out: qkv });
-    const caches = { kCache: this.#ops.cache('k', layer), vCache: this.#ops.cache('v', layer) };
+    const caches = this.#ops.caches(layer);
     const write = { qkv, slotMapping, ...caches, ...this.#attention };
     const { layers } = this.#config;
     const { window, positions: kind } = layers?.[layer] ?? { window: 0, positions: 'global' };

@@ -1,6 +1,7 @@
 export type { Architecture, DecoderStyle } from './architecture.ts';
 export { buildModelProgram, widestActivation } from './decoder.ts';
-export { cacheName, type ModelProgramOptions } from './decoder-ops.ts';
+export type { ModelProgramOptions } from './decoder-ops.ts';
+export { type CacheShape, cacheBlockBytes, cacheTensors, declareCaches } from './kv-caches.ts';
 export { type LoadedWeights, loadWeights, type WeightSupply } from './load-weights.ts';
 export {
   type ModelWeight,

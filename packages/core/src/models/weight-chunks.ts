@@ -103,7 +103,11 @@ function* zeroChunks(bytes: number): Generator<Uint8Array> {
 }
 
 /** The same values in another dtype. */
-async function* convertedChunks(chunks: AsyncIterable<Uint8Array>, from: FloatDType, to: FloatDType): AsyncGenerator<Uint8Array> {
+async function* convertedChunks(
+  chunks: AsyncIterable<Uint8Array>,
+  from: FloatDType,
+  to: FloatDType,
+): AsyncGenerator<Uint8Array> {
   const size = dtypeBytes[from];
   for await (const { buffer, length } of wholeRecords(chunks, size)) {
     yield rawBytes(encodeFloats(to, decodeFloats(from, elements(buffer, length, size))));

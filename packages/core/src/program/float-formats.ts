@@ -1,4 +1,4 @@
-import { type DType, type FloatDType, isQuantDType, type TypedArray } from '../contract/contract.ts';
+import type { DType, FloatDType, TypedArray } from '../contract/contract.ts';
 
 /**
  * IEEE half and bfloat16. Conversions to 16 bits round to nearest, ties to even, once: they take a JavaScript number (f64)
@@ -68,8 +68,31 @@ export function decodeFloats(dtype: DType, raw: TypedArray): Float32Array {
   return values;
 }
 
+/** OCP E4M3: rounded to nearest, ties to even, and held at 448, the largest number. */
+export function floatToE4m3(value: number): number {
+  if (Number.isNaN(value)) return 0x7f;
+  f64[0] = value;
+  const sign = (f64Words[highWord]! >>> 24) & 0x80;
+  const exponent = Math.max(((f64Words[highWord]! >>> 20) & 0x7ff) - 1023, -6);
+  if (exponent > 8) return sign | 0x7e;
+  const steps = Math.abs(value) * powerOfTwo(3 - exponent);
+  return sign | Math.min(((exponent + 6) << 3) + (steps + ROUND - ROUND), 0x7e);
+}
+
+let e4m3: Float32Array | undefined;
+
+/** The value of each of the 256 E4M3 bit patterns. Do not write to it. */
+export function e4m3Table(): Float32Array {
+  e4m3 ??= Float32Array.from({ length: 256 }, (_, bits) => {
+    const [sign, exponent, mantissa] = [bits & 0x80 ? -1 : 1, (bits >> 3) & 15, bits & 7];
+    if ((bits & 0x7f) === 0x7f) return Number.NaN;
+    return sign * (exponent === 0 ? mantissa * 2 ** -9 : (8 + mantissa) * 2 ** (exponent - 10));
+  });
+  return e4m3;
+}
+
 function isFloat(dtype: DType): dtype is FloatDType {
-  return dtype !== 'u32' && !isQuantDType(dtype);
+  return dtype === 'f32' || dtype === 'f16' || dtype === 'bf16';
 }
 
 let table: Float32Array<ArrayBuffer> | undefined;

@@ -4,8 +4,10 @@ export { checkBindings, checkSizes } from './check-run.ts';
 export {
   bfloat16ToFloat,
   decodeFloats,
+  e4m3Table,
   encodeFloats,
   floatToBfloat16,
+  floatToE4m3,
   floatToHalf,
   halfTable,
   halfToFloat,

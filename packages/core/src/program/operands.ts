@@ -31,7 +31,12 @@ const optional = <O extends Operand>(operand: O) => ({ ...operand, optional: tru
 const stateOperands = { rows: read('u32'), tokenIds: read('u32') };
 /** Weights of HeadNorms. */
 const normOperands = { qNorm: optional(read('weight')), kNorm: optional(read('weight')) };
-const cacheOperands = { kCache: write('kv'), vCache: write('kv') };
+const cacheOperands = {
+  kCache: write('kv'),
+  vCache: write('kv'),
+  kScales: optional(write('f32')),
+  vScales: optional(write('f32')),
+};
 
 /** The tensors of every op: this table alone says which ones are read, written, activations, weights and caches. */
 export const operandTable = {
@@ -109,6 +114,8 @@ export const operandTable = {
     qkv: read('activation'),
     kCache: read('kv'),
     vCache: read('kv'),
+    kScales: optional(read('f32')),
+    vScales: optional(read('f32')),
     sequences: read('u32'),
     blockTables: read('u32'),
     out: write('activation'),
@@ -129,7 +136,13 @@ export const operandTable = {
   normColumns: { x: update('activation'), weight: read('weight') },
   pool: { x: read('activation'), sequences: read('u32'), out: update('f32') },
   gatherRows: { x: read('activation'), samples: read('u32'), out: write('activation') },
-  copyBlocks: { kCache: update('kv'), vCache: update('kv'), pairs: read('u32') },
+  copyBlocks: {
+    kCache: update('kv'),
+    vCache: update('kv'),
+    kScales: optional(update('f32')),
+    vScales: optional(update('f32')),
+    pairs: read('u32'),
+  },
   zeroBlocks: { ...cacheOperands, blocks: read('u32') },
   penalties: { logits: read('f32'), samples: read('u32'), ...stateOperands, out: writeOver('f32', 'logits') },
   biasLogits: {

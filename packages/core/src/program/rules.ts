@@ -64,7 +64,17 @@ const sampled: Pattern = ['S', 2];
 
 const qkv = (op: Omit<AttentionShape, 'blockSize'>): Pattern => ['T', (op.heads + 2 * op.kvHeads) * op.headDim];
 const normShapes = (op: { headDim: number }) => ({ qNorm: [op.headDim], kNorm: [op.headDim] }) as const;
-const cache = (op: AttentionShape): Pattern => ['B', op.kvHeads, op.blockSize, op.headDim];
+const caches = (op: AttentionShape) => {
+  const cache: Pattern = ['B', op.kvHeads, op.blockSize, op.headDim];
+  const scales: Pattern = ['B', op.kvHeads, op.blockSize];
+  return { kCache: cache, vCache: cache, kScales: scales, vScales: scales };
+};
+const anyCaches = {
+  kCache: ['B', 'H', 'L', 'D'],
+  vCache: ['B', 'H', 'L', 'D'],
+  kScales: ['B', 'H', 'L'],
+  vScales: ['B', 'H', 'L'],
+} as const satisfies Record<string, Pattern>;
 
 export const rules = {
   applyRowDelta: { shapes: () => ({ delta: ['D'], biases: ['M', 'W'], ...rowState }) },
@@ -154,7 +164,7 @@ export const rules = {
       heads(context, op);
       positive(context, op, 'blockSize');
     },
-    shapes: op => ({ qkv: qkv(op), slotMapping: ['T'], kCache: cache(op), vCache: cache(op) }),
+    shapes: op => ({ qkv: qkv(op), slotMapping: ['T'], ...caches(op) }),
   },
   ropeKvWrite: {
     attributes(op, context) {
@@ -169,8 +179,7 @@ export const rules = {
       table: ['P', op.rotaryDim],
       ...normShapes(op),
       slotMapping: ['T'],
-      kCache: cache(op),
-      vCache: cache(op),
+      ...caches(op),
     }),
   },
   pagedAttention: {
@@ -183,8 +192,7 @@ export const rules = {
     },
     shapes: op => ({
       qkv: qkv(op),
-      kCache: cache(op),
-      vCache: cache(op),
+      ...caches(op),
       sequences,
       blockTables: ['M', 'N'],
       out: ['T', op.heads * op.headDim],
@@ -230,8 +238,8 @@ export const rules = {
   },
   pool: { shapes: () => ({ x: ['T', 'H'], sequences, out: ['M', 'H'] }) },
   gatherRows: { shapes: () => ({ x: ['T', 'H'], samples, out: ['S', 'H'] }) },
-  copyBlocks: { shapes: () => ({ kCache: ['B', 'H', 'L', 'D'], vCache: ['B', 'H', 'L', 'D'], pairs: ['C', 2] }) },
-  zeroBlocks: { shapes: () => ({ kCache: ['B', 'H', 'L', 'D'], vCache: ['B', 'H', 'L', 'D'], blocks: ['C'] }) },
+  copyBlocks: { shapes: () => ({ ...anyCaches, pairs: ['C', 2] }) },
+  zeroBlocks: { shapes: () => ({ ...anyCaches, blocks: ['C'] }) },
   penalties: {
     shapes: () => ({ logits, samples, rows: rowState.rows, tokenIds: rowState.tokenIds, out: logits }),
   },

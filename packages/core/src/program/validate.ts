@@ -1,6 +1,7 @@
 import {
   type Dim,
   dtypeBytes,
+  isCacheDType,
   isQuantDType,
   type Op,
   type OpName,
@@ -169,7 +170,10 @@ class OpCheck implements RuleContext {
         continue;
       }
       this.#checkBound(tensor);
-      if (found === 'u32' || (isQuantDType(found) && !takesQuantised(this.#op.op, tensor))) {
+      const misplaced = isQuantDType(found)
+        ? !takesQuantised(this.#op.op, tensor)
+        : isCacheDType(found) && role !== 'kv';
+      if (found === 'u32' || misplaced) {
         this.#fail({ tensor: describe(tensor), found: `dtype ${found}`, expected: 'f32, f16 or bf16' });
       }
       const group = this.#dtypeGroup(tensor);
@@ -183,7 +187,21 @@ class OpCheck implements RuleContext {
         expected: `${expected} as of ${describe(peer)}`,
       });
     }
+    this.#checkScales();
     if (this.#op.op === 'linear') this.#checkLinearOutput(this.#op.x, this.#op.out);
+  }
+
+  /** Caches in codes have scales, others have none. */
+  #checkScales(): void {
+    const cache = this.tensors.find(({ operand }) => operand.role === 'kv');
+    if (cache === undefined) return;
+    const given = this.tensors
+      .filter(({ field }) => field === 'kScales' || field === 'vScales')
+      .map(({ field }) => field);
+    const dtype = this.#dtype(cache);
+    const expected = isCacheDType(dtype) ? 'kScales and vScales' : 'no scales';
+    const found = given.length === 0 ? 'no scales' : given.join(' and ');
+    this.require(found === expected, found, `${expected}, since ${cache.field} is ${dtype}`);
   }
 
   /** Weights and caches are the caller's, so that a backend may repack the one and move the other. */

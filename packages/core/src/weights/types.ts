@@ -1,4 +1,4 @@
-import type { ElementDType, FloatDType } from '../contract/contract.ts';
+import type { FloatDType } from '../contract/contract.ts';
 
 /**
  * Read access to one model folder, the same in Node and in the browser. Implementations read nothing outside the folder,
@@ -22,7 +22,7 @@ export interface ModelSource {
 }
 
 /** Element types that a checkpoint may hold. Only floats can be weights on a device. */
-export type CheckpointDType = ElementDType | 'i64' | 'i32' | 'u8' | 'i8' | 'bool' | 'f64';
+export type CheckpointDType = FloatDType | 'u32' | 'i64' | 'i32' | 'u8' | 'i8' | 'bool' | 'f64';
 
 /** Bytes of one element. */
 export const checkpointDTypeBytes: Readonly<Record<CheckpointDType, number>> = {

@@ -2,7 +2,7 @@ import type { Bindings, Device, DeviceTensor, DType, Program, TensorSpec } from 
 import type { ModelConfig } from '../models/config.ts';
 import {
   buildRopeTable,
-  cacheName,
+  cacheTensors,
   checkStages,
   type LoadedWeights,
   loadWeights,
@@ -118,13 +118,13 @@ export class DeviceModel {
   }
 
   #createCaches(): void {
-    const { numLayers, numKvHeads, headDim } = this.config;
+    const { numLayers, numKvHeads: kvHeads, headDim } = this.config;
     const { kvCache, blockSize, dtypes } = this.plan;
     const { stages } = this.device.info;
-    const shape = [kvCache.numBlocks, numKvHeads, blockSize, headDim];
+    const shape = { numBlocks: kvCache.numBlocks, kvHeads, blockSize, headDim, kvDtype: dtypes.kvCache };
     for (let layer = 0; layer < numLayers; layer++) {
-      for (const kind of ['k', 'v'] as const) {
-        const spec = { name: cacheName(kind, layer), dtype: dtypes.kvCache, shape, usage: 'kvCache' } as const;
+      for (const tensor of Object.values(cacheTensors(layer, shape))) {
+        const spec = { ...tensor, usage: 'kvCache' } as const;
         this.createTensor(stages === 1 ? spec : { ...spec, stage: stageOfLayer(layer, this.config, stages) });
       }
     }

@@ -1,5 +1,6 @@
 import { type DType, shapeBytes } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
+import { cacheBlockBytes } from '../models/index.ts';
 
 /** What the cache may take: a number of usable blocks, or bytes. `source` is shown in errors. */
 export type KvBudget =
@@ -27,7 +28,7 @@ export interface KvCacheQuestion {
 export interface KvCacheSize {
   /** Blocks of every cache tensor, the null block included. */
   readonly numBlocks: number;
-  /** All layers, K and V. */
+  /** All layers, K and V, and their scales where there are any. */
   readonly bytes: number;
   /** As asked, or shortened to fit. */
   readonly maxModelLen: number;
@@ -46,8 +47,9 @@ const EXPECTED_REQUEST_TOKENS = 512;
  */
 export function kvCacheSize(question: KvCacheQuestion): KvCacheSize {
   const { blockSize, maxTensorBytes } = question;
-  const perTensor = shapeBytes(question.dtype, [question.numKvHeads, blockSize, question.headDim]);
-  const perBlock = 2 * question.numLayers * perTensor;
+  const { numKvHeads: kvHeads, headDim, dtype: kvDtype } = question;
+  const perTensor = shapeBytes(kvDtype, [kvHeads, blockSize, headDim]);
+  const perBlock = question.numLayers * cacheBlockBytes({ kvHeads, blockSize, headDim, kvDtype });
   const wanted = Math.ceil(question.maxModelLen / blockSize);
   const most = Math.floor(maxTensorBytes / perTensor) - 1;
   const blocks = Math.min(budgetBlocks(question, perBlock, wanted), most);

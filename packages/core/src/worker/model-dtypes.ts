@@ -1,4 +1,4 @@
-import type { Device, DType, FloatDType, QuantDType } from '../contract/contract.ts';
+import type { CacheDType, Device, DType, FloatDType, QuantDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
 import {
@@ -18,7 +18,7 @@ export interface ModelDTypes {
   /** auto: each weight keeps the checkpoint's dtype. A weight that the device does not offer so becomes f32. */
   readonly weights: FloatDType | 'auto';
   readonly activations: FloatDType;
-  readonly kvCache: FloatDType;
+  readonly kvCache: FloatDType | CacheDType;
   /** Of the matrices of linear layers. Absent: as the other weights. */
   readonly quantization?: QuantDType;
 }
@@ -56,8 +56,8 @@ function autoCache(activations: FloatDType, wanted: FloatDType, device: Device):
   return activations === 'f32' && storesHalf ? 'f16' : activations;
 }
 
-function checkedCache(asked: FloatDType, device: Device): FloatDType {
-  const offered = (['f32', 'f16', 'bf16'] as const).filter(dtype => offersCache(device, dtype));
+function checkedCache(asked: FloatDType | CacheDType, device: Device): FloatDType | CacheDType {
+  const offered = (['f32', 'f16', 'bf16', 'i8', 'f8e4m3'] as const).filter(dtype => offersCache(device, dtype));
   if ((offered as readonly DType[]).includes(asked)) return asked;
   throw new ConfigError(
     `kvCacheDtype ${asked} is not offered by ${device.info.name}. It offers ${offered.join(', ')}.`,

@@ -1,6 +1,6 @@
 import { type DType, NONE, type Program, type StepSizes } from '../contract/contract.ts';
 import type { ModelConfig } from '../models/config.ts';
-import { cacheName, declareState, type RowStateShape, stageOfLayer, stateTensors } from '../models/index.ts';
+import { declareCaches, declareState, type RowStateShape, stageOfLayer, stateTensors } from '../models/index.ts';
 import { ProgramBuilder } from '../program/index.ts';
 
 /** Blocks that one run of `copyBlocks` or `zeroBlocks` takes; more take several runs. */
@@ -69,13 +69,11 @@ export function* paddedBatches(numbers: readonly number[], length: number): Gene
 function forEachCache(
   builder: ProgramBuilder,
   { config, stages, numBlocks, blockSize, kvDtype }: CacheGeometry,
-  add: (caches: { kCache: string; vCache: string }) => void,
+  add: (caches: ReturnType<typeof declareCaches>) => void,
 ): void {
-  const shape = [numBlocks, config.numKvHeads, blockSize, config.headDim];
+  const { numKvHeads: kvHeads, headDim } = config;
   for (let layer = 0; layer < config.numLayers; layer++) {
     if (stages > 1) builder.onStage(stageOfLayer(layer, config, stages));
-    const kCache = builder.external(cacheName('k', layer), kvDtype, shape);
-    const vCache = builder.external(cacheName('v', layer), kvDtype, shape);
-    add({ kCache, vCache });
+    add(declareCaches(builder, layer, { numBlocks, kvHeads, blockSize, headDim, kvDtype }));
   }
 }

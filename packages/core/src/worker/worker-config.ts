@@ -1,4 +1,4 @@
-import type { Device, QuantDType } from '../contract/contract.ts';
+import type { CacheDType, Device, FloatDType, QuantDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
 import { widestActivation } from '../models/index.ts';
@@ -16,7 +16,7 @@ export interface WorkerConfig {
   readonly maxNumSeqs: number;
   readonly maxNumBatchedTokens: number;
   /** auto: that of the activations. */
-  readonly kvCacheDtype: 'auto' | 'f32' | 'f16' | 'bf16';
+  readonly kvCacheDtype: 'auto' | FloatDType | CacheDType;
   readonly kvCacheMemoryBytes: number | null;
   /** Usable KV blocks: the null block is not counted. */
   readonly numGpuBlocksOverride: number | null;

@@ -1,8 +1,8 @@
-import { type DType, NONE } from '@quire/core/contract';
-import { encodeFloats } from '@quire/core/program';
+import { isCacheDType, NONE } from '@quire/core/contract';
+import { type CacheType, declareCaches, randomCaches } from '../caches.ts';
 import { exact } from '../checks.ts';
 import { group } from '../define.ts';
-import { floats, type Random } from '../random.ts';
+import type { Random } from '../random.ts';
 import type { CaseGroup } from '../types.ts';
 
 const BLOCKS = 12;
@@ -41,7 +41,7 @@ const lists: Readonly<Record<string, (random: Random) => Pairs>> = {
 };
 
 export function copyBlocksCases(): CaseGroup[] {
-  const shapes: [kvHeads: number, blockSize: number, headDim: number, kv: DType, quick: boolean][] = [
+  const shapes: [kvHeads: number, blockSize: number, headDim: number, kv: CacheType, quick: boolean][] = [
     [1, 16, 32, 'f32', true],
     [2, 16, 64, 'f16', true],
     [3, 4, 5, 'f32', true],
@@ -50,6 +50,9 @@ export function copyBlocksCases(): CaseGroup[] {
     [2, 32, 96, 'f32', false],
     [4, 8, 128, 'f16', false],
     [2, 16, 64, 'bf16', true],
+    [2, 16, 64, 'i8', true],
+    [3, 4, 12, 'i8', false],
+    [1, 8, 32, 'f8e4m3', true],
   ];
   return shapes.flatMap(([kvHeads, blockSize, headDim, kv, quick]) =>
     group({
@@ -58,17 +61,20 @@ export function copyBlocksCases(): CaseGroup[] {
       maxSizes: {},
       build(builder) {
         const cache = [BLOCKS, kvHeads, blockSize, headDim];
-        builder.external('kCache', kv, cache);
-        builder.external('vCache', kv, cache);
+        const caches = declareCaches(builder, kv, cache);
         builder.external('pairs', 'u32', [PAIRS, 2]);
-        builder.add({ op: 'copyBlocks', kCache: 'kCache', vCache: 'vCache', pairs: 'pairs' });
+        builder.add({ op: 'copyBlocks', ...caches, pairs: 'pairs' });
       },
-      checks: { kCache: exact('a copy'), vCache: exact('a copy') },
+      checks: Object.fromEntries(
+        (isCacheDType(kv) ? ['kCache', 'vCache', 'kScales', 'vScales'] : ['kCache', 'vCache']).map(name => [
+          name,
+          exact('a copy'),
+        ]),
+      ),
       variants: Object.entries(lists).map(([name, list]) => ({
         name,
         fill: random => ({
-          kCache: encodeFloats(kv, floats(random, BLOCKS * kvHeads * blockSize * headDim)),
-          vCache: encodeFloats(kv, floats(random, BLOCKS * kvHeads * blockSize * headDim)),
+          ...randomCaches(random, kv, BLOCKS * kvHeads * blockSize * headDim, headDim),
           pairs: padded(list(random)),
         }),
       })),

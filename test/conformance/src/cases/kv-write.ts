@@ -1,5 +1,6 @@
-import { NONE } from '@quire/core/contract';
+import { isCacheDType, NONE } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
+import { type CacheType, codeChecks, declareCaches, randomCaches } from '../caches.ts';
 import { compareValues, exact, roundingBound } from '../checks.ts';
 import { dtypeName, group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
@@ -11,7 +12,7 @@ interface Shape {
   headDim: number;
   blockSize: number;
   blocks: number;
-  kv: FloatType;
+  kv: CacheType;
   /** Default f32. */
   activations?: FloatType;
   quick: boolean;
@@ -36,6 +37,13 @@ export function kvWriteCases(): CaseGroup[] {
     ...writes({ ...plain, activations: 'bf16', kv: 'bf16' }),
     ...writes({ ...plain, activations: 'f16', kv: 'f16', headDim: 80 }),
     ...writes({ ...plain, activations: 'bf16', kv: 'f32', quick: false }),
+    ...(['i8', 'f8e4m3'] as const).flatMap(kv => [
+      ...writes({ ...plain, kv }),
+      ...writes({ ...plain, heads: 6, headDim: 12, blockSize: 4, kv }),
+      ...writes({ ...plain, heads: 7, kvHeads: 1, headDim: 128, blockSize: 32, kv, quick: false }),
+      ...writes({ ...plain, activations: 'bf16', kv }),
+      ...writes({ ...plain, activations: 'f16', headDim: 80, kv, quick: false }),
+    ]),
     ...writes({ ...plain, activations: 'f16', kv: 'bf16', quick: false }),
   ];
 }
@@ -53,8 +61,7 @@ function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, activations = 
     fill: random => ({
       qkv: encodeFloats(activations, floats(random, count * width, pattern)),
       slotMapping: Uint32Array.from(slot(random)),
-      kCache: encodeFloats(kv, floats(random, cacheElements)),
-      vCache: encodeFloats(kv, floats(random, cacheElements)),
+      ...randomCaches(random, kv, cacheElements, headDim),
     }),
   });
   const scattered = (count: number) => (random: Random) =>
@@ -66,21 +73,18 @@ function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, activations = 
     build(builder) {
       builder.external('qkv', activations, ['tokens', width]);
       builder.external('slotMapping', 'u32', ['tokens']);
-      builder.external('kCache', kv, cache);
-      builder.external('vCache', kv, cache);
       builder.add({
         op: 'kvWrite',
         qkv: 'qkv',
         slotMapping: 'slotMapping',
-        kCache: 'kCache',
-        vCache: 'vCache',
+        ...declareCaches(builder, kv, cache),
         heads,
         kvHeads,
         headDim,
         blockSize,
       });
     },
-    checks: holds(kv, activations) ? { kCache: copied, vCache: copied } : { kCache: rounded(kv), vCache: rounded(kv) },
+    checks: checksOf(kv, activations),
     variants: [
       variant('scattered', tokens, 'normal', scattered(tokens)),
       variant('one token', 1, 'normal', scattered(1)),
@@ -99,7 +103,12 @@ function writes({ heads, kvHeads, headDim, blockSize, blocks, kv, activations = 
   });
 }
 
-const copied = exact('a copy');
+/** Quotients of WGSL may be off by 2.5 units in the last place. */
+function checksOf(kv: CacheType, activations: FloatType): Record<string, OutputCheck> {
+  if (isCacheDType(kv)) return codeChecks(kv, 1, 2 ** -21);
+  const check = holds(kv, activations) ? exact('a copy') : rounded(kv);
+  return { kCache: check, vCache: check };
+}
 
 function holds(kv: FloatType, activations: FloatType): boolean {
   return kv === 'f32' || kv === activations;

@@ -15,6 +15,7 @@ import {
   veryLong,
   veryLongScenes,
 } from '../attention-scenes.ts';
+import { cacheInputs, cacheValues, declareCaches } from '../caches.ts';
 import { u, unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import { floats, type Random } from '../random.ts';
@@ -65,15 +66,14 @@ function attention(shape: Shape, list: readonly Scene[]): CaseGroup[] {
     maxSizes: { tokens, sequences, decodeSequences: sequences, blocksPerSequence, maxQueryTokens: tokens },
     build(builder) {
       builder.external('qkv', activations, ['tokens', width]);
-      for (const cache of ['kCache', 'vCache']) builder.external(cache, kv, [numBlocks, kvHeads, blockSize, headDim]);
+      const caches = declareCaches(builder, kv, [numBlocks, kvHeads, blockSize, headDim]);
       builder.external('sequences', 'u32', ['sequences', SEQUENCE_WORDS]);
       builder.external('blockTables', 'u32', [sequences + 1, blocksPerSequence]);
       builder.external('out', activations, ['tokens', heads * headDim]);
       builder.add({
         op: 'pagedAttention',
         qkv: 'qkv',
-        kCache: 'kCache',
-        vCache: 'vCache',
+        ...caches,
         sequences: 'sequences',
         blockTables: 'blockTables',
         out: 'out',
@@ -107,8 +107,7 @@ function variant(scene: Scene, shape: Shape, numBlocks: number, maxBlocks: numbe
       const caches = [0, 1].map(() => cacheContents(random, scene, shape, numBlocks, maxBlocks, tables));
       return {
         qkv: encodeFloats(shape.activations ?? 'f32', floats(random, tokens * width, pattern, shape.queryScale)),
-        kCache: encodeFloats(shape.kv, caches[0]!),
-        vCache: encodeFloats(shape.kv, caches[1]!),
+        ...cacheInputs(shape.kv, caches[0]!, caches[1]!, shape.headDim),
         sequences,
         blockTables: tables.words,
       };
@@ -244,8 +243,12 @@ function cacheExtent(
     for (let position = 0; position < contextLen; position++) {
       const block = inputs.blockTables![record[Sequence.row]! * maxBlocks + Math.floor(position / blockSize)]!;
       const start = ((block * kvHeads + kvHead) * blockSize + (position % blockSize)) * headDim;
-      keyNorm = Math.max(keyNorm, norm(decodeFloats(kv, inputs.kCache!.subarray(start, start + headDim))));
-      for (const value of decodeFloats(kv, inputs.vCache!.subarray(start, start + headDim))) {
+      const vector = (cache: 'kCache' | 'vCache', scales: 'kScales' | 'vScales') => {
+        const scale = inputs[scales]?.subarray(start / headDim, start / headDim + 1);
+        return cacheValues(kv, inputs[cache]!.subarray(start, start + headDim), scale, headDim);
+      };
+      keyNorm = Math.max(keyNorm, norm(vector('kCache', 'kScales')));
+      for (const value of vector('vCache', 'vScales')) {
         largestValue = Math.max(largestValue, Math.abs(value));
       }
     }

@@ -1,5 +1,6 @@
-import { NONE } from '@quire/core/contract';
+import { isCacheDType, NONE } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
+import { type CacheType, codeChecks, declareCaches, randomCaches } from '../caches.ts';
 import { compareValues, roundingBound } from '../checks.ts';
 import { group } from '../define.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
@@ -19,7 +20,7 @@ import type { CaseGroup, CaseVariant, CheckArguments, FloatType, OutputCheck } f
 
 interface Shape extends RotaryShape {
   blockSize: number;
-  kv: FloatType;
+  kv: CacheType;
   /** Default f32. */
   activations?: FloatType;
   quick: boolean;
@@ -61,6 +62,12 @@ export function ropeKvWriteCases(): CaseGroup[] {
     { ...plain, activations: 'f16', kv: 'f16', headDim: 80, rotaryDim: 32, norms: 'f32', quick: false },
     { ...plain, activations: 'bf16', kv: 'f32', headDim: 80, rotaryDim: 32, quick: false },
     { ...plain, activations: 'f16', kv: 'f32', interleaved: true, quick: false },
+    ...(['i8', 'f8e4m3'] as const).flatMap(kv => [
+      { ...plain, kv, quick: true },
+      { ...plain, kv, headDim: 20, rotaryDim: 12, blockSize: 4, norms: 'f16', quick: true } as const,
+      { ...plain, activations: 'bf16', kv, headDim: 128, rotaryDim: 128, norms: 'bf16', quick: true } as const,
+      { ...plain, activations: 'f16', kv, headDim: 80, rotaryDim: 32, interleaved: true, quick: false } as const,
+    ]),
   ];
   return [
     ...geometries.flatMap(shape => (['f32', 'f16'] as const).flatMap(kv => writes({ ...shape, kv }))),
@@ -86,8 +93,7 @@ function writes(shape: Shape): CaseGroup[] {
       table: rotaryTable(rotaryDim),
       ...normInputs(random, shape),
       slotMapping: Uint32Array.from(slot(random)),
-      kCache: encodeFloats(kv, floats(random, slots * kvHeads * headDim)),
-      vCache: encodeFloats(kv, floats(random, slots * kvHeads * headDim)),
+      ...randomCaches(random, kv, slots * kvHeads * headDim, headDim),
     }),
   });
   const scattered = (count: number) => (random: Random) => random.distinct(count, 0, slots);
@@ -103,16 +109,14 @@ function writes(shape: Shape): CaseGroup[] {
       builder.external('positions', 'u32', ['tokens']);
       builder.external('table', 'f32', [ROTARY_POSITIONS, rotaryDim]);
       builder.external('slotMapping', 'u32', ['tokens']);
-      builder.external('kCache', kv, cache);
-      builder.external('vCache', kv, cache);
+      const caches = declareCaches(builder, kv, cache);
       const tensors = { qkv: 'qkv', positions: 'positions', table: 'table', slotMapping: 'slotMapping' };
       const geometry = { heads, kvHeads, headDim, rotaryDim, interleaved, blockSize, ...declareNorms(builder, shape) };
-      builder.add({ op: 'ropeKvWrite', ...tensors, kCache: 'kCache', vCache: 'vCache', ...geometry });
+      builder.add({ op: 'ropeKvWrite', ...tensors, ...caches, ...geometry });
     },
     checks: {
       qkv: rotatedCheck(shape, activations, reason),
-      kCache: cached(shape, heads),
-      vCache: cached(shape, heads + kvHeads),
+      ...cacheChecks(shape),
     },
     variants: [
       variant('one token', 1, 'random', 'normal', scattered(1)),
@@ -132,21 +136,33 @@ const reason =
   `${rotationReason}; then a rounding to the dtype of qkv and one to that of the cache, which may go either way: one unit in the ` +
   'last place each; 2^-24 where f16 is subnormal; what is not written is left as it is';
 
+/** A last place of 16-bit activations may be a code. */
+function cacheChecks(shape: Shape): Record<string, OutputCheck> {
+  const { kv, heads, kvHeads, activations = 'f32' } = shape;
+  if (isCacheDType(kv)) return codeChecks(kv, activations === 'f32' ? 1 : 2, activations === 'f32' ? 1e-5 : 2 ** -6);
+  return { kCache: cached(shape, kv, heads), vCache: cached(shape, kv, heads + kvHeads) };
+}
+
 /** The bound of a cache whose first head is head `firstHead` of qkv. */
-function cached(shape: Shape, firstHead: number): OutputCheck {
+function cached(shape: Shape, kv: FloatType, firstHead: number): OutputCheck {
   return {
     reason,
     compare({ inputs, sizes, expected, actual }) {
-      const [a, b] = [decodeFloats(shape.kv, expected), decodeFloats(shape.kv, actual)];
-      const bounds = cacheBounds(shape, firstHead, { inputs, sizes, expected: a });
+      const [a, b] = [decodeFloats(kv, expected), decodeFloats(kv, actual)];
+      const bounds = cacheBounds(shape, kv, firstHead, { inputs, sizes, expected: a });
       return compareValues(a, b, i => bounds[i]!);
     },
   };
 }
 
 /** Per element of a cache: 0 where no token of the step is written. */
-function cacheBounds(shape: Shape, firstHead: number, args: Omit<CheckArguments, 'actual'>): Float64Array {
-  const { heads, kvHeads, headDim, blockSize, kv, activations = 'f32' } = shape;
+function cacheBounds(
+  shape: Shape,
+  kv: FloatType,
+  firstHead: number,
+  args: Omit<CheckArguments, 'actual'>,
+): Float64Array {
+  const { heads, kvHeads, headDim, blockSize, activations = 'f32' } = shape;
   const { inputs, sizes, expected } = args;
   const bound = rotationBound(shape, decodeFloats(activations, inputs.qkv!), inputs);
   const bounds = new Float64Array(expected.length);

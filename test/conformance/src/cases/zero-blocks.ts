@@ -1,8 +1,8 @@
-import { type DType, NONE } from '@quire/core/contract';
-import { encodeFloats } from '@quire/core/program';
+import { isCacheDType, NONE } from '@quire/core/contract';
+import { type CacheType, declareCaches, randomCaches } from '../caches.ts';
 import { exact } from '../checks.ts';
 import { group } from '../define.ts';
-import { floats, type Random } from '../random.ts';
+import type { Random } from '../random.ts';
 import type { CaseGroup } from '../types.ts';
 
 const BLOCKS = 11;
@@ -18,7 +18,7 @@ const lists: Readonly<Record<string, (random: Random) => readonly number[]>> = {
 };
 
 export function zeroBlocksCases(): CaseGroup[] {
-  const shapes: [kvHeads: number, blockSize: number, headDim: number, kv: DType, quick: boolean][] = [
+  const shapes: [kvHeads: number, blockSize: number, headDim: number, kv: CacheType, quick: boolean][] = [
     [1, 16, 32, 'f32', true],
     [2, 16, 64, 'f16', true],
     [3, 4, 5, 'f32', true],
@@ -27,6 +27,9 @@ export function zeroBlocksCases(): CaseGroup[] {
     [2, 32, 96, 'f32', false],
     [4, 8, 128, 'f16', false],
     [2, 16, 64, 'bf16', true],
+    [2, 16, 64, 'i8', true],
+    [3, 4, 12, 'i8', false],
+    [1, 8, 32, 'f8e4m3', true],
   ];
   return shapes.flatMap(([kvHeads, blockSize, headDim, kv, quick]) =>
     group({
@@ -35,17 +38,20 @@ export function zeroBlocksCases(): CaseGroup[] {
       maxSizes: {},
       build(builder) {
         const cache = [BLOCKS, kvHeads, blockSize, headDim];
-        builder.external('kCache', kv, cache);
-        builder.external('vCache', kv, cache);
+        const caches = declareCaches(builder, kv, cache);
         builder.external('blocks', 'u32', [ENTRIES]);
-        builder.add({ op: 'zeroBlocks', kCache: 'kCache', vCache: 'vCache', blocks: 'blocks' });
+        builder.add({ op: 'zeroBlocks', ...caches, blocks: 'blocks' });
       },
-      checks: { kCache: exact('zeros, and what was there'), vCache: exact('zeros, and what was there') },
+      checks: Object.fromEntries(
+        (isCacheDType(kv) ? ['kCache', 'vCache', 'kScales', 'vScales'] : ['kCache', 'vCache']).map(name => [
+          name,
+          exact('zeros, and what was there'),
+        ]),
+      ),
       variants: Object.entries(lists).map(([name, list]) => ({
         name,
         fill: random => ({
-          kCache: encodeFloats(kv, floats(random, BLOCKS * kvHeads * blockSize * headDim)),
-          vCache: encodeFloats(kv, floats(random, BLOCKS * kvHeads * blockSize * headDim)),
+          ...randomCaches(random, kv, BLOCKS * kvHeads * blockSize * headDim, headDim),
           blocks: padded(list(random)),
         }),
       })),

@@ -3,7 +3,7 @@ import { type Kernel, scratch64 } from './lib/kernel.ts';
 import type { Floats } from './lib/views.ts';
 
 /** cache[to] = cache[from] for each pair without NONE, as if all were read before any is written. */
-export const copyBlocks: Kernel<'copyBlocks'> = (_, { kCache, vCache, pairs }) => {
+export const copyBlocks: Kernel<'copyBlocks'> = (_, { kCache, vCache, kScales, vScales, pairs }) => {
   const scratch = scratch64();
 
   function copy(cache: Floats, count: number, blocks: number): void {
@@ -22,7 +22,8 @@ export const copyBlocks: Kernel<'copyBlocks'> = (_, { kCache, vCache, pairs }) =
   }
 
   return sizes => {
-    copy(kCache, pairs.rows(sizes), kCache.rows(sizes));
-    copy(vCache, pairs.rows(sizes), vCache.rows(sizes));
+    for (const cache of [kCache, vCache, kScales, vScales]) {
+      if (cache !== undefined) copy(cache, pairs.rows(sizes), cache.rows(sizes));
+    }
   };
 };

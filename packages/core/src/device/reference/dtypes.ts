@@ -1,9 +1,10 @@
 import { type DType, type DTypeTable, quantDTypes } from '../../contract/contract.ts';
 
 const floats = ['f32', 'f16', 'bf16'] as const satisfies readonly DType[];
+const caches = [...floats, 'i8', 'f8e4m3'] as const;
 const matrices = [...floats, ...quantDTypes] as const;
 
-/** What the reference device offers: every op in every floating-point dtype, and matrices in few bits. */
+/** What the reference device offers: every op in every floating-point dtype, and matrices and caches in few bits. */
 export const dtypes = {
   applyRowDelta: {},
   prepareInputs: {},
@@ -16,9 +17,9 @@ export const dtypes = {
   linear: { activations: floats, weights: matrices },
   gatedLinear: { activations: floats, weights: matrices },
   rope: { activations: floats, weights: floats },
-  kvWrite: { activations: floats, kv: floats },
-  ropeKvWrite: { activations: floats, weights: floats, kv: floats },
-  pagedAttention: { activations: floats, kv: floats },
+  kvWrite: { activations: floats, kv: caches },
+  ropeKvWrite: { activations: floats, weights: floats, kv: caches },
+  pagedAttention: { activations: floats, kv: caches },
   gatedActivation: { activations: floats },
   add: { activations: floats },
   allReduce: { activations: floats },
@@ -30,8 +31,8 @@ export const dtypes = {
   normColumns: { activations: floats, weights: floats },
   pool: { activations: floats },
   gatherRows: { activations: floats },
-  copyBlocks: { kv: floats },
-  zeroBlocks: { kv: floats },
+  copyBlocks: { kv: caches },
+  zeroBlocks: { kv: caches },
   penalties: {},
   biasLogits: {},
   maskLogits: {},

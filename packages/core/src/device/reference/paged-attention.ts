@@ -8,11 +8,12 @@ import type { Floats } from './lib/views.ts';
  * take turns: keys and values of one KV head are gathered from the pages once, then all its queries pass over them.
  */
 export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
-  const { qkv, kCache, vCache, sequences, blockTables, out } = tensors;
+  const { qkv, kCache, vCache, kScales, vScales, sequences, blockTables, out } = tensors;
   const { heads, kvHeads, headDim, blockSize } = op;
   const [keyScratch, valueScratch, scoreScratch] = [scratch32(), scratch32(), scratch64()];
   const [query, result] = [new Float64Array(headDim), new Float64Array(headDim)];
   const zeros = new Float64Array(out.width);
+  const pageScales = new Float64Array(blockSize);
   /** Elements of one block of one head. */
   const pageSize = blockSize * headDim;
   let cacheBlocks = 0;
@@ -20,6 +21,7 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
   /** The blocks of a row's context that hold positions first .. end, one after the other. */
   function gather(
     cache: Floats,
+    scales: Floats | undefined,
     scratch: Scratch<Float32Array>,
     row: number,
     kvHead: number,
@@ -35,7 +37,11 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
         throw new RangeError(`row ${row} has block ${block}, the cache has ${cacheBlocks} blocks`);
       }
       const slots = Math.min(blockSize, end - (firstBlock + i) * blockSize);
-      cache.loadF32((block * kvHeads + kvHead) * pageSize, slots * headDim, gathered, i * pageSize);
+      const page = block * kvHeads + kvHead;
+      cache.loadF32(page * pageSize, slots * headDim, gathered, i * pageSize);
+      if (scales === undefined) continue;
+      scales.load(page * blockSize, slots, pageScales);
+      for (let j = 0; j < slots * headDim; j++) gathered[i * pageSize + j]! *= pageScales[Math.floor(j / headDim)]!;
     }
     return gathered;
   }
@@ -59,8 +65,8 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
     const first = firstVisible(sequence[Sequence.firstPosition]!);
     const gathered = Math.floor(first / blockSize) * blockSize;
     for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
-      const keys = gather(kCache, keyScratch, row, kvHead, first, contextLen);
-      const values = gather(vCache, valueScratch, row, kvHead, first, contextLen);
+      const keys = gather(kCache, kScales, keyScratch, row, kvHead, first, contextLen);
+      const values = gather(vCache, vScales, valueScratch, row, kvHead, first, contextLen);
       for (let head = 0; head < heads; head++) {
         if (Math.floor((head * kvHeads) / heads) !== kvHead) continue;
         for (let i = 0; i < queryLen; i++) {

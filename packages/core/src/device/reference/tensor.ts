@@ -3,6 +3,7 @@ import {
   type DeviceTensor,
   type DType,
   elementBytes,
+  isCacheDType,
   isQuantDType,
   shapeBytes,
   type TensorSpec,
@@ -114,7 +115,7 @@ export function specBytes(spec: TensorSpec): number {
 function rawView(dtype: DType, buffer: ArrayBuffer, offset: number, elements: number): RawArray {
   if (dtype === 'f32') return new Float32Array(buffer, offset, elements);
   if (dtype === 'u32' || isQuantDType(dtype)) return new Uint32Array(buffer, offset, elements);
-  return new Uint16Array(buffer, offset, elements);
+  return isCacheDType(dtype) ? new Uint8Array(buffer, offset, elements) : new Uint16Array(buffer, offset, elements);
 }
 
 export function bytesOf(data: TypedArray): Uint8Array {

@@ -1,8 +1,12 @@
-import { type DType, isQuantDType, type QuantDType, type StepSizes } from '../../../contract/contract.ts';
-import { dequantize, floatToBfloat16, floatToHalf, halfTable } from '../../../program/index.ts';
+import { cacheCodes, type DType, isQuantDType, type QuantDType, type StepSizes } from '../../../contract/contract.ts';
+import { dequantize, e4m3Table, floatToBfloat16, floatToE4m3, floatToHalf, halfTable } from '../../../program/index.ts';
 
 /** Elements as they lie in memory: the bits of f16 and bf16 are in a Uint16Array. */
-export type RawArray = Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+export type RawArray =
+  | Uint8Array<ArrayBuffer>
+  | Float32Array<ArrayBuffer>
+  | Uint16Array<ArrayBuffer>
+  | Uint32Array<ArrayBuffer>;
 
 /** Memory that a view looks at. `version` grows with every write from the host. */
 export interface Storage {
@@ -28,6 +32,7 @@ export interface Words extends View {
 
 /** A floating-point tensor of an op. Offsets are in elements. */
 export interface Floats extends View {
+  readonly dtype: DType;
   /** into[at + i] = the value of element start + i. */
   load(start: number, count: number, into: Float64Array, at?: number): void;
   /** The same into f32, which holds every dtype exactly. */
@@ -43,9 +48,11 @@ export function words(view: View, storage: Storage): Words {
 }
 
 export function floats(view: View, storage: Storage): Floats {
-  if (isQuantDType(storage.dtype)) return { ...view, ...quantAccess(storage, storage.dtype, view.width) };
-  const access = { f32: f32Access, f16: f16Access, bf16: bf16Access }[storage.dtype as 'f32' | 'f16' | 'bf16'];
-  return { ...view, ...access(storage) };
+  if (isQuantDType(storage.dtype))
+    return { ...view, dtype: storage.dtype, ...quantAccess(storage, storage.dtype, view.width) };
+  const accesses = { f32: f32Access, f16: f16Access, bf16: bf16Access, i8: i8Access, f8e4m3: f8Access };
+  const access = accesses[storage.dtype as keyof typeof accesses];
+  return { ...view, dtype: storage.dtype, ...access(storage) };
 }
 
 type Access = Pick<Floats, 'load' | 'loadF32' | 'store' | 'values'>;
@@ -101,6 +108,40 @@ function bf16Access(storage: Storage): Access {
     },
     store(start, count, from, at = 0) {
       for (let i = 0; i < count; i++) raw[start + i] = floatToBfloat16(from[at + i]!);
+    },
+    values: () => decodedOnce(storage, access),
+  };
+  return access;
+}
+
+/** Codes of a cache, without their scales. */
+function i8Access(storage: Storage): Access {
+  const most = cacheCodes.i8;
+  return codeAccess(
+    storage,
+    Float32Array.from({ length: 256 }, (_, bits) => (bits << 24) >> 24),
+    value => Math.min(Math.max(value + ROUND - ROUND, -most), most) & 0xff,
+  );
+}
+
+function f8Access(storage: Storage): Access {
+  return codeAccess(storage, e4m3Table(), floatToE4m3);
+}
+
+/** Adding and subtracting it rounds to an integer, ties to even. */
+const ROUND = 1.5 * 2 ** 52;
+
+function codeAccess(storage: Storage, table: Float32Array, encode: (value: number) => number): Access {
+  const raw = storage.raw as Uint8Array;
+  const access: Access = {
+    load(start, count, into, at = 0) {
+      for (let i = 0; i < count; i++) into[at + i] = table[raw[start + i]!]!;
+    },
+    loadF32(start, count, into, at) {
+      for (let i = 0; i < count; i++) into[at + i] = table[raw[start + i]!]!;
+    },
+    store(start, count, from, at = 0) {
+      for (let i = 0; i < count; i++) raw[start + i] = encode(from[at + i]!);
     },
     values: () => decodedOnce(storage, access),
   };
