@@ -5,8 +5,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { openReferenceDevice } from '../packages/core/dist/device/reference/index.js';
 import { parseArgs } from 'node:util';
+import { openReferenceDevice } from '../packages/core/dist/device/reference/index.js';
 import { parseModelConfig } from '../packages/core/dist/models/parse-config.js';
 import { openCheckpoint } from '../packages/core/dist/weights/index.js';
 import { openDebugRunner } from '../packages/core/dist/worker/index.js';
