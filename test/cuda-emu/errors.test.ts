@@ -21,7 +21,7 @@ async function open(): Promise<CudaDevice> {
 afterEach(async () => {
   emulator.injectError(0, NEVER);
   await Promise.all(devices.splice(0).map(device => device.dispose()));
-  emulator.reset();
+  emulator.reset(0);
 });
 
 describe('a passing error', () => {
@@ -137,7 +137,7 @@ it.each([OUT_OF_MEMORY, ILLEGAL_ADDRESS, LAUNCH_FAILURE])(
       emulator.injectError(code, call);
       failures += await liveAndDie();
       emulator.injectError(0, NEVER);
-      emulator.reset();
+      emulator.reset(0);
     }
     expect(failures).toBeGreaterThan(20);
     // The chip holds nothing of all these devices.

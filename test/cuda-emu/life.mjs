@@ -50,7 +50,7 @@ async function terminateWorkers(inner) {
     });
     await worker.terminate();
     // The workers' devices are gone: a sticky error of this process can end.
-    addon.reset();
+    addon.reset(0);
   }
 }
 

@@ -1,9 +1,10 @@
 /** Devices for tests. Each is checked for errors after every test, and disposed of after its file. */
 
-import type { CudaDevice, CudaEmuOptions } from '@quire/backend-cuda';
+import type { CudaDevice, CudaEmuOptions, CudaGroupOptions } from '@quire/backend-cuda';
 import type { WebGpuDevice } from '@quire/backend-webgpu';
 import { type NodeWebGpuOptions, openNodeWebGpuDevice } from '@quire/backend-webgpu/node';
 import type { Device } from '@quire/core/contract';
+import { DeviceGroup } from '@quire/core/group';
 import { openReferenceDevice } from '@quire/core/reference';
 import { afterAll, afterEach } from 'vitest';
 
@@ -54,6 +55,16 @@ export async function openTestWebGpu(options?: NodeWebGpuOptions): Promise<WebGp
 export async function openTestCudaEmu(options?: CudaEmuOptions): Promise<CudaDevice> {
   const { openCudaEmuDevice } = await import('@quire/backend-cuda');
   return keep(await openCudaEmuDevice(options));
+}
+
+/** A group of emulated GPUs. */
+export async function openTestCudaEmuGroup(options: CudaGroupOptions & Pick<CudaEmuOptions, 'chip'>) {
+  const { openCudaEmuGroup } = await import('@quire/backend-cuda');
+  const devices = await openCudaEmuGroup(options);
+  const group = new DeviceGroup(devices, reason => {
+    for (const device of devices.flat()) device.endGroup(reason);
+  });
+  return { group: keep(group), devices };
 }
 
 function keep<D extends Device>(device: D): D {

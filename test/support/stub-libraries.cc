@@ -105,6 +105,7 @@ int ncclGetUniqueId(UniqueId* id) {
   return std::memset(id, 7, sizeof *id), 0;
 }
 int ncclCommInitRank(void** comm, int ranks, UniqueId id, int rank) { return *comm = new int, ranks == 1 && rank == 0 && id.bytes[127] == 7 ? 0 : 4; }
+int ncclCommAbort(void* comm) { return delete static_cast<int*>(comm), 0; }
 int ncclCommDestroy(void* comm) { return delete static_cast<int*>(comm), 0; }
 int ncclCommGetAsyncError(void*, int* error) { return *error = 0; }
 int ncclAllReduce(const void* from, void* to, size_t count, int type, int op, void*, void*) {

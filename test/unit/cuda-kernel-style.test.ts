@@ -8,7 +8,7 @@ import { describe, expect, it, test } from 'vitest';
 
 const folder = resolve(import.meta.dirname, '../../packages/backend-cuda/kernels');
 /** Where wrappers have their inside. */
-const WRAPPERS = 'lib/gpu.h';
+const WRAPPERS: readonly string[] = ['lib/gpu.h', 'lib/peers.h'];
 
 interface Rule {
   readonly name: string;
@@ -33,7 +33,7 @@ const rules: readonly Rule[] = [
     example: '__shared__ float row[32];',
   },
   {
-    name: 'inline assembly lies in wrappers of gpu.h',
+    name: 'inline assembly lies in wrappers of gpu.h and peers.h',
     find: never(/\b(?:asm|__asm__)\b/g),
     example: 'asm volatile("bar.sync 0;");',
   },
@@ -97,7 +97,7 @@ function breachesOfWait(name: string, body: string): string[] {
 const withoutComments = (text: string) => text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/\/\/.*$/gm, '');
 
 const sources = (readdirSync(folder, { recursive: true }) as string[])
-  .filter(path => /\.(?:cu|h)$/.test(path) && !path.split('/').includes('test') && path !== WRAPPERS)
+  .filter(path => /\.(?:cu|h)$/.test(path) && !path.split('/').includes('test') && !WRAPPERS.includes(path))
   .map(path => ({ path, code: withoutComments(readFileSync(join(folder, path), 'utf8')) }));
 
 describe.each(rules)('$name', ({ find, example }) => {

@@ -1,7 +1,10 @@
 // The exports of the addon, in one list.
 #include <napi.h>
 
+#include <cstring>
+
 #include "device.h"
+#include "peer-meeting.h"
 
 namespace {
 
@@ -52,7 +55,29 @@ void injectError(const Napi::CallbackInfo& info) {
 }
 #endif
 
-void reset(const Napi::CallbackInfo&) { cudaDeviceReset(); }
+// reset(ordinal): ends the context of a device.
+void reset(const Napi::CallbackInfo& info) {
+  if (cudaSetDevice(info[0].As<Napi::Number>()) != cudaSuccess) cudaGetLastError();
+  cudaDeviceReset();
+}
+
+// reachOneAnother(ordinals): whether each of these GPUs reaches the memory of each other.
+Napi::Value reachOneAnother(const Napi::CallbackInfo& info) {
+  const auto ordinals = info[0].As<Napi::Int32Array>();
+  return Napi::Boolean::New(info.Env(), quire::reachOneAnother({ordinals.Data(), ordinals.Data() + ordinals.ElementLength()}));
+}
+
+// uniqueId(): what the devices of a group must have to find one another, once made by one of them. Throws where there is no NCCL.
+Napi::Value uniqueId(const Napi::CallbackInfo& info) {
+  try {
+    const nccl::UniqueId id = quire::ncclUniqueId();
+    auto bytes = Napi::Uint8Array::New(info.Env(), sizeof id.internal);
+    std::memcpy(bytes.Data(), id.internal, sizeof id.internal);
+    return bytes;
+  } catch (const std::runtime_error& error) {
+    throw Napi::Error::New(info.Env(), error.what());
+  }
+}
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("flavour", Napi::String::New(env,
@@ -64,6 +89,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
                                            ));
   exports.Set("probe", Napi::Function::New(env, probe));
   exports.Set("reset", Napi::Function::New(env, reset));
+  exports.Set("reachOneAnother", Napi::Function::New(env, reachOneAnother));
+  exports.Set("uniqueId", Napi::Function::New(env, uniqueId));
   exports.Set("Device", quire::Device::define(env));
 #if defined(EMU)
   exports.Set("setChip", Napi::Function::New(env, setChip));

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <unistd.h>
+
 namespace quire {
 
 Napi::Error cudaException(Napi::Env env, const DeviceFailure& failure) {
@@ -28,17 +30,19 @@ DeviceFailure disposed() { return {cudaErrorUnknown, "", "the device was dispose
 Napi::Function Device::define(Napi::Env env) {
   return DefineClass(env, "Device",
                      {InstanceMethod("info", &Device::info), InstanceMethod("createTensor", &Device::createTensor), InstanceMethod("freeTensor", &Device::freeTensor),
-                      InstanceMethod("write", &Device::write), InstanceMethod("read", &Device::read), InstanceMethod("compile", &Device::compile),
+                      InstanceMethod("write", &Device::write), InstanceMethod("read", &Device::read), InstanceMethod("loadFile", &Device::loadFile), InstanceMethod("compile", &Device::compile),
                       InstanceMethod("freePlan", &Device::freePlan), InstanceMethod("submit", &Device::submit), InstanceMethod("profile", &Device::profile),
                       InstanceMethod("transfer", &Device::transfer), InstanceMethod("synchronize", &Device::synchronize), InstanceMethod("reached", &Device::reached),
-                      InstanceMethod("runs", &Device::runs), InstanceMethod("graphs", &Device::graphs), InstanceMethod("dispose", &Device::dispose)});
+                      InstanceMethod("runs", &Device::runs), InstanceMethod("graphs", &Device::graphs), InstanceMethod("tune", &Device::tune), InstanceMethod("capture", &Device::capture),
+                      InstanceMethod("enterGroup", &Device::enterGroup), InstanceMethod("joinGroup", &Device::joinGroup), InstanceMethod("abortGroup", &Device::abortGroup), InstanceMethod("dispose", &Device::dispose)});
 }
 
 Device::Device(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<Device>(info),
       ordinal_(info[0].As<Napi::Object>().Get("ordinal").As<Napi::Number>()),
       engine_([this](const DeviceFailure& failure) { tellLoss(failure); }),
-      runner_(engine_, info[0].As<Napi::Object>().Get("graphs").As<Napi::Boolean>()) {
+      runner_(engine_, info[0].As<Napi::Object>().Get("graphs").As<Napi::Boolean>()),
+      loader_(engine_, staging_) {
   const Napi::Env env = info.Env();
   check(env, engine_.start(ordinal_), "opening device " + std::to_string(ordinal_));
   check(env, cudaSetDevice(ordinal_), "opening device " + std::to_string(ordinal_));
@@ -77,7 +81,10 @@ void Device::environmentEnds(void* device) { static_cast<Device*>(device)->close
 void Device::close() {
   if (closed_) return;
   closed_ = true;
+  group_.abort();
+  loader_.stop();
   engine_.stop();
+  group_.leave();
   runner_.clear();
   hostTier_.clear();
   staging_.clear();
@@ -97,6 +104,8 @@ Napi::Value Device::dispose(const Napi::CallbackInfo& info) {
     return deferred.Promise();
   }
   if (disposing_.empty()) {
+    group_.abort();
+    loader_.stop();
     if (pending_.empty()) callback_.Ref(info.Env());
     engine_.requestStop([this] {
       callback_.NonBlockingCall([this](Napi::Env env, Napi::Function) {
@@ -270,6 +279,35 @@ Napi::Value Device::read(const Napi::CallbackInfo& info) {
   });
 }
 
+// loadFile(handle, rows): `rows` are eight numbers of each: descriptor, start, rows, rowBytes, from, bytes, stride, and the byte
+// offset in the tensor.
+Napi::Value Device::loadFile(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  char* tensor = addressOf(env, info[0].As<Napi::Number>());
+  const auto numbers = info[1].As<Napi::Float64Array>();
+  std::vector<FileRows> rows;
+  for (size_t i = 0; i + 8 <= numbers.ElementLength(); i += 8) {
+    const auto at = [&](size_t field) { return static_cast<int64_t>(numbers[i + field]); };
+    // The caller may close its own while this one is read.
+    rows.push_back({dup(static_cast<int>(at(0))), at(1), at(2), at(3), at(4), at(5), at(6), tensor + at(7)});
+  }
+  int id = 0;
+  auto outcome = std::make_shared<FileFailure>();
+  const Napi::Value promise = makePending(env, id, [outcome](Napi::Env e) -> Napi::Value {
+    if (outcome->index < 0) return e.Undefined();
+    auto failure = Napi::Object::New(e);
+    failure.Set("index", outcome->index);
+    failure.Set("offset", static_cast<double>(outcome->offset));
+    failure.Set("error", outcome->error == 0 ? "" : std::strerror(outcome->error));
+    return failure;
+  });
+  loader_.load(ordinal_, std::move(rows), [this, id, outcome](FileFailure failure) {
+    *outcome = failure;
+    settle(id, std::move(failure.device));
+  });
+  return promise;
+}
+
 Napi::Value Device::transfer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto numbers = [](const Napi::Value& value) {
@@ -295,6 +333,55 @@ Napi::Value Device::transfer(const Napi::CallbackInfo& info) {
   });
   return promise;
 }
+
+// ------------------------------------------------------------------------------------------------------------------- groups
+
+namespace {
+
+// { rank, size, id }: `id` are the bytes of a unique id, and may be empty in a group of one.
+GroupPlace placeOf(const Napi::Value& value) {
+  const auto object = value.As<Napi::Object>();
+  const auto id = object.Get("id").As<Napi::Uint8Array>();
+  GroupPlace place{{}, object.Get("rank").As<Napi::Number>(), object.Get("size").As<Napi::Number>()};
+  std::memcpy(place.id.internal, id.Data(), std::min(id.ByteLength(), sizeof place.id.internal));
+  return place;
+}
+
+}  // namespace
+
+// Runs `join` on the engine thread.
+Napi::Value Device::groupPromise(Napi::Env env, std::function<void()> join) {
+  int id = 0;
+  const Napi::Value promise = makePending(env, id, [this](Napi::Env e) -> Napi::Value {
+    settings_.groups = group_.communicators();
+    return e.Undefined();
+  });
+  engine_.post([this, id, join = std::move(join)] {
+    DeviceFailure failure;
+    try {
+      if (engine_.stopping()) failure = disposed();
+      else join();
+    } catch (const std::runtime_error& error) {
+      failure = {cudaErrorUnknown, "", error.what(), false};
+    }
+    engine_.whenReached(engine_.stream(), std::move(failure), [this, id](DeviceFailure f) { settle(id, std::move(f)); });
+  });
+  return promise;
+}
+
+Napi::Value Device::enterGroup(const Napi::CallbackInfo& info) {
+  const auto ordinals = info[1].As<Napi::Int32Array>();
+  return groupPromise(info.Env(), [this, tensor = placeOf(info[0]), all = std::vector<int>(ordinals.Data(), ordinals.Data() + ordinals.ElementLength())] { group_.enter(all, tensor); });
+}
+
+Napi::Value Device::joinGroup(const Napi::CallbackInfo& info) {
+  return groupPromise(info.Env(), [this, tensor = placeOf(info[0]), pipeline = placeOf(info[1])] {
+    group_.join(tensor, pipeline);
+    engine_.endAtFirstFailure();
+  });
+}
+
+void Device::abortGroup(const Napi::CallbackInfo&) { group_.abort(); }
 
 // ----------------------------------------------------------------------------------------------------------------- programs
 
@@ -334,6 +421,19 @@ void Device::submit(const Napi::CallbackInfo& info) {
   std::vector<Segment> segments;
   for (size_t i = 0; i + 8 <= words.ElementLength(); i += 8) runner_.add(segments, planOf(info.Env(), words[i]), readSizes(words.Data() + i + 1));
   engine_.post([this, segments = std::move(segments), times] { runner_.run(segments, times); });
+}
+
+Napi::Value Device::tune(const Napi::CallbackInfo& info) {
+  engine_.post([this, plan = planOf(info.Env(), info[0].As<Napi::Number>())] { runner_.tune(*plan); });
+  return promiseWhenReached(info.Env(), Report::queue, nullptr);
+}
+
+Napi::Value Device::capture(const Napi::CallbackInfo& info) {
+  const auto ids = info[0].As<Napi::Int32Array>();
+  std::vector<std::shared_ptr<Plan>> plans;
+  for (size_t i = 0; i < ids.ElementLength(); i++) plans.push_back(planOf(info.Env(), ids[i]));
+  engine_.post([this, plans = std::move(plans)] { runner_.capture(plans); });
+  return promiseWhenReached(info.Env(), Report::queue, nullptr);
 }
 
 Napi::Value Device::profile(const Napi::CallbackInfo& info) {

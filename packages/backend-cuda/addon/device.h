@@ -8,6 +8,8 @@
 
 #include "../libraries/tuned-linear.h"
 #include "engine-thread.h"
+#include "file-loader.h"
+#include "group.h"
 #include "host-tier.h"
 #include "plan.h"
 #include "staging.h"
@@ -41,15 +43,22 @@ class Device : public Napi::ObjectWrap<Device> {
   void freeTensor(const Napi::CallbackInfo&);
   void write(const Napi::CallbackInfo&);
   Napi::Value read(const Napi::CallbackInfo&);
+  Napi::Value loadFile(const Napi::CallbackInfo&);
   Napi::Value compile(const Napi::CallbackInfo&);
   void freePlan(const Napi::CallbackInfo&);
   void submit(const Napi::CallbackInfo&);
   Napi::Value profile(const Napi::CallbackInfo&);
+  Napi::Value tune(const Napi::CallbackInfo&);
+  Napi::Value capture(const Napi::CallbackInfo&);
   Napi::Value transfer(const Napi::CallbackInfo&);
   Napi::Value synchronize(const Napi::CallbackInfo&);
   Napi::Value reached(const Napi::CallbackInfo&);
   Napi::Value runs(const Napi::CallbackInfo&);
   Napi::Value graphs(const Napi::CallbackInfo&);
+  Napi::Value enterGroup(const Napi::CallbackInfo&);
+  Napi::Value joinGroup(const Napi::CallbackInfo&);
+  Napi::Value groupPromise(Napi::Env env, std::function<void()> join);
+  void abortGroup(const Napi::CallbackInfo&);
   Napi::Value dispose(const Napi::CallbackInfo&);
 
   char* addressOf(Napi::Env env, int handle) const;
@@ -79,8 +88,10 @@ class Device : public Napi::ObjectWrap<Device> {
   std::string linearLibraryReport_;
   StagingPool staging_;
   HostTier hostTier_;
+  DeviceGroup group_;
   EngineThread engine_;
   StepRunner runner_;
+  FileLoader loader_;
   Napi::ThreadSafeFunction callback_;
   Napi::FunctionReference onLost_;
   int nextPending_ = 1, nextHandle_ = 1, nextPlan_ = 1;

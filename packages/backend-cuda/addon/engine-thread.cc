@@ -76,6 +76,7 @@ bool EngineThread::note(cudaError_t error, const std::string& op, const std::str
   cudaGetLastError();
   // The first passing failure is kept for its reader; a sticky one replaces it.
   if (!failure_ || (isSticky(error) && !failure_.sticky)) failure_ = describeFailure(error, op, doing);
+  if (endsAtFirstFailure_) failure_.sticky = true;
   if (failure_.sticky) reportLoss(failure_);
   return false;
 }

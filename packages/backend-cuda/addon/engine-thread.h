@@ -29,6 +29,8 @@ class EngineThread {
   void requestStop(std::function<void()> ended);
   // Requests it and waits for both threads. Idempotent.
   void stop();
+  // In a group every failure is for good: the others wait for what this device did not do. Engine thread.
+  void endAtFirstFailure() { endsAtFirstFailure_ = true; }
   // Jobs ask before they enqueue work.
   bool stopping();
 
@@ -73,6 +75,7 @@ class EngineThread {
 
   cudaStream_t stream_ = nullptr, transferStream_ = nullptr;
   DeviceFailure failure_;
+  bool endsAtFirstFailure_ = false;
 };
 
 }  // namespace quire

@@ -76,6 +76,37 @@ const std::map<std::string, Builder>& builders() {
          const int offset = r.integer("offset"), firstRow = r.integer("firstRow");
          return {[=](const Step& s) { const auto& z = s.sizes; return embed({ids.at(z), table.at(z), out.at(z), offset, firstRow}, s); }};
        }},
+      {"vocabParallelEmbed", [](const OpReader& r, const Context& c) -> Built {
+         auto ids = r.tensor("ids"), table = r.tensor("table"), out = r.tensor("out");
+         const int rank = c.settings.groups.tensor == nullptr ? 0 : c.settings.groups.tensor->rank;
+         const int rowsPerRank = r.integer("rowsPerRank"), firstRow = r.integer("firstRow");
+         return {[=](const Step& s) { const auto& z = s.sizes; return vocabParallelEmbed({ids.at(z), table.at(z), out.at(z), rank, rowsPerRank, firstRow}, s); }};
+       }},
+      {"allReduce", [](const OpReader& r, const Context& c) -> Built {
+         auto x = r.tensor("x"), residual = r.tensor("residual"), out = r.tensor("out");
+         auto at = [=, groups = c.settings.groups](const StepSizes& z) { return AllReduce{x.at(z), residual.at(z), out.at(z), groups.tensor, groups.peers}; };
+         return {[=](const Step& s) { return allReduce(at(s.sizes), s); }, allReduceWorkspace(at(c.maxSizes))};
+       }},
+      {"allGather", [](const OpReader& r, const Context& c) -> Built {
+         auto x = r.tensor("x"), out = r.tensor("out");
+         auto at = [=, ranks = c.settings.groups.tensor](const StepSizes& z) { return AllGather{x.at(z), out.at(z), ranks}; };
+         return {[=](const Step& s) { return allGather(at(s.sizes), s); }, allGatherWorkspace(at(c.maxSizes))};
+       }},
+      {"send", [](const OpReader& r, const Context& c) -> Built {
+         auto x = r.tensor("x");
+         const int toStage = r.integer("toStage");
+         return {[=, stages = c.settings.groups.pipeline](const Step& s) { return send({x.at(s.sizes), toStage, stages}, s); }};
+       }},
+      {"recv", [](const OpReader& r, const Context& c) -> Built {
+         auto out = r.tensor("out");
+         const int fromStage = r.integer("fromStage");
+         return {[=, stages = c.settings.groups.pipeline](const Step& s) { return recv({out.at(s.sizes), fromStage, stages}, s); }};
+       }},
+      {"broadcast", [](const OpReader& r, const Context& c) -> Built {
+         auto x = r.tensor("x");
+         const int fromStage = r.integer("fromStage");
+         return {[=, stages = c.settings.groups.pipeline](const Step& s) { return broadcast({x.at(s.sizes), fromStage, stages}, s); }};
+       }},
       {"rmsNorm", [](const OpReader& r, const Context&) -> Built {
          auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), residual = r.tensor("residual"), sum = r.tensor("sum");
          const auto eps = static_cast<float>(r.number("eps"));

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "../kernels/kernels.h"
+#include "../kernels/collectives.h"
 
 namespace quire {
 
@@ -46,6 +46,7 @@ struct StepSettings {
   int smCount = 0;
   bool batchInvariant = true;
   LinearLibrary* linearLibrary = nullptr;
+  Communicators groups = {};
 };
 
 StepSizes readSizes(const int32_t* words);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../libraries/tuned-linear.h"
 #include "nvtx.h"
 
 namespace quire {
@@ -110,6 +111,39 @@ bool StepRunner::capture(const Segment& segment, CapturedGraph& entry) {
   if (!engine_.note(ended, "", "graph capture")) return false;
   entry.name = nameOf(segment);
   return engine_.note(instantiate(graph, entry), "", "graph instantiation");
+}
+
+void StepRunner::tune(const Plan& plan) {
+  if (settings_.linearLibrary == nullptr) return;
+  const StepSizes& max = plan.maxSizes;
+  bool good = true;
+  for (int rows = rowsBucket(1);; rows = rowsBucket(rows + 1)) {
+    const StepSizes sizes{std::min(rows, max.tokens), std::min(rows, max.sequences), 0, std::min(rows, max.samples), max.blocksPerSequence, 1, 0};
+    const Step step = stepOf(plan, sizes);
+    for (const auto& op : plan.ops) {
+      if (op.name == "linear" || op.name == "gatedLinear") good = good && !engine_.stopping() && !engine_.lost() && launch(op, step);
+    }
+    if (!good || rows >= std::max(max.tokens, max.samples)) return;
+  }
+}
+
+void StepRunner::capture(const std::vector<std::shared_ptr<Plan>>& plans) {
+  if (!useGraphs_) return;
+  const StepSizes& max = plans.front()->maxSizes;
+  const int most = std::min({max.sequences, max.tokens, max.samples});
+  std::vector<int> batches{most};
+  for (int batch = 1; batch < most; batch = bucketSize(batch + 1)) batches.push_back(batch);
+  std::sort(batches.rbegin(), batches.rend());
+  for (const int batch : batches) {
+    std::vector<Segment> segments;
+    for (const auto& plan : plans) add(segments, plan, {batch, batch, batch, batch, max.blocksPerSequence, 1, 0});
+    for (const auto& segment : segments) {
+      if (engine_.stopping() || engine_.lost()) return;
+      if (!segment.graphable) continue;
+      CapturedGraph& entry = graphs_.at(keyOf(segment));
+      if (entry.exec == nullptr && (!runSteps(segment) || !capture(segment, entry))) return;
+    }
+  }
 }
 
 std::vector<double> StepRunner::profile(const Plan& plan, const StepSizes& sizes) {

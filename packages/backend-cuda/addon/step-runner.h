@@ -26,6 +26,10 @@ class StepRunner {
 
   // Engine thread.
   void run(const std::vector<Segment>& segments, int times);
+  // Makes every choice that the linear layers of a plan leave to the first step of a size. Their results mean nothing.
+  void tune(const Plan& plan);
+  // Runs a list once at each size that decode steps are padded to, the largest first, and captures it.
+  void capture(const std::vector<std::shared_ptr<Plan>>& plans);
   // Microseconds of each op of one step.
   std::vector<double> profile(const Plan& plan, const StepSizes& sizes);
   void removePlan(int planId) { graphs_.removePlan(planId); }

@@ -4,24 +4,10 @@ import { basename, join } from 'node:path';
 import { inParallel } from './in-parallel.mjs';
 import { compilerVersion, nvcc } from './kernel-compiler.mjs';
 import { compileOnce, run } from './object-cache.mjs';
-import { listSources, packageFolder } from './sources.mjs';
+import { hotSources, listSources, packageFolder } from './sources.mjs';
 
 const out = join(packageFolder, 'build', 'budgets');
 const cases = listSources('budgets', 'cases.cc');
-/** Operations that the cases launch. */
-const hot = [
-  'argmax',
-  'filter_logits',
-  'gated_linear',
-  'linear',
-  'paged_attention',
-  'rms_norm',
-  'rope_kv_write',
-  'sample',
-];
-const hotSources = listSources('kernels', '.cu').filter(path =>
-  hot.some(stem => path === `kernels/${stem}.cu` || path.startsWith(`kernels/${stem}/`)),
-);
 const cxx = process.env.CXX || 'g++';
 
 /**
@@ -54,7 +40,7 @@ export async function buildCounter() {
     source,
     plain,
   ]);
-  const compiled = await inParallel([...others, ...hotSources.map(source => [source, counted])], ([source, flags]) =>
+  const compiled = await inParallel([...others, ...hotSources().map(source => [source, counted])], ([source, flags]) =>
     compileObject(source, include, cxx, flags, cxx),
   );
   mkdirSync(out, { recursive: true });

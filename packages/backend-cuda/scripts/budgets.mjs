@@ -12,12 +12,12 @@ import { inParallel } from './in-parallel.mjs';
 import { summarize } from './instructions.mjs';
 import { architectures, compileKernels, compilerVersion } from './kernel-compiler.mjs';
 import { readUnit } from './kernel-resources.mjs';
-import { budgetHash, kernelHash, packageFolder } from './sources.mjs';
+import { budgetHash, hotKernelHash, packageFolder } from './sources.mjs';
 
 try {
   const stamp = {
     command: 'npm run cuda:budgets',
-    sourceHash: kernelHash(),
+    sourceHash: hotKernelHash(),
     casesHash: budgetHash(),
     compiler: compilerVersion(),
   };

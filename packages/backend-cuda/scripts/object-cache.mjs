@@ -6,8 +6,8 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { packageFolder } from './sources.mjs';
+import { join } from 'node:path';
+import { closure, packageFolder } from './sources.mjs';
 
 const root = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'quire', 'objects');
 /** Results that are kept of a source: of several compilers and branches. */
@@ -43,22 +43,6 @@ function dropOldest(parent) {
   const used = name => statSync(join(parent, name)).mtimeMs;
   const newestFirst = readdirSync(parent).sort((a, b) => used(b) - used(a));
   for (const name of newestFirst.slice(KEPT)) rmSync(join(parent, name), { recursive: true, force: true });
-}
-
-/** A source and the headers of the package that it includes, directly or not; absolute paths in order of first use. */
-function closure(source, includeFolders) {
-  const found = new Set();
-  const visit = file => {
-    if (found.has(file)) return;
-    found.add(file);
-    for (const [, name] of readFileSync(file, 'utf8').matchAll(/^\s*#\s*include\s+"([^"]+)"/gm)) {
-      const folders = [dirname(file), ...includeFolders.map(folder => join(packageFolder, folder))];
-      const header = folders.map(folder => resolve(folder, name)).find(path => existsSync(path));
-      if (header !== undefined) visit(header);
-    }
-  };
-  visit(join(packageFolder, source));
-  return found;
 }
 
 /** What the program prints: [stdout, stderr]. It runs in the package's folder. @throws Error when it fails. */

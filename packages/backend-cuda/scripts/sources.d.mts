@@ -3,5 +3,7 @@ export const packageFolder: string;
 export function listSources(folder: string, ...endings: string[]): string[];
 /** A hash of everything that decides what nvcc makes of the kernels. */
 export function kernelHash(): string;
+/** A hash of everything that decides what nvcc makes of the kernels that have budgets. */
+export function hotKernelHash(): string;
 /** A hash of the cases that budgets are held against. */
 export function budgetHash(): string;

@@ -60,12 +60,24 @@ export interface NativeDevice {
   write(handle: number, byteOffset: number, bytes: Uint8Array): void;
   /** Fills `into` with the contents at this place in the queue when it resolves. */
   read(handle: number, byteOffset: number, into: Uint8Array): Promise<void>;
+  /**
+   * Fills a tensor from files, eight numbers for some rows: descriptor, start in the file, rows, bytes from row to row, first byte of a
+   * row, bytes of it, bytes from row to row on the device, byte offset in the tensor. Resolves with what could not be read.
+   */
+  loadFile(
+    handle: number,
+    rows: Float64Array,
+  ): Promise<{ readonly index: number; readonly offset: number; readonly error: string } | undefined>;
   compile(plan: PlanDescription): { id: number; workspaceBytes: number };
   freePlan(id: number): void;
   /** `words`: for each step its plan's id and the seven sizes. */
   submit(words: Int32Array, times: number): void;
   /** Microseconds of each op of one step. */
   profile(id: number, sizes: Int32Array): Promise<number[]>;
+  /** Makes the choices that a plan's linear layers leave to the first step of a size. */
+  tune(id: number): Promise<void>;
+  /** Runs a list of plans once at each size that decode steps are padded to, and captures it. */
+  capture(ids: Int32Array): Promise<void>;
   /** Blocks and slots must exist, and slots be filled before they are read. */
   transfer(blocks: Int32Array, hostSlots: Int32Array, toHost: boolean): Promise<void>;
   /** Resolves when everything queued so far has finished; rejects with the failure of a submit that nobody has heard of yet. */
@@ -75,8 +87,21 @@ export interface NativeDevice {
   /** Steps that a plan has run. */
   runs(id: number): number;
   graphs(): Promise<GraphInfo[]>;
+  /** Before any member joins: the members of `tensor` are these GPUs of this process, which reach one another's memory. */
+  enterGroup(tensor: GroupPlace, ordinals: Int32Array): Promise<void>;
+  /** Resolves when all members of both groups have come. From then on every failure loses the device. */
+  joinGroup(tensor: GroupPlace, pipeline: GroupPlace): Promise<void>;
+  /** Lets go of everybody who waits for another member, with data that means nothing. */
+  abortGroup(): void;
   /** Frees everything. Queued work that has not begun is left out. */
   dispose(): Promise<void>;
+}
+
+/** A place among the devices of a group; `id` is what all of them have from `uniqueId`, and is empty in a group of one. */
+export interface GroupPlace {
+  readonly rank: number;
+  readonly size: number;
+  readonly id: Uint8Array;
 }
 
 /** What a kernel did on the emulated chip since the process began. */
@@ -129,8 +154,11 @@ export interface Addon {
     errorCode: number;
     errorName: string;
   };
-  /** Ends the CUDA context of this process, and with it a sticky error. All devices must have been disposed of. */
-  reset(): void;
+  /** Ends the CUDA context of a GPU, and with it a sticky error. Devices on it must have been disposed of. */
+  reset(ordinal: number): void;
+  reachOneAnother(ordinals: Int32Array): boolean;
+  /** @throws Error with the places in which NCCL was looked for, where there is none. */
+  uniqueId(): Uint8Array;
 }
 export interface EmulatorAddon extends Addon {
   setChip(chip: EmulatedChip): void;

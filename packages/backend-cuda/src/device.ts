@@ -7,6 +7,8 @@ import {
   DeviceLostError,
   type DeviceTensor,
   type Executable,
+  FileReadError,
+  type FileRows,
   type OpName,
   type Program,
   type SubmitStep,
@@ -14,7 +16,7 @@ import {
   type TypedArray,
 } from '@quire/core/contract';
 import { assertOffered, checkBindings, checkSizes, planMemory, validateProgram } from '@quire/core/program';
-import type { GraphInfo, NativeDevice, NativeError } from './addon.ts';
+import type { GraphInfo, GroupPlace, NativeDevice, NativeError } from './addon.ts';
 import { describePlan, sizeWords } from './compile.ts';
 import { CudaExecutable } from './executable.ts';
 import { HostTier } from './host-tier.ts';
@@ -103,6 +105,20 @@ export class CudaDevice implements Device {
     if (filled !== own.bytes) throw uploadError(own, `${filled} bytes`);
   }
 
+  async uploadFiles(tensor: DeviceTensor, pieces: readonly FileRows[]): Promise<void> {
+    this.#checkPresent();
+    const own = this.#own(tensor);
+    for (const { offset, rows, stride } of pieces) {
+      if (offset + rows * stride > own.bytes) throw uploadError(own, `bytes up to ${offset + rows * stride}`);
+    }
+    const numbers = pieces.flatMap(({ descriptor, start, rows, rowBytes, from, bytes, stride, offset }) => {
+      return [descriptor, start, rows, rowBytes, from, bytes, stride, own.offset + offset];
+    });
+    const call = this.#call(() => this.#native.loadFile(own.handle, Float64Array.from(numbers)));
+    const missing = await this.#settled(call);
+    if (missing !== undefined) throw new FileReadError(pieces[missing.index]!, missing.offset, missing.error);
+  }
+
   /** Resolves when the piece is on the device and its pinned memory is free again. */
   #uploadPiece(tensor: CudaTensor, piece: Uint8Array, offset: number): Promise<void> {
     this.#checkPresent();
@@ -174,17 +190,23 @@ export class CudaDevice implements Device {
       throw new DeviceError(`submit: found times ${times}, expected 1 or more.`);
     const words = new Int32Array(steps.length * 8);
     steps.forEach(({ executable, sizes }, i) => {
-      if (!(executable instanceof CudaExecutable)) {
-        throw new DeviceError(
-          `program ${executable.program.name}: found one compiled by another device, expected one of this device.`,
-        );
-      }
-      executable.checkLive();
-      checkSizes(executable.program, sizes);
-      words[i * 8] = executable.planId;
+      const own = ownExecutable(executable);
+      checkSizes(own.program, sizes);
+      words[i * 8] = own.planId;
       words.set(sizeWords(sizes), i * 8 + 1);
     });
     this.#call(() => this.#native.submit(words, times));
+  }
+
+  async tune(executables: readonly Executable[]): Promise<void> {
+    this.#checkPresent();
+    for (const { planId } of executables.map(ownExecutable)) await this.#settled(this.#native.tune(planId));
+  }
+
+  async capture(steps: readonly Executable[]): Promise<void> {
+    this.#checkPresent();
+    const ids = Int32Array.from(steps, executable => ownExecutable(executable).planId);
+    await this.#settled(this.#call(() => this.#native.capture(ids)));
   }
 
   async transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void> {
@@ -204,6 +226,24 @@ export class CudaDevice implements Device {
 
   allocatedBytes(): number {
     return this.#allocated;
+  }
+
+  /** Before any member joins, where the members of `tensor`, these GPUs, reach one another's memory. */
+  async enterGroup(tensor: GroupPlace, ordinals: Int32Array): Promise<void> {
+    this.#checkPresent();
+    await this.#settled(this.#native.enterGroup(tensor, ordinals));
+  }
+
+  /** Resolves when all members of both groups have come. Before the first compile. */
+  async joinGroup(tensor: GroupPlace, pipeline: GroupPlace): Promise<void> {
+    this.#checkPresent();
+    await this.#settled(this.#native.joinGroup(tensor, pipeline));
+  }
+
+  /** Its group has ended: everything rejects with the reason, and the device waits for nobody any more. */
+  endGroup(reason: string): void {
+    this.#gone ??= new DeviceLostError(reason);
+    this.#native.abortGroup();
   }
 
   async dispose(): Promise<void> {
@@ -269,6 +309,16 @@ export class CudaDevice implements Device {
     this.#reportLoss(lost);
     return lost;
   }
+}
+
+function ownExecutable(executable: Executable): CudaExecutable {
+  if (!(executable instanceof CudaExecutable)) {
+    throw new DeviceError(
+      `program ${executable.program.name}: found one compiled by another device, expected one of this device.`,
+    );
+  }
+  executable.checkLive();
+  return executable;
 }
 
 function bytesOf(data: TypedArray): Uint8Array {

@@ -4,21 +4,16 @@ const activations = ['f32', 'f16', 'bf16'] as const;
 const weights = ['f32', 'f16', 'bf16'] as const;
 const kv = ['f32', 'f16', 'bf16'] as const;
 
-/** Ops of tensor and pipeline parallelism. */
-const collective = {
-  unsupported: 'ranks of a group are to meet through NCCL, which is not connected yet',
-} as const;
-
 const notBuilt = { unsupported: 'its CUDA kernel is not built yet' } as const;
 
-/** What each op is offered with, in both flavours. */
-export const dtypes = {
+/** What each op is offered with, in both flavours, on a device in a group. */
+export const groupDTypes = {
   applyRowDelta: {},
   prepareInputs: {},
   prepareSamples: {},
   advanceRows: {},
   embed: { activations, weights },
-  vocabParallelEmbed: collective,
+  vocabParallelEmbed: { activations, weights },
   rmsNorm: { activations, weights },
   layerNorm: { activations, weights },
   linear: { activations, weights },
@@ -29,11 +24,11 @@ export const dtypes = {
   pagedAttention: { activations, kv },
   gatedActivation: { activations },
   add: { activations },
-  allReduce: collective,
-  allGather: collective,
-  send: collective,
-  recv: collective,
-  broadcast: collective,
+  allReduce: { activations },
+  allGather: { activations },
+  send: { activations },
+  recv: { activations },
+  broadcast: {},
   scale: notBuilt,
   normColumns: notBuilt,
   pool: notBuilt,
@@ -48,3 +43,8 @@ export const dtypes = {
   argmax: {},
   logProbs: {},
 } satisfies DTypeTable;
+
+const withoutStages = { unsupported: 'a GPU that is alone has no other stage to reach' } as const;
+
+/** The same on a device that is alone. */
+export const dtypes = { ...groupDTypes, send: withoutStages, recv: withoutStages } satisfies DTypeTable;

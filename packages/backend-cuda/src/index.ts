@@ -9,7 +9,8 @@ import {
   type NativeInfo,
 } from './addon.ts';
 import { CudaDevice } from './device.ts';
-import { dtypes } from './dtypes.ts';
+import { dtypes, groupDTypes } from './dtypes.ts';
+import { gridOfOrdinals, joinGroups } from './group.ts';
 import { timedChoicesFile } from './timed-choices.ts';
 
 export {
@@ -20,6 +21,7 @@ export {
   type KernelCounters,
 } from './addon.ts';
 export { CudaDevice } from './device.ts';
+export { NcclUnavailableError } from './group.ts';
 
 export interface CudaOptions {
   /** Index of the GPU; 0 by default. */
@@ -68,24 +70,77 @@ export function loadEmulator(): EmulatorAddon {
   return loadAddon('emu') as EmulatorAddon;
 }
 
-/** Devices of this process that hold the context of their flavour. */
-const live = new Set<CudaDevice>();
+export interface CudaGroupOptions extends Omit<CudaOptions, 'ordinal'> {
+  /** GPUs that divide each weight. Default 1. */
+  tensorParallelSize?: number;
+  /** Stages that divide the layers. Default 1. */
+  pipelineParallelSize?: number;
+}
 
-function open(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions): CudaDevice {
+/**
+ * Opens GPUs 0, 1 .. as the members of a group, by stage and rank. Each has a native thread of its own; they meet through NCCL.
+ * @throws as openCudaDevice; DeviceError also when there are too few GPUs; NcclUnavailableError when NCCL is not found.
+ */
+export async function openCudaGroup(options: CudaGroupOptions): Promise<CudaDevice[][]> {
+  const addon = loadAddon('cuda');
+  const problem = cudaProblem(addon);
+  if (problem !== null) throw new DeviceError(`CUDA is not usable: ${problem}`);
+  return openGroup(addon, 'cuda', { batchInvariant: false, ...options });
+}
+
+/** The same on GPUs of the emulated machine. */
+export async function openCudaEmuGroup(
+  options: CudaGroupOptions & Pick<CudaEmuOptions, 'chip'>,
+): Promise<CudaDevice[][]> {
+  const addon = loadEmulator();
+  addon.setChip({ smCount: 4, blocksPerSm: 2, order: 'forward', seed: 0, ...options.chip });
+  return openGroup(addon, 'cuda-emu', options);
+}
+
+async function openGroup(addon: Addon, kind: Kind, options: CudaGroupOptions): Promise<CudaDevice[][]> {
+  const { tensorParallelSize = 1, pipelineParallelSize = 1, ...own } = options;
+  const ordinals = gridOfOrdinals(pipelineParallelSize, tensorParallelSize, addon.probe().deviceCount);
+  // Sums in the memory of all ranks have one order at every size; NCCL chooses by the size of the batch.
+  const peers = ordinals.every(ranks => addon.reachOneAnother(Int32Array.from(ranks)));
+  const batchInvariant = (own.batchInvariant ?? true) && (peers || tensorParallelSize === 1);
+  const opened: CudaDevice[] = [];
   try {
-    return openOnce(addon, kind, options);
+    const grid = ordinals.map(ranks => {
+      return ranks.map(ordinal => {
+        const device = open(addon, kind, { ...own, batchInvariant, ordinal }, true);
+        opened.push(device);
+        return device;
+      });
+    });
+    await joinGroups(addon, grid, peers ? ordinals : null);
+    return grid;
+  } catch (error) {
+    await Promise.all(opened.map(device => device.dispose()));
+    throw error;
+  }
+}
+
+type Kind = 'cuda' | 'cuda-emu';
+
+/** Devices of this process that hold the context of a GPU of their flavour. */
+const live = new Map<CudaDevice, number>();
+
+function open(addon: Addon, kind: Kind, options: CudaOptions, inGroup = false): CudaDevice {
+  try {
+    return openOnce(addon, kind, options, inGroup);
   } catch (cause) {
-    if ((cause as NativeError).sticky === true) return reopen(addon, kind, options, cause);
+    if ((cause as NativeError).sticky === true) return reopen(addon, kind, options, inGroup, cause);
     throw new DeviceError((cause as Error).message, undefined, { cause });
   }
 }
 
 /** After a sticky error only a new context helps, and it may be made when nobody uses the old one. It is tried once. */
-function reopen(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions, first: unknown): CudaDevice {
+function reopen(addon: Addon, kind: Kind, options: CudaOptions, inGroup: boolean, first: unknown): CudaDevice {
+  const { ordinal = 0 } = options;
   try {
-    if ([...live].some(device => device.info.kind === kind)) throw first;
-    addon.reset();
-    return openOnce(addon, kind, options);
+    if ([...live].some(([device, used]) => device.info.kind === kind && used === ordinal)) throw first;
+    addon.reset(ordinal);
+    return openOnce(addon, kind, options, inGroup);
   } catch (cause) {
     const advice = 'Dispose of every device of this process and open it again, or start a new process.';
     const message = `The device cannot be opened after it was lost: ${(cause as Error).message}. ${advice}`;
@@ -93,7 +148,7 @@ function reopen(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions, f
   }
 }
 
-function openOnce(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions): CudaDevice {
+function openOnce(addon: Addon, kind: Kind, options: CudaOptions, inGroup: boolean): CudaDevice {
   const { ordinal = 0, graphs = true, batchInvariant = true, maxTensorBytes = DEFAULT_MAX_TENSOR_BYTES } = options;
   const choicesFile = batchInvariant ? '' : timedChoicesFile(addon.flavour, options.cacheFolder);
   const device = new CudaDevice({
@@ -101,7 +156,7 @@ function openOnce(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions)
     describe: native => ({
       kind,
       name: nameOf(native.info()),
-      dtypes,
+      dtypes: inGroup ? groupDTypes : dtypes,
       ranks: 1,
       stages: 1,
       limits: { maxTensorBytes },
@@ -109,7 +164,7 @@ function openOnce(addon: Addon, kind: 'cuda' | 'cuda-emu', options: CudaOptions)
     }),
     onDispose: () => live.delete(device),
   });
-  live.add(device);
+  live.set(device, ordinal);
   return device;
 }
 

@@ -1,5 +1,5 @@
 // Stage 7: NCCL through dlopen: a communicator of one rank, and one sum over it, which must give back what went in.
-#include "nccl-api.h"
+#include "libraries/nccl-api.h"
 
 #include "declarations.h"
 #include "stages.h"
@@ -7,14 +7,6 @@
 
 namespace {
 using namespace nccl;
-
-Api load(const quire::Library& library) {
-  Api api;
-#define X(Result, name, parameters, count) api.name = reinterpret_cast<Result(*) parameters>(library.symbol("nccl" #name));
-  NCCL_FUNCTIONS(X)
-#undef X
-  return api;
-}
 
 void allReduce(const Probe& probe, const Api& api) {
   const auto tryCall = [&](int status, const char* what) {
@@ -46,7 +38,7 @@ void allReduce(const Probe& probe, const Api& api) {
 
 void ncclStage(const Probe& probe) {
   const auto start = Probe::Clock::now();
-  const quire::Library library("QUIRE_NCCL", {"libnccl.so.2"}, {"nvidia/nccl/lib"});
+  const quire::Library library = openLibrary();
   const std::string missing = missingSymbols(library, kFunctionParameters);
   const Api api = load(library);
   int version = 0;

@@ -258,6 +258,15 @@ void Block::spin(std::function<bool()> until, int line) {
   yield(ThreadState::spinning, "a wait for another block", line);
 }
 
+void Block::spinOnPeer(std::function<bool()> until, int line) {
+  if (!grid.config.meetsPeers) fail(text("line %d: a wait for another device in a launch that does not say so", line));
+  if (grid.config.grid.count() > grid.capacity())
+    fail(text("line %d: a grid of %zu blocks waits for another device and does not fit the chip at once, which holds %zu", line, static_cast<size_t>(grid.config.grid.count()), grid.capacity()));
+  if (until()) return;
+  current->spinUntil = std::move(until);
+  yield(ThreadState::spinning, "a wait for another device", line);
+}
+
 void* Block::staticShared(const void* site, size_t bytes, size_t alignment) {
   for (const auto& s : staticShared_) {
     if (s.site == site) return shared + s.offset;

@@ -12,6 +12,7 @@ Chip& chip() {
 }
 
 thread_local std::string operation;
+thread_local bool meetsPeers = false;
 
 Grid::Grid(LaunchConfig c, std::function<void()> kernel)
     : config(c), body(std::move(kernel)), counters(kernelCounters()[c.name]), order(chip().order), random(chip().seed ^ std::hash<std::string>{}(c.name)) {
@@ -62,6 +63,7 @@ void Grid::run(bool stopAtDependency) {
     if (stopAtDependency && std::all_of(resident_.begin(), resident_.end(), [](const auto& b) { return b->waitsForDependency(); })) return;
     const bool moved = counters.barriers + counters.collectives != before;
     if (!moved && !dependencyDone) return;
+    if (!moved && config.meetsPeers) return;
     static constexpr int kIdleRounds = 3;
     idleRounds_ = moved ? 0 : idleRounds_ + 1;
     if (idleRounds_ > kIdleRounds) error = "all " + std::to_string(resident_.size()) + " resident blocks wait for each other; " + std::to_string(order_.size() - next_) + " blocks were never started";

@@ -125,6 +125,8 @@ class Block {
   void collective(uint32_t mask, int operation, void* slot, int line, void (*execute)(void** slots, uint32_t lanes, void* state), void* state);
   void waitForDependency();
   void spin(std::function<bool()> until, int line);
+  // The same for what another device does; the chip goes on to that when nothing else moves here.
+  void spinOnPeer(std::function<bool()> until, int line);
   void* staticShared(const void* site, size_t bytes, size_t alignment);
   [[noreturn]] void fail(const std::string& message);
 
@@ -170,6 +172,8 @@ struct LaunchConfig {
   bool programmatic = false;
   // Bytes of shared memory, dynamic and static, that the launch may use.
   size_t sharedLimit = kMaxSharedBytes;
+  // It waits for kernels of other devices.
+  bool meetsPeers = false;
   // What the launching thread was at work on, for reports.
   std::string operation = {};
 };
@@ -180,8 +184,11 @@ class Grid {
   Grid(LaunchConfig config, std::function<void()> body);
   ~Grid();
 
-  // Runs until finished; with `stopAtDependency`, until all resident blocks wait for the kernel in front.
+  // Runs until finished; with `stopAtDependency`, until all resident blocks wait for the kernel in front. A grid that meets peers
+  // also returns when nothing moves any more, and may be run again.
   void run(bool stopAtDependency = false);
+  // Blocks that are resident at once.
+  size_t capacity() const { return capacity_; }
   bool finished() const { return resident_.empty() && next_ == order_.size(); }
   // The kernel in front is complete: dependency waits may pass.
   void releaseDependency() { dependencyDone = true; }
@@ -205,6 +212,9 @@ class Grid {
 
 // What this host thread is at work on. Every launch remembers it.
 extern thread_local std::string operation;
+
+// Whether the kernels that this host thread launches wait for kernels of other devices.
+extern thread_local bool meetsPeers;
 
 // The thread whose fiber runs now. Read at every index and every wait: with this model that is one instruction in a shared library
 // too, for eight bytes of the room that loaders keep.

@@ -1,8 +1,10 @@
-// The runtime API over host memory: in-order streams, events, graphs, injected errors.
+// The runtime API over host memory: several devices, in-order streams, events, graphs, injected errors.
 #include "cuda_runtime.h"
 
+#include <array>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -10,18 +12,21 @@
 
 using Clock = std::chrono::steady_clock;
 
-// One recorded operation of a graph.
+// One recorded operation of a graph. An exchange waits for other devices.
 struct EmuNode {
-  enum class Kind { kernel, copy, set } kind;
+  enum class Kind { kernel, copy, set, exchange } kind;
   emu::LaunchConfig config;
   std::function<void()> run;
 };
 struct EmuGraph {
   std::vector<EmuNode> nodes;
+  // Where it was instantiated.
+  int device = 0;
 };
 // A stream runs what it is given at once, except that the youngest kernel stays open until the next operation is known: a
 // programmatic dependent launch runs up to its wait before it.
 struct EmuStream {
+  int device = 0;
   std::unique_ptr<emu::Grid> open;
   std::unique_ptr<EmuGraph> capturing;
 };
@@ -30,59 +35,87 @@ struct EmuEvent {
 };
 
 namespace {
-// Devices of several threads share the emulated chip: one operation runs at a time.
-std::recursive_mutex chipMutex;
-std::string fault, faultOperation;
-std::atomic<cudaError_t> sticky{cudaSuccess}, last{cudaSuccess}, injected{cudaSuccess};
-std::atomic<int> callsUntilInjected{-1};
-std::map<void*, size_t> allocations;
-size_t allocatedBytes = 0;
-constexpr size_t kTotalMemory = size_t{1} << 30;
+// What each device of the machine has of its own. A sticky error ends its context and no other.
+struct EmuDevice {
+  std::atomic<cudaError_t> sticky{cudaSuccess}, last{cudaSuccess};
+  std::string fault, faultOperation;
+  size_t allocatedBytes = 0;
+  EmuStream defaultStream;
+};
+struct Allocation {
+  size_t bytes;
+  int device;
+};
+std::array<EmuDevice, emu::kDevices> devices;
+thread_local int currentDevice = 0;
 
+// All devices share the processor: one operation runs at a time, and one that waits for another device lets the others run.
+std::mutex chipMutex;
+std::condition_variable chipMoved;
+std::atomic<cudaError_t> injected{cudaSuccess};
+std::atomic<int> callsUntilInjected{-1};
+std::map<void*, Allocation> allocations;
+constexpr size_t kTotalMemory = size_t{1} << 30;
+// What an instantiated graph takes of the device, by node.
+constexpr size_t kGraphNodeBytes = 1024;
+
+EmuDevice& here() { return devices[currentDevice]; }
 bool isSticky(cudaError_t e) { return e == cudaErrorIllegalAddress || e == cudaErrorLaunchFailure || e == cudaErrorUnknown; }
 
 cudaError_t report(cudaError_t e) {
-  if (isSticky(e)) sticky = e;
-  if (e != cudaSuccess) last = e;
+  if (isSticky(e)) here().sticky = e;
+  if (e != cudaSuccess) here().last = e;
   return e;
 }
 // Every call passes here: sticky errors come back from each, injected ones from the k-th.
 cudaError_t enter() {
-  if (sticky != cudaSuccess) return report(sticky);
+  if (here().sticky != cudaSuccess) return report(here().sticky);
   if (callsUntilInjected >= 0 && callsUntilInjected-- == 0) return report(injected);
   return cudaSuccess;
 }
 
 EmuStream& streamOf(cudaStream_t stream) {
-  static EmuStream defaultStream;
-  return stream == nullptr ? defaultStream : *stream;
+  if (stream != nullptr) return *stream;
+  here().defaultStream.device = currentDevice;
+  return here().defaultStream;
 }
 
 // The stream's kernels are abandoned, and so is every later one: the error is sticky.
 cudaError_t failed(EmuStream& s, const emu::KernelFault& f) {
+  EmuDevice& device = devices[s.device];
   s.open.reset();
-  fault = f.message;
-  faultOperation = f.operation;
-  return report(cudaErrorLaunchFailure);
+  device.fault = f.message;
+  device.faultOperation = f.operation;
+  return device.sticky = device.last = cudaErrorLaunchFailure;
 }
 
-cudaError_t finish(EmuStream& s) {
-  std::lock_guard lock(chipMutex);
-  if (sticky != cudaSuccess) s.open.reset();
+using Lock = std::unique_lock<std::mutex>;
+
+// Runs the stream's open kernel to its end. One that waits for a peer runs again when other devices may have moved.
+cudaError_t finish(EmuStream& s, Lock& lock) {
+  if (devices[s.device].sticky != cudaSuccess) s.open.reset();
   try {
-    if (s.open) s.open->run();
-    s.open.reset();
+    while (s.open) {
+      s.open->run();
+      chipMoved.notify_all();
+      if (s.open->finished()) s.open.reset();
+      else chipMoved.wait_for(lock, std::chrono::milliseconds(1));
+    }
     return cudaSuccess;
   } catch (const emu::KernelFault& f) {
     return failed(s, f);
   }
 }
+cudaError_t finish(EmuStream& s) {
+  Lock lock(chipMutex);
+  return finish(s, lock);
+}
 
 // Starts a kernel behind the stream's open one. A dependent's blocks run up to their wait before the kernel in front has run at
 // all. The hardware starts them later, but promises no more: what they read or write before the wait must not depend on it.
-cudaError_t start(EmuStream& s, const emu::LaunchConfig& config, const std::function<void()>& body) {
+cudaError_t start(EmuStream& s, const emu::LaunchConfig& config, const std::function<void()>& body, Lock& lock) {
   if (!config.programmatic || !s.open) {
-    if (const cudaError_t e = finish(s); e != cudaSuccess) return e;
+    if (const cudaError_t e = finish(s, lock); e != cudaSuccess) return e;
     s.open = std::make_unique<emu::Grid>(config, body);
     return cudaSuccess;
   }
@@ -93,7 +126,7 @@ cudaError_t start(EmuStream& s, const emu::LaunchConfig& config, const std::func
   } catch (const emu::KernelFault& f) {
     return failed(s, f);
   }
-  if (const cudaError_t e = finish(s); e != cudaSuccess) return e;
+  if (const cudaError_t e = finish(s, lock); e != cudaSuccess) return e;
   next->releaseDependency();
   s.open = std::move(next);
   return cudaSuccess;
@@ -101,16 +134,26 @@ cudaError_t start(EmuStream& s, const emu::LaunchConfig& config, const std::func
 
 cudaError_t enqueue(cudaStream_t stream, EmuNode node) {
   if (const cudaError_t e = enter(); e != cudaSuccess) return e;
-  std::lock_guard lock(chipMutex);
+  Lock lock(chipMutex);
   EmuStream& s = streamOf(stream);
   if (s.capturing) {
     s.capturing->nodes.push_back(std::move(node));
     return cudaSuccess;
   }
-  if (node.kind == EmuNode::Kind::kernel) return start(s, node.config, node.run);
-  if (const cudaError_t e = finish(s); e != cudaSuccess) return e;
-  node.run();
-  return cudaSuccess;
+  if (node.kind == EmuNode::Kind::kernel) {
+    const cudaError_t e = start(s, node.config, node.run, lock);
+    // Nobody asks a device for more because another one waits for it: what others wait for runs at once.
+    return e == cudaSuccess && node.config.meetsPeers ? finish(s, lock) : e;
+  }
+  if (const cudaError_t e = finish(s, lock); e != cudaSuccess) return e;
+  if (node.kind == EmuNode::Kind::exchange) lock.unlock();
+  try {
+    node.run();
+    return cudaSuccess;
+  } catch (const emu::KernelFault& f) {
+    if (!lock.owns_lock()) lock.lock();
+    return failed(s, f);
+  }
 }
 }  // namespace
 
@@ -118,12 +161,14 @@ namespace emu {
 cudaError_t launch(const LaunchConfig& config, std::function<void()> body, cudaStream_t stream) {
   LaunchConfig labelled = config;
   labelled.operation = operation;
+  labelled.meetsPeers = meetsPeers;
   return enqueue(stream, {EmuNode::Kind::kernel, std::move(labelled), std::move(body)});
 }
+cudaError_t exchange(std::function<void()> run, cudaStream_t stream) { return enqueue(stream, {EmuNode::Kind::exchange, {}, std::move(run)}); }
 GraphNodes graphNodes(cudaGraph_t graph) {
   GraphNodes n;
   for (const auto& node : graph->nodes) {
-    n.kernels += node.kind == EmuNode::Kind::kernel;
+    n.kernels += node.kind == EmuNode::Kind::kernel || node.kind == EmuNode::Kind::exchange;
     n.copies += node.kind == EmuNode::Kind::copy;
     n.sets += node.kind == EmuNode::Kind::set;
   }
@@ -131,11 +176,11 @@ GraphNodes graphNodes(cudaGraph_t graph) {
 }
 std::string lastFault() {
   std::lock_guard lock(chipMutex);
-  return fault;
+  return here().fault;
 }
 std::string faultedOperation() {
   std::lock_guard lock(chipMutex);
-  return faultOperation;
+  return here().faultOperation;
 }
 void injectError(cudaError_t error, int afterCalls) {
   injected = error;
@@ -150,6 +195,7 @@ const char* cudaGetErrorName(cudaError_t e) {
     case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
     case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
     case cudaErrorNotReady: return "cudaErrorNotReady";
     case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
     case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
@@ -159,14 +205,18 @@ const char* cudaGetErrorName(cudaError_t e) {
 }
 const char* cudaGetErrorString(cudaError_t e) { return cudaGetErrorName(e); }
 cudaError_t cudaGetLastError() {
-  const cudaError_t e = last;
-  last = sticky.load();
+  const cudaError_t e = here().last;
+  here().last = here().sticky.load();
   return e;
 }
-cudaError_t cudaPeekAtLastError() { return last; }
+cudaError_t cudaPeekAtLastError() { return here().last; }
 
-cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, enter(); }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? enter() : report(cudaErrorInvalidValue); }
+cudaError_t cudaGetDeviceCount(int* count) { return *count = emu::kDevices, enter(); }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= emu::kDevices) return report(cudaErrorInvalidDevice);
+  currentDevice = device;
+  return enter();
+}
 cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
@@ -184,17 +234,20 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = kTotalMemory;
-  *free = kTotalMemory - allocatedBytes;
+  *free = kTotalMemory - here().allocatedBytes;
   return enter();
 }
+// Every device reaches the memory of every other: there is one memory.
+cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) { return *can = 1, enter(); }
+cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) { return enter(); }
 cudaError_t cudaDeviceSynchronize() {
   if (const cudaError_t e = enter(); e != cudaSuccess) return e;
   return finish(streamOf(nullptr));
 }
 cudaError_t cudaDeviceReset() {
-  sticky = last = cudaSuccess;
-  fault.clear();
-  faultOperation.clear();
+  here().sticky = here().last = cudaSuccess;
+  here().fault.clear();
+  here().faultOperation.clear();
   return cudaSuccess;
 }
 
@@ -202,12 +255,12 @@ cudaError_t cudaDeviceReset() {
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (const cudaError_t e = enter(); e != cudaSuccess) return e;
   std::lock_guard lock(chipMutex);
-  if (allocatedBytes + bytes > kTotalMemory) return report(cudaErrorMemoryAllocation);
+  if (here().allocatedBytes + bytes > kTotalMemory) return report(cudaErrorMemoryAllocation);
   const size_t rounded = (bytes + 255) / 256 * 256;
   *pointer = std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
   std::memset(*pointer, 0xff, rounded);
-  allocations[*pointer] = bytes;
-  allocatedBytes += bytes;
+  allocations[*pointer] = {bytes, currentDevice};
+  here().allocatedBytes += bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* pointer) {
@@ -215,7 +268,7 @@ cudaError_t cudaFree(void* pointer) {
   std::lock_guard lock(chipMutex);
   const auto found = allocations.find(pointer);
   if (found == allocations.end()) return report(cudaErrorInvalidValue);
-  allocatedBytes -= found->second;
+  devices[found->second.device].allocatedBytes -= found->second.bytes;
   allocations.erase(found);
   std::free(pointer);
   return enter();
@@ -231,11 +284,12 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return enqueue(stream, {EmuNode::Kind::copy, {}, [=] { std::memmove(to, from, bytes); }});
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) { return cudaMemcpyAsync(to, from, bytes, kind, nullptr); }
+cudaError_t cudaMemset(void* pointer, int value, size_t bytes) { return cudaMemsetAsync(pointer, value, bytes, nullptr); }
 cudaError_t cudaMemsetAsync(void* pointer, int value, size_t bytes, cudaStream_t stream) {
   return enqueue(stream, {EmuNode::Kind::set, {}, [=] { std::memset(pointer, value, bytes); }});
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = new EmuStream, enter(); }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = new EmuStream{currentDevice, nullptr, nullptr}, enter(); }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   const cudaError_t e = finish(*stream);
   delete stream;
@@ -277,7 +331,17 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = stream->capturing.release();
   return enter();
 }
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) { return *exec = new EmuGraph(*graph), enter(); }
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = nullptr;
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  const size_t bytes = graph->nodes.size() * kGraphNodeBytes;
+  std::lock_guard lock(chipMutex);
+  if (here().allocatedBytes + bytes > kTotalMemory) return report(cudaErrorMemoryAllocation);
+  here().allocatedBytes += bytes;
+  *exec = new EmuGraph(*graph);
+  (*exec)->device = currentDevice;
+  return cudaSuccess;
+}
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   for (const auto& node : exec->nodes) {
     if (const cudaError_t e = enqueue(stream, node); e != cudaSuccess) return e;
@@ -285,4 +349,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) { return delete exec, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  std::lock_guard lock(chipMutex);
+  devices[exec->device].allocatedBytes -= exec->nodes.size() * kGraphNodeBytes;
+  return delete exec, cudaSuccess;
+}

@@ -69,6 +69,10 @@ export interface ProgramTensor {
 }
 export type TensorName = string;
 
+import type { FileRows } from './file-rows.ts';
+
+export * from './communicator.ts';
+export * from './file-rows.ts';
 export * from './row-state.ts';
 
 // ------------------------------------------------------------------------------------------------------------- operations
@@ -447,6 +451,8 @@ export interface Device {
    * rank, 0 if none is named, of the stage that holds it.
    */
   upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank?: number): Promise<void>;
+  /** The same from open files, with no copy through here; what no piece covers stays as it is. Throws FileReadError. */
+  uploadFiles?(tensor: DeviceTensor, pieces: readonly FileRows[], rank?: number): Promise<void>;
   /** offset in elements of the tensor; fills all of `into`. */
   read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void>;
   compile(program: Program, bindings: Bindings, options?: CompileOptions): Promise<Executable>;
@@ -457,6 +463,10 @@ export interface Device {
    * such sizes, within maxSizes: rows of its tensors beyond its sizes are undefined after it.
    */
   submit(steps: readonly SubmitStep[], times?: number): void;
+  /** Choices that depend on speed, made ahead of the first step of a size. No row may be live. Absent where there are none. */
+  tune?(executables: readonly Executable[]): Promise<void>;
+  /** The same for what makes repeated decode steps cheap, for this list at each size that batches are padded to. */
+  capture?(steps: readonly Executable[]): Promise<void>;
   /** Moves whole blocks of every kvCache tensor between the cache and the host tier. Blocks are neither freed nor allocated until it resolves. */
   transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void>;
   synchronize(): Promise<void>;
@@ -479,32 +489,4 @@ export class DeviceError extends Error {
 /** The device is gone: open a new one and compute the running requests again. */
 export class DeviceLostError extends DeviceError {
   override readonly name = 'DeviceLostError';
-}
-
-/**
- * How the ranks of a group reach each other; passed when a device is opened. Every call blocks the rank's own thread until the
- * others have come to the same call: all ranks make the same calls in the same order. Throws DeviceLostError when another rank
- * is gone.
- */
-export interface Communicator {
-  readonly rank: number;
-  readonly size: number;
-  /** data = the sum over all ranks, added in f64 in the order of the ranks and rounded once. */
-  allReduce(data: Float32Array): void;
-  /** into = the data of all ranks, in order; into.length = size * data.length. */
-  allGather(data: Float32Array, into: Float32Array): void;
-  /** data = the data of rank `from`. */
-  broadcast(data: Uint32Array, from: number): void;
-  /** Returns when rank `to` has taken the data. */
-  send(data: Float32Array, to: number): void;
-  /** into = what rank `from` sends next, of the same length. */
-  recv(into: Float32Array, from: number): void;
-  /** Ends the group: calls that wait, and all later ones, throw on every rank. */
-  end(): void;
-}
-
-/** How a device reaches the other ranks of its stage, and the devices of its rank in the other stages. */
-export interface Communicators {
-  readonly tensor: Communicator;
-  readonly pipeline: Communicator;
 }

@@ -39,17 +39,18 @@ export async function openDevice(kind: string = 'auto', options: OpenDeviceOptio
   throw unknownKind(kind);
 }
 
-/** Only reference devices know the way to one another. */
+/** Reference devices meet in shared memory, GPUs through NCCL. */
 async function openGroup(kind: string, options: OpenDeviceOptions): Promise<Device> {
   if (kind === 'reference') {
     const { openReferenceGroup } = await import('./reference-group.ts');
     return openReferenceGroup(options);
   }
+  if (kind === 'cuda' || kind === 'cuda-emu') return openCudaGroup(kind, options);
   if (kind !== 'auto' && !deviceKinds.some(known => known === kind)) throw unknownKind(kind);
   const { tensorParallelSize = 1 } = options;
   const option = tensorParallelSize > 1 ? 'tensorParallelSize' : 'pipelineParallelSize';
   throw new ConfigError(
-    `${option} is ${options[option]}, but devices of kind ${kind} do not work in groups. Set it to 1, or take the device reference.`,
+    `${option} is ${options[option]}, but devices of kind ${kind} do not work in groups. Set it to 1, or take the device cuda, cuda-emu or reference.`,
     option,
   );
 }
@@ -102,6 +103,29 @@ async function openCuda(kind: 'cuda' | 'cuda-emu', options: OpenDeviceOptions): 
     });
   } catch (cause) {
     throw new ConfigError(`The device "${kind}" cannot be opened: ${(cause as Error).message}`, 'device');
+  }
+}
+
+/** GPUs 0, 1 .. of this machine: a native thread each, in this process. */
+async function openCudaGroup(kind: 'cuda' | 'cuda-emu', options: OpenDeviceOptions): Promise<Device> {
+  const { enforceEager = false, batchInvariant = false, tensorParallelSize = 1, pipelineParallelSize = 1 } = options;
+  const [{ openCudaGroup: openCuda, openCudaEmuGroup }, { DeviceGroup }] = await Promise.all([
+    import('@quire/backend-cuda'),
+    import('@quire/core/group'),
+  ]);
+  try {
+    const devices = await (kind === 'cuda' ? openCuda : openCudaEmuGroup)({
+      tensorParallelSize,
+      pipelineParallelSize,
+      graphs: !enforceEager,
+      ...(batchInvariant && { batchInvariant }),
+    });
+    return new DeviceGroup(devices, reason => {
+      for (const device of devices.flat()) device.endGroup(reason);
+    });
+  } catch (cause) {
+    const option = tensorParallelSize > 1 ? 'tensorParallelSize' : 'pipelineParallelSize';
+    throw new ConfigError(`The device "${kind}" cannot be opened: ${(cause as Error).message}`, option);
   }
 }
 

@@ -4,7 +4,7 @@ import {
   type Device,
   DeviceError,
   type DeviceInfo,
-  type DeviceLostError,
+  DeviceLostError,
   type DeviceTensor,
   type Executable,
   type OpName,
@@ -30,19 +30,56 @@ export class DeviceGroup implements Device {
   readonly info: DeviceInfo;
   readonly lost: Promise<DeviceLostError>;
   readonly #stages: readonly (readonly Device[])[];
-  readonly #end: () => void;
+  readonly #end: (reason: string) => void;
+  #failure: DeviceLostError | undefined;
 
-  /** `end` releases devices that wait for one another; called when one is lost, and before dispose. */
-  constructor(stages: readonly (readonly Device[])[], end: () => void) {
+  /** `end` releases devices that wait for one another; called when one is lost, and before dispose, with the reason. */
+  constructor(stages: readonly (readonly Device[])[], end: (reason: string) => void) {
     const first = stages[0]?.[0];
     if (first === undefined) throw new DeviceError('device group: found no devices, expected 1 or more.');
     this.#stages = stages;
     this.#end = end;
-    const [ranks, devices] = [stages[0]!.length, stages.flat()];
-    const name = `${devices.length} threads of ${first.info.name}`;
-    this.info = { ...first.info, ranks, stages: stages.length, name };
-    this.lost = Promise.race(devices.map(device => device.lost));
-    void this.lost.then(end);
+    const ranks = stages[0]!.length;
+    const { memory: _, ...own } = first.info;
+    const name = `${stages.length * ranks} x ${first.info.name}`;
+    this.info = {
+      ...own,
+      ranks,
+      stages: stages.length,
+      name,
+      get memory() {
+        return leastMemory(stages.flat());
+      },
+    };
+    if (stages.flat().every(device => device.uploadFiles !== undefined)) {
+      this.uploadFiles = async (tensor, pieces, rank = 0) => {
+        const stage = this.#stageOf(tensor);
+        await this.#settled(stages[stage]![rank]!.uploadFiles!(ownParts(tensor)[stage]![rank]!, pieces));
+      };
+    }
+    this.lost = Promise.race(
+      stages.flatMap((row, stage) =>
+        row.map((device, rank) => device.lost.then(error => this.#lose(error, stage, rank))),
+      ),
+    );
+  }
+
+  /** The first loss is the group's: later ones follow from it. */
+  #lose(error: DeviceLostError, stage: number, rank: number): DeviceLostError {
+    if (this.#failure !== undefined) return this.#failure;
+    const place = this.#stages.length === 1 ? `Rank ${rank}` : `Rank ${rank} of stage ${stage}`;
+    this.#failure = new DeviceLostError(`${place} of the group failed: ${error.message}`, error.op, { cause: error });
+    this.#end(this.#failure.message);
+    return this.#failure;
+  }
+
+  /** Once one is lost, whatever fails failed because of it. */
+  async #settled<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise;
+    } catch (error) {
+      throw (error instanceof DeviceLostError && this.#failure) || error;
+    }
   }
 
   createTensor(spec: TensorSpec): DeviceTensor {
@@ -66,12 +103,15 @@ export class DeviceGroup implements Device {
 
   async upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank = 0): Promise<void> {
     const stage = this.#stageOf(tensor);
-    await this.#stages[stage]![rank]!.upload(ownParts(tensor)[stage]![rank]!, chunks);
+    await this.#settled(this.#stages[stage]![rank]!.upload(ownParts(tensor)[stage]![rank]!, chunks));
   }
+
+  /** Absent where the devices have none. */
+  readonly uploadFiles?: NonNullable<Device['uploadFiles']>;
 
   async read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void> {
     const stage = this.#stageOf(tensor);
-    await this.#stages[stage]![0]!.read(ownParts(tensor)[stage]![0]!, offset, into);
+    await this.#settled(this.#stages[stage]![0]!.read(ownParts(tensor)[stage]![0]!, offset, into));
   }
 
   async compile(program: Program, bindings: Bindings, options?: CompileOptions): Promise<Executable> {
@@ -98,12 +138,24 @@ export class DeviceGroup implements Device {
     });
   }
 
+  async tune(executables: readonly Executable[]): Promise<void> {
+    await this.#settled(
+      settleAll(this.#eachPlace((device, stage, rank) => device.tune?.(partsOf(executables, stage, rank)))),
+    );
+  }
+
+  async capture(steps: readonly Executable[]): Promise<void> {
+    await this.#settled(
+      settleAll(this.#eachPlace((device, stage, rank) => device.capture?.(partsOf(steps, stage, rank)))),
+    );
+  }
+
   async transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void> {
-    await settleAll(this.#all().map(device => device.transfer(blocks, hostSlots, direction)));
+    await this.#settled(settleAll(this.#all().map(device => device.transfer(blocks, hostSlots, direction))));
   }
 
   async synchronize(): Promise<void> {
-    await settleAll(this.#all().map(device => device.synchronize()));
+    await this.#settled(settleAll(this.#all().map(device => device.synchronize())));
   }
 
   /** Of all devices together. */
@@ -112,8 +164,14 @@ export class DeviceGroup implements Device {
   }
 
   async dispose(): Promise<void> {
-    this.#end();
+    this.#end('The group of devices was disposed. Open a new one.');
     await settleAll(this.#all().map(device => device.dispose()));
+  }
+
+  #eachPlace<T>(
+    call: (device: Device, stage: number, rank: number) => Promise<T> | undefined,
+  ): Promise<T | undefined>[] {
+    return this.#stages.flatMap((row, stage) => row.map(async (device, rank) => call(device, stage, rank)));
   }
 
   #all(): Device[] {
@@ -191,6 +249,17 @@ function bindingsOf(program: Program, bindings: Bindings, stage: number, rank: n
       throw new DeviceError(`tensor ${name}: found none on stage ${stage}, whose program ${program.name} uses it.`);
     }),
   );
+}
+
+function partsOf(executables: readonly Executable[], stage: number, rank: number): Executable[] {
+  return executables.map(executable => (executable as GroupExecutable).parts[stage]![rank]!);
+}
+
+/** The device with the least of it decides what fits. null where one of them does not tell. */
+function leastMemory(devices: readonly Device[]): DeviceInfo['memory'] {
+  const memories = devices.map(device => device.info.memory).filter(memory => memory !== null);
+  if (memories.length < devices.length) return null;
+  return memories.reduce((least, memory) => (memory.free < least.free ? memory : least));
 }
 
 function ownParts(tensor: DeviceTensor): Grid<DeviceTensor> {
