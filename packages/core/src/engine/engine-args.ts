@@ -356,7 +356,7 @@ export const engineArgs = {
     value: 'N',
     effect: 'Ranks that divide the weights, the heads and the KV cache of the model among themselves.',
     refused:
-      'Above 1 on every device but reference, and where neither KV heads divide among ranks nor ranks among KV heads.',
+      'Above 1 on devices that do not work in groups or are too few, and where neither KV heads divide among ranks nor ranks among KV heads.',
   },
   pipelineParallelSize: {
     default: 1,
@@ -365,7 +365,7 @@ export const engineArgs = {
     value: 'N',
     effect:
       'Stages that divide the layers of the model among themselves, each of tensor_parallel_size ranks. Saves memory, and no time: one step is under way in all of them.',
-    refused: 'Above 1 on every device but reference, and above the number of layers.',
+    refused: 'Above 1 on devices that do not work in groups or are too few, and above the number of layers.',
   },
   distributedExecutorBackend: {
     default: null,
@@ -392,6 +392,13 @@ export const engineArgs = {
     type: 'boolean',
     effect: 'Submit every step op by op, without captured graphs on the devices that have them.',
     refused: 'With a device that was opened before with graphs.',
+  },
+  lazyGraphs: {
+    default: null,
+    check: orNull(boolean),
+    type: 'boolean',
+    effect:
+      'Capture the graphs of decode, and time the ways to compute a product, when a batch first needs them, and not before the server is ready. Without it their memory is counted before the KV cache is sized. Default: true on devices in software, else false.',
   },
   speculativeConfig: {
     default: null,

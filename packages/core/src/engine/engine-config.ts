@@ -54,6 +54,7 @@ export interface EngineOptions {
   distributedExecutorBackend?: string | null;
   workerUseRay?: boolean;
   enforceEager?: boolean;
+  lazyGraphs?: boolean | null;
   speculativeConfig?: object | null;
   kvEventsConfig?: object | null;
   disableLogStats?: boolean;
@@ -98,6 +99,7 @@ export interface EngineConfig {
   readonly tensorParallelSize: number;
   readonly pipelineParallelSize: number;
   readonly enforceEager: boolean;
+  readonly lazyGraphs: boolean | null;
   readonly speculativeConfig: SpeculativeConfig | null;
   readonly kvEventsConfig: KvEventsConfig | null;
   readonly disableLogStats: boolean;

@@ -12,7 +12,7 @@ import { hasTokenizer, loadTokenizer } from '../tokenizer/index.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import { openCheckpoint } from '../weights/index.ts';
 import type { Checkpoint, ModelSource } from '../weights/types.ts';
-import { createModelRunner, type ModelRunner } from '../worker/index.ts';
+import { createModelRunner, type ModelRunner, type StageTimer } from '../worker/index.ts';
 import { checkDevice } from './check-device.ts';
 import type { ModelInputs } from './model-inputs.ts';
 
@@ -25,6 +25,8 @@ export interface LoadEngineOptions extends ModelInputs {
   observer?: EngineObserver;
   /** Told what the prefix cache holds. */
   blockObserver?: BlockObserver;
+  /** Of the start of the model: weights, profile, kv cache, tuning, graphs. */
+  timeStage?: StageTimer;
   /** Takes sentences on fields of the model folder that are ignored on purpose. */
   onNotice?: (notice: string) => void;
 }
@@ -84,7 +86,7 @@ async function readCheckpoint(source: ModelSource, { loadFormat }: EngineConfig)
 
 /** Loads the model onto the device that there is, or onto another one because that is lost. */
 function executorOpener(
-  { device: first, reopenDevice, config, weightCache }: LoadEngineOptions,
+  { device: first, reopenDevice, config, weightCache, timeStage }: LoadEngineOptions,
   modelConfig: ModelConfig,
   checkpoint: Checkpoint | null,
 ): (which: 'same' | 'new') => Promise<ModelRunner> {
@@ -93,7 +95,8 @@ function executorOpener(
     if (which === 'new' && reopenDevice === undefined) throw await device.lost;
     if (which === 'new') device = await reopenDevice!();
     const cache = weightCache ? { weightCache } : {};
-    return createModelRunner({ device, modelConfig, engineConfig: config, checkpoint, ...cache });
+    const timer = timeStage ? { timeStage } : {};
+    return createModelRunner({ device, modelConfig, engineConfig: config, checkpoint, ...cache, ...timer });
   };
 }
 

@@ -23,6 +23,7 @@ import { architectureOf } from './registry.ts';
 import { type ModelShards, planShards, shardWeights } from './shards.ts';
 import { assignStages } from './stages.ts';
 import { cutOf, oneMore, quantizedChunks, rawBytes, stackedChunks } from './weight-chunks.ts';
+import { canUploadFiles, type StackedRows, uploadFromFiles } from './weight-files.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
 /** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
@@ -39,7 +40,8 @@ export interface LoadedWeights {
   dispose(): void;
 }
 
-type PartStream = (placed: PlacedWeight, part: WeightPart, rank: number) => AsyncIterable<Uint8Array>;
+/** Fills one part of a weight on one rank. */
+type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart, rank: number) => Promise<void>;
 
 /**
  * Brings a model's weights to the device, chunk by chunk: the host never holds more than a few chunks. Weights keep the
@@ -69,21 +71,32 @@ export async function loadWeights(
     },
     device.info.limits.maxTensorBytes,
   );
-  const stream =
+  const upload =
     'checkpoint' in supply
-      ? await checkpointStreams(supply, map!, layout, shards)
-      : dummyStream(new DummyWeights(supply.dummySeed));
-  return upload(device, layout, stream);
+      ? await checkpointUpload(device, supply, map!, layout, shards)
+      : dummyUpload(device, new DummyWeights(supply.dummySeed));
+  return uploadAll(device, layout, upload);
 }
 
-async function checkpointStreams(
+async function checkpointUpload(
+  device: Device,
   { checkpoint, cache }: Extract<WeightSupply, { checkpoint: Checkpoint }>,
   map: WeightMap,
   layout: WeightLayout,
   shards: ModelShards,
-): Promise<PartStream> {
+): Promise<PartUpload> {
   if (cache === undefined) {
-    return (placed, part, rank) => checkpointStream(placed, part, checkpoint, map, { ...shards, rank });
+    return async (tensor, placed, part, rank) => {
+      const rows = stackedRows(placed, part, map, { ...shards, rank });
+      if (rows === null) return device.upload(tensor, constant(placed, part), rank);
+      const { weight, dtype } = placed;
+      if (!weight.addOne && !isQuantDType(dtype) && canUploadFiles(device, checkpoint, rows)) {
+        return uploadFromFiles(device, tensor, checkpoint, rows, rank);
+      }
+      const values = stackedChunks(checkpoint, rows.pieces, rows.dtype, rows.start, rows.end);
+      const chunks = weight.addOne ? oneMore(values) : values;
+      return device.upload(tensor, isQuantDType(dtype) ? quantized(chunks, placed, dtype, map) : chunks, rank);
+    };
   }
   const dtypes = new Map<string, FloatDType>();
   for (const { weight, dtype } of layout.values()) {
@@ -92,7 +105,7 @@ async function checkpointStreams(
   }
   const converted = await cache.converted(checkpoint, dtypes);
   const convertedMap = new Map([...map].map(([source, { name }]) => [source, converted.tensors.get(name)!]));
-  return checkpointStreams({ checkpoint: converted }, convertedMap, layout, shards);
+  return checkpointUpload(device, { checkpoint: converted }, convertedMap, layout, shards);
 }
 
 /** Whether a device offers a dtype for the weights of all these ops. */
@@ -112,7 +125,7 @@ function storedDTypes(
   return dtypeSources(weight, weights).map(source => map?.get(source.name)?.dtype ?? config.dtype);
 }
 
-async function upload(device: Device, layout: WeightLayout, stream: PartStream): Promise<LoadedWeights> {
+async function uploadAll(device: Device, layout: WeightLayout, upload: PartUpload): Promise<LoadedWeights> {
   const tensors: Record<string, DeviceTensor> = {};
   const dispose = () => {
     for (const tensor of Object.values(tensors)) tensor.dispose();
@@ -125,8 +138,7 @@ async function upload(device: Device, layout: WeightLayout, stream: PartStream):
         const spec = { name: part.tensor, dtype: placed.dtype, shape, usage: 'weight' } as const;
         const tensor = device.createTensor(stage === undefined ? spec : { ...spec, stage });
         tensors[part.tensor] = tensor;
-        for (let rank = 0; rank < device.info.ranks; rank++)
-          await device.upload(tensor, stream(placed, part, rank), rank);
+        for (let rank = 0; rank < device.info.ranks; rank++) await upload(tensor, placed, part, rank);
       }
     }
   } catch (error) {
@@ -137,18 +149,17 @@ async function upload(device: Device, layout: WeightLayout, stream: PartStream):
   return { layout, tensors, bytes, dispose };
 }
 
-async function* checkpointStream(
-  { weight, dtype }: PlacedWeight,
-  part: WeightPart,
-  checkpoint: Checkpoint,
+/** A weight that no source gives is all ones; one that only the first rank adds is zero on the others. */
+async function* constant({ weight, dtype }: PlacedWeight, part: WeightPart): AsyncGenerator<Uint8Array> {
+  yield rawBytes(encodeFloats(dtype, new Float32Array(part.rows).fill(weight.sources.length === 0 ? 1 : 0)));
+}
+
+async function* quantized(
+  values: AsyncIterable<Uint8Array>,
+  { weight }: PlacedWeight,
+  dtype: QuantDType,
   map: WeightMap,
-  shard: ModelShards & { readonly rank: number },
 ): AsyncGenerator<Uint8Array> {
-  if (!isQuantDType(dtype)) {
-    yield* floatStream(weight, dtype, part, checkpoint, map, shard);
-    return;
-  }
-  const values = floatStream(weight, 'f32', part, checkpoint, map, shard);
   try {
     yield* quantizedChunks(values, dtype, weight.shape[1]!);
   } catch (error) {
@@ -160,19 +171,15 @@ async function* checkpointStream(
   }
 }
 
-async function* floatStream(
-  weight: ModelWeight,
-  dtype: FloatDType,
+/** What a rank takes of the checkpoint; null for a weight that is constant there. */
+function stackedRows(
+  { weight, dtype }: PlacedWeight,
   part: WeightPart,
-  checkpoint: Checkpoint,
   map: WeightMap,
   shard: ModelShards & { readonly rank: number },
-): AsyncGenerator<Uint8Array> {
+): StackedRows | null {
   const { sources, columnSplit, firstRankOnly = false } = weight;
-  if (sources.length === 0 || (firstRankOnly && shard.rank > 0)) {
-    yield rawBytes(encodeFloats(dtype, new Float32Array(part.rows).fill(sources.length === 0 ? 1 : 0)));
-    return;
-  }
+  if (sources.length === 0 || (firstRankOnly && shard.rank > 0)) return null;
   const columns = columnSplit === undefined ? {} : { columns: cutOf(shard[columnSplit], shard.rank) };
   const pieces = sources.map(({ name, split, ...layout }) => ({
     ...layout,
@@ -180,15 +187,15 @@ async function* floatStream(
     ...(split === undefined ? {} : { rows: cutOf(shard[split], shard.rank) }),
     ...columns,
   }));
-  const chunks = stackedChunks(checkpoint, pieces, dtype, part.firstRow, part.firstRow + part.rows);
-  yield* weight.addOne ? oneMore(chunks) : chunks;
+  return { pieces, dtype: isQuantDType(dtype) ? 'f32' : dtype, start: part.firstRow, end: part.firstRow + part.rows };
 }
 
-function dummyStream(dummies: DummyWeights): PartStream {
-  return async function* ({ weight, dtype }, part) {
+function dummyUpload(device: Device, dummies: DummyWeights): PartUpload {
+  async function* chunks({ weight, dtype }: PlacedWeight, part: WeightPart) {
     if (!isQuantDType(dtype)) yield* dummies.chunks(weight, dtype, part);
     else yield* quantizedChunks(asynchronous(dummies.chunks(weight, 'f32', part)), dtype, weight.shape[1]!);
-  };
+  }
+  return async (tensor, placed, part, rank) => device.upload(tensor, chunks(placed, part), rank);
 }
 
 async function* asynchronous(chunks: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {

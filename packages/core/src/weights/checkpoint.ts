@@ -120,12 +120,14 @@ async function nothingToRead(source: ModelSource, only?: CheckpointFormat): Prom
 class FileCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, CheckpointTensor>;
   readonly notices: readonly string[];
+  readonly descriptor?: NonNullable<Checkpoint['descriptor']>;
   readonly #source: ModelSource;
 
   constructor(source: ModelSource, tensors: ReadonlyMap<string, CheckpointTensor>, notices: readonly string[]) {
     this.#source = source;
     this.tensors = tensors;
     this.notices = notices;
+    if (source.descriptor !== undefined) this.descriptor = ({ file }, bytes) => source.descriptor!(file, bytes);
   }
 
   async *stream(tensor: CheckpointTensor, chunkBytes = DEFAULT_CHUNK_BYTES): AsyncIterable<Uint8Array> {

@@ -16,6 +16,8 @@ export interface ModelSource {
    * them, an implementation may write them there and return that part of it; the caller must use what is returned.
    */
   read(file: string, start: number, end: number, into?: Uint8Array): Promise<Uint8Array>;
+  /** A descriptor of the open file, good until close(), to read `bytes` bytes through. Absent where there are none. */
+  descriptor?(file: string, bytes: number): Promise<number>;
   /** Something that changes when the contents of the file do, such as its size and the time of its last change. */
   stamp?(file: string): Promise<string>;
   close(): Promise<void>;
@@ -54,6 +56,8 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, CheckpointTensor>;
   /** Sentences on what is odd and does no harm. */
   readonly notices?: readonly string[];
+  /** A descriptor of the file in which a tensor's bytes lie as they are, to read `bytes` of them. Absent where there are none. */
+  descriptor?(tensor: CheckpointTensor, bytes: number): Promise<number>;
   /** Streams a tensor's bytes in chunks of at most `chunkBytes` (default 4 MiB). */
   stream(tensor: CheckpointTensor, chunkBytes?: number): AsyncIterable<Uint8Array>;
 }

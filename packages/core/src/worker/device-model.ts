@@ -16,8 +16,9 @@ import {
   type WeightSupply,
 } from '../models/index.ts';
 import { chooseDTypes, type ModelDTypes } from './model-dtypes.ts';
-import { checkWorkerConfig, type ModelPlan, planModel } from './model-plan.ts';
-import type { WorkerConfig } from './worker-config.ts';
+import { checkWorkerConfig, type ModelPlan, type PlanInputs, planModel, planRehearsal } from './model-plan.ts';
+import { bytesPerSecond, type StageTimer, untimed } from './stage-timer.ts';
+import { fillsDevice, type WorkerConfig } from './worker-config.ts';
 
 export interface DeviceModelOptions {
   readonly device: Device;
@@ -26,6 +27,9 @@ export interface DeviceModelOptions {
   readonly weights: WeightSupply;
   /** Default: chosen for the device. */
   readonly dtypes?: ModelDTypes;
+  /** Brings everything onto the device that a model needs to run, and frees it after `measure`. Default: the need is estimated. */
+  readonly rehearse?: (model: DeviceModel, measure: () => void) => Promise<void>;
+  readonly timeStage?: StageTimer;
 }
 
 /** A model on a device: weights, KV cache and row state, and the plan of its program, ready to be compiled. */
@@ -39,19 +43,54 @@ export class DeviceModel {
 
   /** Loads the weights, then sizes the cache from what is left. Frees everything when it fails. */
   static async load(options: DeviceModelOptions): Promise<DeviceModel> {
-    const { device, modelConfig, engineConfig, weights: supply } = options;
+    const { device, modelConfig, engineConfig, weights: supply, timeStage = untimed } = options;
     const dtypes = options.dtypes ?? chooseDTypes(engineConfig, modelConfig, device);
     checkStages(modelConfig, device.info.stages);
     const config = shardConfig(modelConfig, planShards(modelConfig, device.info.ranks));
     checkWorkerConfig(engineConfig, config, device);
-    const weights = await loadWeights(device, modelConfig, supply, dtypes.weights, dtypes.quantization);
+    const weights = await timeStage(
+      'weights',
+      () => loadWeights(device, modelConfig, supply, dtypes.weights, dtypes.quantization),
+      ({ bytes }, milliseconds) => bytesPerSecond(bytes * device.info.ranks, milliseconds),
+    );
     try {
-      const plan = planModel(engineConfig, config, device, dtypes, weights.layout);
-      return new DeviceModel(device, config, plan, weights);
+      const inputs = { config: engineConfig, model: config, device, dtypes, weights: weights.layout };
+      const measures = options.rehearse !== undefined && fillsDevice(engineConfig, device);
+      const needed = measures
+        ? await timeStage('profile', () => DeviceModel.#measure(inputs, weights, options.rehearse!))
+        : null;
+      return await timeStage(
+        'kv cache',
+        async () => new DeviceModel(device, config, planModel(inputs, needed), weights),
+        ({ plan }) => `${plan.kvCache.tokens} tokens`,
+      );
     } catch (error) {
       weights.dispose();
       throw error;
     }
+  }
+
+  /** Bytes that everything beside weights and cache takes: programs, temporaries, row state, libraries, graphs. */
+  static async #measure(
+    inputs: PlanInputs,
+    weights: LoadedWeights,
+    rehearse: NonNullable<DeviceModelOptions['rehearse']>,
+  ): Promise<number> {
+    const { device, model: config } = inputs;
+    const free = () => device.info.memory?.free ?? 0;
+    await device.synchronize();
+    const before = free();
+    let after = before;
+    const model = new DeviceModel(device, config, planRehearsal(inputs), weights);
+    try {
+      await rehearse(model, () => {
+        after = free();
+      });
+    } finally {
+      model.disposeState();
+      await device.synchronize();
+    }
+    return Math.max(before - after - model.plan.kvCache.bytes, 0);
   }
 
   private constructor(device: Device, config: ModelConfig, plan: ModelPlan, weights: LoadedWeights) {

@@ -2,6 +2,7 @@ export { DebugRunner, type DebugRunnerOptions, openDebugRunner } from './debug-r
 export { type KvBudget, type KvCacheQuestion, type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
 export { chooseDTypes, type ModelDTypes } from './model-dtypes.ts';
 export { createModelRunner, ModelRunner, type ModelRunnerOptions } from './model-runner.ts';
+export type { StageTimer } from './stage-timer.ts';
 export type {
   BlockGrant,
   ExecutorLimits,

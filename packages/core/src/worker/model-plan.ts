@@ -2,6 +2,7 @@ import { type Device, type Program, type StepSizes, shapeBytes } from '../contra
 import type { ModelConfig } from '../models/config.ts';
 import {
   buildModelProgram,
+  cacheBlockBytes,
   layersPerStage,
   maximalShape,
   type RowStateShape,
@@ -46,52 +47,74 @@ export function checkWorkerConfig(config: WorkerConfig, model: ModelConfig, devi
   planStep(config, model, device, wantedModelLen(config, model).length);
 }
 
-/** Sizes the cache from what the loaded weights leave, and the rest from that. Throws ConfigError when there is no room. */
-export function planModel(
-  config: WorkerConfig,
-  model: ModelConfig,
-  device: Device,
-  dtypes: ModelDTypes,
-  weights: WeightLayout,
-): ModelPlan {
-  const { blockSize } = config;
-  const { maxTensorBytes } = device.info.limits;
-  const { activations: activationDtype, kvCache: kvDtype } = dtypes;
-  const build = ({ rowState, maxSizes }: StepPlan, numBlocks: number) =>
-    buildModelProgram(model, {
-      maxSizes,
-      rowState,
-      weights,
-      blockSize,
-      numBlocks,
-      activationDtype,
-      kvDtype,
-      ranks: device.info.ranks,
-      stages: device.info.stages,
-    });
+/** What a plan is made of. */
+export interface PlanInputs {
+  readonly config: WorkerConfig;
+  /** As one rank computes it. */
+  readonly model: ModelConfig;
+  readonly device: Device;
+  readonly dtypes: ModelDTypes;
+  readonly weights: WeightLayout;
+}
+
+/**
+ * Sizes the cache from what the loaded weights leave, and the rest from that. `workingBytes`: what everything beside weights and
+ * cache takes, where it was measured. Throws ConfigError when there is no room.
+ */
+export function planModel(inputs: PlanInputs, workingBytes: number | null): ModelPlan {
+  const { config, model, device, dtypes } = inputs;
   const wanted = wantedModelLen(config, model);
-  const reserveBytes = () => {
-    const step = planStep(config, model, device, wanted.length);
-    return workingBytes(build(step, 1), step, model, maxTensorBytes);
-  };
   const kvCache = kvCacheSize({
     ...model,
     numLayers: layersPerStage(model, device.info.stages),
-    blockSize,
-    dtype: kvDtype,
+    blockSize: config.blockSize,
+    dtype: dtypes.kvCache,
     maxNumSeqs: config.maxNumSeqs,
     maxModelLen: wanted.length,
     fitMaxModelLen: wanted.fit,
-    maxTensorBytes,
-    budget: kvBudget(config, device, reserveBytes),
+    maxTensorBytes: device.info.limits.maxTensorBytes,
+    budget: kvBudget(config, device, () => workingBytes ?? estimateWorkingBytes(inputs, wanted.length)),
   });
+  const numHostBlocks = hostBlocks(config, device, kvCache.bytes / kvCache.numBlocks);
+  return { ...planWithCache(inputs, kvCache), numHostBlocks };
+}
+
+/** The same model over a cache of one block: to measure what everything but the cache takes. */
+export function planRehearsal(inputs: PlanInputs): ModelPlan {
+  const { config, model, device, dtypes } = inputs;
+  const { length } = wantedModelLen(config, model);
+  const layers = layersPerStage(model, device.info.stages);
+  const { numKvHeads: kvHeads, headDim } = model;
+  const block = cacheBlockBytes({ kvHeads, blockSize: config.blockSize, headDim, kvDtype: dtypes.kvCache });
+  const bytes = 2 * layers * block;
+  const kvCache = { numBlocks: 2, bytes, maxModelLen: length, tokens: config.blockSize, fullLengthRequests: 0 };
+  return { ...planWithCache(inputs, kvCache), numHostBlocks: 0 };
+}
+
+function planWithCache(inputs: PlanInputs, kvCache: KvCacheSize): Omit<ModelPlan, 'numHostBlocks'> {
+  const { config, model, device, dtypes } = inputs;
   const step = planStep(config, model, device, kvCache.maxModelLen);
   const deltaLimits = {
-    words: Math.min(MAX_DELTA_WORDS, Math.floor(maxTensorBytes / 4)),
+    words: Math.min(MAX_DELTA_WORDS, Math.floor(device.info.limits.maxTensorBytes / 4)),
     segments: MAX_DELTA_SEGMENTS,
   };
-  const numHostBlocks = hostBlocks(config, device, kvCache.bytes / kvCache.numBlocks);
-  return { ...step, blockSize, dtypes, kvCache, numHostBlocks, deltaLimits, program: build(step, kvCache.numBlocks) };
+  const program = buildProgram(inputs, step, kvCache.numBlocks);
+  return { ...step, blockSize: config.blockSize, dtypes, kvCache, deltaLimits, program };
+}
+
+function buildProgram(inputs: PlanInputs, { rowState, maxSizes }: StepPlan, numBlocks: number): Program {
+  const { config, model, device, dtypes, weights } = inputs;
+  return buildModelProgram(model, {
+    maxSizes,
+    rowState,
+    weights,
+    blockSize: config.blockSize,
+    numBlocks,
+    activationDtype: dtypes.activations,
+    kvDtype: dtypes.kvCache,
+    ranks: device.info.ranks,
+    stages: device.info.stages,
+  });
 }
 
 function planStep(config: WorkerConfig, model: ModelConfig, device: Device, maxModelLen: number): StepPlan {
@@ -119,8 +142,12 @@ function planStep(config: WorkerConfig, model: ModelConfig, device: Device, maxM
 }
 
 /** Bytes of temporaries and shared tensors beside weights and cache; the sampler takes as much again as its logits. */
-function workingBytes(program: Program, step: StepPlan, model: ModelConfig, maxTensorBytes: number): number {
-  const arenas = planMemory(program, { alignment: 256, maxArenaBytes: maxTensorBytes }).arenas;
+function estimateWorkingBytes(inputs: PlanInputs, maxModelLen: number): number {
+  const { config, model, device } = inputs;
+  const step = planStep(config, model, device, maxModelLen);
+  const program = buildProgram(inputs, step, 1);
+  const maxArenaBytes = device.info.limits.maxTensorBytes;
+  const arenas = planMemory(program, { alignment: 256, maxArenaBytes }).arenas;
   const state = Object.values(stateTensors(step.rowState, model.vocabSize)).map(({ dtype, shape }) =>
     shapeBytes(dtype, maximalShape(shape, step.maxSizes)),
   );

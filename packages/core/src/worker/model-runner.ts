@@ -10,10 +10,11 @@ import { type BlockProgram, ProgramSet, samplingProgram } from './program-set.ts
 import { type LogprobOutputs, ResultReader } from './result-reader.ts';
 import { RowWriter } from './row-writer.ts';
 import { logprobTensors } from './sampling-programs.ts';
+import { type StageTimer, untimed } from './stage-timer.ts';
 import { BLOCK_BATCH, noSizes, paddedBatches } from './state-programs.ts';
 import { type StepPlan, StepPlanner } from './step-plan.ts';
 import type { ExecutorLimits, ModelExecutor, SchedulerOutput, SleepingExecutor, StepResult } from './types.ts';
-import { MAX_BIAS_WORDS, type WorkerConfig } from './worker-config.ts';
+import { MAX_BIAS_WORDS, preparesGraphs, type WorkerConfig } from './worker-config.ts';
 
 export interface ModelRunnerOptions {
   readonly device: Device;
@@ -23,6 +24,8 @@ export interface ModelRunnerOptions {
   readonly checkpoint: Checkpoint | null;
   /** Where converted weights are kept. Default: they are converted at every load. */
   readonly weightCache?: WeightCache;
+  /** Default: nobody is told. */
+  readonly timeStage?: StageTimer;
 }
 
 /**
@@ -30,20 +33,34 @@ export interface ModelRunnerOptions {
  * configuration, ConfigError when the device has no room, DeviceError when it fails; nothing stays allocated then.
  */
 export async function createModelRunner(options: ModelRunnerOptions): Promise<ModelRunner> {
-  const { device, modelConfig, engineConfig, checkpoint, weightCache } = options;
+  const { device, modelConfig, engineConfig, checkpoint, weightCache, timeStage = untimed } = options;
+  const prepares = preparesGraphs(engineConfig, device);
   const weights: WeightSupply =
     checkpoint === null
       ? { dummySeed: Number(engineConfig.seed & 0x7fffffffn) }
       : { checkpoint, ...(weightCache ? { cache: weightCache } : {}) };
-  return openRunner(await DeviceModel.load({ device, modelConfig, engineConfig, weights }));
+  const rehearse = async (model: DeviceModel, measure: () => void) => {
+    const programs = new ProgramSet(model);
+    try {
+      await programs.compileCommon();
+      if (prepares) await programs.prepare(untimed);
+      await device.synchronize();
+      measure();
+    } finally {
+      programs.dispose();
+    }
+  };
+  const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights, rehearse, timeStage });
+  return openRunner(model, prepares ? timeStage : null);
 }
 
-/** Compiles the programs of a model, which is disposed when that fails. */
-async function openRunner(model: DeviceModel): Promise<ModelRunner> {
+/** Compiles the programs of a model, which is disposed when that fails. `timeStage`: of what is prepared, null for nothing. */
+async function openRunner(model: DeviceModel, timeStage: StageTimer | null): Promise<ModelRunner> {
   const programs = new ProgramSet(model);
   try {
     await programs.compileCommon();
-    return new ModelRunner(model, programs);
+    if (timeStage !== null) await programs.prepare(timeStage);
+    return new ModelRunner(model, programs, timeStage !== null);
   } catch (error) {
     programs.dispose();
     model.dispose();
@@ -60,12 +77,14 @@ export class ModelRunner implements ModelExecutor {
   readonly #planner: StepPlanner;
   readonly #writer: RowWriter;
   readonly #reader: ResultReader;
+  readonly #isPrepared: boolean;
   /** Steps of the next submit that come before the model. */
   readonly #before: SubmitStep[] = [];
   /** Settles when every step that had to wait, for a compilation or for the host, is submitted; null when none waits. */
   #waiting: Promise<void> | null = null;
 
-  constructor(model: DeviceModel, programs: ProgramSet) {
+  constructor(model: DeviceModel, programs: ProgramSet, isPrepared: boolean) {
+    this.#isPrepared = isPrepared;
     this.#model = model;
     this.#device = model.device;
     this.#programs = programs;
@@ -116,7 +135,10 @@ export class ModelRunner implements ModelExecutor {
     const model = this.#model;
     this.#programs.dispose();
     model.disposeState();
-    return { wake: () => openRunner(model.renew()), dispose: async () => model.dispose() };
+    return {
+      wake: () => openRunner(model.renew(), this.#isPrepared ? untimed : null),
+      dispose: async () => model.dispose(),
+    };
   }
 
   async synchronize(): Promise<void> {

@@ -8,6 +8,7 @@ import {
   type SamplingClass,
   samplingClassName,
 } from './sampling-programs.ts';
+import type { StageTimer } from './stage-timer.ts';
 import { BLOCK_BATCH, buildCopyProgram, buildDeltaProgram, buildZeroProgram } from './state-programs.ts';
 
 export type BlockProgram = 'copyBlocks' | 'zeroBlocks';
@@ -49,6 +50,22 @@ export class ProgramSet {
   /** Everything that most requests need. */
   async compileCommon(): Promise<void> {
     await together([this.compileModel(), ...commonClasses.map(sampling => this.compileSampling(sampling))]);
+  }
+
+  /**
+   * Does what the first steps of each size would do otherwise: choices by speed, graphs of decode. No row may be live; the step
+   * counter is as new afterwards.
+   */
+  async prepare(timeStage: StageTimer): Promise<void> {
+    const { device } = this.#model;
+    const lists = commonClasses.map(sampling => [this.get('model'), this.get(samplingProgram(sampling))]);
+    if (device.tune !== undefined) await timeStage('tuning', async () => device.tune!([...new Set(lists.flat())]));
+    if (device.capture === undefined) return;
+    await timeStage('graphs', async () => {
+      for (const list of lists) await device.capture!(list);
+    });
+    const batch = this.#model.tensor('batch');
+    device.write(batch, new Uint32Array(batch.bytes / Uint32Array.BYTES_PER_ELEMENT));
   }
 
   /** The model and row deltas, without a sampler. */

@@ -26,6 +26,8 @@ export interface WorkerConfig {
   readonly numSchedulerSteps: number;
   /** Share of the device's memory that the engine may fill, weights and cache together. Default 0.9. */
   readonly gpuMemoryUtilization?: number;
+  /** Capture graphs when a batch first needs them. null, the default: on devices in software, which take long to run every size. */
+  readonly lazyGraphs?: boolean | null;
   /** GiB of host memory for KV blocks that leave the device. Default 0. */
   readonly swapSpace?: number;
   /** Positions whose logits may be computed in one step. Default: maxNumSeqs, at least 64. */
@@ -59,9 +61,19 @@ function longestModelLen({ maxPositionEmbeddings, rope }: ModelConfig): number {
   return Math.floor(maxPositionEmbeddings * stretch);
 }
 
+/** Whether the size of the cache follows from what the device has left. */
+export function fillsDevice({ numGpuBlocksOverride, kvCacheMemoryBytes }: WorkerConfig, device: Device): boolean {
+  return numGpuBlocksOverride === null && kvCacheMemoryBytes === null && device.info.memory !== null;
+}
+
+/** Whether graphs are captured before the first request. */
+export function preparesGraphs({ lazyGraphs }: WorkerConfig, device: Device): boolean {
+  return !(lazyGraphs ?? device.info.capabilities.software);
+}
+
 /**
- * Memory for the cache: as the configuration says, else from the device's memory as it is now (weights and row state are
- * loaded; `reserveBytes` will be taken by temporaries), else unknown.
+ * Memory for the cache: as the configuration says, else from the device's memory as it is now (weights are loaded; `reserveBytes`
+ * will be taken by everything beside weights and cache), else unknown.
  */
 export function kvBudget(config: WorkerConfig, device: Device, reserveBytes: () => number): KvBudget {
   if (config.numGpuBlocksOverride !== null) return { kind: 'blocks', blocks: config.numGpuBlocksOverride };

@@ -72,6 +72,11 @@ class FolderSource implements ModelSource {
     return bytes;
   }
 
+  /** Of a file that was opened with the same checks as for a read. */
+  async descriptor(file: string): Promise<number> {
+    return (await this.#open(file)).fd;
+  }
+
   async close(): Promise<void> {
     const handles = [...this.#handles.values()];
     this.#handles.clear();

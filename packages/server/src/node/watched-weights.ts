@@ -15,6 +15,11 @@ export async function watchWeights(
   for (const name of await weightFiles(source, weights)) files.set(name, (await source.size(name)) ?? 0);
   const progress = new TransferProgress(report);
   for (const bytes of files.values()) progress.expect(bytes);
+  const counted = async (file: string, bytes: number) => {
+    const descriptor = await source.descriptor!(file, bytes);
+    if (files.has(file)) progress.add(bytes);
+    return descriptor;
+  };
   const watched: ModelSource = {
     location: source.location,
     list: () => source.list(),
@@ -24,6 +29,7 @@ export async function watchWeights(
       if (files.has(file)) progress.add(end - start);
       return bytes;
     },
+    ...(source.descriptor === undefined ? {} : { descriptor: counted }),
     ...(source.stamp === undefined ? {} : { stamp: file => source.stamp!(file) }),
     close: () => source.close(),
   };

@@ -8,7 +8,7 @@ export class BootTimeline {
     this.#stages.push({ name, ms });
   }
 
-  /** Such as `device 40 ms, model 210 ms, total 260 ms; 400 ms after the process started`. */
+  /** Such as `device 40 ms, weights (1.20 GB/s) 80 ms, model 210 ms, total 260 ms; 400 ms after the process started`. */
   describe(): string {
     const total = performance.now() - this.#started;
     const stages = [...this.#stages, { name: 'total', ms: total }].map(

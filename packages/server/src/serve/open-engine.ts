@@ -7,6 +7,7 @@ import {
   loadEngine,
   openModelInputs,
   parseEngineConfig,
+  type StageTimer,
   wantedWeights,
 } from '@quire/core';
 import type { Device } from '@quire/core/contract';
@@ -50,10 +51,11 @@ export async function openEngine(
 ): Promise<OpenedEngine> {
   const config = parseEngineConfig(options);
   const cleanup = new Cleanup();
-  const stage = async <T>(name: string, run: () => Promise<T>): Promise<T> => {
+  const stage: StageTimer = async (name, run, detail) => {
     const started = performance.now();
     const result = await run();
-    onStage(name, performance.now() - started);
+    const ms = performance.now() - started;
+    onStage(detail === undefined ? name : `${name} (${detail(result, ms)})`, ms);
     return result;
   };
   const openDevice = async () => cleanup.with(await runtime.openDevice(deviceName, config), d => d.dispose());
@@ -68,7 +70,8 @@ export async function openEngine(
     const events = await KvEventPublisher.open(config.kvEventsConfig);
     if (events !== null) cleanup.with(events, e => e.close());
     const told = { ...(observer ? { observer } : {}), ...(events ? { blockObserver: events.observer } : {}) };
-    const load = { ...inputs, source, device, reopenDevice: openDevice, config: unbounded, ...told };
+    const own = { ...inputs, source, device, reopenDevice: openDevice, timeStage: stage };
+    const load = { ...own, config: unbounded, ...told };
     const loaded = await stage('model', () => loadEngine(load));
     done();
     cleanup.with(loaded, l => l.asyncLLM.dispose());
