@@ -151,7 +151,18 @@ describe.each([
 });
 
 describe('a group', () => {
-  it.each(variants)('of two ranks in each of two stages gives the logits of the oracle: %s', async variant => {
+  /** Norms over all heads of a token cannot be divided. */
+  const divisible = variants.filter(variant => variant !== 'olmo2');
+
+  it('of more than one rank is refused where a norm spans all heads', async () => {
+    const group = await openReferenceGroup({ tensorParallelSize: 2 });
+    await expect(logitsError(group, 'olmo2', { maxNumBatchedTokens: 17 })).rejects.toThrow(
+      'norms all heads of a token together',
+    );
+    await group.dispose();
+  });
+
+  it.each(divisible)('of two ranks in each of two stages gives the logits of the oracle: %s', async variant => {
     const group = await openReferenceGroup({ tensorParallelSize: 2, pipelineParallelSize: 2 });
     const error = await logitsError(group, variant, { maxNumBatchedTokens: 17 });
     await group.dispose();

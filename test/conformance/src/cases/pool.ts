@@ -23,6 +23,8 @@ export function poolCases(): CaseGroup[] {
     [33, false, 'f16', true],
     [768, true, 'f16', false],
     [2048, false, 'bf16', false],
+    [1, true, 'f32', false],
+    [5, false, 'bf16', false],
   ];
   return shapes.flatMap(([width, sum, activations, quick]) =>
     group({

@@ -3,6 +3,15 @@ import { type Kernel, type Scratch, scratch32, scratch64 } from './lib/kernel.ts
 import { dotProducts, weightedSum } from './lib/rows.ts';
 import type { Floats } from './lib/views.ts';
 
+type Values = Float32Array | Float64Array;
+
+/** Room for values as they are, and for codes times their scales. */
+interface Scratches {
+  readonly plain: Scratch<Float32Array>;
+  readonly scaled: Scratch<Float64Array>;
+}
+const scratches = (): Scratches => ({ plain: scratch32(), scaled: scratch64() });
+
 /**
  * out = softmax(softCap(scale q . k)) v over the visible positions of the cached context, per query token and head. Sequences
  * take turns: keys and values of one KV head are gathered from the pages once, then all its queries pass over them.
@@ -10,7 +19,7 @@ import type { Floats } from './lib/views.ts';
 export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
   const { qkv, kCache, vCache, kScales, vScales, sequences, blockTables, out } = tensors;
   const { heads, kvHeads, headDim, blockSize } = op;
-  const [keyScratch, valueScratch, scoreScratch] = [scratch32(), scratch32(), scratch64()];
+  const [keyScratch, valueScratch, scoreScratch] = [scratches(), scratches(), scratch64()];
   const [query, result] = [new Float64Array(headDim), new Float64Array(headDim)];
   const zeros = new Float64Array(out.width);
   const pageScales = new Float64Array(blockSize);
@@ -22,15 +31,17 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
   function gather(
     cache: Floats,
     scales: Floats | undefined,
-    scratch: Scratch<Float32Array>,
+    scratch: Scratches,
     row: number,
     kvHead: number,
     first: number,
     end: number,
-  ): Float32Array {
+  ): Values {
     const firstBlock = Math.floor(first / blockSize);
     const blocks = Math.ceil(end / blockSize) - firstBlock;
-    const gathered = scratch.take(blocks * pageSize);
+    // A code times its scale has more bits than f32.
+    const whole = scales === undefined ? scratch.plain.take(blocks * pageSize) : null;
+    const scaled = scratch.scaled.take(scales === undefined ? 0 : blocks * pageSize);
     for (let i = 0; i < blocks; i++) {
       const block = blockTables.data[row * blockTables.width + firstBlock + i]!;
       if (block >= cacheBlocks) {
@@ -38,15 +49,16 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, tensors) => {
       }
       const slots = Math.min(blockSize, end - (firstBlock + i) * blockSize);
       const page = block * kvHeads + kvHead;
-      cache.loadF32(page * pageSize, slots * headDim, gathered, i * pageSize);
+      if (whole !== null) cache.loadF32(page * pageSize, slots * headDim, whole, i * pageSize);
       if (scales === undefined) continue;
+      cache.load(page * pageSize, slots * headDim, scaled, i * pageSize);
       scales.load(page * blockSize, slots, pageScales);
-      for (let j = 0; j < slots * headDim; j++) gathered[i * pageSize + j]! *= pageScales[Math.floor(j / headDim)]!;
+      for (let j = 0; j < slots * headDim; j++) scaled[i * pageSize + j]! *= pageScales[Math.floor(j / headDim)]!;
     }
-    return gathered;
+    return whole ?? scaled;
   }
 
-  function attendHead(token: number, head: number, keys: Float32Array, values: Float32Array, from: number, to: number) {
+  function attendHead(token: number, head: number, keys: Values, values: Values, from: number, to: number) {
     const visible = to - from;
     const weights = scoreScratch.take(visible);
     qkv.load(token * qkv.width + head * headDim, headDim, query);

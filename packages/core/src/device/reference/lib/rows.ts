@@ -5,7 +5,7 @@
  * summed in the order of k.
  */
 export function dotProducts(
-  matrix: Float32Array,
+  matrix: Float32Array | Float64Array,
   firstRow: number,
   rows: number,
   inputs: Float64Array,
@@ -40,7 +40,7 @@ export function dotProducts(
 
 /** into[j] = the sum over i < rows of factors[i] times row firstRow + i of a matrix of width k, for j < k. */
 export function weightedSum(
-  matrix: Float32Array,
+  matrix: Float32Array | Float64Array,
   firstRow: number,
   rows: number,
   factors: Float64Array,
