@@ -13,12 +13,12 @@ const full = process.env.QUIRE_CONFORMANCE === 'full';
 const laneOps: readonly OpName[] = [
   'rmsNorm',
   'layerNorm',
-  'normColumns',
   'linear',
   'gatedLinear',
   'rope',
   'ropeKvWrite',
   'pagedAttention',
+  'normColumns',
 ];
 const dispatched = new Set<string>();
 /** The only things that WebGPU does not offer: WGSL computes in f32, and devices cannot reach one another. */
