@@ -2,10 +2,10 @@
 import type { Device } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openTestDevice, openTestReference, openTestWebGpu, requiredDevices } from '../support/devices.ts';
-import { deviceVariants, logitsError, variants } from './variant-logits.ts';
+import { logitsError, variants, variantsOn } from './variant-logits.ts';
 
 describe.each(requiredDevices())('model variants on %s', name => {
-  const names = name === 'reference' ? variants : deviceVariants;
+  const names = variantsOn(name);
   let device: Device;
   let small: Device;
   beforeAll(async () => {

@@ -267,7 +267,7 @@ describe('devices', () => {
   });
 
   it('tensorParallelSize is refused where there are no groups, and by a device that is none', async () => {
-    for (const kind of ['webgpu', 'cuda', 'cuda-emu', 'auto']) {
+    for (const kind of ['webgpu', 'cuda', 'auto']) {
       await expect(openDevice(kind, { tensorParallelSize: 2 })).rejects.toMatchObject({ option: 'tensorParallelSize' });
     }
     await expect(openDevice('referense', { tensorParallelSize: 2 })).rejects.toThrow('Did you mean "reference"?');
