@@ -39,7 +39,8 @@ commit=$(git -C "$here" describe --always --dirty --abbrev=12 2>/dev/null || ech
 
 list=()
 for source in "${sources[@]}"; do
-  object=$objects/$(basename "$source").o
+  # Files of one name lie in several folders.
+  object=$objects/$(realpath --relative-to="$here/../.." "$source" | tr / -).o
   list+=("$object")
   # The commit of the build changes without its source.
   if [[ $source != */probe.cc && $object -nt $source && $object -nt $newest ]]; then continue; fi
