@@ -1,4 +1,4 @@
-import { dtypeBytes, type FloatDType } from '@quire/core/contract';
+import type { FloatDType } from '@quire/core/contract';
 import { encodeFloats } from '@quire/core/program';
 import type { ModelConfig } from '../../../packages/core/src/models/config.ts';
 import { architectureOf } from '../../../packages/core/src/models/index.ts';
@@ -10,13 +10,16 @@ export interface FakeTensor {
   values: Float32Array;
 }
 
+const floats: readonly string[] = ['f32', 'f16', 'bf16'];
+const isFloat = (dtype: string): dtype is FloatDType => floats.includes(dtype);
+
 /** A checkpoint in memory that streams in chunks of `chunkBytes`, which may end inside an element. */
 export function fakeCheckpoint(tensors: Readonly<Record<string, FakeTensor>>, chunkBytes = 7): Checkpoint {
   const parts: Uint8Array[] = [];
   const entries = new Map<string, CheckpointTensor>();
   let start = 0;
   for (const [name, { dtype, shape, values }] of Object.entries(tensors)) {
-    const raw = encodeFloats(dtype in dtypeBytes && dtype !== 'u32' ? (dtype as FloatDType) : 'f32', values);
+    const raw = encodeFloats(isFloat(dtype) ? dtype : 'f32', values);
     const bytes = new Uint8Array(raw.buffer);
     entries.set(name, { name, dtype, shape, file: 'model.safetensors', start, end: start + bytes.length });
     parts.push(bytes);
