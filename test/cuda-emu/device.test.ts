@@ -234,6 +234,6 @@ it('says what it is', async () => {
     name: 'CUDA emulator',
     capabilities: { hostTier: true, batchInvariant: true, software: true },
   });
-  expect(loadEmulator().probe()).toMatchObject({ deviceCount: 1, errorCode: 0 });
+  expect(loadEmulator().probe()).toMatchObject({ deviceCount: 8, errorCode: 0 });
   expect(new AddonUnavailableError('x')).toBeInstanceOf(Error);
 });
