@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <utility>
 
 #include "sanitizer.h"
 
@@ -55,36 +54,6 @@ StackPool::~StackPool() {
   }
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-namespace {
-// AddressSanitizer keeps the bounds of the stack that runs, and is told of every switch.
-struct Bounds {
-  const void* bottom = nullptr;
-  size_t size = 0;
-};
-thread_local Bounds ofThread;
-thread_local const Fiber* cameFrom = nullptr;
-
-void leave(const Fiber& from, const Fiber& to) {
-  cameFrom = &from;
-  const Bounds next = to.stack == nullptr ? ofThread : Bounds{to.stack, kStackBytes};
-  __sanitizer_start_switch_fiber(nullptr, next.bottom, next.size);
-}
-
-void arrive() {
-  Bounds before;
-  __sanitizer_finish_switch_fiber(nullptr, &before.bottom, &before.size);
-  if (cameFrom->stack == nullptr) ofThread = before;
-}
-
-void enter(void* fiber) {
-  arrive();
-  const Fiber& self = *static_cast<Fiber*>(fiber);
-  self.entry(self.argument);
-}
-}  // namespace
-#endif
-
 #if defined(__x86_64__)
 
 // Saves the six callee-saved registers of the System V ABI, swaps stacks, restores. rdi: where to store the old stack
@@ -122,10 +91,6 @@ extern "C" void emu_switch_stack(void** save, void* load);
 extern "C" void emu_fiber_start();
 
 void fiberPrepare(Fiber& fiber, int colour, void (*entry)(void*), void* argument) {
-#if defined(__SANITIZE_ADDRESS__)
-  fiber.entry = std::exchange(entry, enter);
-  fiber.argument = std::exchange(argument, &fiber);
-#endif
   const size_t offset = (static_cast<size_t>(colour) * 576) % 4096 & ~size_t{15};
   auto** top = reinterpret_cast<void**>(fiber.stack + kStackBytes - offset);
   *--top = nullptr;  // two words keep the stack 16-byte aligned at the call in emu_fiber_start
@@ -140,15 +105,7 @@ void fiberPrepare(Fiber& fiber, int colour, void (*entry)(void*), void* argument
   fiber.stackPointer = top;
 }
 
-void fiberSwitch(Fiber& from, Fiber& to) {
-#if defined(__SANITIZE_ADDRESS__)
-  leave(from, to);
-#endif
-  emu_switch_stack(&from.stackPointer, to.stackPointer);
-#if defined(__SANITIZE_ADDRESS__)
-  arrive();
-#endif
-}
+void fiberSwitch(Fiber& from, Fiber& to) { emu_switch_stack(&from.stackPointer, to.stackPointer); }
 
 #else
 

@@ -8,12 +8,7 @@ namespace emu {
 // A suspended flow of control. The stack belongs to a StackPool and is reused from block to block.
 struct Fiber {
   void* stackPointer = nullptr;
-  // Null for the flow that began on the stack of its own thread.
   char* stack = nullptr;
-#if defined(__SANITIZE_ADDRESS__)
-  void (*entry)(void*) = nullptr;
-  void* argument = nullptr;
-#endif
 };
 
 constexpr size_t kStackBytes = 64 * 1024;

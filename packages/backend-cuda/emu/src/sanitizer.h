@@ -1,8 +1,7 @@
-// AddressSanitizer's manual poisoning, and what it must be told of stacks, or nothing.
+// AddressSanitizer's manual poisoning, or nothing.
 #pragma once
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
 #define EMU_POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
 #define EMU_UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
 #else
