@@ -8,8 +8,8 @@ const WEIGHTS = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
 /**
- * Fetches a model in Hugging Face's layout into the browser's storage, and opens it from there. A page of the hub is accepted as
- * well as any folder of files. Throws ModelFormatError when files are missing, do not fit, or change under a download.
+ * Fetches a model in Hugging Face's layout into the browser's storage, and opens it from there. The address is
+ * a page of the hub, or any folder of files. Throws ModelFormatError when files are missing, do not fit, or change under a download.
  */
 export async function openUrl(address: string, progress: OnProgress): Promise<ModelSource> {
   const base = fileBase(address);
