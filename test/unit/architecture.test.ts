@@ -245,7 +245,7 @@ describe('operations', () => {
   test.runIf(existsSync(join(root, 'packages/backend-cuda/package.json')))('each has a CUDA kernel', () => {
     const notBuilt = ['norm_columns', 'pool', 'scale'];
     expect(
-      stems('packages/backend-cuda/kernels', ['lib', 'kernels', 'collectives', 'transfer', 'report', 'budgets']),
+      stems('packages/backend-cuda/kernels', ['lib', 'ops', 'kernels', 'collectives', 'transfer', 'report', 'budgets']),
     ).toEqual(
       opNames
         .map(opStem)

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../kernels/collectives.h"
+#include "../kernels/kernels.h"
 
 namespace quire {
 

@@ -1,5 +1,6 @@
 // add: out = a + b. One thread per element, grid-stride.
 #include "lib/elements.h"
+#include "ops/layers.h"
 
 namespace quire {
 namespace {

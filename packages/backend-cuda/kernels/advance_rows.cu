@@ -1,6 +1,7 @@
 // advanceRows: appends sampled tokens to their rows and to the ring. One thread per sequence.
 #include "lib/elements.h"
 #include "lib/row_state.h"
+#include "ops/rows.h"
 
 namespace quire {
 namespace {

@@ -1,6 +1,7 @@
 // applyRowDelta: scatters the segments of a delta into the row state. One block per segment.
 #include "lib/elements.h"
 #include "lib/row_state.h"
+#include "ops/rows.h"
 
 namespace quire {
 namespace {

@@ -1,5 +1,6 @@
 // argmax: the token of each sample when every row is greedy. Blocks share a row by slices of it.
 #include "lib/vocabulary.h"
+#include "ops/sampling.h"
 
 namespace quire {
 namespace {

@@ -1,6 +1,7 @@
 // biasLogits: adds a row's biases, and masks its stop ids while it must not stop. One block per sample.
 #include "lib/elements.h"
 #include "lib/sampler.h"
+#include "ops/sampling.h"
 
 namespace quire {
 namespace {

@@ -1,7 +1,7 @@
 // Launch functions of the operations in which the devices of a group meet, beside those of kernels.h. A device that is alone has
 // no communicators: it is a group of one.
 #pragma once
-#include "kernels.h"
+#include "ops/step.h"
 
 namespace quire {
 

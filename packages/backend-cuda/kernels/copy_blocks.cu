@@ -2,6 +2,7 @@
 // block may be source and destination in one call. Two launches: out, and back.
 #include "lib/paged.h"
 #include "lib/row_state.h"
+#include "ops/attention.h"
 
 namespace quire {
 namespace {

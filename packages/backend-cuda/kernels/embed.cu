@@ -1,5 +1,6 @@
 // embed: rows of a table by id. One warp per token, 16 bytes per lane where rows allow.
 #include "lib/elements.h"
+#include "ops/layers.h"
 
 namespace quire {
 namespace {

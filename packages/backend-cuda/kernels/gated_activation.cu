@@ -1,5 +1,6 @@
 // gatedActivation: out = activation(gate) * up over rows of [gate, up]. One thread per element, grid-stride.
 #include "lib/elements.h"
+#include "ops/layers.h"
 
 namespace quire {
 namespace {

@@ -1,6 +1,7 @@
 // gatherRows: the hidden states of the sampled tokens. One block per sample.
 #include "lib/elements.h"
 #include "lib/row_state.h"
+#include "ops/rows.h"
 
 namespace quire {
 namespace {

@@ -2,6 +2,7 @@
 #include "lib/elements.h"
 #include "lib/paged.h"
 #include "lib/row_state.h"
+#include "ops/attention.h"
 
 namespace quire {
 namespace {

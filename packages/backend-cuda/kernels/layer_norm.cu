@@ -2,6 +2,7 @@
 // differences from the mean, so that large means cost no digits. The two kernels differ as those of rmsNorm do.
 #include "lib/reduce.h"
 #include "lib/row_packs.h"
+#include "ops/layers.h"
 
 namespace quire {
 namespace {

@@ -3,6 +3,7 @@
 #include "lib/elements.h"
 #include "lib/reduce.h"
 #include "lib/sampler.h"
+#include "ops/sampling.h"
 
 namespace quire {
 namespace {

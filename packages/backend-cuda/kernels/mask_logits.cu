@@ -1,6 +1,7 @@
 // maskLogits: masks the ids whose bit is not set in the mask of the sample's row, where the row has one. One block per sample.
 #include "lib/elements.h"
 #include "lib/sampler.h"
+#include "ops/sampling.h"
 
 namespace quire {
 namespace {

@@ -2,6 +2,7 @@
 // one word per token of the vocabulary: output count in the low 31 bits, the top bit says that the token occurs at all.
 #include "lib/elements.h"
 #include "lib/sampler.h"
+#include "ops/sampling.h"
 
 namespace quire {
 namespace {

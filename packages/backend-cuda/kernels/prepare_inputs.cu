@@ -2,6 +2,7 @@
 // blocks behind them fill the padding up to the bucket.
 #include "lib/elements.h"
 #include "lib/row_state.h"
+#include "ops/rows.h"
 
 namespace quire {
 namespace {

@@ -1,6 +1,7 @@
 // prepareSamples: the record of every position whose logits are computed. One block per sequence; the last fills padding.
 #include "lib/elements.h"
 #include "lib/row_state.h"
+#include "ops/rows.h"
 
 namespace quire {
 namespace {

@@ -7,6 +7,7 @@
 // the memory's limit.
 #include "lib/reduce.h"
 #include "lib/row_packs.h"
+#include "ops/layers.h"
 
 namespace quire {
 namespace {

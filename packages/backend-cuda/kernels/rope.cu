@@ -1,6 +1,7 @@
 // rope: norms queries and keys of qkv where the op has norms, and rotates them, in place. A warp owns a head of a token; a block
 // is eight of them.
 #include "lib/rotary.h"
+#include "ops/attention.h"
 
 namespace quire {
 namespace {

@@ -7,6 +7,7 @@
 #include "lib/paged.h"
 #include "lib/rotary.h"
 #include "lib/row_state.h"
+#include "ops/attention.h"
 
 namespace quire {
 namespace {

@@ -1,5 +1,6 @@
 // sample: Gumbel-max over the surviving logits of each sample; greedy rows take the argmax. Blocks share a row by slices of it.
 #include "lib/vocabulary.h"
+#include "ops/sampling.h"
 
 namespace quire {
 namespace {

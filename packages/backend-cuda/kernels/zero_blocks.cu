@@ -1,6 +1,7 @@
 // zeroBlocks: clears whole cache blocks. One block per cache block and cache.
 #include "lib/paged.h"
 #include "lib/row_state.h"
+#include "ops/attention.h"
 
 namespace quire {
 namespace {

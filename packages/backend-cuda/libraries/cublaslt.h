@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "../kernels/kernels.h"
+#include "../kernels/ops/linear.h"
 #include "cublaslt-api.h"
 
 namespace quire {

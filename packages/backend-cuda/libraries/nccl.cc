@@ -40,7 +40,7 @@ int typeOf(DType dtype) {
     case DType::f16: return kFloat16;
     case DType::bf16: return kBfloat16;
     case DType::u32: return kUint32;
-    case DType::f32: break;
+    default: break;
   }
   return kFloat32;
 }

@@ -2,7 +2,7 @@ import type { Activation, DType, Op, Program, ProgramTensor, StepSizes, TensorNa
 import { opTensors, sizeNames } from '@quire/core/program';
 import type { PlanDescription, PlannedOp, PlannedTensor } from './addon.ts';
 
-/** Indices of the native enums, in kernels/kernels.h. */
+/** Indices of the native enums, in kernels/ops/step.h. */
 const dtypeIndex: Readonly<Record<DType, number>> = {
   f32: 0,
   f16: 1,

@@ -6,6 +6,7 @@
 // The last block to finish a row's third pass selects its threshold from the list, or from the row where the list overflowed.
 // So a row is read three times at most. Integer sums do not depend on any order; the one sum of floats is cut by the vocabulary.
 #include "row_filter.h"
+#include "../ops/sampling.h"
 
 namespace quire {
 namespace {

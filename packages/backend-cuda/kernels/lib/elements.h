@@ -1,6 +1,6 @@
 // Elements in memory and in registers: conversion to and from float, wide access, and the choice of template by dtype.
 #pragma once
-#include "../kernels.h"
+#include "../ops/step.h"
 #include "gpu.h"
 
 namespace quire {
@@ -39,7 +39,7 @@ cudaError_t withDType(DType dtype, F f) {
     case DType::f32: return f(static_cast<float*>(nullptr));
     case DType::f16: return f(static_cast<__half*>(nullptr));
     case DType::bf16: return f(static_cast<__nv_bfloat16*>(nullptr));
-    case DType::u32: break;
+    default: break;
   }
   return cudaErrorInvalidValue;
 }

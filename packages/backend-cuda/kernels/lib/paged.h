@@ -1,5 +1,6 @@
 // Addresses in the paged KV cache: [block][kvHead][slot][headDim].
 #pragma once
+#include "../ops/attention.h"
 #include "elements.h"
 
 namespace quire {

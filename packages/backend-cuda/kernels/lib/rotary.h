@@ -1,5 +1,6 @@
 // RMS norm and rotary position embedding of one head, by a warp.
 #pragma once
+#include "../ops/attention.h"
 #include "elements.h"
 #include "reduce.h"
 

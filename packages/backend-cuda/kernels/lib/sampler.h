@@ -1,6 +1,6 @@
 // What the operations of the sampler share: the record of a sample, ordered bits, finite tests, noise.
 #pragma once
-#include "../kernels.h"
+#include "../ops/step.h"
 #include "gpu.h"
 #include "row_state.h"
 

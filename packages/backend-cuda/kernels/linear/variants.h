@@ -4,7 +4,7 @@
 // Bit-equal among each other are swapAb and tiled. gemv and streaming agree with themselves at any number of rows, and with
 // no other form. split alone has no such order: it is for steps that need not be batch invariant.
 #pragma once
-#include "../kernels.h"
+#include "../ops/linear.h"
 
 namespace quire {
 

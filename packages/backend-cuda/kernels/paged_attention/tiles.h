@@ -3,6 +3,7 @@
 // one unit lie in different banks: ldmatrix reads without conflicts, without padding.
 #pragma once
 #include "../lib/elements.h"
+#include "../ops/attention.h"
 
 namespace quire {
 

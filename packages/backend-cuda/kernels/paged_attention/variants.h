@@ -3,7 +3,7 @@
 #pragma once
 #include <type_traits>
 
-#include "../kernels.h"
+#include "../ops/attention.h"
 
 namespace quire {
 
