@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { LLMEngine } from '../../packages/core/src/engine/llm-engine.ts';
 import { createModelRunner } from '../../packages/core/src/worker/index.ts';
-import { openTestDevice, requiredDevices } from '../support/devices.ts';
+import { endToEndDevices, openTestDevice } from '../support/devices.ts';
 import { goldenCases, openModel } from './models.ts';
 
 const NUM_REQUESTS = 64;
@@ -63,7 +63,7 @@ function generator(seed: number): (below: number) => number {
   };
 }
 
-describe.each(requiredDevices())('continuous batching on %s', name => {
+describe.each(endToEndDevices())('continuous batching on %s', name => {
   it.each(['models/tiny-llama', 'models/tiny-opt'])('gives the tokens of each request alone: %s', async folder => {
     const device = await openTestDevice(name);
     const { source, eosTokenIds, ...model } = await openModel(folder);

@@ -2,14 +2,14 @@
 import type { Device } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createModelRunner, openDebugRunner } from '../../packages/core/src/worker/index.ts';
-import { openTestDevice, requiredDevices } from '../support/devices.ts';
+import { endToEndDevices, openTestDevice } from '../support/devices.ts';
 import { type GreedyOutput, greedyConfig, runGreedy } from './greedy-loop.ts';
 import { certainTokens, goldenCases, openModel, relativeL2 } from './models.ts';
 
 /** With a 16-bit cache a token is only certain while the best two logits are further apart than this. */
 const NARROW_GAP = 0.05;
 
-describe.each(requiredDevices())('golden outputs on %s', name => {
+describe.each(endToEndDevices())('golden outputs on %s', name => {
   let device: Device;
   beforeAll(async () => {
     device = await openTestDevice(name);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { LLM, type LLMOptions, type ModelRunner } from '@quire/core';
 import { describe, expect, it } from 'vitest';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
-import { openTestDevice, requiredDevices, type TestDeviceName } from '../support/devices.ts';
+import { endToEndDevices, openTestDevice, type TestDeviceName } from '../support/devices.ts';
 import { goldenCases } from './models.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -17,7 +17,7 @@ async function openLLM(device: TestDeviceName, folder: string, options: Partial<
   return new LLM({ model: folder, device: await openTestDevice(device), ...limits, ...options }, runtime);
 }
 
-describe.each(requiredDevices())('LLM on %s', name => {
+describe.each(endToEndDevices())('LLM on %s', name => {
   it.each(['models/tiny-llama', 'models/tiny-opt'])(
     'gives the golden texts and log-probabilities: %s',
     async folder => {

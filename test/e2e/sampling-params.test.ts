@@ -10,7 +10,7 @@ import {
 } from '@quire/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
-import { openTestDevice, requiredDevices, type TestDeviceName } from '../support/devices.ts';
+import { endToEndDevices, openTestDevice, type TestDeviceName } from '../support/devices.ts';
 
 const folder = join(import.meta.dirname, '../../models/tiny-llama');
 const VOCAB = 1024;
@@ -26,7 +26,7 @@ async function openLLM(device: TestDeviceName, options: Partial<LLMOptions> = {}
   return new LLM({ model: folder, device: await openTestDevice(device), ...limits, ...options }, runtime);
 }
 
-describe.each(requiredDevices())('sampling parameters on %s', name => {
+describe.each(endToEndDevices())('sampling parameters on %s', name => {
   let llm: LLM;
   let plain: RequestOutput['outputs'][number];
   beforeAll(async () => {

@@ -5,7 +5,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
 import { openGrammarThread } from '../../packages/server/src/node/grammar-thread.ts';
-import { openTestDevice, requiredDevices } from '../support/devices.ts';
+import { endToEndDevices, openTestDevice } from '../support/devices.ts';
 
 const folder = join(import.meta.dirname, '../../models/tiny-llama');
 const sampled = { temperature: 1, maxTokens: 200, seed: 7 } as const;
@@ -22,7 +22,7 @@ const person = {
   $defs: { place: { type: 'object', properties: { zip: { type: 'string', pattern: '^\\d{5}$' } }, required: ['zip'] } },
 };
 
-describe.each(requiredDevices())('structured outputs on %s', name => {
+describe.each(endToEndDevices())('structured outputs on %s', name => {
   let llm: LLM;
   beforeAll(async () => {
     const runtime = {

@@ -32,6 +32,17 @@ export function requiredDevices(): TestDeviceName[] {
   });
 }
 
+/** `npm run test:e2e:full`: all devices and sizes, of which the gate has time for a part. */
+export const fullEndToEnd = process.env.QUIRE_E2E === 'full';
+
+/**
+ * Devices of the end-to-end suites that take minutes on an emulated GPU: in the gate those required but cuda-emu, whose own end-to-end
+ * suites are in test/cuda-emu; in the full run all.
+ */
+export function endToEndDevices(): TestDeviceName[] {
+  return requiredDevices().filter(name => fullEndToEnd || name !== 'cuda-emu');
+}
+
 export function openTestDevice(name: TestDeviceName): Promise<Device> {
   return openers[name]();
 }
