@@ -5,7 +5,7 @@ const shared = {
   ssr: { resolve: { conditions: ['quire-source', 'node', 'import', 'default'] } },
 };
 
-function project(name: string, include: string[], testTimeout: number) {
+function project(name: string, include: string[], testTimeout: number, globalSetup: string[] = []) {
   return {
     ...shared,
     test: {
@@ -17,7 +17,7 @@ function project(name: string, include: string[], testTimeout: number) {
       environment: 'node' as const,
       // A test that means a model hub brings its own.
       env: { HF_HUB_OFFLINE: '1' },
-      globalSetup: ['test/support/global-setup.ts'],
+      globalSetup: ['test/support/global-setup.ts', ...globalSetup],
     },
   };
 }
@@ -35,7 +35,7 @@ export default defineConfig({
       project('e2e', ['test/e2e/**/*.test.ts'], 240_000),
       project('server', ['test/server/**/*.test.ts'], 60_000),
       project('cuda-emu', ['test/cuda-emu/**/*.test.ts'], 600_000),
-      project('browser', ['test/browser/**/*.test.ts'], 120_000),
+      project('browser', ['test/browser/**/*.test.ts'], 120_000, ['test/browser/unpack-chromium.ts']),
     ],
   },
 });

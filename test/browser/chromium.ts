@@ -19,14 +19,23 @@ export async function launchChromium(more: readonly string[] = []): Promise<Brow
     '--disable-background-networking',
     '--disable-sync',
   ];
-  if (process.env.QUIRE_CHROMIUM === undefined && process.platform === 'linux' && process.arch === 'x64') {
-    const { default: bundled } = await import('@sparticuz/chromium');
-    const args = [...flags, '--no-sandbox', '--use-webgpu-adapter=swiftshader'];
-    return chromium.launch({ executablePath: await bundled.executablePath(), args });
+  const bundled = await unpackBundledChromium();
+  if (bundled !== null) {
+    return chromium.launch({
+      executablePath: bundled,
+      args: [...flags, '--no-sandbox', '--use-webgpu-adapter=swiftshader'],
+    });
   }
   const executablePath = process.env.QUIRE_CHROMIUM ?? installed[process.platform];
   if (executablePath === undefined || !existsSync(executablePath)) {
     throw new Error('The browser tests need Chrome or Chromium: install one, or name it in QUIRE_CHROMIUM.');
   }
   return chromium.launch({ executablePath, args: flags });
+}
+
+/** The path of the development dependency's Chromium, unpacked where it was not; null where another is to be used. */
+export async function unpackBundledChromium(): Promise<string | null> {
+  if (process.env.QUIRE_CHROMIUM !== undefined || process.platform !== 'linux' || process.arch !== 'x64') return null;
+  const { default: bundled } = await import('@sparticuz/chromium');
+  return bundled.executablePath();
 }
