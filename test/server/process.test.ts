@@ -26,7 +26,9 @@ describe('quire serve', () => {
     expect(output()).toContain('Device: reference');
     expect(output()).toContain('GPU KV cache size: 1,024 tokens');
     expect(output()).toContain('Maximum concurrency for 256 tokens per request: 4.00x');
-    expect(output()).toMatch(/Started in: device \d+ ms, model \d+ ms, total \d+ ms/);
+    expect(output()).toMatch(
+      /Started in: device \d+ ms, weights \(\d+\.\d\d GB\/s\) \d+ ms, kv cache \(1024 tokens\) \d+ ms, model \d+ ms, total \d+ ms/,
+    );
     expect(output()).toMatch(/"totalBytes":\d{7},.*"msg":"Loading weights: 100 % of \d\.\d MB, .*\/s"/);
     expect(output()).toContain(`Serving tiny, other on http://127.0.0.1:${port}`);
     const models = (await (await fetch(`http://127.0.0.1:${port}/v1/models`)).json()) as { data: { id: string }[] };

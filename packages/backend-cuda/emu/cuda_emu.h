@@ -32,6 +32,7 @@ inline uint32_t maskOr(uint32_t mask = 0xffffffffu) { return mask; }
 inline void syncWarp(uint32_t mask, int line) { current->block->collective(mask, 0, nullptr, line, nullptr, nullptr); }
 inline uint32_t noActiveMask(int line) {
   current->block->fail("line " + std::to_string(line) + ": __activemask() says nothing that a kernel may rely on; pass an explicit mask");
+  return 0;
 }
 
 // Runs `execute(slots, lanes)` once, when every lane of `mask` has deposited its slot.

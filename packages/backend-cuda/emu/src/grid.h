@@ -128,7 +128,8 @@ class Block {
   // The same for what another device does; the chip goes on to that when nothing else moves here.
   void spinOnPeer(std::function<bool()> until, int line);
   void* staticShared(const void* site, size_t bytes, size_t alignment);
-  [[noreturn]] void fail(const std::string& message);
+  // Does not return; see finish().
+  void fail(const std::string& message);
 
   Grid& grid;
   Dim3 blockIdx;
@@ -147,7 +148,6 @@ class Block {
   bool pollSpinning();
   void finish(Thread& thread);
   void checkBarrierAgainstExit();
-  [[noreturn]] void deadlock();
 
   std::vector<int> ready_;
   size_t readyHead_ = 0;
