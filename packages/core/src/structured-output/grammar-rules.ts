@@ -4,6 +4,8 @@ import { anyNumber } from './number-grammar.ts';
 
 /** Characters of a grammar's text at most: more takes the library too long. */
 const MAX_TEXT = 1 << 19;
+/** Rules at most, those included that turn out to be there already: a bound on the work of making them. */
+const MAX_RULES = 1 << 13;
 
 const control = charSet([[0, 0x1f]]);
 /** Spellings of one character of a JSON string. */
@@ -21,7 +23,10 @@ export class GrammarRules implements RuleMaker {
   readonly comma: string;
   readonly colon: string;
   readonly #rules = new Map<string, string>();
+  /** Names of rules that were added, by their texts. */
+  readonly #names = new Map<string, string>();
   #length = 0;
+  #made = 0;
 
   /** Bounded white space: a model that likes spaces must come to an end. */
   constructor(anyWhitespace: boolean, chainLimit: number) {
@@ -33,7 +38,7 @@ export class GrammarRules implements RuleMaker {
   }
 
   get isTooLong(): boolean {
-    return this.#length > MAX_TEXT;
+    return this.#length > MAX_TEXT || this.#made > MAX_RULES;
   }
 
   /** Takes the name of a rule whose text is `set` later: for rules that refer to themselves. */
@@ -49,8 +54,14 @@ export class GrammarRules implements RuleMaker {
     return name;
   }
 
+  /** Rules of one text are one rule: tools are alike, and the library takes its time for each rule. */
   add(text: string): string {
-    return this.set(this.reserve(), text);
+    const known = this.#names.get(text);
+    this.#made++;
+    if (known !== undefined) return known;
+    const name = this.set(this.reserve(), text);
+    this.#names.set(text, name);
+    return name;
   }
 
   /** A rule that all grammars share, made on first use. */
