@@ -86,6 +86,10 @@ export class FakeEngine implements ServingEngine {
 
   checkQueue(): void {}
 
+  get numRunning(): number {
+    return this.running;
+  }
+
   isSleeping = false;
   async sleep(): Promise<void> {
     this.isSleeping = true;

@@ -109,6 +109,8 @@ it('measures the front end alone', async () => {
     'serve.frontend.loop.p99',
     'serve.frontend.requests',
     'serve.frontend.request.cpu',
+    'serve.frontend.paced.chunk.cpu',
+    'serve.frontend.paced.loop.p99',
   ]);
   for (const { value } of rows) expect(value).toBeGreaterThan(0);
 });

@@ -95,6 +95,11 @@ export class AsyncLLM implements AsyncDisposable {
     return this.#engine.stats();
   }
 
+  /** Of `stats`: completions that are computed now. */
+  get numRunning(): number {
+    return this.#engine.scheduler.running.length;
+  }
+
   /** Stops after the steps in flight. Requests stay, or end with reason `abort`; more may come, and wait. */
   pause({ abort = false }: { abort?: boolean } = {}): void {
     this.#engine.pause();

@@ -89,7 +89,8 @@ function childParams({ params, choosesAtEnd }: RequestGroup, index: number, init
   const promptLogprobs = index === 0 ? params.promptLogprobs : null;
   const asked = params.logprobs ?? (choosesAtEnd ? 0 : null);
   const logprobs = params.useBeamSearch ? Math.max(asked ?? 0, numCandidates(init)) : asked;
-  return { ...params, promptLogprobs, logprobs };
+  const isSame = promptLogprobs === params.promptLogprobs && logprobs === params.logprobs;
+  return isSame ? params : { ...params, promptLogprobs, logprobs };
 }
 
 /** Twice the width, so that enough beams are left when one token of each ends it; and those that min_tokens masks. */

@@ -43,6 +43,14 @@ const NAMES: { readonly [K in keyof Required<SamplingParams>]: true } = {
 /** Names of all sampling parameters, in camelCase. */
 export const samplingParamNames: readonly string[] = Object.keys(NAMES);
 
+/** Both spellings of every name. */
+const camelCase: ReadonlyMap<string, string> = new Map(
+  samplingParamNames.flatMap(name => [
+    [name, name],
+    [toSnakeCase(name), name],
+  ]),
+);
+
 /** The caller's object by camelCase names. Unknown names and names given twice are errors; undefined counts as absent. */
 export function readParams(input: unknown): Map<string, unknown> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
@@ -50,7 +58,7 @@ export function readParams(input: unknown): Map<string, unknown> {
   }
   const given = new Map<string, unknown>();
   for (const [spelled, value] of Object.entries(input)) {
-    const name = toCamelCase(spelled);
+    const name = camelCase.get(spelled) ?? toCamelCase(spelled);
     if (!Object.hasOwn(NAMES, name)) throw unknownParam(spelled);
     if (given.has(name)) fail(name, `is given twice, also as "${spelled}"`);
     if (value !== undefined) given.set(name, value);

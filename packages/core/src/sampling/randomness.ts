@@ -25,13 +25,20 @@ export function resolveRandomness(
   // Beam search draws nothing, so defaults of a model's sampler do not concern it.
   const draw = beams.useBeamSearch ? resolveDraw(given, null, 0) : resolveDraw(given, context.generationConfig, 1);
   if (beams.useBeamSearch) checkBeams(counts, draw);
-  if (draw.temperature < GREEDY_BELOW) {
-    if (!beams.useBeamSearch) checkGreedy(counts);
-    return { ...counts, ...beams, temperature: 0, topP: 1, topK: 0, minP: 0 };
-  }
+  const isGreedy = draw.temperature < GREEDY_BELOW;
+  if (isGreedy && !beams.useBeamSearch) checkGreedy(counts);
   const isOff = draw.topK < 1 || draw.topK >= context.limits.vocabSize;
-  const scaled = { temperature: Math.max(draw.temperature, MIN_TEMPERATURE), topK: isOff ? 0 : draw.topK };
-  return { ...counts, ...beams, ...draw, ...scaled };
+  return {
+    n: counts.n,
+    bestOf: counts.bestOf,
+    useBeamSearch: beams.useBeamSearch,
+    lengthPenalty: beams.lengthPenalty,
+    earlyStopping: beams.earlyStopping,
+    temperature: isGreedy ? 0 : Math.max(draw.temperature, MIN_TEMPERATURE),
+    topP: isGreedy ? 1 : draw.topP,
+    topK: isGreedy || isOff ? 0 : draw.topK,
+    minP: isGreedy ? 0 : draw.minP,
+  };
 }
 
 function resolveDraw(given: Given, defaults: GenerationConfig | null, defaultTemperature: number): Draw {

@@ -59,13 +59,41 @@ export function resolveSamplingParams(input: SamplingParams, context: ResolveCon
   const logprobs = resolveLogprobs(given, context.limits);
   const logits = resolveLogits(given, context, randomness.useBeamSearch);
   checkBiasWords(logits.logitBias.length, lengths.minTokens, stops, context);
-  checkBeamSearch(randomness, stops, { ...logits, ...logprobs });
+  checkBeamSearch(randomness, stops, logits, logprobs);
+  // Field by field: spreading objects into one takes ten times as long, which each request would pay.
+  const { maxTokens, minTokens } = lengths;
+  const { n, bestOf, temperature, topP, topK, minP, useBeamSearch, lengthPenalty, earlyStopping } = randomness;
+  const { stop, stopTokenIds, includeStopStrInOutput, ignoreEos, detokenize } = stops;
+  const { presencePenalty, frequencyPenalty, repetitionPenalty, logitBias, allowedTokenIds, badWords } = logits;
+  const { structuredOutputs, logitsProcessors } = logits;
   return Object.freeze({
-    ...lengths,
-    ...randomness,
-    ...stops,
-    ...logits,
-    ...logprobs,
+    maxTokens,
+    minTokens,
+    n,
+    bestOf,
+    temperature,
+    topP,
+    topK,
+    minP,
+    useBeamSearch,
+    lengthPenalty,
+    earlyStopping,
+    stop,
+    stopTokenIds,
+    includeStopStrInOutput,
+    ignoreEos,
+    detokenize,
+    presencePenalty,
+    frequencyPenalty,
+    repetitionPenalty,
+    logitBias,
+    allowedTokenIds,
+    badWords,
+    structuredOutputs,
+    logitsProcessors,
+    logprobs: logprobs.logprobs,
+    promptLogprobs: logprobs.promptLogprobs,
+    logprobTokenIds: logprobs.logprobTokenIds,
     seed: take(given, 'seed', null, checkSeed),
     skipSpecialTokens: take(given, 'skipSpecialTokens', true, boolean),
     spacesBetweenSpecialTokens: take(given, 'spacesBetweenSpecialTokens', true, boolean),
@@ -156,7 +184,7 @@ function resolveLogits(given: Given, context: ResolveContext, isBeamSearch: bool
  * Beams fork from step to step, and what the host keeps for each token of a sequence does not fork with them. They are chosen
  * by the model's own log-probabilities, so whatever would change those is refused too.
  */
-function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits: Logits & Logprobs): void {
+function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits: Logits, logprobs: Logprobs): void {
   if (!useBeamSearch) return;
   const { presencePenalty, frequencyPenalty, repetitionPenalty } = logits;
   if (logits.structuredOutputs !== null) fail('structuredOutputs', 'cannot be used with use_beam_search');
@@ -164,7 +192,7 @@ function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits:
   if (logits.logitBias.length > 0) fail('logitBias', 'cannot be used with use_beam_search');
   if (logits.allowedTokenIds !== null) fail('allowedTokenIds', 'cannot be used with use_beam_search');
   if (logits.badWords.length > 0) fail('badWords', 'cannot be used with use_beam_search');
-  if (logits.logprobTokenIds !== null) fail('logprobTokenIds', 'cannot be used with use_beam_search');
+  if (logprobs.logprobTokenIds !== null) fail('logprobTokenIds', 'cannot be used with use_beam_search');
   if (presencePenalty !== 0) fail('presencePenalty', 'must be 0 when using beam search');
   if (frequencyPenalty !== 0) fail('frequencyPenalty', 'must be 0 when using beam search');
   if (repetitionPenalty !== 1) fail('repetitionPenalty', 'must be 1 when using beam search');

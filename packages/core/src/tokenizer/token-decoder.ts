@@ -3,6 +3,7 @@ import { ByteDetokenizer } from './byte-detokenizer.ts';
 import { SequenceDetokenizer } from './sequence-detokenizer.ts';
 import type { TokenizerSpec } from './tokenizer-spec.ts';
 import type { Detokenizer } from './types.ts';
+import { incompleteTail, Utf8Stream } from './utf8-stream.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
 const noBytes = new Uint8Array(0);
@@ -13,6 +14,7 @@ export class TokenDecoder {
   readonly #vocabulary: Vocabulary;
   readonly #literalIds: ReadonlySet<number>;
   readonly #bytes: (Uint8Array | undefined)[] = [];
+  readonly #texts: (string | null | undefined)[] = [];
 
   constructor(spec: TokenizerSpec, vocabulary: Vocabulary) {
     this.#spec = spec;
@@ -31,6 +33,16 @@ export class TokenDecoder {
     return bytes;
   }
 
+  /** Text of a token that begins between two characters; null where its bytes end within one. Made once for all streams. */
+  wholeText(id: number): string | null {
+    const known = this.#texts[id];
+    if (known !== undefined) return known;
+    const bytes = this.tokenBytes(id);
+    const text = incompleteTail(bytes) > 0 ? null : new Utf8Stream().push(bytes);
+    if (this.#vocabulary.token(id) !== undefined) this.#texts[id] = text;
+    return text;
+  }
+
   decode(ids: readonly number[], skipSpecialTokens: boolean): string {
     const { decoder } = this.#spec;
     if (decoder.type === 'sequence') return decoder.decode(this.#tokens(ids, skipSpecialTokens));
@@ -44,7 +56,7 @@ export class TokenDecoder {
     const { decoder } = this.#spec;
     const isSkipped = skipSpecialTokens ? (id: number) => this.#vocabulary.specialIds.has(id) : () => false;
     if (decoder.type === 'bytes') {
-      return new ByteDetokenizer(id => this.tokenBytes(id), isSkipped, decoder.leadingSpaces, promptTokenIds);
+      return new ByteDetokenizer(this, isSkipped, decoder.leadingSpaces, promptTokenIds);
     }
     const decode = (ids: readonly number[]): string => decoder.decode(this.#tokens(ids, skipSpecialTokens));
     return new SequenceDetokenizer(decode, promptTokenIds);

@@ -23,6 +23,8 @@ export interface ServingEngine {
   /** Throws QueueFullError when a request would be refused now whatever it is. */
   checkQueue(): void;
   stats(): EngineStats;
+  /** Of `stats`: sequences that are computed now. */
+  readonly numRunning: number;
   readonly isSleeping: boolean;
   sleep(options: { discardWeights: boolean }): Promise<void>;
   wakeUp(): Promise<void>;

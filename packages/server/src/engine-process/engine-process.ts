@@ -152,7 +152,7 @@ export class EngineProcess implements ServingEngine {
   /** As AsyncLLM.generate; functions cannot leave the process, so logits processors are refused. */
   generate(prompt: PromptInput, params: SamplingParams = {}, options: GenerateOptions = {}): RequestStream {
     const { signal, outputKind = 'cumulative', requestId } = options;
-    const request = this.#front.add(prompt, params, requestId === undefined ? {} : { requestId }, this.#running);
+    const request = this.#front.add(prompt, params, requestId === undefined ? {} : { requestId }, this.numRunning);
     if (request.group.params.logitsProcessors.length > 0) {
       this.#front.abort(request.group);
       throw new InvalidRequestError(
@@ -167,7 +167,7 @@ export class EngineProcess implements ServingEngine {
   }
 
   checkQueue(): void {
-    this.#front.checkQueue(this.#running);
+    this.#front.checkQueue(this.numRunning);
   }
 
   /** Ends every running request with this id, with reason `abort`. */
@@ -177,7 +177,7 @@ export class EngineProcess implements ServingEngine {
 
   stats(): EngineStats {
     const front = this.#front;
-    const running = this.#running;
+    const running = this.numRunning;
     return {
       ...this.#counters.read(this.#supervisor.numRestarts),
       numRequestsRunning: running,
@@ -231,7 +231,7 @@ export class EngineProcess implements ServingEngine {
   }
 
   /** Completions that are computed now, as far as is known here. */
-  get #running(): number {
+  get numRunning(): number {
     return Math.min(this.#counters.running, this.#front.numUnfinished);
   }
 

@@ -21,9 +21,13 @@ export interface EngineAsk {
   readonly options: AddOptions;
 }
 
+/** One for all: what it has written is copied into a frame before the next. */
+const writer = new WordWriter();
+
+/** `words`: valid until the next call. */
 export function encodeAsk({ request, resolved, options }: EngineAsk): { head: AddHead; words: Uint32Array } {
   const { params, prompt } = resolved;
-  const writer = new WordWriter().list(prompt.tokenIds);
+  writer.list(prompt.tokenIds);
   for (const { tokenIds } of options.resume ?? []) writer.list(tokenIds);
   const head = {
     request,
@@ -56,9 +60,14 @@ export function decodeAsk(head: unknown, words: Uint32Array): EngineAsk {
 }
 
 function toJson(params: ResolvedSamplingParams): Record<string, unknown> {
+  const { seed, stopTokenIds } = params;
   // Logits processors are functions, and stay where they are.
-  const { seed, stopTokenIds, logitsProcessors: _, ...rest } = params;
-  return { ...rest, seed: seed === null ? null : String(seed), stopTokenIds: [...stopTokenIds] };
+  return {
+    ...params,
+    seed: seed === null ? null : String(seed),
+    stopTokenIds: [...stopTokenIds],
+    logitsProcessors: undefined,
+  };
 }
 
 function fromJson(params: Record<string, unknown>): ResolvedSamplingParams {

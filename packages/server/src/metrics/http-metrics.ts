@@ -1,5 +1,6 @@
 import { Counter, Histogram, type Registry, Summary } from 'prom-client';
 import { httpDuration, httpDurationFine } from './buckets.ts';
+import { Series } from './series.ts';
 
 /** What is asked all the time by machines, and would drown the rest. */
 const NOT_COUNTED = ['/metrics', '/health', '/live', '/ping', '/load', '/version'];
@@ -22,7 +23,7 @@ export class HttpMetrics {
   readonly #requestBytes: Summary;
   readonly #responseBytes: Summary;
   readonly #duration: Histogram;
-  readonly #durationFine: Histogram;
+  readonly #durationFine: Series;
 
   constructor(registry: Registry) {
     const registers = [registry];
@@ -36,12 +37,12 @@ export class HttpMetrics {
     const size = { labelNames: handler, registers, percentiles: [] };
     this.#requestBytes = new Summary({ name: 'http_request_size_bytes', help: 'Length of requests.', ...size });
     this.#responseBytes = new Summary({ name: 'http_response_size_bytes', help: 'Length of responses.', ...size });
-    this.#durationFine = new Histogram({
-      name: 'http_request_duration_highr_seconds',
-      help: 'Time to the last byte of the response, in many buckets.',
-      buckets: httpDurationFine,
-      registers,
-    });
+    this.#durationFine = new Series(
+      registry,
+      'http_request_duration_highr_seconds',
+      'Time to the last byte of the response, in many buckets.',
+      httpDurationFine,
+    );
     this.#duration = new Histogram({
       name: 'http_request_duration_seconds',
       help: 'Time to the last byte of the response by handler.',

@@ -1,5 +1,5 @@
 import type { FinishedRequest, StepReport } from '@quire/core';
-import { Histogram, type Registry } from 'prom-client';
+import type { Registry } from 'prom-client';
 import {
   completionsPerRequest,
   interTokenLatency,
@@ -8,23 +8,21 @@ import {
   tokenBuckets,
   tokensPerIteration,
 } from './buckets.ts';
-import { type EngineLabels, engineLabels } from './labels.ts';
+import type { EngineLabels } from './labels.ts';
+import { Series } from './series.ts';
 
 type Period = 'e2e' | 'queue' | 'inference' | 'prefill' | 'decode' | 'perToken';
 
 /** Histograms of what the engine reports: steps, and requests that ended. */
 export class RequestMetrics {
-  readonly #registry: Registry;
-  readonly #labels: EngineLabels;
-  readonly #step: Record<'timeToFirstToken' | 'interToken' | 'olderInterToken' | 'iterationTokens', Histogram>;
-  readonly #seconds: Record<Period, Histogram>;
-  readonly #tokens: Record<'prompt' | 'generation' | 'longest' | 'maxTokens' | 'computed' | 'n', Histogram>;
+  readonly #step: Record<'timeToFirstToken' | 'interToken' | 'olderInterToken' | 'iterationTokens', Series>;
+  readonly #seconds: Record<Period, Series>;
+  readonly #tokens: Record<'prompt' | 'generation' | 'longest' | 'maxTokens' | 'computed' | 'n', Series>;
 
   constructor(registry: Registry, labels: EngineLabels, maxModelLen: number) {
-    this.#registry = registry;
-    this.#labels = labels;
     const tokens = tokenBuckets(maxModelLen);
-    const add = (name: string, help: string, buckets: number[]) => this.#add(name, help, buckets);
+    const add = (name: string, help: string, buckets: number[]) =>
+      new Series(registry, `vllm:${name}`, help, buckets, labels);
     this.#step = {
       timeToFirstToken: add('time_to_first_token_seconds', 'Time from arrival to first token.', timeToFirstToken),
       interToken: add('inter_token_latency_seconds', 'Time between tokens.', interTokenLatency),
@@ -58,23 +56,23 @@ export class RequestMetrics {
   }
 
   onStep({ timeToFirstToken: first, interTokenLatency: between, numTokens, times }: StepReport): void {
-    const [step, labels] = [this.#step, this.#labels];
-    for (const ms of first) step.timeToFirstToken.observe(labels, ms / 1000);
+    const step = this.#step;
+    for (const ms of first) step.timeToFirstToken.observe(ms / 1000);
     for (const ms of between) {
-      step.interToken.observe(labels, ms / 1000);
-      step.olderInterToken.observe(labels, ms / 1000);
+      step.interToken.observe(ms / 1000);
+      step.olderInterToken.observe(ms / 1000);
     }
-    for (let i = 0; i < times; i++) step.iterationTokens.observe(labels, numTokens);
+    step.iterationTokens.observe(numTokens, times);
   }
 
   onRequestFinished(request: FinishedRequest): void {
-    const [tokens, labels] = [this.#tokens, this.#labels];
-    tokens.prompt.observe(labels, request.numPromptTokens);
-    tokens.generation.observe(labels, request.numGenerationTokens);
-    tokens.longest.observe(labels, request.maxNumGenerationTokens);
-    tokens.maxTokens.observe(labels, request.maxTokens);
-    tokens.computed.observe(labels, request.numPromptTokens - request.numCachedTokens);
-    tokens.n.observe(labels, request.n);
+    const tokens = this.#tokens;
+    tokens.prompt.observe(request.numPromptTokens);
+    tokens.generation.observe(request.numGenerationTokens);
+    tokens.longest.observe(request.maxNumGenerationTokens);
+    tokens.maxTokens.observe(request.maxTokens);
+    tokens.computed.observe(request.numPromptTokens - request.numCachedTokens);
+    tokens.n.observe(request.n);
     this.#observeTimes(request);
   }
 
@@ -93,13 +91,6 @@ export class RequestMetrics {
   }
 
   #observe(name: Period, milliseconds: number): void {
-    this.#seconds[name].observe(this.#labels, milliseconds / 1000);
-  }
-
-  #add(name: string, help: string, buckets: number[]): Histogram {
-    const registers = [this.#registry];
-    const histogram = new Histogram({ name: `vllm:${name}`, help, labelNames: engineLabels, buckets, registers });
-    histogram.zero(this.#labels);
-    return histogram;
+    this.#seconds[name].observe(milliseconds / 1000);
   }
 }

@@ -32,8 +32,8 @@ export function parseRequest<Shape extends z.core.$ZodLooseShape>(
   body: Readonly<Record<string, unknown>>,
   strict: boolean,
 ): Parsed<z.output<z.ZodMiniObject<Shape, z.core.$loose>>> {
-  const known = [...Object.keys(schema.fields.shape), ...schema.passed];
-  const given = Object.keys(body).filter(name => body[name] !== null && !known.includes(name));
+  const known = namesOf(schema);
+  const given = Object.keys(body).filter(name => body[name] !== null && !known.has(name));
   for (const name of given) {
     const neutral = Object.hasOwn(schema.unsupported, name) ? schema.unsupported[name] : undefined;
     if (neutral !== undefined && !neutral(body[name], body)) throw notSupported(name, body[name]);
@@ -44,11 +44,20 @@ export function parseRequest<Shape extends z.core.$ZodLooseShape>(
   return { request: result.data, ignored: given };
 }
 
+const names = new WeakMap<object, ReadonlySet<string>>();
+
+/** The fields that a schema knows, gathered once. */
+function namesOf<Shape extends z.core.$ZodLooseShape>(schema: RequestSchema<Shape>): ReadonlySet<string> {
+  const known = names.get(schema) ?? new Set([...Object.keys(schema.fields.shape), ...schema.passed]);
+  names.set(schema, known);
+  return known;
+}
+
 export function notSupported(param: string, value: unknown): Error {
   return invalidField(param, `${param}: ${show(value)} is not supported by this server.`, 'unsupported_value');
 }
 
-export function unknownField(name: string, known: readonly string[]): Error {
+export function unknownField(name: string, known: Iterable<string>): Error {
   const message = `${name}: this server does not use the field, and it runs with --strict.${suggestion(name, known)}`;
   return invalidField(name, message, 'unknown_field');
 }

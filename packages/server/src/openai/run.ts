@@ -156,9 +156,8 @@ async function runAll(
   outputKind: OutputKind,
   onOutput: OnOutput,
 ): Promise<void> {
-  const failed = new AbortController();
-  const signal = AbortSignal.any([request.signal, failed.signal]);
   const { params, prompts } = generation;
+  const { signal, stop } = signalFor(request.signal, prompts.length);
   const runs: Promise<void>[] = [];
   try {
     // All are queued before any runs: a prompt that is refused is refused before the first output.
@@ -168,10 +167,17 @@ async function runAll(
     for (const [index, outputs] of streams.entries()) runs.push(consume(outputs, output => onOutput(index, output)));
     await Promise.all(runs);
   } catch (error) {
-    failed.abort();
+    stop();
     await Promise.allSettled(runs);
     throw inTermsOf(generation.constraint, error);
   }
+}
+
+/** What ends all prompts when one of them fails. One alone has ended with its failure, and costs no signals. */
+function signalFor(client: AbortSignal, numPrompts: number): { signal: AbortSignal; stop: () => void } {
+  if (numPrompts === 1) return { signal: client, stop: () => {} };
+  const failed = new AbortController();
+  return { signal: AbortSignal.any([client, failed.signal]), stop: () => failed.abort() };
 }
 
 async function consume(

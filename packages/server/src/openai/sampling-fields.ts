@@ -45,10 +45,15 @@ export interface OwnSampling {
 
 /** The sampling fields of a request as the engine takes them. null means "not given": defaults are the model's and the engine's. */
 export function toSamplingParams(request: Readonly<Record<string, unknown>>, own: OwnSampling): SamplingParams {
-  const given = samplingFields.filter(name => request[name] !== null && request[name] !== undefined);
+  const params: Record<string, unknown> = {};
+  for (const name of samplingFields) {
+    const value = request[name];
+    if (value !== null && value !== undefined) params[name] = value;
+  }
+  Object.assign(params, own);
   // A list of ids says by itself how many log-probabilities there are.
-  const logprobs = own.logprobs === 0 && given.includes('logprob_token_ids') ? null : own.logprobs;
-  return { ...Object.fromEntries(given.map(name => [name, request[name]])), ...own, logprobs };
+  if (own.logprobs === 0 && params.logprob_token_ids !== undefined) params.logprobs = null;
+  return params;
 }
 
 export const off: NeutralValues = value => value === false;

@@ -17,11 +17,11 @@ process.on('message', (ask: FrontEndAsk) => {
 });
 process.on('disconnect', () => process.exit());
 
-async function start({ options }: Extract<FrontEndAsk, { kind: 'start' }>): Promise<RunningServer> {
+async function start({ options, paced }: Extract<FrontEndAsk, { kind: 'start' }>): Promise<RunningServer> {
   const server = await startServer({
     ...options,
     port: 0,
-    engineProcess: new URL('./mock-host-main.js', import.meta.url),
+    engineProcess: new URL(paced ? './paced-host-main.js' : './mock-host-main.js', import.meta.url),
     disableLogStats: true,
   });
   delay.enable();
