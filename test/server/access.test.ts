@@ -67,6 +67,16 @@ describe('keys', () => {
     expect(Object.keys(error).sort()).toEqual(['code', 'message', 'param', 'type']);
   });
 
+  it('are not asked for at /metrics where the operator says so', async () => {
+    const statuses = async (options: object) => {
+      const { origin } = await start({ apiKeys: ['k'], ...options });
+      return Promise.all(['/metrics', '/load', '/v1/models'].map(async path => (await fetch(origin + path)).status));
+    };
+    expect(await statuses({})).toEqual([401, 401, 401]);
+    expect(await statuses({ openMetrics: true })).toEqual([200, 401, 401]);
+    expect(serverOptions({ 'open-metrics': true }, {}).openMetrics).toBe(true);
+  });
+
   it('never reach the log', async () => {
     const lines: string[] = [];
     const log = pino({ level: 'debug' }, { write: line => void lines.push(line) });

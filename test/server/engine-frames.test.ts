@@ -291,6 +291,23 @@ describe('who ended the engine', () => {
     ]);
   });
 
+  it('is not at once one that only waited for its grammar, though in the end it may be', () => {
+    const blame = new Blame<object>();
+    const [waiting, other] = [{ name: 'waiting' }, { name: 'other' }];
+    const waited = (request: object) => request === waiting;
+    for (let kills = 0; kills < 2; kills++) {
+      expect(blame.ended([waiting, other], waited)).toEqual([]);
+      blame.acquit(other);
+    }
+    expect(blame.admit([waiting, other], [])).toEqual([waiting]);
+    for (let kills = 0; kills < 3; kills++) expect(blame.ended([waiting], waited)).toEqual([]);
+    expect(blame.ended([waiting], waited)).toEqual([waiting]);
+    expect(blame.admit([other], [])).toEqual([other]);
+    // One that the engine had begun is not spared.
+    for (let kills = 0; kills < 2; kills++) expect(blame.ended([waiting], waited)).toEqual([]);
+    expect(blame.ended([waiting], () => false)).toEqual([waiting]);
+  });
+
   it('engines that lead nowhere are started later and later, then not at all', () => {
     const policy = new RestartPolicy();
     const pauses = Array.from({ length: 17 }, () => policy.ended(true));

@@ -74,12 +74,8 @@ describe('an engine in a process', () => {
   it('killed between two frames, or within one, it is replaced', async () => {
     const crashes = [{ frame: 0 }, { frame: 5, bytes: 7 }, { frame: 4 }, { frame: 6, bytes: 40 }];
     const { engine, numStarted } = await open(crashes);
-    // A grammar has given no token yet when the first engines end, and its request would be suspected.
-    const outputs = requests.map(([name, prompt, params]) =>
-      name === 'JSON' ? null : collectDeltas(engine, prompt, params),
-    );
-    const all = await expected();
-    expect(await Promise.all(outputs)).toEqual(requests.map(([name], i) => (name === 'JSON' ? null : all[i])));
+    // The request with a grammar waits for it when the first engines end, and is not to blame.
+    expect(await runAll(engine)).toEqual(await expected());
     expect(numStarted()).toBe(crashes.length + 1);
   }, 240_000);
 
@@ -111,7 +107,7 @@ describe('an engine in a process', () => {
       params,
     );
     expect((await bad).failure).toMatch(
-      /^The request ended the engine 3 times, the last time because it was ended by SIGKILL/,
+      /^The request ended the engine 3 times or more, the last time because it was ended by SIGKILL/,
     );
     expect(await outputs).toEqual(await expected());
     expect(numStarted()).toBe(4);

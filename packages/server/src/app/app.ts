@@ -5,7 +5,7 @@ import type { AppRequest } from '../http/request.ts';
 import type { Router } from '../http/router.ts';
 import { toResponse, WebRequest } from '../http/web.ts';
 import type { AppContext } from './context.ts';
-import { createRoutes, OPEN_PATHS } from './routes.ts';
+import { createRoutes, WATCHED_PATHS } from './routes.ts';
 
 /**
  * The HTTP surface as a function from a request to its reply. It opens no socket and reads no file: Node's HttpServer puts it on
@@ -33,7 +33,7 @@ export class App {
   /** Answers a request. Never rejects: what goes wrong is a reply too. */
   async handle(request: AppRequest): Promise<Reply> {
     try {
-      if (this.#draining && !OPEN_PATHS.includes(request.path)) throw shuttingDown();
+      if (this.#draining && !WATCHED_PATHS.includes(request.path)) throw shuttingDown();
       const { handler, wildcard } = this.routes.find(request.method, request.path);
       return await handler(request, wildcard);
     } catch (error) {

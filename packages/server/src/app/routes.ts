@@ -15,8 +15,11 @@ import { version } from '../version.ts';
 import type { AppContext } from './context.ts';
 import { health, live, load, sleep, sleeping, wakeUp } from './operations.ts';
 
-/** Paths that need no key, and answer while the server drains. */
+/** Paths that need no key. */
 export const OPEN_PATHS: readonly string[] = ['/health', '/live'];
+export const METRICS_PATH = '/metrics';
+/** Paths that answer while the server drains: whoever waits for the drain watches it there. */
+export const WATCHED_PATHS: readonly string[] = [...OPEN_PATHS, METRICS_PATH];
 
 export function createRoutes(app: AppContext): Router {
   const routes = new Router()
@@ -42,7 +45,7 @@ export function createRoutes(app: AppContext): Router {
     .add('/detokenize', { POST: request => handleDetokenize(app, request) });
   const { metrics } = app;
   if (metrics !== null) {
-    routes.add('/metrics', { GET: async () => textReply(await metrics.expose(), metrics.contentType) });
+    routes.add(METRICS_PATH, { GET: async () => textReply(await metrics.expose(), metrics.contentType) });
   }
   return addDocument(addResponses(routes, app));
 }

@@ -39,6 +39,10 @@ export const accessFlags = {
     help: 'A file with one key per line; empty lines and those that begin with # do not count.',
     env: 'QUIRE_API_KEY_FILE',
   },
+  'open-metrics': {
+    type: 'boolean',
+    help: 'Answer /metrics without a key, as vLLM does: inference gateways send none. Default: only with a key, if there are keys.',
+  },
   'allowed-origins': {
     type: 'names',
     value: 'ORIGINS',
@@ -122,6 +126,7 @@ export function serverOptions(given: Flags, env: Readonly<Record<string, string 
     reasoningParser: given['reasoning-parser'],
     batchFolder: given['batch-folder'],
     batchQueue: given['batch-queue'],
+    openMetrics: given['open-metrics'],
     rootPath: given['root-path'],
     sslCertfile: given['ssl-certfile'],
     sslKeyfile: given['ssl-keyfile'],

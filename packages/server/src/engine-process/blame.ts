@@ -1,24 +1,32 @@
 /** Engines that a request may take with it, without a token in between, before it is given up. */
 export const MAX_KILLS = 3;
 
+/** The same for one that the engine did not come to, for want of its grammar, each time alone with it: little speaks against it. */
+export const MAX_WAITS = 4;
+
 /**
  * Finds the request that ends engines. All that an engine had are suspected when it ends; progress acquits. Those that were there
  * twice are tried one at a time: so the one at fault fails by itself, and costs no one else anything but time.
  */
 export class Blame<R extends object> {
   readonly #kills = new Map<R, number>();
+  /** Engines that ended with a request alone in them before they came to it. */
+  readonly #waits = new Map<R, number>();
   /** The furthest that any engine came with a request. */
   readonly #reached = new WeakMap<R, number>();
 
-  /** The engine ended with these requests in it. Returns those to be given up, one at most. */
-  ended(requests: Iterable<R>): R[] {
+  /**
+   * The engine ended with these requests in it. `waited`: whether it had not come to a request, which waited for its grammar.
+   * Returns those to be given up, one at most.
+   */
+  ended(requests: Iterable<R>, waited: (request: R) => boolean = () => false): R[] {
     const guilty: R[] = [];
     for (const request of requests) {
-      const kills = (this.#kills.get(request) ?? 0) + 1;
-      this.#kills.set(request, kills);
-      if (kills >= MAX_KILLS) guilty.push(request);
+      if (this.#isTried(request) && waited(request)) {
+        if (add(this.#waits, request) >= MAX_WAITS) guilty.push(request);
+      } else if (add(this.#kills, request) >= MAX_KILLS) guilty.push(request);
     }
-    for (const request of guilty) this.#kills.delete(request);
+    for (const request of guilty) this.#forget(request);
     return guilty;
   }
 
@@ -33,7 +41,7 @@ export class Blame<R extends object> {
   acquit(request: R): boolean {
     if (this.#kills.size === 0) return false;
     const wasTried = this.#isTried(request);
-    this.#kills.delete(request);
+    this.#forget(request);
     return wasTried;
   }
 
@@ -45,7 +53,19 @@ export class Blame<R extends object> {
     return tried === undefined ? waiting : [tried];
   }
 
+  #forget(request: R): void {
+    this.#kills.delete(request);
+    this.#waits.delete(request);
+  }
+
   #isTried(request: R): boolean {
     return (this.#kills.get(request) ?? 0) >= MAX_KILLS - 1;
   }
+}
+
+/** Counts one more. */
+function add<R>(counts: Map<R, number>, key: R): number {
+  const count = (counts.get(key) ?? 0) + 1;
+  counts.set(key, count);
+  return count;
 }

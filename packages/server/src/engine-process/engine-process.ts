@@ -49,7 +49,7 @@ export interface EngineProcessOptions {
   readonly entry?: URL;
   /** An engine that says nothing, or finishes no step, for this long is taken for dead. Default 60 s; in software 10 minutes. */
   readonly silenceMs?: number;
-  /** One that says nothing for this long gets no new requests: it hangs. Default 1.5 s, or silenceMs where it computes itself. */
+  /** One that says nothing for this long gets no new requests: it hangs. Default 1.5 s, or silenceMs in software. */
   readonly hungMs?: number;
 }
 
@@ -64,6 +64,8 @@ export class EngineProcess implements ServingEngine {
   readonly #log: AppLog;
   readonly #counters = new RemoteCounters();
   readonly #blame = new Blame<FrontRequest>();
+  /** Requests with a grammar that this engine has begun to compute. */
+  #begun = new WeakSet<FrontRequest>();
   readonly #receiver: StepReceiver;
   readonly #hungMs: number;
   readonly #patienceMs: number;
@@ -102,9 +104,10 @@ export class EngineProcess implements ServingEngine {
     this.#supervisor = supervisor;
     this.#description = description;
     this.#log = log;
-    const computesItself = description.device.kind === 'reference';
     this.#patienceMs = options.silenceMs ?? silenceOf(description);
-    this.#hungMs = options.hungMs ?? (computesItself ? this.#patienceMs : HUNG_MS);
+    // A device in software may compute on the engine's own thread, which is silent for as long as a step takes.
+    const { software } = description.device.capabilities;
+    this.#hungMs = options.hungMs ?? (software ? this.#patienceMs : HUNG_MS);
     // Admission bounds the requests, and counts them before their bodies are read.
     const bounds = { ...config, maxNumQueuedReqs: null };
     const rules = { limits, config: bounds, tokenizer, eosTokenIds, generationConfig };
@@ -287,6 +290,7 @@ export class EngineProcess implements ServingEngine {
 
   /** What other engines had computed is no progress. */
   #progressed(request: FrontRequest, numComputed: number | undefined): void {
+    if (hasGrammar(request)) this.#begun.add(request);
     if (numComputed !== undefined && !this.#blame.advances(request, numComputed)) return;
     this.#supervisor.progressed();
     if (this.#blame.acquit(request)) this.#pump();
@@ -298,11 +302,13 @@ export class EngineProcess implements ServingEngine {
       'the engine process ended, another is started',
     );
     this.#counters.lost();
-    const guilty = wasOpen ? this.#blame.ended(this.#inside.values()) : [];
+    const waited = (request: FrontRequest) => hasGrammar(request) && !this.#begun.has(request);
+    const guilty = wasOpen ? this.#blame.ended(this.#inside.values(), waited) : [];
+    this.#begun = new WeakSet();
     this.#inside.clear();
     for (const { group, sequences } of guilty) {
       const error = new EngineError(
-        `The request ended the engine ${MAX_KILLS} times, the last time because ${reason}.`,
+        `The request ended the engine ${MAX_KILLS} times or more, the last time because ${reason}.`,
       );
       for (const sequence of sequences) if (sequence.finishReason === null) this.#front.fail(sequence, error);
       this.#log.error({ requestId: group.id }, error.message);
@@ -315,6 +321,10 @@ export class EngineProcess implements ServingEngine {
     this.#waiting.clear();
     this.#front.close(error);
   }
+}
+
+function hasGrammar({ group }: FrontRequest): boolean {
+  return group.params.structuredOutputs !== null;
 }
 
 function silenceOf({ device }: EngineDescription): number {

@@ -3,7 +3,7 @@ import type { Server as TlsServer } from 'node:https';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { App } from '../app/app.ts';
 import type { AppLog } from '../app/context.ts';
-import { OPEN_PATHS } from '../app/routes.ts';
+import { METRICS_PATH, OPEN_PATHS } from '../app/routes.ts';
 import { HttpError, shuttingDown } from '../http/errors.ts';
 import type { Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
@@ -40,6 +40,8 @@ export interface HttpServerOptions extends CorsOptions, TlsOptions {
   /** A socket in the file system to listen on instead. Names are vLLM's. */
   uds?: string | undefined;
   apiKeys: readonly string[];
+  /** Answer /metrics without a key, as vLLM does. Default false. */
+  openMetrics?: boolean | undefined;
   /** What a proxy in front puts before every path, or takes away. */
   rootPath?: string | undefined;
   /** Take the request id of the client's X-Request-Id. Default false: ids are ours. */
@@ -59,6 +61,7 @@ export class HttpServer {
   readonly #keys: ApiKeys;
   readonly #cors: Cors;
   readonly #options: HttpServerOptions;
+  readonly #openPaths: readonly string[];
   /** Speaks TLS. */
   readonly isSecure: boolean;
   readonly #server: Server | TlsServer;
@@ -72,6 +75,7 @@ export class HttpServer {
     this.#log = app.context.log;
     this.#options = options;
     this.#keys = new ApiKeys(options.apiKeys);
+    this.#openPaths = options.openMetrics === true ? [...OPEN_PATHS, METRICS_PATH] : OPEN_PATHS;
     this.#cors = new Cors(options);
     this.#isOpenLocally = !this.#keys.required && options.uds === undefined && isLoopback(options.host);
     const tls = readTls(options);
@@ -145,7 +149,7 @@ export class HttpServer {
       if (this.#isOpenLocally) this.#checkWhere(request);
       const preflight = this.#cors.preflight(request);
       if (preflight !== null) return { status: 200, headers: preflight, body: '' };
-      if (!OPEN_PATHS.includes(request.path)) this.#keys.check(name => request.header(name));
+      if (!this.#openPaths.includes(request.path)) this.#keys.check(name => request.header(name));
     } catch (error) {
       return this.#app.refuse(request, error);
     }

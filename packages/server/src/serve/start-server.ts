@@ -142,12 +142,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 }
 
 function splitAccess(options: AccessOptions & EngineOptions): { access: AccessOptions; engineOptions: EngineOptions } {
-  const { uds, rootPath, enableRequestIdHeaders, disableAccessLog, ...rest } = options;
+  const { uds, rootPath, enableRequestIdHeaders, disableAccessLog, openMetrics, ...rest } = options;
   const { sslCertfile, sslKeyfile, sslCaCerts, enableSslRefresh, ...others } = rest;
   const { allowedOrigins, allowedMethods, allowedHeaders, allowCredentials, ...engineOptions } = others;
   const tls = { sslCertfile, sslKeyfile, sslCaCerts, enableSslRefresh };
   const cors = { allowedOrigins, allowedMethods, allowedHeaders, allowCredentials };
-  const access = { uds, rootPath, enableRequestIdHeaders, disableAccessLog, ...tls, ...cors };
+  const access = { uds, rootPath, enableRequestIdHeaders, disableAccessLog, openMetrics, ...tls, ...cors };
   return { access, engineOptions };
 }
 
