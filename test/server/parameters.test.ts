@@ -100,7 +100,7 @@ const shared: Record<string, readonly unknown[]> = {
   kv_transfer_params: [{}],
   vllm_xargs: [{ a: 1 }, 1],
   repetition_detection: [{}],
-  thinking_token_budget: [5],
+  thinking_token_budget: [5, 'a', 1.5, -2],
 };
 const refused: Record<Path, Record<string, readonly unknown[]>> = {
   [CHAT]: {

@@ -94,6 +94,31 @@ describe('a template that opens the reasoning, or closes it', () => {
   });
 
   it.each([
+    ['qwen3', '', { tokens: 7, isOpen: false }],
+    ['qwen3', '<think>\n', { tokens: 7, isOpen: true }],
+    ['qwen3', '<think>\n\n</think>\n\n', undefined],
+    ['deepseek_r1', '', { tokens: 7, isOpen: true }],
+  ])('%s: %j: its budget counts from there', async (reasoningParser, end, expected) => {
+    const server = await startScripted({ reasoningParser, tokenizer: endsWith(end) });
+    const budgetOf = async (tokens: number) => {
+      expect((await postChat(server.origin, { thinking_token_budget: tokens })).status).toBe(200);
+      return server.engine.requests.at(-1)!.params.thinkingTokenBudget;
+    };
+    const [beginTokenId, endTokenId] = ['<think>', '</think>'].map(text => characterTokenizer.tokenToId(text));
+    expect(await budgetOf(7)).toEqual(expected && { ...expected, beginTokenId, endTokenId });
+    expect(await budgetOf(-1)).toBeUndefined();
+    await server.server.close(0);
+  });
+
+  it('a budget is a 400 that names it where the reasoning is not told apart', async () => {
+    const server = await startScripted();
+    const response = await postChat(server.origin, { thinking_token_budget: 7 });
+    const { error } = (await response.json()) as { error: { param: string } };
+    expect([response.status, error.param]).toEqual([400, 'thinking_token_budget']);
+    await server.server.close(0);
+  });
+
+  it.each([
     ['qwen3', '<think>\n', 'Hm</think>Yes', 'Hm', 'Yes', 2],
     ['qwen3', '<think>\n\n</think>\n\n', '<think>Yes', undefined, '<think>Yes', 0],
     ['deepseek_r1', '', 'Hm</think>Yes', 'Hm', 'Yes', 2],

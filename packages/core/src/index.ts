@@ -54,6 +54,7 @@ export type {
   LogitsProcessor,
   ResolvedSamplingParams,
   SamplingParams,
+  ThinkingBudget,
 } from './sampling/sampling-params.ts';
 export { truncatedLength } from './sampling/truncation.ts';
 export type { GrammarPort } from './structured-output/grammar-messages.ts';

@@ -29,6 +29,15 @@ const cases: [string, SamplingParams][] = [
   ['stop strings', { temperature: 0, maxTokens: 20, ignoreEos: true, stop: ['e', 'x'], minTokens: 3 }],
   ['n completions', { seed: 11, maxTokens: 10, n: 3 }],
   ['the best of some', { seed: 12, maxTokens: 6, n: 2, bestOf: 4 }],
+  [
+    'a budget of reasoning',
+    {
+      seed: 21,
+      maxTokens: 12,
+      ignoreEos: true,
+      thinkingTokenBudget: { tokens: 4, beginTokenId: 1, endTokenId: 2, isOpen: true },
+    },
+  ],
   ['bad words', { seed: 13, maxTokens: 12, badWords: ['ab', 'c'], allowedTokenIds: [0, 1, 2, 3, 4, 5] }],
 ];
 

@@ -20,8 +20,14 @@ interface Ask {
 }
 
 /** What may come next, from the words of the parameters. */
-function allows({ allowedTokenIds, badWords }: SamplingParams, output: readonly number[], token: number): boolean {
+function allows(params: SamplingParams, output: readonly number[], token: number): boolean {
+  const { allowedTokenIds, badWords, thinkingTokenBudget: budget } = params;
   if (allowedTokenIds && !allowedTokenIds.includes(token)) return false;
+  if (budget && !output.includes(budget.endTokenId) && token !== budget.endTokenId) {
+    const begin = budget.isOpen ? 0 : output.indexOf(budget.beginTokenId!);
+    const thoughts = begin < 0 ? null : output.slice(begin).filter(id => id !== budget.beginTokenId);
+    if (thoughts !== null && thoughts.length >= budget.tokens) return false;
+  }
   const written = [...output, token].map(id => letters[id] ?? '?').join('');
   return !(badWords ?? []).some(word => written.endsWith(word));
 }
@@ -54,11 +60,17 @@ function randomAsk(draw: (below: number) => number): Ask {
   const badWords = Array.from({ length: draw(4) }, () =>
     Array.from({ length: 2 + draw(2) }, () => letters[(allowedTokenIds ?? [1, 2, 3])[draw(3)]!] ?? 'b').join(''),
   );
+  const [beginTokenId, endTokenId] = new Set(allowedTokenIds ?? []);
+  // A word that bans the end of the reasoning would leave nothing.
+  const thinks = draw(3) === 0 && endTokenId !== undefined;
   const params = {
     seed: draw(1000),
     maxTokens: 1 + draw(16),
     topK: few ? 0 : 4,
-    badWords,
+    badWords: thinks ? [] : badWords,
+    ...(thinks
+      ? { thinkingTokenBudget: { tokens: draw(6), beginTokenId: beginTokenId!, endTokenId, isOpen: draw(2) === 0 } }
+      : {}),
     allowedTokenIds,
     detokenize: false,
   };

@@ -77,11 +77,12 @@ function createConstraint(
   init: GroupInit,
   outputTokenIds: readonly number[],
 ): TokenConstraint | null {
-  const { allowedTokenIds, badWords, structuredOutputs } = params;
+  const { allowedTokenIds, badWords, thinkingTokenBudget, structuredOutputs } = params;
   const { vocabSize, grammars } = init;
-  if (allowedTokenIds === null && badWords.length === 0 && structuredOutputs === null) return null;
+  const isFree = allowedTokenIds === null && badWords.length === 0 && thinkingTokenBudget === null;
+  if (isFree && structuredOutputs === null) return null;
   const openGrammar = structuredOutputs && grammars && (() => grammars.start(structuredOutputs, outputTokenIds));
-  return new TokenConstraint({ vocabSize, allowedTokenIds, badWords, openGrammar });
+  return new TokenConstraint({ vocabSize, allowedTokenIds, badWords, thinkingTokenBudget, openGrammar });
 }
 
 /** The first completion scores the prompt; those that are ranked by their log-probability compute it; beams need candidates. */

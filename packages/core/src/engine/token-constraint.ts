@@ -1,4 +1,6 @@
+import type { ThinkingBudget } from '../sampling/sampling-params.ts';
 import type { GrammarSession } from '../structured-output/grammar-session.ts';
+import { ThinkingLimit } from './thinking-limit.ts';
 
 export interface TokenConstraintInit {
   vocabSize: number;
@@ -6,6 +8,8 @@ export interface TokenConstraintInit {
   allowedTokenIds: readonly number[] | null;
   /** Token sequences whose last token is banned after the others. */
   badWords: readonly (readonly number[])[];
+  /** null: the model may reason for as long as it likes. */
+  thinkingTokenBudget?: ThinkingBudget | null;
   /** Begins the grammar of the output; null: there is none. */
   openGrammar: (() => Promise<GrammarSession>) | null;
 }
@@ -19,7 +23,7 @@ export interface TokenHistory {
   readonly generation: number;
 }
 
-/** Which ids a request may sample next, as a bit mask: allowed ids, less bad words, within its grammar. */
+/** Which ids a request may sample next, as a bit mask: allowed ids, less bad words, within its grammar and its budget of reasoning. */
 export class TokenConstraint {
   /** Settles when the mask of the next token is known; null where it always is. */
   pending: Promise<void> | null;
@@ -30,23 +34,26 @@ export class TokenConstraint {
   readonly #fixed: Uint32Array;
   /** Bad words of more than one token. */
   readonly #phrases: readonly (readonly number[])[];
+  readonly #thinking: ThinkingLimit | null;
   #mask: Uint32Array;
   #sentMask: Uint32Array | null = null;
   #sentGeneration = -1;
 
-  constructor({ vocabSize, allowedTokenIds, badWords, openGrammar }: TokenConstraintInit) {
+  constructor(init: TokenConstraintInit) {
+    const { vocabSize, allowedTokenIds, badWords, thinkingTokenBudget = null, openGrammar } = init;
     this.hasGrammar = openGrammar !== null;
     this.pending = openGrammar === null ? null : this.#open(openGrammar);
     this.#fixed = new Uint32Array(Math.ceil(vocabSize / 32)).fill(allowedTokenIds === null ? 0xffffffff : 0);
     for (const id of allowedTokenIds ?? []) this.#fixed[id >>> 5]! |= 1 << (id & 31);
     for (const word of badWords) if (word.length === 1) clear(this.#fixed, word[0]!);
     this.#phrases = badWords.filter(word => word.length > 1);
+    this.#thinking = thinkingTokenBudget === null ? null : new ThinkingLimit(thinkingTokenBudget);
     this.#mask = this.#fixed;
   }
 
   /** The mask of a token depends on the tokens before it. */
   get waitsForTokens(): boolean {
-    return this.hasGrammar || this.#phrases.length > 0;
+    return this.hasGrammar || this.#phrases.length > 0 || this.#thinking !== null;
   }
 
   /** The mask after the tokens accepted so far can be known now. */
@@ -101,6 +108,7 @@ export class TokenConstraint {
     const allowed = this.#grammar?.mask ?? null;
     if (allowed !== null) for (let i = 0; i < mask.length; i++) mask[i]! &= allowed[i]!;
     for (const phrase of this.#phrases) if (endsBefore(request, phrase)) clear(mask, phrase.at(-1)!);
+    if (this.#thinking?.isSpent(request)) keepOnly(mask, this.#thinking.endTokenId);
     return mask;
   }
 }
@@ -115,6 +123,12 @@ function endsBefore({ tokens, numTokens, numPromptTokens }: TokenHistory, phrase
 
 function clear(words: Uint32Array, id: number): void {
   words[id >>> 5]! &= ~(1 << (id & 31));
+}
+
+function keepOnly(words: Uint32Array, id: number): void {
+  const word = words[id >>> 5]! & (1 << (id & 31));
+  words.fill(0);
+  words[id >>> 5] = word;
 }
 
 function sameWords(a: Uint32Array | null, b: Uint32Array): boolean {

@@ -113,7 +113,7 @@ function checkConstraint({ constraint, processorError }: Request, token: number)
   if (constraint === null || constraint.allows(token)) return;
   // Not found out before: it depends on the tokens so far.
   throw new InvalidRequestError(
-    'No token may follow: what allowed_token_ids, bad_words and structured_outputs allow excludes each other.',
+    'No token may follow: what allowed_token_ids, bad_words, thinking_token_budget and structured_outputs allow excludes each other.',
     constraint.hasGrammar ? 'structured_outputs' : 'allowed_token_ids',
     'constraints_exclude_each_other',
   );

@@ -33,6 +33,7 @@ const NAMES: { readonly [K in keyof Required<SamplingParams>]: true } = {
   logitBias: true,
   allowedTokenIds: true,
   badWords: true,
+  thinkingTokenBudget: true,
   structuredOutputs: true,
   logitsProcessors: true,
   priority: true,

@@ -20,6 +20,7 @@ import {
   checkLogitBias,
   checkLogprobTokenIds,
   checkStopTokenIds,
+  checkThinkingBudget,
   type EncodeWord,
 } from './token-checks.ts';
 
@@ -65,7 +66,7 @@ export function resolveSamplingParams(input: SamplingParams, context: ResolveCon
   const { n, bestOf, temperature, topP, topK, minP, useBeamSearch, lengthPenalty, earlyStopping } = randomness;
   const { stop, stopTokenIds, includeStopStrInOutput, ignoreEos, detokenize } = stops;
   const { presencePenalty, frequencyPenalty, repetitionPenalty, logitBias, allowedTokenIds, badWords } = logits;
-  const { structuredOutputs, logitsProcessors } = logits;
+  const { thinkingTokenBudget, structuredOutputs, logitsProcessors } = logits;
   return Object.freeze({
     maxTokens,
     minTokens,
@@ -89,6 +90,7 @@ export function resolveSamplingParams(input: SamplingParams, context: ResolveCon
     logitBias,
     allowedTokenIds,
     badWords,
+    thinkingTokenBudget,
     structuredOutputs,
     logitsProcessors,
     logprobs: logprobs.logprobs,
@@ -156,6 +158,7 @@ type Logits = Pick<
   | 'logitBias'
   | 'allowedTokenIds'
   | 'badWords'
+  | 'thinkingTokenBudget'
   | 'structuredOutputs'
   | 'logitsProcessors'
 >;
@@ -175,6 +178,7 @@ function resolveLogits(given: Given, context: ResolveContext, isBeamSearch: bool
     logitBias: take(given, 'logitBias', null, value => checkLogitBias(value, vocabSize)),
     allowedTokenIds: take(given, 'allowedTokenIds', null, value => checkAllowedTokenIds(value, vocabSize)),
     badWords: take(given, 'badWords', null, value => checkBadWords(value, encodeWord, vocabSize)),
+    thinkingTokenBudget: take(given, 'thinkingTokenBudget', null, value => checkThinkingBudget(value, vocabSize)),
     structuredOutputs,
     logitsProcessors: take(given, 'logitsProcessors', null, checkLogitsProcessors),
   };
@@ -188,6 +192,7 @@ function checkBeamSearch({ useBeamSearch }: Randomness, { stop }: Stops, logits:
   if (!useBeamSearch) return;
   const { presencePenalty, frequencyPenalty, repetitionPenalty } = logits;
   if (logits.structuredOutputs !== null) fail('structuredOutputs', 'cannot be used with use_beam_search');
+  if (logits.thinkingTokenBudget !== null) fail('thinkingTokenBudget', 'cannot be used with use_beam_search');
   if (logits.logitsProcessors.length > 0) fail('logitsProcessors', 'cannot be used with use_beam_search');
   if (logits.logitBias.length > 0) fail('logitBias', 'cannot be used with use_beam_search');
   if (logits.allowedTokenIds !== null) fail('allowedTokenIds', 'cannot be used with use_beam_search');

@@ -57,6 +57,8 @@ export interface SamplingParams {
   allowedTokenIds?: readonly number[] | null;
   /** Words that the output may not contain: the last token of each, with and without a space before it, is banned where it would be completed. */
   badWords?: readonly string[] | null;
+  /** How long the model may reason. Not with beam search. */
+  thinkingTokenBudget?: ThinkingBudget | null;
   /** What the text must be. Not with beam search. */
   structuredOutputs?: StructuredOutputs | null;
   /** Functions that change the logits of this request between model and sampler, in order. Not with beam search. */
@@ -67,6 +69,17 @@ export interface SamplingParams {
   cacheSalt?: string | null;
   /** Keeps only the last tokens of the prompt: this many; -1: as many as the context holds beside maxTokens. */
   truncatePromptTokens?: number | null;
+}
+
+/** Tokens that a reasoning may have before the token that ends it is forced. */
+export interface ThinkingBudget {
+  /** At least 0; markers do not count. */
+  readonly tokens: number;
+  /** What begins the reasoning, where it is one token. */
+  readonly beginTokenId: number | null;
+  readonly endTokenId: number;
+  /** The output begins within the reasoning: the prompt has opened it. */
+  readonly isOpen: boolean;
 }
 
 /** What a logits processor may know of its request. */
@@ -119,6 +132,7 @@ export interface ResolvedSamplingParams {
   readonly allowedTokenIds: readonly number[] | null;
   /** Token sequences whose last token is banned after the others. */
   readonly badWords: readonly (readonly number[])[];
+  readonly thinkingTokenBudget: ThinkingBudget | null;
   readonly structuredOutputs: GrammarSpec | null;
   readonly logitsProcessors: readonly LogitsProcessor[];
   readonly priority: number;

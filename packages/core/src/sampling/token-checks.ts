@@ -1,5 +1,6 @@
 import { show } from '../names.ts';
-import { fail } from './checks.ts';
+import { checkInteger, fail } from './checks.ts';
+import type { ThinkingBudget } from './sampling-params.ts';
 
 /** Checks of parameters that name tokens. Ids are checked against the width of the logits, not the length of the tokenizer. */
 
@@ -93,4 +94,17 @@ function badSequences(word: unknown, encode: EncodeWord): (readonly number[])[] 
   if (plain.length === 0) return fail('badWords', `must be words that have tokens, got ${show(word)}`);
   const covers = plain.every((id, i) => spaced[spaced.length - plain.length + i] === id);
   return covers ? [plain] : [plain, spaced];
+}
+
+/** Checks a budget whose ids are the caller's. */
+export function checkThinkingBudget(value: unknown, vocabSize: number): ThinkingBudget | null {
+  if (value === null) return null;
+  const name = 'thinkingTokenBudget';
+  if (typeof value !== 'object') return fail(name, `must be an object, got ${show(value)}`);
+  const { tokens, beginTokenId = null, endTokenId, isOpen = false } = value as Partial<ThinkingBudget>;
+  const count = checkInteger(name, tokens, 'greater than or equal to 0', tokens => tokens >= 0);
+  for (const id of [endTokenId, ...(beginTokenId === null ? [] : [beginTokenId])]) {
+    if (!isTokenId(id, vocabSize)) fail(name, `must have token ids in [0, ${vocabSize}) as markers, got ${show(id)}`);
+  }
+  return { tokens: count, beginTokenId, endTokenId: endTokenId!, isOpen: isOpen === true };
 }

@@ -1,5 +1,6 @@
-import type { StructuredOutputs } from '@quire/core';
+import type { StructuredOutputs, ThinkingBudget } from '@quire/core';
 import type { AppContext } from '../app/context.ts';
+import { invalidField } from '../http/errors.ts';
 import type { OutputParser } from './output-events.ts';
 import { constraintBehind } from './reasoning/constraint-behind.ts';
 import { reasoningStart, reasoningSyntaxes } from './reasoning/reasoning-formats.ts';
@@ -63,6 +64,27 @@ export class ChatOutput {
     const { reasoning } = this.#features;
     if (constraint === null || reasoning === null || this.reasoning === null) return constraint;
     return constraintBehind(constraint, reasoningSyntaxes[reasoning], this.reasoning.start);
+  }
+
+  /**
+   * How long the model may reason, as the engine takes it; null for -1: as long as it likes. Throws HttpError 400 where its
+   * reasoning is not told apart, or does not end with one token.
+   */
+  thinkingBudget(tokens: number): ThinkingBudget | null {
+    if (tokens < 0) return null;
+    const { start, marks = null } = this.reasoning ?? {};
+    if (start === undefined || marks === null) {
+      const why =
+        start === undefined ? 'this server has no --reasoning-parser' : "its reasoning's end is no single token";
+      throw invalidField(
+        'thinking_token_budget',
+        `thinking_token_budget cannot be kept for this model: ${why}.`,
+        'unsupported_value',
+      );
+    }
+    if (start === 'after') return null;
+    const isOpen = start === 'inside' || marks.isImplied;
+    return { tokens, beginTokenId: marks.begin ?? null, endTokenId: marks.end, isOpen };
   }
 
   /** OpenAI's reason, given the engine's and whether there were calls: a call that was asked for by its name is no reason. */

@@ -77,7 +77,9 @@ export async function encodePlan(app: AppContext, plan: ChatPlan): Promise<ChatG
   checkContext(prompt, maxTokens, lengthField, app);
   const output = new ChatOutput(app, plan.tools, request.include_reasoning !== false, prompt.promptTokenIds);
   const constraint = output.constrain(plan.constraint);
-  const params = toSamplingParams(request, { maxTokens, logprobs, ...structured(constraint) });
+  const thinkingTokenBudget = output.thinkingBudget(request.thinking_token_budget ?? -1);
+  const own = { maxTokens, logprobs, ...structured(constraint) };
+  const params = toSamplingParams(request, thinkingTokenBudget === null ? own : { ...own, thinkingTokenBudget });
   const shown = hasSpecial(app, output.markers) ? { skip_special_tokens: false, ...params } : params;
   return { prompts: [prompt], params: shown, constraint, output };
 }

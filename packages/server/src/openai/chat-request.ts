@@ -19,6 +19,8 @@ const shape = {
   prompt_logprobs: integer(-1),
   return_token_ids: flag,
   include_reasoning: flag,
+  /** -1: none. */
+  thinking_token_budget: integer(-1),
   reasoning_effort: text,
   chat_template_kwargs: z.nullish(z.looseObject({})),
   ...toolFields,

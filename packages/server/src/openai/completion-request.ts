@@ -2,7 +2,7 @@ import * as z from 'zod/mini';
 import { invalidField } from '../http/errors.ts';
 import { answerFields } from './answer-fields.ts';
 import { flag, integer, type RequestSchema, show, text } from './fields.ts';
-import { never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
+import { is, never, off, samplingFields, unsupportedSampling } from './sampling-fields.ts';
 import { streamFields } from './stream-options.ts';
 import { constraintFields } from './structured-fields.ts';
 
@@ -30,6 +30,7 @@ export const completionSchema: RequestSchema<typeof shape> = {
   passed: [...samplingFields, ...constraintFields],
   unsupported: {
     ...unsupportedSampling,
+    thinking_token_budget: is(-1),
     suffix: value => value === '',
     prompt_embeds: never,
     continue_final_message: off,

@@ -1,4 +1,4 @@
-import type { SamplingParams, StructuredOutputs } from '@quire/core';
+import type { SamplingParams, StructuredOutputs, ThinkingBudget } from '@quire/core';
 import type { NeutralValues } from './fields.ts';
 
 /** Sampling fields that keep their name: OpenAI's, then vLLM's. The engine checks their types and ranges. */
@@ -40,6 +40,7 @@ export interface OwnSampling {
   maxTokens: number | null;
   logprobs: number | null;
   promptLogprobs?: number | null;
+  thinkingTokenBudget?: ThinkingBudget;
   structuredOutputs?: StructuredOutputs;
 }
 
@@ -75,5 +76,4 @@ export const unsupportedSampling: Readonly<Record<string, NeutralValues>> = {
   kv_transfer_params: never,
   vllm_xargs: emptyObject,
   repetition_detection: never,
-  thinking_token_budget: never,
 };
