@@ -183,6 +183,16 @@ describe('chat', () => {
     await opened.getByRole('button', { name: 'Again' }).click();
     await soon(() => opened.locator('.assistant').last().textContent()).toContain('pig');
     expect(await opened.locator('.user').count()).toBe(2);
+    // A scenario empties the list of requests, not the conversation; it ends an answer that is being made.
+    await opened.getByLabel('Message').fill('Tell me a story.');
+    await opened.getByRole('button', { name: 'Send' }).click();
+    await opened.getByRole('tab', { name: 'Pages' }).click();
+    await opened.getByRole('button', { name: 'Fork' }).click();
+    await soon(() => opened.locator('.card .completion').count()).toBe(4);
+    await opened.getByRole('tab', { name: 'Chat' }).click();
+    expect(await opened.locator('.user').count()).toBe(3);
+    expect(await answer.first().textContent()).toBe(capital.text);
+    await soon(() => opened.locator('.assistant .phase').last().textContent()).toContain('stopped');
   });
 });
 
@@ -262,13 +272,66 @@ describe('a model behind an address', () => {
       await soon(() => opened.getByTestId('model-facts').textContent()).toContain(files.url);
       expect(files.requests.filter(request => /^GET model.safetensors(?!\.)/.test(request))).toEqual([]);
       errors.splice(0);
+      const stored = opened.getByTestId('stored-models');
+      expect(await stored.textContent()).toMatch(new RegExp(`${files.url}/?4\\.\\d MiB`));
+      const remove = opened.getByRole('button', { name: /^Remove/ });
+      await remove.click();
+      await soon(() => opened.getByRole('alert').textContent()).toContain('is in use');
+      await opened.getByLabel('Device').selectOption('auto');
+      await soon(() => opened.getByTestId('model-facts').textContent()).toContain('modeltiny-llama');
+      await remove.click();
+      await stored.waitFor({ state: 'detached' });
     } finally {
       await files.close();
     }
   });
 });
 
+describe('the page', () => {
+  it('fits 390 pixels, is explained by keys alone, and moves nothing where that is not wanted', async () => {
+    const opened = await ready('device=reference');
+    await opened.emulateMedia({ reducedMotion: 'reduce', colorScheme: 'dark' });
+    await opened.setViewportSize({ width: 390, height: 844 });
+    for (const name of ['Chat', 'Cross-check', 'Model', 'API', 'Pages']) {
+      await opened.getByRole('tab', { name, exact: true }).click();
+      expect(await opened.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+    }
+    expect(await opened.evaluate(() => document.getAnimations().length)).toBe(0);
+    await opened.getByRole('button', { name: 'What is what?' }).focus();
+    await opened.keyboard.press('Enter');
+    const heading = opened.locator('#tour-title');
+    for (const number of [1, 2, 3, 4, 5]) {
+      expect(await heading.textContent()).toContain(`(${number} of 5)`);
+      expect(await opened.locator('.explained').count()).toBe(1);
+      await opened.keyboard.press('ArrowRight');
+    }
+    await opened.keyboard.press('Escape');
+    await heading.waitFor({ state: 'detached' });
+    expect(await opened.locator('.explained').count()).toBe(0);
+  });
+});
+
 describe('devices', () => {
+  it('gives the greedy tokens of Node for every golden prompt', async () => {
+    const golden = JSON.parse(readFileSync(join(models, 'tiny-llama/golden.json'), 'utf8'));
+    const opened = await ready('device=webgpu&blocks=256');
+    expect(await opened.getByTestId('software').textContent()).toContain('computes in software');
+    await opened.getByLabel('Speed', { exact: true }).first().selectOption('Full');
+    const tokens = await opened.evaluate(
+      cases =>
+        Promise.all(
+          cases.map(async ({ promptTokenIds: prompt, maxTokens: max_tokens }) => {
+            const body = JSON.stringify({ prompt, max_tokens, temperature: 0, return_token_ids: true });
+            const headers = { 'content-type': 'application/json' };
+            const response = await fetch('/v1/completions', { method: 'POST', headers, body });
+            return (await response.json()).choices[0].token_ids as number[];
+          }),
+        ),
+      golden.cases as { promptTokenIds: number[]; maxTokens: number }[],
+    );
+    expect(tokens).toEqual(golden.cases.map((each: { tokenIds: number[] }) => each.tokenIds));
+  });
+
   it('runs on WebGPU, and loses no request with the device', async () => {
     const opened = await ready('device=webgpu');
     await opened.getByLabel('Your own prompt').fill('Tell me a story about a pig and a map.');

@@ -2,8 +2,8 @@
 import { runCrosscheck } from '@quire/conformance';
 import type { Op, OpName, OpOf, TypedArray } from '@quire/core/contract';
 import { expect, test } from 'vitest';
-import { breakDevice, type Fault } from '../support/broken-device.ts';
 import { openTestReference } from '../support/devices.ts';
+import { breakDevice, type Fault } from './src/broken-device.ts';
 
 /** The op with other attributes. */
 function instead<K extends OpName>(name: K, change: (op: OpOf<K>) => Partial<OpOf<K>>): Fault {

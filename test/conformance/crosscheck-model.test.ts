@@ -2,8 +2,8 @@ import { crosscheckModel } from '@quire/conformance';
 import type { Bindings, Device, Op, Program, StepSizes } from '@quire/core/contract';
 import { ProgramBuilder } from '@quire/core/program';
 import { expect, test } from 'vitest';
-import { breakDevice, type Fault } from '../support/broken-device.ts';
 import { openTestReference, openTestWebGpu } from '../support/devices.ts';
+import { breakDevice, type Fault } from './src/broken-device.ts';
 
 const WIDTH = 24;
 const sizes: StepSizes = {

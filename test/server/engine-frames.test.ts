@@ -145,6 +145,7 @@ class Wire {
     });
     const feed = new EngineFeed({
       isFull: false,
+      trace: () => {},
       step: words => send(encodeFrame(FrameKind.step, null, words)),
       failure: failure => send(encodeFrame(FrameKind.failure, failure)),
       closed: () => {},

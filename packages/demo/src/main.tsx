@@ -1,6 +1,5 @@
-import { render } from 'preact';
-import { Session } from './state/session.ts';
-import { App } from './views/app.tsx';
+import { WorkerEnd } from './engine/worker-end.ts';
+import { showPage } from './page.tsx';
 
 // The worker's name tells it where the page is: its own address is that of a file in the assets.
 const worker = new Worker(new URL('./engine/worker.ts', import.meta.url), {
@@ -8,15 +7,7 @@ const worker = new Worker(new URL('./engine/worker.ts', import.meta.url), {
   name: new URL('.', document.baseURI).href,
 });
 
-const session = new Session(worker);
-
+const end = new WorkerEnd(worker);
 /** `/v1/*` of this page is answered by the engine in this tab, for clients that know nothing of it. */
-const pageFetch = globalThis.fetch;
-globalThis.fetch = (input, init) => {
-  const { origin, pathname } = new URL(input instanceof Request ? input.url : input, document.baseURI);
-  const isOurs = origin === location.origin && pathname.startsWith('/v1/');
-  return isOurs ? session.fetch(input, init) : pageFetch(input, init);
-};
-
-const address = new URLSearchParams(location.hash.slice(1));
-render(<App session={session} address={address} />, document.getElementById('app')!);
+globalThis.fetch = end.fetch;
+showPage(end);

@@ -1,3 +1,4 @@
+export { breakDevice, type Fault } from './broken-device.ts';
 export { conformanceCases } from './cases/index.ts';
 export {
   type CaseResult,

@@ -71,6 +71,8 @@ export interface FinishedRequest {
 export interface EngineObserver {
   onStep?(report: StepReport): void;
   onRequestFinished?(request: FinishedRequest): void;
+  /** Whether a trace is wanted of the step that was just read; asked after each. Default true. */
+  readonly wantsTrace?: boolean;
   /** All that the engine holds, after every step. Costs a copy of the pool: for views, not for metrics. */
   onTrace?(trace: StepTrace): void;
 }

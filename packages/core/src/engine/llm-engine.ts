@@ -417,7 +417,7 @@ export class LLMEngine {
 
   #trace(batch: StepBatch, time: number, milliseconds: number): void {
     const { observer } = this.#options;
-    if (observer?.onTrace === undefined) return;
+    if (observer?.onTrace === undefined || observer.wantsTrace === false) return;
     const step = { step: this.#numSteps, time, milliseconds, generationTokens: this.#generationTokens };
     observer.onTrace(traceStep(this.scheduler, batch, step));
   }

@@ -1,9 +1,9 @@
 import { openWebGpuDevice } from '@quire/backend-webgpu';
-import { type OpReport, runCrosscheck } from '@quire/conformance';
-import { type Device, DeviceError, type OpName, type TypedArray } from '@quire/core/contract';
+import { breakDevice, type Fault, type OpReport, runCrosscheck } from '@quire/conformance';
+import { DeviceError, type OpName, type TypedArray } from '@quire/core/contract';
 import { opNames } from '@quire/core/program';
 import { openReferenceDevice } from '@quire/core/reference';
-import type { FromWorker } from './messages.ts';
+import type { FromEngine } from './messages.ts';
 
 /**
  * Runs the conformance cases of an op, or of all, on the visitor's adapter and compares them with the reference device, op by op. `broken`: two
@@ -12,12 +12,12 @@ import type { FromWorker } from './messages.ts';
 export async function crosscheck(
   only: OpName | null,
   broken: boolean,
-  tell: (message: FromWorker) => void,
+  tell: (message: FromEngine) => void,
 ): Promise<void> {
   if (navigator.gpu === undefined) throw new DeviceError('There is no WebGPU in this browser to be checked.');
   const oracle = await openReferenceDevice();
   const device = await openWebGpuDevice(navigator.gpu);
-  const subject = broken ? misplaced(device) : device;
+  const subject = broken ? breakDevice(device, misplaced) : device;
   let [cases, failed] = [0, 0];
   try {
     for (const op of only === null ? opNames : [only]) {
@@ -47,23 +47,7 @@ function rowOf({ op, cases, failed, worst }: OpReport, message: string | null) {
 }
 
 /** Every block table has two neighbouring entries swapped: the pages of a sequence are in the wrong order. */
-function misplaced(device: Device): Device {
-  return {
-    info: device.info,
-    lost: device.lost,
-    createTensor: spec => device.createTensor(spec),
-    write: (tensor, data, offset) =>
-      device.write(tensor, tensor.spec.name === 'blockTables' ? swapped(data) : data, offset),
-    upload: (tensor, chunks) => device.upload(tensor, chunks),
-    read: (tensor, offset, into) => device.read(tensor, offset, into),
-    compile: (program, bindings, options) => device.compile(program, bindings, options),
-    submit: (steps, times) => device.submit(steps, times),
-    transfer: (blocks, hostSlots, direction) => device.transfer(blocks, hostSlots, direction),
-    synchronize: () => device.synchronize(),
-    allocatedBytes: () => device.allocatedBytes(),
-    dispose: () => device.dispose(),
-  };
-}
+const misplaced: Fault = { written: (data, { spec }) => (spec.name === 'blockTables' ? swapped(data) : data) };
 
 /** Numbers of blocks are small; the suite's guard words around the table are not. */
 const isBlock = (word: number) => word < 2 ** 16;

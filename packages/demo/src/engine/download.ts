@@ -1,4 +1,5 @@
 import { ModelFormatError } from '@quire/core';
+import { ADDRESS_FILE, MODELS } from './stored-models.ts';
 
 /** A file that is in the browser's storage as a whole. */
 export interface Downloaded {
@@ -19,20 +20,14 @@ export interface Store {
   readonly folder: FileSystemDirectoryHandle;
 }
 
-const MODELS = 'models';
-
 /** One folder an address: names of folders are hashes, so that no address can name another place. */
 export async function openStore(base: string): Promise<Store> {
   const root = await (await navigator.storage.getDirectory()).getDirectoryHandle(MODELS, { create: true });
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(base)));
   const name = [...digest.subarray(0, 16)].map(byte => byte.toString(16).padStart(2, '0')).join('');
-  return { folder: await root.getDirectoryHandle(name, { create: true }) };
-}
-
-/** Removes every stored model. */
-export async function removeModels(): Promise<void> {
-  const root = await navigator.storage.getDirectory();
-  await root.removeEntry(MODELS, { recursive: true }).catch(() => {});
+  const store = { folder: await root.getDirectoryHandle(name, { create: true }) };
+  await writeJson(store, ADDRESS_FILE, { address: base });
+  return store;
 }
 
 /** Bytes of a file on the server, or null where it does not say. */
@@ -187,10 +182,14 @@ async function readNote({ folder }: Store, name: string): Promise<Note | null> {
   }
 }
 
-async function writeNote({ folder }: Store, name: string, note: Note): Promise<void> {
-  const handle = await (await folder.getFileHandle(noteName(name), { create: true })).createSyncAccessHandle();
+function writeNote(store: Store, name: string, note: Note): Promise<void> {
+  return writeJson(store, noteName(name), note);
+}
+
+async function writeJson({ folder }: Store, name: string, value: object): Promise<void> {
+  const handle = await (await folder.getFileHandle(name, { create: true })).createSyncAccessHandle();
   try {
-    const bytes = new TextEncoder().encode(JSON.stringify(note));
+    const bytes = new TextEncoder().encode(JSON.stringify(value));
     handle.truncate(0);
     handle.write(bytes, { at: 0 });
     handle.flush();

@@ -1,7 +1,6 @@
-/** What the page and the worker that holds the engine say to each other. Everything is plain data that can be cloned. */
+/** What the page and its engine say to each other. Everything is plain data that can be cloned. */
 import type { ChatMessage, FinishReason, SamplingParams, StepTrace } from '@quire/core';
 import type { OpName } from '@quire/core/contract';
-import type { PortRequest } from './exchange.ts';
 
 /** Where a model comes from. */
 export type ModelChoice =
@@ -32,7 +31,7 @@ export interface Pace {
 
 export type Prompt = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
-export type ToWorker =
+export type ToEngine =
   | { readonly kind: 'load'; readonly model: ModelChoice; readonly settings: EngineSettings }
   | { readonly kind: 'generate'; readonly id: string; readonly prompt: Prompt; readonly params: SamplingParams }
   | { readonly kind: 'abort'; readonly id: string }
@@ -41,19 +40,18 @@ export type ToWorker =
   | { readonly kind: 'forget' }
   /** `op`: one operation; null: all. */
   | { readonly kind: 'crosscheck'; readonly op: OpName | null; readonly broken: boolean }
-  | { readonly kind: 'loseDevice' }
-  /** The answer comes on the port that is sent along. */
-  | { readonly kind: 'fetch'; readonly request: PortRequest };
+  | { readonly kind: 'loseDevice' };
 
+/** What runs. Fields that may be absent are told of an engine in this tab. */
 export interface EngineInfo {
   readonly model: string;
-  readonly architecture: string;
+  readonly architecture?: string;
   readonly deviceKind: string;
   readonly deviceName: string;
   /** The adapter computes on the processor. */
   readonly software: boolean;
   /** Why the device is not a GPU, or null. */
-  readonly deviceNotice: string | null;
+  readonly deviceNotice?: string | null;
   readonly maxModelLen: number;
   readonly vocabSize: number;
   /** Blocks of the pool, the null block included. */
@@ -61,8 +59,8 @@ export interface EngineInfo {
   readonly blockSize: number;
   readonly hasChatTemplate: boolean;
   /** Bytes that the engine holds on the device. */
-  readonly deviceBytes: number;
-  readonly loadMilliseconds: number;
+  readonly deviceBytes?: number;
+  readonly loadMilliseconds?: number;
 }
 
 /** One completion of a request, as far as it grew. */
@@ -82,10 +80,16 @@ export interface CrosscheckRow {
   readonly message: string | null;
 }
 
-export type FromWorker =
+export type FromEngine =
   | { readonly kind: 'loading'; readonly what: string; readonly loaded: number; readonly total: number | null }
   | { readonly kind: 'ready'; readonly info: EngineInfo }
   | { readonly kind: 'failed'; readonly message: string }
+  /** A server wants a key, or another one. */
+  | { readonly kind: 'locked' }
+  /** A server cannot be reached; it is tried again. */
+  | { readonly kind: 'disconnected'; readonly message: string }
+  /** Nothing runs and nothing waits on a server. */
+  | { readonly kind: 'idle' }
   | { readonly kind: 'trace'; readonly trace: StepTrace }
   | {
       readonly kind: 'output';

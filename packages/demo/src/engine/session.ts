@@ -8,12 +8,12 @@ import {
   type SamplingParams,
 } from '@quire/core';
 import type { App } from '@quire/server/app';
-import type { EngineInfo, EngineSettings, FromWorker, ModelChoice, Prompt } from './messages.ts';
+import type { EngineInfo, EngineSettings, FromEngine, ModelChoice, Prompt } from './messages.ts';
 import { openSource } from './model-source.ts';
 import { type OpenedDevice, openDevice } from './open-device.ts';
 import { Pacer } from './pacer.ts';
 
-type Tell = (message: FromWorker) => void;
+type Tell = (message: FromEngine) => void;
 
 /** A model on a device, and the requests that run on it. */
 export class EngineSession {
@@ -75,7 +75,9 @@ export class EngineSession {
       for await (const output of this.#llm.generate(this.#encode(prompt), params, options))
         this.#tellOutput(id, output);
     } catch (error) {
-      this.#tell({ kind: 'refused', id, message: error instanceof Error ? error.message : String(error) });
+      const message = error instanceof Error ? error.message : String(error);
+      this.#tell({ kind: 'refused', id, message });
+      if (this.#llm.closed) this.#tell({ kind: 'failed', message: `The engine has ended: ${message}` });
     } finally {
       this.#aborts.delete(id);
     }

@@ -1,14 +1,15 @@
 /** The worker of the page: holds the engine, so that the page stays free to draw. */
 import { answer } from './exchange.ts';
-import type { FromWorker, ToWorker } from './messages.ts';
+import type { FromEngine, ToEngine } from './messages.ts';
 import { EngineSession } from './session.ts';
+import type { FetchMessage } from './worker-end.ts';
 
-const tell = (message: FromWorker) => postMessage(message);
+const tell = (message: FromEngine) => postMessage(message);
 let session: Promise<EngineSession | null> = Promise.resolve(null);
 
-addEventListener('message', ({ data, ports }: MessageEvent<ToWorker>) => void handle(data, ports[0]));
+addEventListener('message', ({ data, ports }: MessageEvent<ToEngine | FetchMessage>) => void handle(data, ports[0]));
 
-async function handle(message: ToWorker, port: MessagePort | undefined): Promise<void> {
+async function handle(message: ToEngine | FetchMessage, port: MessagePort | undefined): Promise<void> {
   if (message.kind === 'load') {
     session = reload(session, message);
     return;
@@ -46,7 +47,7 @@ const noEngine = {
 /** One model at a time: the one before is freed first. */
 async function reload(
   before: Promise<EngineSession | null>,
-  { model, settings }: Extract<ToWorker, { kind: 'load' }>,
+  { model, settings }: Extract<ToEngine, { kind: 'load' }>,
 ): Promise<EngineSession | null> {
   try {
     await (await before)?.dispose();

@@ -1,9 +1,9 @@
 import type { SamplingParams, StepTrace } from '@quire/core';
-import type { EngineInfo, FromWorker, Prompt } from '../engine/messages.ts';
+import type { EngineInfo, FromEngine, Prompt } from '../engine/messages.ts';
 
 /** Something that the page was told or did. */
 export type RecordedEvent =
-  | Extract<FromWorker, { kind: 'trace' | 'output' | 'refused' | 'recovered' }>
+  | Extract<FromEngine, { kind: 'trace' | 'output' | 'refused' | 'recovered' }>
   | { readonly kind: 'request'; readonly id: string; readonly prompt: Prompt; readonly params: SamplingParams };
 
 export interface Recording {
@@ -57,10 +57,12 @@ export function readRecording(text: string): Recording {
   return { ...(value as Recording), events: value.events.map(([time, event]) => [time, revive(event)] as const) };
 }
 
-/** Arrays of numbers become typed arrays again. */
 function revive(event: RecordedEvent): RecordedEvent {
-  if (event.kind !== 'trace') return event;
-  const { trace } = event;
+  return event.kind === 'trace' ? { kind: 'trace', trace: reviveTrace(event.trace) } : event;
+}
+
+/** A trace that went through JSON: arrays of numbers become typed arrays again. */
+export function reviveTrace(trace: StepTrace): StepTrace {
   const { pool } = trace;
   const sequences = trace.sequences.map(each => ({ ...each, blockTable: Int32Array.from(each.blockTable) }));
   const revived: StepTrace['pool'] = {
@@ -72,5 +74,5 @@ function revive(event: RecordedEvent): RecordedEvent {
     written: Int32Array.from(pool.written),
     copies: Int32Array.from(pool.copies),
   };
-  return { kind: 'trace', trace: { ...trace, sequences, pool: revived } };
+  return { ...trace, sequences, pool: revived };
 }

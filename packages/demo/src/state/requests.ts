@@ -1,6 +1,6 @@
 import { type Signal, signal } from '@preact/signals';
-import type { FinishReason, SamplingParams } from '@quire/core';
-import type { FromWorker, Prompt } from '../engine/messages.ts';
+import type { FinishReason, SamplingParams, StepTrace } from '@quire/core';
+import type { FromEngine, Prompt } from '../engine/messages.ts';
 
 /** One completion of a request. */
 export interface CompletionView {
@@ -17,6 +17,8 @@ export interface RequestView {
   /** Counts from 1; shown beside the colour. */
   readonly number: number;
   readonly prompt: string;
+  /** Of this page; others are of other clients of a server, and only what a trace tells is known of them. */
+  readonly isOwn: boolean;
   readonly n: number;
   /** performance.now() when it was sent. */
   readonly sent: number;
@@ -38,6 +40,8 @@ const KEPT = 24;
 export class Requests {
   readonly version: Signal<number> = signal(0);
   readonly #views = new Map<string, RequestView>();
+  /** Not shown any more, and not finished: a conversation may hold them. */
+  readonly #hidden = new Map<string, RequestView>();
   #count = 0;
 
   get all(): RequestView[] {
@@ -53,13 +57,18 @@ export class Requests {
   }
 
   add(id: string, prompt: Prompt, params: SamplingParams): RequestView {
+    const text = 'text' in prompt ? prompt.text : (prompt.messages.at(-1)?.content ?? '');
+    return this.#add(id, text, params.n ?? 1, true);
+  }
+
+  #add(id: string, prompt: string, n: number, isOwn: boolean): RequestView {
     const number = ++this.#count;
-    const n = params.n ?? 1;
     const view: RequestView = {
       id,
       number,
       hue: (number * GOLDEN_ANGLE) % 360,
-      prompt: 'text' in prompt ? prompt.text : (prompt.messages.at(-1)?.content ?? ''),
+      prompt,
+      isOwn,
       n,
       sent: performance.now(),
       completions: Array.from({ length: n }, () => ({ text: '', numTokens: 0, finishReason: null })),
@@ -76,8 +85,8 @@ export class Requests {
     return view;
   }
 
-  output(message: Extract<FromWorker, { kind: 'output' }>): void {
-    const view = this.#views.get(message.id);
+  output(message: Extract<FromEngine, { kind: 'output' }>): void {
+    const view = this.#find(message.id);
     if (view === undefined) return;
     view.numPromptTokens = message.numPromptTokens;
     view.timeToFirstToken = message.timeToFirstToken;
@@ -92,27 +101,70 @@ export class Requests {
       completion.numTokens += numTokens;
       completion.finishReason = finishReason;
     }
+    if (view.finished) this.#hidden.delete(message.id);
     this.version.value++;
   }
 
   refuse(id: string, message: string): void {
-    const view = this.#views.get(id);
+    const view = this.#find(id);
     if (view === undefined) return;
     view.finished = true;
     view.error = message;
     this.version.value++;
   }
 
+  /** The engine is gone, and what ran on it. */
+  end(): void {
+    for (const view of [...this.#views.values(), ...this.#hidden.values()]) abort(view);
+    this.#hidden.clear();
+  }
+
+  /** Requests of other clients, from the steps of the engine. `prefix`: what names of this page's own begin with. */
+  follow({ sequences }: StepTrace, prefix: string): void {
+    const seen = new Set<string>();
+    for (const { requestId: id, index, numPromptTokens, numTokens } of sequences) {
+      if (id.startsWith(prefix)) continue;
+      seen.add(id);
+      const view = this.#views.get(id) ?? this.#add(id, `of another client (${id})`, 1, false);
+      if (view.isOwn) continue;
+      view.finished = false;
+      view.numPromptTokens = numPromptTokens;
+      while (view.completions.length <= index) view.completions.push({ text: '', numTokens: 0, finishReason: null });
+      view.completions[index] = { text: '', numTokens: numTokens - numPromptTokens, finishReason: null };
+    }
+    for (const view of this.#views.values()) if (!view.isOwn && !seen.has(view.id)) view.finished = true;
+    this.#forgetOldest();
+    this.version.value++;
+  }
+
+  /** Nothing runs on a server. */
+  followIdle(): void {
+    for (const view of this.#views.values()) if (!view.isOwn) view.finished = true;
+    this.version.value++;
+  }
+
+  /** Shows none any more. Those that run go on, and are known to who holds them. */
   clear(): void {
+    for (const [id, view] of this.#views) if (!view.finished) this.#hidden.set(id, view);
     this.#views.clear();
     this.#count = 0;
     this.version.value++;
+  }
+
+  #find(id: string): RequestView | undefined {
+    return this.#views.get(id) ?? this.#hidden.get(id);
   }
 
   #forgetOldest(): void {
     const finished = this.all.filter(view => view.finished);
     for (const { id } of finished.slice(0, Math.max(0, finished.length - KEPT))) this.#views.delete(id);
   }
+}
+
+function abort(view: RequestView): void {
+  if (view.finished) return;
+  view.finished = true;
+  for (const completion of view.completions) completion.finishReason ??= 'abort';
 }
 
 /** Tokens per second of a request since its first output; null until there are two. */

@@ -1,17 +1,18 @@
 import { type Signal, signal } from '@preact/signals';
 import type { SamplingParams } from '@quire/core';
 import type { OpName } from '@quire/core/contract';
-import { portFetch } from '../engine/exchange.ts';
+import type { EngineEnd } from '../engine/engine-end.ts';
 import type {
   CrosscheckRow,
   EngineInfo,
   EngineSettings,
-  FromWorker,
+  FromEngine,
   ModelChoice,
   Pace,
   Prompt,
-  ToWorker,
+  ToEngine,
 } from '../engine/messages.ts';
+import { Conversation } from './conversation.ts';
 import { Recorder, type Recording } from './recording.ts';
 import { Requests } from './requests.ts';
 import { Traces } from './traces.ts';
@@ -21,6 +22,8 @@ export type Status =
   | { readonly kind: 'loading'; readonly what: string; readonly loaded: number; readonly total: number | null }
   | { readonly kind: 'ready' }
   | { readonly kind: 'replaying' }
+  | { readonly kind: 'locked' }
+  | { readonly kind: 'disconnected'; readonly message: string }
   | { readonly kind: 'failed'; readonly message: string };
 
 export interface CrosscheckState {
@@ -45,29 +48,50 @@ export class Session {
   readonly requests = new Requests();
   readonly traces = new Traces();
   readonly recorder = new Recorder();
-  readonly #worker: Worker;
+  readonly conversation = new Conversation(this);
+  readonly #engine: EngineEnd;
+  /** Names of requests are this page's own, also among those of others on a server. */
+  readonly #prefix = `page-${Math.random().toString(36).slice(2, 10)}-`;
   readonly #finished = new Map<string, () => void>();
   #nextId = 0;
   #replay: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(worker: Worker) {
-    this.#worker = worker;
-    worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => this.#receive(data));
-    worker.addEventListener('error', ({ message }) => {
-      this.status.value = { kind: 'failed', message: message || 'The worker could not be started.' };
-    });
+  constructor(end: EngineEnd) {
+    this.#engine = end;
+    end.listen(message => this.#receive(message));
+  }
+
+  get kind(): EngineEnd['kind'] {
+    return this.#engine.kind;
+  }
+
+  /** Of the engine's OpenAI API. */
+  get apiUrl(): URL {
+    return this.#engine.apiUrl;
+  }
+
+  /** Reaches the engine's OpenAI API wherever it is. */
+  get fetch(): typeof fetch {
+    return this.#engine.fetch;
+  }
+
+  /** The key that a locked server wants. */
+  unlock(key: string): void {
+    this.status.value = { kind: 'loading', what: 'server', loaded: 0, total: null };
+    this.#engine.unlock?.(key);
   }
 
   load(model: ModelChoice, settings: EngineSettings): void {
     this.#reset();
     this.info.value = null;
-    this.status.value = { kind: 'loading', what: 'worker', loaded: 0, total: null };
+    const what = this.kind === 'tab' ? 'worker' : 'server';
+    this.status.value = { kind: 'loading', what, loaded: 0, total: null };
     this.#send({ kind: 'load', model, settings });
   }
 
   /** Resolves when the request has ended, however it did. */
   generate(prompt: Prompt, params: SamplingParams): { id: string; ended: Promise<void> } {
-    const id = `r${this.#nextId++}`;
+    const id = `${this.#prefix}${this.#nextId++}`;
     this.requests.add(id, prompt, params);
     this.recorder.add({ kind: 'request', id, prompt, params });
     const ended = new Promise<void>(resolve => this.#finished.set(id, resolve));
@@ -80,13 +104,30 @@ export class Session {
   }
 
   abortAll(): void {
-    for (const { id, finished } of this.requests.all) if (!finished) this.abort(id);
+    for (const { id, finished, isOwn } of this.requests.all) if (isOwn && !finished) this.abort(id);
   }
 
   setPace(pace: Pace): void {
     this.pace.value = pace;
     if (!pace.paused) this.traces.scrubbed.value = null;
     this.#send({ kind: 'pace', pace });
+  }
+
+  /** The engine is paused; or what is shown of one that goes on. */
+  get isHeld(): boolean {
+    return this.kind === 'tab' ? this.pace.value.paused : this.traces.scrubbed.value !== null;
+  }
+
+  togglePause(): void {
+    if (this.kind === 'tab') this.setPace({ ...this.pace.value, paused: !this.pace.value.paused });
+    else this.traces.scrubbed.value = this.isHeld ? null : this.traces.length - 1;
+  }
+
+  /** Shows an earlier step, and pauses. */
+  lookAt(index: number): void {
+    const newest = this.traces.length - 1;
+    if (this.kind === 'tab' && !this.pace.value.paused) this.setPace({ ...this.pace.value, paused: true });
+    this.traces.scrubbed.value = this.kind === 'tab' && index >= newest ? null : index;
   }
 
   /** One step of a paused engine. */
@@ -103,11 +144,6 @@ export class Session {
     this.recorder.clear();
     this.#send({ kind: 'forget' });
   }
-
-  /** A fetch that the engine of this tab answers: OpenAI's API without a server. */
-  readonly fetch: typeof fetch = portFetch((request, port) => {
-    this.#worker.postMessage({ kind: 'fetch', request } satisfies ToWorker, [port]);
-  });
 
   loseDevice(): void {
     this.#send({ kind: 'loseDevice' });
@@ -145,17 +181,18 @@ export class Session {
     clearTimeout(this.#replay);
     for (const end of this.#finished.values()) end();
     this.#finished.clear();
+    this.requests.end();
     this.requests.clear();
     this.traces.clear();
     this.recorder.clear();
     this.recoveries.value = 0;
   }
 
-  #send(message: ToWorker): void {
-    this.#worker.postMessage(message);
+  #send(message: ToEngine): void {
+    this.#engine.send(message);
   }
 
-  #receive(message: FromWorker): void {
+  #receive(message: FromEngine): void {
     switch (message.kind) {
       case 'loading':
         this.status.value = message;
@@ -166,10 +203,16 @@ export class Session {
         this.#send({ kind: 'pace', pace: this.pace.value });
         break;
       case 'failed':
+      case 'locked':
+      case 'disconnected':
         this.status.value = message;
+        break;
+      case 'idle':
+        this.requests.followIdle();
         break;
       case 'trace':
         this.recorder.add(message);
+        this.requests.follow(message.trace, this.#prefix);
         this.traces.push(message.trace);
         break;
       case 'output':
@@ -190,7 +233,7 @@ export class Session {
     }
   }
 
-  #receiveCrosscheck(message: Extract<FromWorker, { kind: 'crosscheck' | 'crosschecked' | 'crosscheckFailed' }>): void {
+  #receiveCrosscheck(message: Extract<FromEngine, { kind: 'crosscheck' | 'crosschecked' | 'crosscheckFailed' }>): void {
     const state = this.crosscheck.value;
     if (message.kind === 'crosscheck') this.crosscheck.value = { ...state, rows: [...state.rows, message.row] };
     else if (message.kind === 'crosscheckFailed') {

@@ -11,7 +11,7 @@ export function Api({ session }: { session: Session }) {
     answer.value = '';
     running.value = true;
     try {
-      const response = await fetch('/v1/chat/completions', {
+      const response = await session.fetch(new URL('chat/completions', session.apiUrl), {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(body),
@@ -26,13 +26,17 @@ export function Api({ session }: { session: Session }) {
   };
   return (
     <main class="models" id="panel">
-      <h2>OpenAI's API in this tab</h2>
-      <p>
-        Requests of this page to <code>/v1/</code> never leave it: the engine in the worker answers them, with the code
-        that answers in <code>quire serve</code>. The official client works as it is:
-      </p>
+      <h2>OpenAI's API {session.kind === 'tab' ? 'in this tab' : 'of this server'}</h2>
+      {session.kind === 'tab' ? (
+        <p>
+          Requests of this page to <code>/v1/</code> never leave it: the engine in the worker answers them, with the
+          code that answers in <code>quire serve</code>. The official client works as it is:
+        </p>
+      ) : (
+        <p>The official client works as it is:</p>
+      )}
       <pre>
-        <code>{`const client = new OpenAI({ baseURL: location.origin + '/v1', apiKey: 'none', dangerouslyAllowBrowser: true });
+        <code>{`const client = new OpenAI({ baseURL: '${String(session.apiUrl).slice(0, -1)}', apiKey: ${session.kind === 'tab' ? "'none', dangerouslyAllowBrowser: true" : 'KEY'} });
 const stream = await client.chat.completions.create(${JSON.stringify(body, null, 2)});`}</code>
       </pre>
       <button

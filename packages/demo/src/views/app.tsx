@@ -15,6 +15,7 @@ import { type ScenarioRun, Scenarios } from './scenarios.tsx';
 import { Speed } from './speed.tsx';
 import { Tabs } from './tabs.tsx';
 import { Timeline } from './timeline.tsx';
+import { Tour } from './tour.tsx';
 
 export interface AppProps {
   readonly session: Session;
@@ -25,9 +26,12 @@ export interface AppProps {
 const BUNDLED: ModelChoice = { kind: 'bundled', name: 'tiny-llama' };
 const tabs = { pages: 'Pages', chat: 'Chat', crosscheck: 'Cross-check', models: 'Model', api: 'API' } as const;
 type Tab = keyof typeof tabs;
+/** Kernels and models of a server are not a page's to check and to load. */
+const serverTabs = { pages: tabs.pages, chat: tabs.chat, api: tabs.api } as const;
 
 export function App({ session, address }: AppProps) {
-  const tab = useSignal<Tab>(known(address.get('tab')));
+  const offered: Partial<Record<Tab, string>> = session.kind === 'tab' ? tabs : serverTabs;
+  const tab = useSignal<Tab>(known(address.get('tab'), offered));
   const settings = useSignal<EngineSettings>(settingsOf(address));
   const model = useSignal<ModelChoice>(BUNDLED);
   const selected = useSignal<number | null>(null);
@@ -61,19 +65,23 @@ export function App({ session, address }: AppProps) {
       }),
     [],
   );
+  const touring = useSignal(address.has('tour'));
   useShortcuts(session);
 
   return (
     <>
       <Header session={session} />
-      <Notices session={session} />
-      <Tabs tabs={tabs} selected={tab} />
+      <Notices session={session} retry={() => load(model.value, settings.value)} />
+      <Tabs tabs={offered as Record<Tab, string>} selected={tab} />
       {tab.value === 'pages' && (
         <main class="pages" id="panel">
           <Scenarios
             session={session}
             run={run}
             start={start}
+            tour={() => {
+              touring.value = true;
+            }}
             settings={settings.value}
             resize={numBlocks => load(model.value, { ...settings.value, numBlocks })}
           />
@@ -81,6 +89,13 @@ export function App({ session, address }: AppProps) {
           <BlockPool session={session} selected={selected} />
           <Timeline session={session} />
           <Speed session={session} />
+          {touring.value && (
+            <Tour
+              close={() => {
+                touring.value = false;
+              }}
+            />
+          )}
         </main>
       )}
       {tab.value === 'chat' && <Chat session={session} />}
@@ -91,18 +106,19 @@ export function App({ session, address }: AppProps) {
   );
 }
 
-function known(tab: string | null): Tab {
-  return tab !== null && tab in tabs ? (tab as Tab) : 'pages';
+function known(tab: string | null, offered: Partial<Record<Tab, string>>): Tab {
+  return tab !== null && tab in offered ? (tab as Tab) : 'pages';
 }
 
 /** A pool that is small enough to be filled before the visitor's eyes. */
 function settingsOf(address: URLSearchParams): EngineSettings {
   const blocks = Number(address.get('blocks') ?? 64);
   const device = address.get('device');
+  const seqs = Number(address.get('seqs') ?? 12);
   return {
     device: ['auto', 'webgpu', 'reference'].includes(device ?? '') ? (device as DeviceChoice) : 'auto',
     numBlocks: Number.isInteger(blocks) && blocks >= 34 && blocks <= 512 ? blocks : 64,
-    maxNumSeqs: 12,
+    maxNumSeqs: Number.isInteger(seqs) && seqs >= 1 && seqs <= 16 ? seqs : 12,
     maxNumBatchedTokens: 64,
   };
 }
@@ -115,7 +131,7 @@ function useShortcuts(session: Session): void {
       if (target.closest('input:not([type=range]), textarea, select, button, a, summary')) return;
       if (event.key === ' ') {
         event.preventDefault();
-        session.setPace({ ...session.pace.value, paused: !session.pace.value.paused });
+        session.togglePause();
       } else if (event.key === 'ArrowRight' && session.pace.value.paused && !target.closest('input')) session.step();
     };
     addEventListener('keydown', onKey);

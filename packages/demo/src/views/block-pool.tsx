@@ -13,6 +13,8 @@ export interface BlockPoolProps {
 /** Stripes of a shared block; more holders are told as a number. */
 const MOST_STRIPES = 4;
 const GAP = 3;
+/** Pools of servers have thousands of blocks: their tiles touch. */
+const MANY = 1024;
 
 interface Owner {
   readonly hue: number;
@@ -106,22 +108,24 @@ function describe(block: number, { pool }: StepTrace, owners: ReadonlyMap<number
 interface Grid {
   readonly columns: number;
   readonly size: number;
+  readonly gap: number;
 }
 
 /** The largest square tiles that fit. */
 function grid(width: number, height: number, count: number): Grid {
-  let best: Grid = { columns: count, size: 4 };
+  const gap = count > MANY ? 0 : GAP;
+  let best: Grid = { columns: count, size: 0, gap };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
-    const size = Math.min((width - GAP) / columns, (height - GAP) / rows) - GAP;
-    if (size > best.size) best = { columns, size };
+    const size = Math.min((width - gap) / columns, (height - gap) / rows) - gap;
+    if (size > best.size) best = { columns, size, gap };
   }
   return best;
 }
 
-function blockAt(x: number, y: number, { columns, size }: Grid, count: number): number | null {
-  const column = Math.floor((x - GAP) / (size + GAP));
-  const block = 1 + Math.floor((y - GAP) / (size + GAP)) * columns + column;
+function blockAt(x: number, y: number, { columns, size, gap }: Grid, count: number): number | null {
+  const column = Math.floor((x - gap) / (size + gap));
+  const block = 1 + Math.floor((y - gap) / (size + gap)) * columns + column;
   return column >= 0 && column < columns && block >= 1 && block <= count ? block : null;
 }
 
@@ -136,15 +140,15 @@ function drawPool(
   if (count < 1) return;
   const layout = grid(surface.width, surface.height, count);
   const written = new Set(trace?.pool.written);
+  const { columns, size, gap } = layout;
   for (let block = 1; block <= count; block++) {
-    const [x, y] = [
-      GAP + ((block - 1) % layout.columns) * (layout.size + GAP),
-      GAP + Math.floor((block - 1) / layout.columns) * (layout.size + GAP),
-    ];
-    drawBlock(surface, x, y, layout.size, {
+    const x = gap + ((block - 1) % columns) * (size + gap);
+    const y = gap + Math.floor((block - 1) / columns) * (size + gap);
+    drawBlock(surface, x, y, size, {
       block,
       owners: owners.get(block) ?? [],
       fill: trace === null ? 0 : trace.pool.filled[block]! / trace.pool.blockSize,
+      isHeld: (trace?.pool.refCounts[block] ?? 0) > 0,
       cached: trace?.pool.cached[block] === 1,
       written: written.has(block),
       lit: lit === block,
@@ -156,6 +160,8 @@ interface Tile {
   readonly block: number;
   readonly owners: readonly Owner[];
   readonly fill: number;
+  /** By any request, also by one that is not known. */
+  readonly isHeld: boolean;
   readonly cached: boolean;
   readonly written: boolean;
   readonly lit: boolean;
@@ -167,11 +173,15 @@ function drawBlock({ context, colour }: Surface, x: number, y: number, size: num
   const stripes = tile.owners.slice(0, MOST_STRIPES);
   const width = size / Math.max(1, stripes.length);
   const top = y + size * (1 - tile.fill);
+  if (stripes.length === 0 && tile.isHeld) {
+    context.fillStyle = colour('--cached');
+    context.fillRect(x, top, size, size * tile.fill);
+  }
   stripes.forEach(({ hue }, i) => {
     context.fillStyle = `hsl(${hue} ${colour('--tile')})`;
     context.fillRect(x + i * width, top, width, size * tile.fill);
   });
-  if (tile.owners.length === 0 && tile.cached) outline(context, x, y, size, colour('--cached'), 1.5);
+  if (!tile.isHeld && tile.cached) outline(context, x, y, size, colour('--cached'), 1.5);
   if (tile.written) outline(context, x, y, size, colour('--written'), 2);
   if (tile.lit) outline(context, x, y, size, colour('--accent'), 3);
   if (size < 16) return;

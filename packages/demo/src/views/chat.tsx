@@ -1,47 +1,20 @@
 import { type Signal, useSignal } from '@preact/signals';
-import type { ChatMessage, SamplingParams } from '@quire/core';
 import { useRef } from 'preact/hooks';
+import type { ChatSettings } from '../state/conversation.ts';
 import { type RequestView, speedOf } from '../state/requests.ts';
 import type { Session } from '../state/session.ts';
 import { milliseconds, rate } from './format.ts';
 
-/** A turn of the conversation: what was said, and the request that answers it. */
-interface Turn {
-  readonly user: string;
-  readonly requestId: string;
-}
-
-interface Settings {
-  readonly system: string;
-  readonly temperature: number;
-  readonly topP: number;
-  readonly maxTokens: number;
-  readonly seed: string;
-}
-
 /** A conversation with the model, over the same engine. */
 export function Chat({ session }: { session: Session }) {
-  const turns = useSignal<readonly Turn[]>([]);
-  const settings = useSignal<Settings>({ system: '', temperature: 0, topP: 1, maxTokens: 128, seed: '' });
+  const { conversation } = session;
+  const { turns } = conversation;
   const text = useSignal('');
   const log = useRef<HTMLDivElement>(null);
   session.requests.version.value;
   const isReady = session.status.value.kind === 'ready';
-  const last = turns.value.at(-1);
-  const running = last !== undefined && session.requests.get(last.requestId)?.finished === false;
-
-  const ask = (before: readonly Turn[], user: string) => {
-    const history = before.flatMap(turn => [
-      { role: 'user', content: turn.user },
-      { role: 'assistant', content: session.requests.get(turn.requestId)?.completions[0]?.text ?? '' },
-    ]);
-    const { id } = session.generate(
-      { messages: [...systemOf(settings.value), ...history, { role: 'user', content: user }] },
-      paramsOf(settings.value),
-    );
-    turns.value = [...before, { user, requestId: id }];
-    requestAnimationFrame(() => log.current?.scrollTo({ top: log.current.scrollHeight }));
-  };
+  const running = conversation.isRunning;
+  const toEnd = () => requestAnimationFrame(() => log.current?.scrollTo({ top: log.current.scrollHeight }));
 
   return (
     <main class="chat" id="panel">
@@ -53,7 +26,7 @@ export function Chat({ session }: { session: Session }) {
           </p>
         )}
         {turns.value.map(turn => (
-          <Exchange key={turn.requestId} user={turn.user} view={session.requests.get(turn.requestId)} />
+          <Exchange key={turn.answer.id} user={turn.user} view={turn.answer} />
         ))}
       </div>
       <form
@@ -63,7 +36,8 @@ export function Chat({ session }: { session: Session }) {
           const user = text.value.trim();
           if (user === '' || running) return;
           text.value = '';
-          ask(turns.value, user);
+          conversation.say(user);
+          toEnd();
         }}
       >
         <textarea
@@ -84,42 +58,27 @@ export function Chat({ session }: { session: Session }) {
           <button type="submit" disabled={!isReady || running}>
             Send
           </button>
-          <button type="button" disabled={!running} onClick={() => session.abort(last!.requestId)}>
+          <button type="button" disabled={!running} onClick={() => conversation.stop()}>
             Stop
           </button>
           <button
             type="button"
-            disabled={!isReady || running || last === undefined}
-            onClick={() => ask(turns.value.slice(0, -1), last!.user)}
+            disabled={!isReady || running || turns.value.length === 0}
+            onClick={() => conversation.again()}
           >
             Again
           </button>
-          <button
-            type="button"
-            disabled={running || turns.value.length === 0}
-            onClick={() => {
-              turns.value = [];
-            }}
-          >
+          <button type="button" disabled={running || turns.value.length === 0} onClick={() => conversation.clear()}>
             New chat
           </button>
         </div>
       </form>
-      <SamplingSettings settings={settings} />
+      <SamplingSettings settings={conversation.settings} />
     </main>
   );
 }
 
-function systemOf({ system }: Settings): ChatMessage[] {
-  return system.trim() === '' ? [] : [{ role: 'system', content: system }];
-}
-
-function paramsOf({ temperature, topP, maxTokens, seed }: Settings): SamplingParams {
-  return { temperature, topP: temperature === 0 ? 1 : topP, maxTokens, ...(seed === '' ? {} : { seed: Number(seed) }) };
-}
-
-function Exchange({ user, view }: { user: string; view: RequestView | undefined }) {
-  if (view === undefined) return null;
+function Exchange({ user, view }: { user: string; view: RequestView }) {
   const speed = speedOf(view);
   const answer = view.completions[0]!;
   return (
@@ -141,9 +100,9 @@ function Exchange({ user, view }: { user: string; view: RequestView | undefined 
   );
 }
 
-function SamplingSettings({ settings }: { settings: Signal<Settings> }) {
+function SamplingSettings({ settings }: { settings: Signal<ChatSettings> }) {
   const current = settings.value;
-  const change = (changed: Partial<Settings>) => {
+  const change = (changed: Partial<ChatSettings>) => {
     settings.value = { ...settings.value, ...changed };
   };
   return (

@@ -13,8 +13,8 @@ export function Header({ session }: { session: Session }) {
     <header class="bar" data-status={session.status.value.kind}>
       <div class="brand">
         <h1>Quire</h1>
-        <p title={info === null ? '' : `${info.architecture} on ${info.deviceName}`}>
-          {info === null ? 'a paged-attention engine in this tab' : `${info.model} on ${info.deviceName}`}
+        <p title={info === null ? '' : `${info.architecture ?? info.deviceKind} on ${info.deviceName}`}>
+          {info === null ? 'a paged-attention engine, and its pages' : `${info.model} on ${info.deviceName}`}
         </p>
       </div>
       <Figures session={session} />
@@ -58,8 +58,8 @@ function Figure({ name, value, title }: { name: string; value: string; title: st
 }
 
 function Transport({ session }: { session: Session }) {
-  const pace = session.pace.value;
   const { traces } = session;
+  const isHeld = session.isHeld;
   const last = traces.length - 1;
   const at = traces.scrubbed.value ?? last;
   return (
@@ -67,12 +67,32 @@ function Transport({ session }: { session: Session }) {
       <button
         type="button"
         class="icon"
-        title={pace.paused ? 'Go on (space)' : 'Pause (space)'}
-        aria-label={pace.paused ? 'Go on' : 'Pause'}
-        onClick={() => session.setPace({ ...pace, paused: !pace.paused })}
+        title={isHeld ? 'Go on (space)' : 'Pause (space)'}
+        aria-label={isHeld ? 'Go on' : 'Pause'}
+        onClick={() => session.togglePause()}
       >
-        <Icon name={pace.paused ? 'play' : 'pause'} />
+        <Icon name={isHeld ? 'play' : 'pause'} />
       </button>
+      {session.kind === 'tab' && <Steps session={session} />}
+      <input
+        type="range"
+        aria-label="Look back"
+        title="Look back through the last steps"
+        min={0}
+        max={Math.max(0, last)}
+        value={Math.max(0, at)}
+        disabled={last < 1}
+        onInput={event => session.lookAt(Number(event.currentTarget.value))}
+      />
+    </fieldset>
+  );
+}
+
+/** The pace of an engine that is this page's alone. */
+function Steps({ session }: { session: Session }) {
+  const pace = session.pace.value;
+  return (
+    <>
       <button
         type="button"
         class="icon"
@@ -94,20 +114,6 @@ function Transport({ session }: { session: Session }) {
           </option>
         ))}
       </select>
-      <input
-        type="range"
-        aria-label="Look back"
-        title="Look back through the last steps"
-        min={0}
-        max={Math.max(0, last)}
-        value={Math.max(0, at)}
-        disabled={last < 1}
-        onInput={event => {
-          const value = Number(event.currentTarget.value);
-          if (!pace.paused) session.setPace({ ...pace, paused: true });
-          traces.scrubbed.value = value >= last ? null : value;
-        }}
-      />
-    </fieldset>
+    </>
   );
 }

@@ -2,6 +2,7 @@ import { useSignal } from '@preact/signals';
 import type { DeviceChoice, EngineSettings, ModelChoice } from '../engine/messages.ts';
 import type { Session } from '../state/session.ts';
 import { bytes, milliseconds } from './format.ts';
+import { StoredModels } from './stored-models.tsx';
 
 export interface ModelsProps {
   readonly session: Session;
@@ -23,14 +24,17 @@ export function Models({ session, settings, load }: ModelsProps) {
       <h2>Model</h2>
       {info !== null && (
         <dl class="facts" data-testid="model-facts">
-          <Fact name="model" value={`${info.model} (${info.architecture}), vocabulary ${info.vocabSize}`} />
+          <Fact
+            name="model"
+            value={`${info.model} (${info.architecture ?? 'unknown'}), vocabulary ${info.vocabSize}`}
+          />
           <Fact name="device" value={`${info.deviceName} (${info.deviceKind})`} />
           <Fact
             name="memory"
-            value={`${bytes(info.deviceBytes)} on the device; ${info.numBlocks - 1} KV blocks of ${info.blockSize} tokens`}
+            value={`${bytes(info.deviceBytes ?? 0)} on the device; ${info.numBlocks - 1} KV blocks of ${info.blockSize} tokens`}
           />
           <Fact name="context" value={`${info.maxModelLen} tokens`} />
-          <Fact name="loaded in" value={milliseconds(info.loadMilliseconds)} />
+          <Fact name="loaded in" value={milliseconds(info.loadMilliseconds ?? 0)} />
         </dl>
       )}
       <label>
@@ -67,6 +71,7 @@ export function Models({ session, settings, load }: ModelsProps) {
         }}
       />
       <Address load={model => load(model, settings)} />
+      <StoredModels session={session} load={model => load(model, settings)} />
     </main>
   );
 }

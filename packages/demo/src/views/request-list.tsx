@@ -68,7 +68,7 @@ function Card({ view, sequences, trace, selected, abort }: CardProps) {
         <p class="prompt" title={view.prompt}>
           {view.prompt}
         </p>
-        {!view.finished && (
+        {view.isOwn && !view.finished && (
           <button
             type="button"
             class="icon"

@@ -16,13 +16,15 @@ export interface ScenariosProps {
   readonly session: Session;
   readonly run: Signal<ScenarioRun | null>;
   readonly start: (id: string) => void;
+  /** Explains the page. */
+  readonly tour: () => void;
   readonly settings: EngineSettings;
   /** Loads the engine again with another pool. */
   readonly resize: (numBlocks: number) => void;
 }
 
 /** What to watch, and how. */
-export function Scenarios({ session, run, start, settings, resize }: ScenariosProps) {
+export function Scenarios({ session, run, start, tour, settings, resize }: ScenariosProps) {
   const isReady = session.status.value.kind === 'ready';
   const current = scenarios.find(({ id }) => id === run.value?.id);
   return (
@@ -46,19 +48,13 @@ export function Scenarios({ session, run, start, settings, resize }: ScenariosPr
           'Choose what to watch. Everything here is the real engine: each tile is a block of its KV cache, each column a step.'}
       </p>
       <div class="row small">
+        <button type="button" onClick={tour}>
+          What is what?
+        </button>
         <Batches run={run} />
-        <label>
-          Pool
-          <select value={String(settings.numBlocks)} onChange={event => resize(Number(event.currentTarget.value))}>
-            {[40, 64, 96, 128, 256].map(blocks => (
-              <option key={blocks} value={String(blocks)}>
-                {blocks} blocks
-              </option>
-            ))}
-          </select>
-        </label>
+        {session.kind === 'tab' && <Pool settings={settings} resize={resize} />}
         <TraceFile session={session} />
-        {session.info.value?.deviceKind === 'webgpu' && (
+        {session.info.value?.deviceKind === 'webgpu' && session.kind === 'tab' && (
           <button
             type="button"
             disabled={!isReady}
@@ -70,6 +66,21 @@ export function Scenarios({ session, run, start, settings, resize }: ScenariosPr
         )}
       </div>
     </section>
+  );
+}
+
+function Pool({ settings, resize }: Pick<ScenariosProps, 'settings' | 'resize'>) {
+  return (
+    <label>
+      Pool
+      <select value={String(settings.numBlocks)} onChange={event => resize(Number(event.currentTarget.value))}>
+        {[40, 64, 96, 128, 256].map(blocks => (
+          <option key={blocks} value={String(blocks)}>
+            {blocks} blocks
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 

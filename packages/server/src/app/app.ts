@@ -5,7 +5,7 @@ import type { AppRequest } from '../http/request.ts';
 import type { Router } from '../http/router.ts';
 import { toResponse, WebRequest } from '../http/web.ts';
 import type { AppContext } from './context.ts';
-import { createRoutes, WATCHED_PATHS } from './routes.ts';
+import { createRoutes, OPEN_PATHS, WATCHED_PATHS } from './routes.ts';
 
 /**
  * The HTTP surface as a function from a request to its reply. It opens no socket and reads no file: Node's HttpServer puts it on
@@ -14,26 +14,41 @@ import { createRoutes, WATCHED_PATHS } from './routes.ts';
 export class App {
   readonly context: AppContext;
   readonly routes: Router;
-  #draining = false;
+  readonly #drain = new AbortController();
+  readonly #open = new Set(OPEN_PATHS);
 
   constructor(context: Omit<AppContext, 'ready'>) {
-    this.context = { ...context, ready: () => !this.#draining && engineLives(this.context) };
+    this.context = { ...context, ready: () => !this.draining && engineLives(this.context) };
     this.routes = createRoutes(this.context);
   }
 
   /** From now on new requests are refused with 503; those in progress go on. */
   drain(): void {
-    this.#draining = true;
+    this.#drain.abort();
   }
 
   get draining(): boolean {
-    return this.#draining;
+    return this.#drain.signal.aborted;
+  }
+
+  /** Aborts when `drain` is called: for what would else never end. */
+  get drainSignal(): AbortSignal {
+    return this.#drain.signal;
+  }
+
+  /** From now on these paths need no key. */
+  open(paths: readonly string[]): void {
+    for (const path of paths) this.#open.add(path);
+  }
+
+  isOpen(path: string): boolean {
+    return this.#open.has(path);
   }
 
   /** Answers a request. Never rejects: what goes wrong is a reply too. */
   async handle(request: AppRequest): Promise<Reply> {
     try {
-      if (this.#draining && !WATCHED_PATHS.includes(request.path)) throw shuttingDown();
+      if (this.draining && !WATCHED_PATHS.includes(request.path)) throw shuttingDown();
       const { handler, wildcard } = this.routes.find(request.method, request.path);
       return await handler(request, wildcard);
     } catch (error) {

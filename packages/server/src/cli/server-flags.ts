@@ -73,6 +73,10 @@ export const featureFlags = {
     value: 'NAME',
     help: 'How the model sets its reasoning apart: deepseek_r1, qwen3. Default: it does not.',
   },
+  ui: {
+    type: 'boolean',
+    help: 'Serve a page at /ui/ that shows the steps of the engine as they happen, and chats.',
+  },
   'batch-folder': {
     type: 'string',
     value: 'FOLDER',
@@ -124,6 +128,7 @@ export function serverOptions(given: Flags, env: Readonly<Record<string, string 
     toolCallParser: given['tool-call-parser'],
     enableAutoToolChoice: given['enable-auto-tool-choice'],
     reasoningParser: given['reasoning-parser'],
+    ui: given.ui,
     batchFolder: given['batch-folder'],
     batchQueue: given['batch-queue'],
     openMetrics: given['open-metrics'],

@@ -25,6 +25,7 @@ import { encodeAsk } from './params.ts';
 import { RemoteCounters } from './remote-counters.ts';
 import { StepReceiver } from './step-receiver.ts';
 import { Supervisor } from './supervisor.ts';
+import { traceText } from './trace-frames.ts';
 
 /** Longer than any step of a GPU. */
 const SILENCE_MS = 60_000;
@@ -45,6 +46,8 @@ export interface EngineProcessOptions {
   readonly log: AppLog;
   readonly onStage?: (name: string, ms: number) => void;
   readonly onLoading?: OnTransfer;
+  /** Told of steps while they are watched: a StepTrace as JSON. */
+  readonly onTrace?: (json: string) => void;
   /** The program that runs the engine. Default: that of this package. */
   readonly entry?: URL;
   /** An engine that says nothing, or finishes no step, for this long is taken for dead. Default 60 s; in software 10 minutes. */
@@ -69,6 +72,7 @@ export class EngineProcess implements ServingEngine {
   readonly #receiver: StepReceiver;
   readonly #hungMs: number;
   readonly #patienceMs: number;
+  readonly #onTrace: (json: string) => void;
   /** Requests that the engine has, by the name that they have there. */
   readonly #inside = new Map<number, FrontRequest>();
   /** Those that it does not have yet, in order. */
@@ -76,6 +80,7 @@ export class EngineProcess implements ServingEngine {
   #description: EngineDescription;
   #lastProgress = performance.now();
   #isPaused = false;
+  #isWatched = false;
   #asleep: { discardWeights?: boolean } | null = null;
 
   /** Rejects with what a start in this process would reject with. */
@@ -98,12 +103,13 @@ export class EngineProcess implements ServingEngine {
   }
 
   private constructor(supervisor: Supervisor, ready: Ready, options: EngineProcessOptions, tokenizer: Tokenizer) {
-    const { config, observer, log } = options;
+    const { config, observer, log, onTrace = () => {} } = options;
     const { limits, eosTokenIds, generationConfig, description } = ready;
     this.tokenizer = tokenizer;
     this.#supervisor = supervisor;
     this.#description = description;
     this.#log = log;
+    this.#onTrace = onTrace;
     this.#patienceMs = options.silenceMs ?? silenceOf(description);
     // A device in software may compute on the engine's own thread, which is silent for as long as a step takes.
     const { software } = description.device.capabilities;
@@ -227,6 +233,12 @@ export class EngineProcess implements ServingEngine {
     this.#tell('resetPrefixCache');
   }
 
+  /** Whether `onTrace` is to be told of steps. The engine takes no traces otherwise. */
+  watchSteps(isWatched: boolean): void {
+    this.#isWatched = isWatched;
+    if (this.#supervisor.isOpen) this.#supervisor.call('watch', { isWatched }).catch(() => {});
+  }
+
   /** Requests still running fail with EngineClosedError. Resolves when the process has ended. */
   async dispose(): Promise<void> {
     this.#front.close();
@@ -272,10 +284,15 @@ export class EngineProcess implements ServingEngine {
     this.#log.debug({ pid: this.pid }, 'the engine process takes requests');
     if (this.#asleep !== null) this.#supervisor.call('sleep', this.#asleep).catch(() => {});
     else if (this.#isPaused) this.#tell('pause');
+    if (this.#isWatched) this.watchSteps(true);
     this.#pump();
   }
 
   #receive(frame: Frame): void {
+    if (frame.kind === FrameKind.trace) {
+      this.#onTrace(traceText(frame.words));
+      return;
+    }
     if (frame.kind === FrameKind.step) this.#lastProgress = performance.now();
     this.#receiver.receive(frame);
     if (frame.kind === FrameKind.heartbeat) this.#checkProgress();

@@ -1,8 +1,9 @@
-import type { AsyncLLM, EngineObserver, RequestGroup, SequenceOutput, StepReport } from '@quire/core';
+import type { AsyncLLM, EngineObserver, RequestGroup, SequenceOutput, StepReport, StepTrace } from '@quire/core';
 import { InvalidRequestError } from '@quire/core';
 import { type ErrorData, toErrorData } from './errors.ts';
 import type { EngineAsk } from './params.ts';
 import { type RemoteStats, StepWriter } from './step-records.ts';
+import { TraceGate } from './trace-gate.ts';
 
 /** A request of the front end, and how much of it the front end knows. */
 interface Followed {
@@ -26,6 +27,7 @@ export interface FeedOutlet {
   /** The other end reads so slowly that frames pile up: what is new waits, and goes as one. */
   readonly isFull: boolean;
   step(words: Uint32Array): void;
+  trace(trace: StepTrace): void;
   failure(failure: Failure): void;
   /** The engine gave up: only another process can go on. */
   closed(): void;
@@ -36,6 +38,8 @@ export interface FeedOutlet {
  * queued: a frame is made of what has not been sent when it leaves.
  */
 export class EngineFeed implements EngineObserver {
+  /** Open while somebody watches the steps. */
+  readonly gate = new TraceGate(() => this.#engine!.stats());
   readonly #outlet: FeedOutlet;
   readonly #followed = new Map<number, Followed>();
   readonly #writer = new StepWriter();
@@ -84,6 +88,15 @@ export class EngineFeed implements EngineObserver {
     this.#steps.push(report);
     for (const followed of this.#beams) this.#mark(followed);
     this.#wake();
+  }
+
+  get wantsTrace(): boolean {
+    return !this.#outlet.isFull && this.gate.isDue;
+  }
+
+  onTrace(trace: StepTrace): void {
+    this.gate.passed();
+    this.#outlet.trace(trace);
   }
 
   /** Sends what is new, unless the other end has no room. */

@@ -19,6 +19,7 @@ export const FrameKind = {
   result: 21,
   heartbeat: 22,
   loading: 23,
+  trace: 24,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 const kinds: ReadonlySet<number> = new Set(Object.values(FrameKind));

@@ -8,6 +8,7 @@ import { encodeFrame, type Frame, FrameKind, FrameReader } from './frames.ts';
 import type { AbortHead, BootHead, CallHead, Ready } from './messages.ts';
 import { decodeAsk } from './params.ts';
 import { StepWriter } from './step-records.ts';
+import { traceWords } from './trace-frames.ts';
 
 export const HEARTBEAT_MS = 500;
 /** Bytes that may wait for the front end before further steps go as one. */
@@ -44,6 +45,7 @@ export class EngineHost {
         return stream.writableLength > MAX_BACKLOG;
       },
       step: words => this.#send(FrameKind.step, null, words),
+      trace: trace => this.#send(FrameKind.trace, null, traceWords(trace)),
       failure: failure => this.#send(FrameKind.failure, failure),
       closed: () => void this.#stream.end(this.#onGone),
     });
@@ -99,9 +101,10 @@ export class EngineHost {
     }
   }
 
-  async #call({ id, method, discardWeights = false }: CallHead): Promise<void> {
+  async #call({ id, method, discardWeights = false, isWatched = false }: CallHead): Promise<void> {
     try {
       if (method === 'dispose') await this.#dispose();
+      else if (method === 'watch') this.#feed.gate.isOpen = isWatched;
       else if (method === 'sleep') await this.#engine!.loaded.asyncLLM.sleep({ discardWeights });
       else await this.#engine!.loaded.asyncLLM[method]();
       this.#send(FrameKind.result, { id, error: null });

@@ -22,12 +22,14 @@ export interface AbortHead {
   readonly sequence: number | null;
 }
 
-export type EngineMethod = 'pause' | 'resume' | 'sleep' | 'wakeUp' | 'resetPrefixCache' | 'dispose';
+export type EngineMethod = 'pause' | 'resume' | 'sleep' | 'wakeUp' | 'resetPrefixCache' | 'watch' | 'dispose';
 
 export interface CallHead {
   readonly id: number;
   readonly method: EngineMethod;
   readonly discardWeights?: boolean;
+  /** Whether traces of steps are to be sent. */
+  readonly isWatched?: boolean;
 }
 
 const count = z.number().int().nonnegative();

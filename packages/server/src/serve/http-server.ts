@@ -3,7 +3,7 @@ import type { Server as TlsServer } from 'node:https';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { App } from '../app/app.ts';
 import type { AppLog } from '../app/context.ts';
-import { METRICS_PATH, OPEN_PATHS } from '../app/routes.ts';
+import { METRICS_PATH } from '../app/routes.ts';
 import { HttpError, shuttingDown } from '../http/errors.ts';
 import type { Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
@@ -61,7 +61,6 @@ export class HttpServer {
   readonly #keys: ApiKeys;
   readonly #cors: Cors;
   readonly #options: HttpServerOptions;
-  readonly #openPaths: readonly string[];
   /** Speaks TLS. */
   readonly isSecure: boolean;
   readonly #server: Server | TlsServer;
@@ -75,7 +74,7 @@ export class HttpServer {
     this.#log = app.context.log;
     this.#options = options;
     this.#keys = new ApiKeys(options.apiKeys);
-    this.#openPaths = options.openMetrics === true ? [...OPEN_PATHS, METRICS_PATH] : OPEN_PATHS;
+    if (options.openMetrics === true) app.open([METRICS_PATH]);
     this.#cors = new Cors(options);
     this.#isOpenLocally = !this.#keys.required && options.uds === undefined && isLoopback(options.host);
     const tls = readTls(options);
@@ -149,7 +148,7 @@ export class HttpServer {
       if (this.#isOpenLocally) this.#checkWhere(request);
       const preflight = this.#cors.preflight(request);
       if (preflight !== null) return { status: 200, headers: preflight, body: '' };
-      if (!this.#openPaths.includes(request.path)) this.#keys.check(name => request.header(name));
+      if (!this.#app.isOpen(request.path)) this.#keys.check(name => request.header(name));
     } catch (error) {
       return this.#app.refuse(request, error);
     }

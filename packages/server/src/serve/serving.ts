@@ -1,6 +1,8 @@
 import type { AsyncLLM, EngineConfig, EngineObserver, EngineOptions, Tokenizer } from '@quire/core';
 import type { AppLog } from '../app/context.ts';
 import { EngineProcess } from '../engine-process/engine-process.ts';
+import { traceJson } from '../engine-process/trace-frames.ts';
+import { TraceGate } from '../engine-process/trace-gate.ts';
 import { nodeRuntime } from '../node/llm.ts';
 import type { OnTransfer } from '../node/transfer-progress.ts';
 import { needsTokenizer, openTokenizer } from '../tokenizer/open-tokenizer.ts';
@@ -17,6 +19,8 @@ export interface ServingOptions {
   readonly onStage: (name: string, ms: number) => void;
   /** Told how much of the weights has been read. */
   readonly onLoading: OnTransfer;
+  /** Told of steps while they are watched: a StepTrace as JSON. */
+  readonly onTrace: (json: string) => void;
   /** The program of an engine process. Default: that of this package. */
   readonly entry?: URL;
 }
@@ -26,14 +30,29 @@ export interface Serving {
   readonly engine: AsyncLLM | EngineProcess;
   readonly tokenizer: Tokenizer;
   readonly description: EngineDescription;
+  watchSteps(isWatched: boolean): void;
   close(): Promise<void>;
 }
 
 /** Opens an engine in this process. Rejects as `openEngine` does, and with ConfigError when there is no tokenizer. */
 export async function serveInProcess(options: EngineOptions, serving: ServingOptions): Promise<Serving> {
-  const { loaded, description, close } = await openEngine(options, { ...serving, runtime: nodeRuntime });
+  const gate = new TraceGate(() => loaded.asyncLLM.stats());
+  const observer: EngineObserver = {
+    ...serving.observer,
+    get wantsTrace() {
+      return gate.isDue;
+    },
+    onTrace(trace) {
+      gate.passed();
+      serving.onTrace(traceJson(trace));
+    },
+  };
+  const { loaded, description, close } = await openEngine(options, { ...serving, observer, runtime: nodeRuntime });
+  const watchSteps = (isWatched: boolean) => {
+    gate.isOpen = isWatched;
+  };
   const { asyncLLM: engine, tokenizer } = loaded;
-  if (tokenizer !== null) return { engine, tokenizer, description, close };
+  if (tokenizer !== null) return { engine, tokenizer, description, watchSteps, close };
   await close();
   throw needsTokenizer();
 }
@@ -43,5 +62,6 @@ export async function serveFromProcess(options: EngineOptions, serving: ServingO
   const tokenizer = openTokenizer(serving.config);
   const engine = await EngineProcess.open({ ...serving, options, tokenizer });
   const { description } = engine;
-  return { engine, tokenizer: await tokenizer, description, close: () => engine.dispose() };
+  const watchSteps = (isWatched: boolean) => engine.watchSteps(isWatched);
+  return { engine, tokenizer: await tokenizer, description, watchSteps, close: () => engine.dispose() };
 }

@@ -4,6 +4,7 @@ import type { App } from '../app/app.ts';
 import { silentLog } from '../app/context.ts';
 import { type AppOptions, createApp } from '../app/create-app.ts';
 import type { BatchApi, BatchApiOptions } from '../batch/api/batch-api.ts';
+import { StepFeed } from '../dashboard/step-feed.ts';
 import type { EngineProcess } from '../engine-process/engine-process.ts';
 import type { HttpExchange } from '../metrics/http-metrics.ts';
 import { describeTransfer } from '../node/transfer-progress.ts';
@@ -42,6 +43,8 @@ export interface ServerOptions
   batchFolder?: string | undefined;
   /** Address of a Redis through which servers share the requests of batches, such as redis://host:6379. */
   batchQueue?: string | undefined;
+  /** Serve the page that shows the engine's steps, at /ui/. Default false. */
+  ui?: boolean | undefined;
   /** Default: silent. */
   log?: Logger;
 }
@@ -74,6 +77,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     log: givenLog,
     batchFolder,
     batchQueue,
+    ui = false,
     ...rest
   } = options;
   const { strict, enableSleepMode, maxBodyBytes, maxBufferedBytes, slowClientMs, ...others } = rest;
@@ -89,18 +93,21 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     const parts = loadHttpParts();
     const observer: { target?: EngineObserver } = {};
     const open = engineProcess === false ? serveInProcess : serveFromProcess;
-    const { engine, tokenizer, description } = cleanup.with(
+    const steps = new StepFeed(isWatched => serving.watchSteps(isWatched));
+    const serving = cleanup.with(
       await open(engineOptions, {
         config,
         device,
         log: givenLog ?? silentLog,
         observer: forwardTo(observer),
         onStage: (name, ms) => timeline.add(name, ms),
+        onTrace: trace => steps.publish(trace),
         onLoading: report => givenLog?.info({ ...report }, `Loading weights: ${describeTransfer(report)}`),
         ...(engineProcess instanceof URL ? { entry: engineProcess } : {}),
       }),
-      serving => serving.close(),
+      opened => opened.close(),
     );
+    const { engine, tokenizer, description } = serving;
     const { pino, Metrics, HttpServer, Tracing } = await parts;
     const log = givenLog ?? pino({ level: 'silent' });
     const threaded = cleanup.with(new ThreadedTokenizer(tokenizer, config), t => t.dispose());
@@ -126,6 +133,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       const byPriority = config.schedulingPolicy === 'priority';
       cleanup.with(await openBatchApi(app, { folder: batchFolder, queue: batchQueue, byPriority }), api => api.close());
     }
+    if (ui) await openDashboard(app, steps, description);
     const onExchange = (exchange: HttpExchange) => metrics.http.observe(exchange);
     const server = new HttpServer(app, { ...access, host, port, apiKeys, onExchange, tracing });
     const boundPort = await server.listen();
@@ -170,6 +178,11 @@ async function loadHttpParts() {
 async function openBatchApi(app: App, options: BatchApiOptions): Promise<BatchApi> {
   const { BatchApi } = await import('../batch/api/batch-api.ts');
   return BatchApi.open(app, options);
+}
+
+async function openDashboard(app: App, steps: StepFeed, description: EngineDescription): Promise<void> {
+  const { addDashboard } = await import('../dashboard/dashboard.ts');
+  await addDashboard(app, steps, description);
 }
 
 /** The metrics are made when the engine is there. */

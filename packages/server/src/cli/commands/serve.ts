@@ -1,5 +1,6 @@
 import { parseEngineConfig } from '@quire/core';
 import { pino } from 'pino';
+import { DASHBOARD_PATH } from '../../dashboard/step-feed.ts';
 import { type RunningServer, startServer } from '../../serve/start-server.ts';
 import { bringModel } from '../bring-model.ts';
 import type { Command, CommandIo } from '../command.ts';
@@ -17,7 +18,7 @@ export const serve: Command = {
   groups: [
     { title: 'Address', flags: addressFlags },
     { title: 'Access', flags: accessFlags },
-    { title: 'Tools and reasoning', flags: featureFlags },
+    { title: 'Features', flags: featureFlags },
     { title: 'Running', flags: runFlags },
     { title: 'Engine', flags: { ...deviceFlag, ...engineFlags } },
   ],
@@ -43,12 +44,13 @@ export const serve: Command = {
       engineProcess: true,
       log,
     });
-    io.out(startMessage(server));
+    io.out(startMessage(server, access.ui === true));
     return untilSignal(server, (given['shutdown-timeout'] ?? 30) * 1000, io);
   },
 };
 
-function startMessage({ engine, description, url, modelNames, bootTimeline }: RunningServer): string {
+function startMessage(server: RunningServer, ui: boolean): string {
+  const { engine, description, url, modelNames, bootTimeline } = server;
   const { device } = description;
   const { tokens, fullLengthRequests } = description.kvCache;
   const { weights, activations, kvCache } = description.dtypes;
@@ -59,6 +61,7 @@ function startMessage({ engine, description, url, modelNames, bootTimeline }: Ru
     `GPU KV cache size: ${group(tokens)} tokens`,
     `Maximum concurrency for ${group(maxModelLen)} tokens per request: ${fullLengthRequests.toFixed(2)}x`,
     `Started in: ${bootTimeline}`,
+    ...(ui ? [`Watch it on ${url}${DASHBOARD_PATH}`] : []),
     `Serving ${modelNames.join(', ')} on ${url}`,
     '',
   ].join('\n');

@@ -1,4 +1,4 @@
-/** A device with a broken kernel, to see that the suite notices. */
+/** A device with a fault, to see that the suite notices. */
 import type { Bindings, CompileOptions, Device, DeviceTensor, Op, Program, TypedArray } from '@quire/core/contract';
 
 export interface Fault {
@@ -6,15 +6,18 @@ export interface Fault {
   kernel?: (op: Op) => Op;
   /** What it leaves in a tensor, as it would be read. */
   memory?: (contents: TypedArray, tensor: DeviceTensor) => void;
+  /** What arrives of what is written to a tensor. */
+  written?: (data: TypedArray, tensor: DeviceTensor) => TypedArray;
 }
 
 /** `device`, but for the fault. */
-export function breakDevice(device: Device, { kernel = op => op, memory = () => {} }: Fault): Device {
+export function breakDevice(device: Device, fault: Fault): Device {
+  const { kernel = op => op, memory = () => {}, written = data => data } = fault;
   return {
     info: device.info,
     lost: device.lost,
     createTensor: spec => device.createTensor(spec),
-    write: (tensor, data, offset) => device.write(tensor, data, offset),
+    write: (tensor, data, offset) => device.write(tensor, written(data, tensor), offset),
     upload: (tensor, chunks) => device.upload(tensor, chunks),
     async read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void> {
       await device.read(tensor, offset, into);

@@ -1,0 +1,10 @@
+import { render } from 'preact';
+import type { EngineEnd } from './engine/engine-end.ts';
+import { Session } from './state/session.ts';
+import { App } from './views/app.tsx';
+
+/** Draws the page over an engine, wherever that is. */
+export function showPage(end: EngineEnd): void {
+  const address = new URLSearchParams(location.hash.slice(1));
+  render(<App session={new Session(end)} address={address} />, document.getElementById('app')!);
+}

@@ -1,0 +1,209 @@
+/**
+ * Measures the demo page in Chromium, and Quire beside llama.cpp in the same browser:
+ *   npm run bench:demo [-- page|peers]
+ * wllama is installed into .cache/peers when it is first needed.
+ */
+import { execFileSync } from 'node:child_process';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { cpus, loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { build, preview, runnerImport } from 'vite';
+import { toGguf } from '../to-gguf.mjs';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const WLLAMA = '3.13.0';
+const TOKENS = 64;
+const peers = join(root, '.cache/peers');
+const { module } = await runnerImport(join(root, 'test/browser/chromium.ts'));
+const out = mkdtempSync(join(tmpdir(), 'quire-bench-'));
+const say = line => process.stdout.write(`${line}\n`);
+
+try {
+  const [part = 'all'] = process.argv.slice(2);
+  say(`${cpus().length} cores of ${cpus()[0].model}, load ${loadavg()[0].toFixed(1)}, Node ${process.version}`);
+  if (part !== 'peers') await measurePage();
+  if (part !== 'page') await measurePeers();
+} finally {
+  rmSync(out, { recursive: true, force: true });
+}
+
+async function measurePage() {
+  const config = {
+    root: join(root, 'packages/demo'),
+    configFile: join(root, 'packages/demo/vite.config.ts'),
+    logLevel: 'error',
+  };
+  const outDir = join(out, 'page');
+  const { output } = await build({ ...config, build: { outDir, emptyOutDir: true } });
+  say(`script before lazy parts: ${(staticBytes(output, outDir) / 1000).toFixed(1)} kB gzipped (target: under 300)`);
+  const server = await preview({ ...config, build: { outDir }, preview: { port: 0, host: '127.0.0.1' } });
+  const browser = await module.launchChromium();
+  const url = server.resolvedUrls.local[0];
+  try {
+    say(`Chromium ${browser.version()}`);
+    for (let i = 0; i < 3; i++) await measureLoad(browser, url);
+    await measureDrawing(browser, url);
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}
+
+/** The entry of the page and all that it imports at once. */
+function staticBytes(output, outDir) {
+  const chunks = new Map(output.filter(({ type }) => type === 'chunk').map(chunk => [chunk.fileName, chunk]));
+  const seen = new Set();
+  const add = name => {
+    if (seen.has(name) || !chunks.has(name)) return;
+    seen.add(name);
+    for (const other of chunks.get(name).imports) add(other);
+  };
+  for (const { isEntry, fileName } of chunks.values()) if (isEntry) add(fileName);
+  return [...seen].reduce((sum, name) => sum + gzipSync(readFileSync(join(outDir, name))).length, 0);
+}
+
+/** A fresh profile each time: nothing is cached. */
+async function measureLoad(browser, url) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(`${url}#device=reference`, { waitUntil: 'load' });
+  await page.getByRole('tab', { name: 'Chat' }).click();
+  const ready = await page.locator('.bar').getAttribute('data-status');
+  const { load, interactive } = await page.evaluate(() => {
+    const [navigation] = performance.getEntriesByType('navigation');
+    return { load: navigation.loadEventEnd, interactive: performance.now() };
+  });
+  await page.locator('.bar[data-status=ready]').waitFor({ timeout: 60_000 });
+  const model = await page.evaluate(() => performance.now());
+  say(
+    `page loaded after ${Math.round(load)} ms (target: 1000), a tab was clicked by ${Math.round(interactive)} ms with the engine "${ready}", the model was there after ${Math.round(model)} ms`,
+  );
+  await context.close();
+}
+
+async function measureDrawing(browser, url) {
+  const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
+  await page.addInitScript(() => {
+    window.longTasks = [];
+    new PerformanceObserver(list => {
+      for (const { duration, startTime } of list.getEntries()) window.longTasks.push([startTime, duration]);
+    }).observe({ entryTypes: ['longtask'] });
+  });
+  await page.goto(`${url}#device=reference&blocks=128&seqs=16`);
+  await page.locator('.bar[data-status=ready]').waitFor({ timeout: 60_000 });
+  const session = await page.context().newCDPSession(page);
+  await session.send('Performance.enable');
+  const taskSeconds = async () => {
+    const { metrics } = await session.send('Performance.getMetrics');
+    return metrics.find(({ name }) => name === 'TaskDuration').value;
+  };
+  await page.getByLabel('Speed', { exact: true }).first().selectOption('Full');
+  await page.getByRole('button', { name: 'Burst' }).click();
+  const before = await taskSeconds();
+  const drawn = await page.evaluate(async () => {
+    const start = performance.now();
+    const [pool, timeline] = ['pool', 'timeline'].map(id => document.querySelector(`[data-testid=${id}]`));
+    const frames = [];
+    let most = 0;
+    while (performance.now() - start < 10_000) {
+      await new Promise(requestAnimationFrame);
+      frames.push(Number(pool.dataset.drawMilliseconds) + Number(timeline.dataset.drawMilliseconds));
+      const running = document.querySelectorAll('.card[data-status=decode], .card[data-status=prefill]').length;
+      most = Math.max(most, running);
+    }
+    const sorted = frames.toSorted((a, b) => a - b);
+    const at = share => sorted[Math.floor(share * (sorted.length - 1))];
+    return {
+      ...{ frames: frames.length, median: at(0.5), p95: at(0.95), max: at(1), most },
+      long: window.longTasks.filter(([time]) => time > start).map(([, duration]) => Math.round(duration)),
+    };
+  });
+  const perFrame = (1000 * ((await taskSeconds()) - before)) / drawn.frames;
+  say(
+    `drawing 128 blocks and up to ${drawn.most} running requests, ${drawn.frames} frames in 10 s: median ${drawn.median.toFixed(2)} ms, p95 ${drawn.p95.toFixed(2)} ms, most ${drawn.max.toFixed(2)} ms (target: 4); whole main thread ${perFrame.toFixed(2)} ms per frame`,
+  );
+  say(
+    `tasks over 50 ms on the main thread meanwhile: ${drawn.long.length === 0 ? 'none' : drawn.long.join(', ')} (target: none)`,
+  );
+  await page.close();
+}
+
+async function measurePeers() {
+  installWllama();
+  const publicDir = join(out, 'public');
+  mkdirSync(join(publicDir, 'tiny-llama'), { recursive: true });
+  const model = join(root, 'models/tiny-llama');
+  for (const file of readdirSync(model)) copyFileSync(join(model, file), join(publicDir, 'tiny-llama', file));
+  writeFileSync(join(publicDir, 'tiny-llama.gguf'), toGguf(model, 'f16'));
+  // Threads of WASM need an isolated page.
+  const headers = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
+  const config = {
+    ...{ root: join(root, 'scripts/bench-demo/page'), configFile: false, logLevel: 'error', publicDir },
+    worker: { format: 'es' },
+    resolve: {
+      conditions: ['quire-source', 'browser', 'import', 'default'],
+      alias: { '@wllama/wllama': join(peers, 'node_modules/@wllama/wllama') },
+    },
+  };
+  const outDir = join(out, 'peers');
+  await build({ ...config, build: { outDir, emptyOutDir: true, target: 'es2022' } });
+  const server = await preview({ ...config, build: { outDir }, preview: { port: 0, host: '127.0.0.1', headers } });
+  const browser = await module.launchChromium();
+  try {
+    const page = await browser.newPage();
+    page.on('pageerror', error => say(`page: ${error.message}`));
+    await page.goto(server.resolvedUrls.local[0]);
+    await page.waitForFunction(() => window.isReady);
+    const adapter = await page.evaluate(async () => {
+      const { vendor, architecture, description } = (await navigator.gpu.requestAdapter()).info;
+      return [vendor, architecture, description].filter(Boolean).join(' ');
+    });
+    say(`WebGPU adapter: ${adapter}`);
+    const prompt = 'Once upon a time';
+    say(
+      `llama.cpp on the same weights, "${prompt}": ${await page.evaluate(text => window.textOfWllama(text), prompt)}`,
+    );
+    const task = { counts: [1, 8], maxTokens: TOKENS };
+    const threads = cpus().length;
+    const engines = {
+      'wllama, WASM': () => page.evaluate(given => window.benchWllama(given), { ...task, gpu: false, threads }),
+      'wllama, WebGPU': () => page.evaluate(given => window.benchWllama(given), { ...task, gpu: true, threads }),
+      'Quire, WebGPU': () => page.evaluate(given => window.benchQuire(given), { ...task, device: 'webgpu' }),
+      'Quire, reference': () => page.evaluate(given => window.benchQuire(given), { ...task, device: 'reference' }),
+    };
+    say('| engine | 1 request | 8 requests | gain |\n|---|---|---|---|');
+    for (const [name, run] of Object.entries(engines)) {
+      const result = await run().catch(error => ({ failed: error.message.split('\n')[0] }));
+      say(result.failed ? `| ${name} | failed: ${result.failed} | | |` : row(name, result));
+    }
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}
+
+function row(name, { name: detail, runs }) {
+  const [one, eight] = runs.map(({ tokens, seconds }) => tokens / seconds);
+  return `| ${name} (${detail}) | ${one.toFixed(1)} tok/s | ${eight.toFixed(1)} tok/s | ${(eight / one).toFixed(2)}x |`;
+}
+
+function installWllama() {
+  if (existsSync(join(peers, 'node_modules/@wllama/wllama'))) return;
+  mkdirSync(peers, { recursive: true });
+  writeFileSync(join(peers, 'package.json'), '{"private":true}');
+  execFileSync('npm', ['install', '--no-audit', '--no-fund', `@wllama/wllama@${WLLAMA}`], {
+    cwd: peers,
+    stdio: 'inherit',
+  });
+}

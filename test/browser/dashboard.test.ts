@@ -1,0 +1,64 @@
+/** The page as a server serves it: what it shows is what the server's engine counts. */
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { startTinyServer, type TinyServer } from '../server/tiny-server.ts';
+import { launchChromium } from './chromium.ts';
+
+let tiny: TinyServer;
+let browser: Browser;
+let page: Page;
+const errors: string[] = [];
+
+beforeAll(async () => {
+  tiny = await startTinyServer({ ui: true, apiKeys: ['s3cret'], numGpuBlocksOverride: 64, maxModelLen: 384 });
+  browser = await launchChromium();
+  page = await browser.newPage({ locale: 'en-US', viewport: { width: 1280, height: 860 } });
+  page.on('console', message => {
+    if (message.type() === 'error' && !message.text().includes('401')) errors.push(message.text());
+  });
+  page.on('pageerror', error => errors.push(error.message));
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await tiny?.server.close(0);
+});
+
+const soon = <T>(look: () => Promise<T>) => expect.poll(look, { timeout: 45_000 });
+
+it('asks for the key, shows the steps, and chats', async () => {
+  await page.goto(`${tiny.origin}/ui`);
+  await page.getByLabel('API key').fill('s3cret');
+  await page.getByRole('button', { name: 'Watch' }).click();
+  await page.locator('.bar[data-status=ready]').waitFor();
+  expect(await page.getByRole('tab').allTextContents()).toEqual(['Pages', 'Chat', 'API']);
+
+  const authorization = 'Bearer s3cret';
+  const body = { messages: [{ role: 'user', content: 'Tell me a story about a pig and a map.' }], max_tokens: 64 };
+  const headers = { authorization, 'content-type': 'application/json' };
+  const other = fetch(`${tiny.origin}/v1/chat/completions`, { method: 'POST', headers, body: JSON.stringify(body) });
+  await page.getByRole('button', { name: 'Shared prefix' }).click();
+  const pool = page.getByTestId('pool');
+  await soon(async () => Number(await pool.getAttribute('data-shared'))).toBeGreaterThan(0);
+  expect(await pool.getAttribute('data-total')).toBe('64');
+  await soon(() => page.locator('.card[data-status=finished]').count()).toBe(9);
+  const texts = await page.locator('.card').allTextContents();
+  expect(texts.filter(text => text.includes('of another client'))).toHaveLength(1);
+  expect(texts.filter(text => /The capital of \w+ is/.test(text)).length).toBeGreaterThanOrEqual(7);
+  expect((await other).status).toBe(200);
+  await soon(() => pool.getAttribute('data-used')).toBe('0');
+  const { numSteps, prefixCacheHits, prefixCacheQueries } = tiny.server.engine.stats();
+  expect(await page.locator('[data-figure=step]').textContent()).toBe(String(numSteps));
+  const rate = `${Math.round((100 * prefixCacheHits) / prefixCacheQueries)} %`;
+  expect(await page.locator('[data-figure="hit rate"]').textContent()).toBe(rate);
+
+  await page.getByRole('tab', { name: 'Chat' }).click();
+  await page.getByLabel('Message').fill('What is the capital of Japan?');
+  await page.getByLabel('Message').press('Enter');
+  await soon(() => page.locator('.assistant .text').textContent()).toBe('The capital of Japan is Tokyo.');
+  await soon(() => page.locator('.assistant .phase').textContent()).toMatch(/prompt tokens in .* \d+ generated/);
+  await page.getByRole('tab', { name: 'Pages' }).click();
+  await page.getByRole('tab', { name: 'Chat' }).click();
+  expect(await page.locator('.assistant .text').textContent()).toBe('The capital of Japan is Tokyo.');
+  expect(errors).toEqual([]);
+});
