@@ -6,7 +6,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, preview, runnerImport } from 'vite';
+import { build, preview } from 'vite';
+import { openChromium } from './chromium.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const [folder = join(root, 'docs/images')] = process.argv.slice(2);
@@ -20,7 +21,6 @@ const pictures = [
   ['demo-narrow-dark', narrow, 'dark', 'scenario=pressure', pool => Number(pool.used) >= 50],
 ];
 
-const { module } = await runnerImport(join(root, 'test/browser/chromium.ts'));
 const outDir = mkdtempSync(join(tmpdir(), 'quire-pictures-'));
 const config = {
   root: join(root, 'packages/demo'),
@@ -29,7 +29,7 @@ const config = {
 };
 await build({ ...config, build: { outDir, emptyOutDir: true } });
 const server = await preview({ ...config, build: { outDir }, preview: { port: 0, host: '127.0.0.1' } });
-const browser = await module.launchChromium();
+const { browser, close } = await openChromium();
 try {
   for (const [name, viewport, colorScheme, address, isThere] of pictures) {
     const page = await browser.newPage({ viewport, colorScheme, locale: 'en-US' });
@@ -45,7 +45,7 @@ try {
     await page.close();
   }
 } finally {
-  await browser.close();
+  await close();
   await server.close();
   rmSync(outDir, { recursive: true, force: true });
 }

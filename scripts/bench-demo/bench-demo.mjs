@@ -18,14 +18,14 @@ import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { build, preview, runnerImport } from 'vite';
+import { build, preview } from 'vite';
+import { openChromium } from '../chromium.mjs';
 import { toGguf } from '../to-gguf.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const WLLAMA = '3.13.0';
 const TOKENS = 64;
 const peers = join(root, '.cache/peers');
-const { module } = await runnerImport(join(root, 'test/browser/chromium.ts'));
 const out = mkdtempSync(join(tmpdir(), 'quire-bench-'));
 const say = line => process.stdout.write(`${line}\n`);
 
@@ -48,14 +48,14 @@ async function measurePage() {
   const { output } = await build({ ...config, build: { outDir, emptyOutDir: true } });
   say(`script before lazy parts: ${(staticBytes(output, outDir) / 1000).toFixed(1)} kB gzipped (target: under 300)`);
   const server = await preview({ ...config, build: { outDir }, preview: { port: 0, host: '127.0.0.1' } });
-  const browser = await module.launchChromium();
+  const { browser, close } = await openChromium();
   const url = server.resolvedUrls.local[0];
   try {
     say(`Chromium ${browser.version()}`);
     for (let i = 0; i < 3; i++) await measureLoad(browser, url);
     await measureDrawing(browser, url);
   } finally {
-    await browser.close();
+    await close();
     await server.close();
   }
 }
@@ -159,7 +159,7 @@ async function measurePeers() {
   const outDir = join(out, 'peers');
   await build({ ...config, build: { outDir, emptyOutDir: true, target: 'es2022' } });
   const server = await preview({ ...config, build: { outDir }, preview: { port: 0, host: '127.0.0.1', headers } });
-  const browser = await module.launchChromium();
+  const { browser, close } = await openChromium();
   try {
     const page = await browser.newPage();
     page.on('pageerror', error => say(`page: ${error.message}`));
@@ -188,7 +188,7 @@ async function measurePeers() {
       say(result.failed ? `| ${name} | failed: ${result.failed} | | |` : row(name, result));
     }
   } finally {
-    await browser.close();
+    await close();
     await server.close();
   }
 }
