@@ -56,6 +56,8 @@ export interface FakeRequest {
   prompt: PromptInput;
   params: SamplingParams;
   signal: AbortSignal | undefined;
+  /** Its outputs were left before their end, which aborts it. */
+  wasLeft: boolean;
 }
 
 /** Behaves as AsyncLLM does towards the server: validation at once, outputs as deltas or at the end, `abort` when the signal says so. */
@@ -99,7 +101,7 @@ export class FakeEngine implements ServingEngine {
   }
 
   generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput> {
-    const request = { prompt, params, signal: options.signal };
+    const request = { prompt, params, signal: options.signal, wasLeft: true };
     this.requests.push(request);
     this.running++;
     return this.#run(request, options.outputKind === 'delta');
@@ -118,6 +120,7 @@ export class FakeEngine implements ServingEngine {
         text += piece;
         if (deltas) yield output(promptTokenIds, piece, null);
       }
+      request.wasLeft = false;
       yield output(promptTokenIds, deltas ? '' : text, request.signal?.aborted ? 'abort' : 'stop');
     } finally {
       this.running--;

@@ -209,6 +209,43 @@ describe('the store', () => {
     expect(await responses.retrieve(id)).toMatchObject({ status: 'cancelled' });
   });
 
+  it('goes on in the background, and is asked for by its id', async () => {
+    const settled = async (id: string) => {
+      let response = await responses.retrieve(id);
+      while (response.status === 'in_progress') {
+        await new Promise(resolve => setTimeout(resolve, 20));
+        response = await responses.retrieve(id);
+      }
+      return response;
+    };
+    const begun = await responses.create({ ...ask(question), background: true });
+    expect(begun).toMatchObject({ status: 'in_progress', background: true, output: [], usage: null });
+    const response = await settled(begun.id);
+    expect(response).toMatchObject({ id: begun.id, status: 'completed', background: true });
+    expect(response.output.flatMap(item => (item.type === 'message' ? item.content : []))).toMatchObject([
+      { type: 'output_text', text: capital.text },
+    ]);
+    const long = await responses.create({
+      ...ask('Tell me a story.'),
+      ...{ background: true, ignore_eos: true },
+      max_output_tokens: 400,
+    });
+    expect((await responses.cancel(long.id)).status).toBe('cancelled');
+    expect((await settled(long.id)).status).toBe('cancelled');
+  });
+
+  it('streams in the background: the client may leave', async () => {
+    const stream = await responses.create({ ...ask(question), background: true, stream: true });
+    let id = '';
+    for await (const event of stream) {
+      if (event.type === 'response.created') ({ id } = event.response);
+      if (event.type === 'response.output_text.delta') break;
+    }
+    let response = await responses.retrieve(id);
+    while (response.status === 'in_progress') response = await responses.retrieve(id);
+    expect(response.status).toBe('completed');
+  });
+
   it('forgets the oldest beyond its bounds', () => {
     const entry = (id: string, text: string) => ({
       id,
@@ -250,7 +287,8 @@ describe('what is refused', () => {
     ['tools[0].type', { tools: [{ type: 'web_search' }] }],
     ['tools[0].name', { tools: [{ type: 'function' }] }],
     ['tool_choice.type', { tools: [{ type: 'function', name: 'f' }], tool_choice: { type: 'file_search' } }],
-    ['background', { background: true }],
+    ['background', { background: true, store: false }],
+    ['background', { background: 1 }],
     ['conversation', { conversation: 'conv_1' }],
     ['prompt', { prompt: { id: 'a' } }],
     ['truncation', { truncation: 'auto' }],

@@ -135,6 +135,7 @@ describe('a slow reader', () => {
     client.socket.pause();
     // Its outputs are left, which aborts a request as its signal does.
     await settled(() => fake.engine.running === 0);
+    expect(fake.engine.requests[0]!.wasLeft).toBe(true);
     expect(taken).toBeLessThan(KERNEL_BUFFERS);
     client.socket.destroy();
   });

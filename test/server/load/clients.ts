@@ -1,8 +1,35 @@
 /** Clients that put a server under load, and what they tell. */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { FrontEnd, FrontEndUse } from '../../../packages/server/src/bench/serve/front-end.ts';
 
 /** Whether the whole load is wanted, or a small one for the gate. */
 export const isFull = process.env.QUIRE_LOAD === 'full';
+
+/** A figure beside its goal in the project's list. */
+export function atMost(value: number, goal: number): string {
+  return `${round(value)} (goal: at most ${goal}${value <= goal ? '' : ', MISSED'})`;
+}
+
+export function atLeast(value: number, goal: number): string {
+  return `${round(value)} (goal: at least ${goal}${value >= goal ? '' : ', MISSED'})`;
+}
+
+/** Goals of all loads. */
+export const GOALS = { loopP99: 50, loopMax: 250, kilobytesPerStream: 100, refusalP99: 20, goodput: 0.95, free: 100 };
+
+/** Delay of the event loop of this process, in which clients run too, from now on. */
+export function watchOwnLoop(): { p99: number; max: number } {
+  const delay = monitorEventLoopDelay({ resolution: 5 });
+  delay.enable();
+  return {
+    get p99() {
+      return delay.percentile(99) / 1e6;
+    },
+    get max() {
+      return delay.max / 1e6;
+    },
+  };
+}
 
 /** A figure of the load, for whoever runs it. */
 export function tell(what: string, figures: Record<string, string | number>): void {

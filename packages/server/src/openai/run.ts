@@ -209,13 +209,24 @@ export function ignoredHeader(ignored: readonly string[]): ReplyHeaders {
   return { 'x-quire-ignored-fields': names.join(', ') };
 }
 
-/** Runs `answer` with places in the queue, which are given back when the reply is over. Throws HttpError 429 when there are none. */
-export async function withPlaces(app: AppContext, sequences: number, answer: () => Promise<Reply>): Promise<Reply> {
+/**
+ * Runs `answer` with places in the queue, which are given back when the reply is over, and the work that goes on behind it, if
+ * `answer` tells of some. Throws HttpError 429 when there are none.
+ */
+export async function withPlaces(
+  app: AppContext,
+  sequences: number,
+  answer: (goesOn: (work: Promise<void>) => void) => Promise<Reply>,
+): Promise<Reply> {
   const release = app.admission.admit(sequences);
+  let work: Promise<void> | null = null;
   try {
-    const reply = await answer();
-    if (reply.body instanceof EventStream) void reply.body.over.then(release);
-    else release();
+    const reply = await answer(behind => {
+      work = behind;
+    });
+    const over = reply.body instanceof EventStream ? reply.body.over : work;
+    if (over === null) release();
+    else void (over as Promise<void>).finally(release);
     return reply;
   } catch (error) {
     release();

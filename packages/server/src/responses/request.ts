@@ -22,6 +22,8 @@ const shape = {
   max_output_tokens: integer(1),
   stream: flag,
   store: flag,
+  /** Goes on when its client has left; asked for by its id. */
+  background: flag,
   previous_response_id: text,
   metadata: z.nullish(z.record(z.string(), z.string())),
   text: z.nullish(z.looseObject({ format: z.nullish(z.looseObject({ type: z.string() })) })),
@@ -38,7 +40,6 @@ export const responsesSchema: RequestSchema<typeof shape> = {
   fields: z.looseObject(shape),
   passed: samplingFields,
   unsupported: {
-    background: is(false),
     truncation: is('disabled'),
     conversation: never,
     prompt: never,

@@ -56,9 +56,15 @@ export class ResponsesAnswer implements StreamFormat {
     return this.#over();
   }
 
-  opening(): string {
+  /** The response before its first output. */
+  begin(): ResponseBody {
     const response = this.#body('in_progress');
     this.#answer.onChange(response);
+    return response;
+  }
+
+  opening(): string {
+    const response = this.begin();
     return numbered('response.created', { response }, 0) + numbered('response.in_progress', { response }, 1);
   }
 
@@ -119,7 +125,7 @@ export class ResponsesAnswer implements StreamFormat {
       tools: request.tools ?? [],
       top_p: request.top_p ?? null,
       truncation: 'disabled',
-      background: false,
+      background: request.background ?? false,
       usage: status === 'in_progress' ? null : this.#usage(),
     };
   }

@@ -1,12 +1,12 @@
 import type { AppContext } from '../app/context.ts';
 import { readJsonBody } from '../http/body.ts';
-import { HttpError, invalidField } from '../http/errors.ts';
+import { HttpError, invalidField, toHttpError } from '../http/errors.ts';
 import { jsonReply, type Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
 import type { Router } from '../http/router.ts';
 import { encodePlan, planChat } from '../openai/chat-plan.ts';
 import { inTermsOfApi } from '../openai/in-terms.ts';
-import { collect, ignoredHeader, streamEvents, withPlaces } from '../openai/run.ts';
+import { collect, type Generation, ignoredHeader, type RequestEnd, streamEvents, withPlaces } from '../openai/run.ts';
 import { type Item, readInput, toMessages } from './items.ts';
 import { type ResponsesRequest, readRequest, toChatBody } from './request.ts';
 import { CANCELLED, type ResponseBody, ResponsesAnswer } from './response.ts';
@@ -49,10 +49,14 @@ function createResponse(app: AppContext, store: ResponseStore, given: AppRequest
     app.admission.checkRoom();
     app.engine.checkQueue();
     const { request, ignored } = readRequest(await readJsonBody(given, app.maxBodyBytes), app.strict);
+    const isBackground = request.background === true;
+    if (isBackground && request.store === false) {
+      throw invalidField('background', 'background needs store: nobody could ask for the response.', 'invalid_value');
+    }
     const input = readInput(request.input);
     const conversation = [...earlier(store, request), ...input];
     const plan = planChat(app, toChatBody(request, toMessages(conversation)));
-    return withPlaces(app, plan.sequences, async () => {
+    return withPlaces(app, plan.sequences, async goesOn => {
       const generation = await encodePlan(app, plan);
       const id = `resp_${given.requestId}`;
       const cancelled = new AbortController();
@@ -74,12 +78,35 @@ function createResponse(app: AppContext, store: ResponseStore, given: AppRequest
         onChange,
       });
       const headers = ignoredHeader(ignored);
-      const end = { requestId: given.requestId, signal: AbortSignal.any([given.signal, cancelled.signal]) };
+      // What runs in the background goes on without its client.
+      const signal = isBackground ? cancelled.signal : AbortSignal.any([given.signal, cancelled.signal]);
+      const end = { requestId: given.requestId, signal };
       if (plan.streaming.stream) return streamEvents(app, end, generation, answer, headers);
+      if (isBackground) {
+        goesOn(runBehind(app, end, generation, answer));
+        return jsonReply(answer.begin(), headers);
+      }
       const [whole] = await collect(app, end, generation);
       return jsonReply(answer.whole(whole!), headers);
     });
   });
+}
+
+/** Runs a response whose client was answered already. What becomes of it is stored. Never rejects. */
+async function runBehind(
+  app: AppContext,
+  end: RequestEnd,
+  generation: Generation,
+  answer: ResponsesAnswer,
+): Promise<void> {
+  try {
+    const [whole] = await collect(app, end, generation);
+    answer.whole(whole!);
+  } catch (error) {
+    const reason = toHttpError(end.signal.aborted ? end.signal.reason : error);
+    app.log[reason.status >= 500 ? 'error' : 'info']({ requestId: end.requestId, err: error }, reason.message);
+    answer.failure(reason);
+  }
 }
 
 /** What earlier responses leave to this one. Instructions are not handed down. */
@@ -93,7 +120,7 @@ function earlier(store: ResponseStore, { previous_response_id: id }: ResponsesRe
   return [...conversation, ...body.output];
 }
 
-/** Ends a response that is being streamed. Its stream ends with an error event. */
+/** Ends a response in progress. A stream of it ends with an error event. */
 async function cancel(store: ResponseStore, id: string): Promise<Reply> {
   const { body, cancel: stop, ...stored } = store.get(id, 'response_id');
   if (stop === undefined) {
