@@ -17,8 +17,8 @@ import { offers, opNames } from '@quire/core/program';
 import { expect, test } from 'vitest';
 import { openTestCudaEmu, openTestReference } from '../support/devices.ts';
 
-/** A GPU that is alone has no other stage to reach (test/cuda-emu/exchanges.test.ts runs these), and some have no kernel yet. */
-const notOffered: readonly OpName[] = ['send', 'recv', 'scale', 'normColumns', 'pool'];
+/** A GPU that is alone has no other stage to reach; test/cuda-emu/exchanges.test.ts runs these. */
+const notOffered: readonly OpName[] = ['send', 'recv'];
 const offered = opNames.filter(op => !notOffered.includes(op));
 /** Weights and caches in few bits are for the reference device and WebGPU so far. */
 const FEW_BITS = / does not offer (weights in q\w+|kv in (i8|f8e4m3)) /;

@@ -15,14 +15,10 @@ export const variants = readdirSync(join(root, folder)).filter(name => !name.inc
 /** Variants that differ from others in names, sizes and files only, not in what a device computes. */
 const alike = ['gemma', 'gpt2', 'gpt2-sharded', 'gpt-neox-serial', 'phi3-long', 'phi3-short', 'smollm3'];
 
-/** Gemma and OLMo 2 need ops that have no CUDA kernels yet. */
-const notOnCuda = /^(gemma|olmo)/;
-
 /** The variants that run on a device: on the reference device, all do. */
 export function variantsOn(device: TestDeviceName): string[] {
   if (device === 'reference') return variants;
-  const different = variants.filter(name => !alike.includes(name));
-  return device === 'cuda-emu' ? different.filter(name => !notOnCuda.test(name)) : different;
+  return variants.filter(name => !alike.includes(name));
 }
 
 interface Expected {

@@ -167,6 +167,22 @@ const std::map<std::string, Builder>& builders() {
          auto a = r.tensor("a"), b = r.tensor("b"), out = r.tensor("out");
          return {[=](const Step& s) { const auto& z = s.sizes; return add({a.at(z), b.at(z), out.at(z)}, s); }};
        }},
+      {"scale", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), out = r.tensor("out");
+         const auto factor = static_cast<float>(r.number("factor")), softCap = static_cast<float>(r.number("softCap"));
+         return {[=](const Step& s) { const auto& z = s.sizes; return scale({x.at(z), out.at(z), factor, softCap}, s); }};
+       }},
+      {"normColumns", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), w = r.tensor("weight");
+         const auto eps = static_cast<float>(r.number("eps"));
+         const int column = r.integer("column");
+         return {[=](const Step& s) { const auto& z = s.sizes; return normColumns({x.at(z), w.at(z), eps, column}, s); }};
+       }},
+      {"pool", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), sequences = r.tensor("sequences"), out = r.tensor("out");
+         const bool sum = r.integer("sum") != 0;
+         return {[=](const Step& s) { const auto& z = s.sizes; return pool({x.at(z), sequences.at(z), out.at(z), sum}, s); }};
+       }},
       {"gatherRows", [](const OpReader& r, const Context&) -> Built {
          auto x = r.tensor("x"), samples = r.tensor("samples"), out = r.tensor("out");
          return {[=](const Step& s) { const auto& z = s.sizes; return gatherRows({x.at(z), samples.at(z), out.at(z)}, s); }};

@@ -6,6 +6,7 @@
 // a function …Workspace needs no workspace.
 #pragma once
 #include "ops/attention.h"
+#include "ops/columns.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
 #include "ops/rows.h"

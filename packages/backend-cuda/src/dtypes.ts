@@ -4,8 +4,6 @@ const activations = ['f32', 'f16', 'bf16'] as const;
 const weights = ['f32', 'f16', 'bf16'] as const;
 const kv = ['f32', 'f16', 'bf16'] as const;
 
-const notBuilt = { unsupported: 'its CUDA kernel is not built yet' } as const;
-
 /** What each op is offered with, in both flavours, on a device in a group. */
 export const groupDTypes = {
   applyRowDelta: {},
@@ -29,9 +27,9 @@ export const groupDTypes = {
   send: { activations },
   recv: { activations },
   broadcast: {},
-  scale: notBuilt,
-  normColumns: notBuilt,
-  pool: notBuilt,
+  scale: { activations },
+  normColumns: { activations, weights },
+  pool: { activations },
   gatherRows: { activations },
   copyBlocks: { kv },
   zeroBlocks: { kv },
