@@ -7,6 +7,9 @@ import { openTinyApp, type TinyApp } from './tiny-app.ts';
 const runs = Number(process.env.FUZZ_RUNS ?? 400);
 const first = Number(process.env.FUZZ_FIRST ?? 0);
 const seed = Number(process.env.FUZZ_SEED ?? 1);
+/** Stops after so long, and tells where to go on. */
+const seconds = Number(process.env.FUZZ_SECONDS ?? Number.POSITIVE_INFINITY);
+const TOLD_EVERY = 1000;
 /** Of this process's own time: others may have the machine. */
 const MAX_CPU_MILLISECONDS = 2000;
 const MAX_MILLISECONDS = 60_000;
@@ -39,7 +42,17 @@ function check(status: number, text: string): void {
 it(`${runs} random bodies`, async () => {
   const statuses = new Map<number, number>();
   let slowest = 0;
-  for (let run = first; run < first + runs; run++) {
+  const began = performance.now();
+  const cpuBegan = process.cpuUsage();
+  const cpuSeconds = () => {
+    const { user, system } = process.cpuUsage(cpuBegan);
+    return (user + system) / 1e6;
+  };
+  let run = first;
+  for (; run < first + runs && performance.now() - began < seconds * 1000; run++) {
+    if (run > first && (run - first) % TOLD_EVERY === 0) {
+      console.info(`to go on from here: FUZZ_FIRST=${run}; ${cpuSeconds().toFixed(0)} s of CPU so far`);
+    }
     const fuzz = fuzzCase(seed, run);
     const before = process.cpuUsage();
     const hang = new Promise<never>((_, reject) =>
@@ -57,8 +70,10 @@ it(`${runs} random bodies`, async () => {
       throw new Error(`FUZZ_SEED=${seed} FUZZ_FIRST=${run} FUZZ_RUNS=1: ${fuzz.path} ${body}`, { cause });
     }
   }
-  console.info('statuses', Object.fromEntries(statuses), `slowest ${Math.round(slowest)} ms of CPU`);
-  if (runs >= 400) expect(statuses.get(200)).toBeGreaterThan(runs / 20);
+  const told = `${run - first} bodies in ${cpuSeconds().toFixed(1)} s of CPU, slowest ${Math.round(slowest)} ms`;
+  console.info('statuses', Object.fromEntries(statuses), told);
+  if (run < first + runs) console.info(`out of time; to go on: FUZZ_FIRST=${run} FUZZ_RUNS=${first + runs - run}`);
+  else if (runs >= 400) expect(statuses.get(200)).toBeGreaterThan(runs / 20);
   // The server is as it was.
   for (const [path, { body, limit }] of Object.entries(routes)) {
     const right = { ...body, ...(limit === null ? {} : { [limit]: 1 }) };
