@@ -3,6 +3,7 @@
  * may ask for what the process has used so far.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { EngineProcess } from '../../engine-process/engine-process.ts';
 import { type RunningServer, startServer } from '../../serve/start-server.ts';
 import type { FrontEndAsk, FrontEndUse } from './front-end.ts';
 
@@ -11,7 +12,7 @@ const delay = monitorEventLoopDelay({ resolution: 5 });
 
 process.on('message', (ask: FrontEndAsk) => {
   if (ask.kind === 'start') serving = start(ask);
-  else if (ask.kind === 'use') process.send!(use());
+  else if (ask.kind === 'use') void serving?.then(server => process.send!(use(server)));
   else if (ask.kind === 'drain') void serving?.then(server => server.close());
   else delay.reset();
 });
@@ -29,13 +30,14 @@ async function start({ options, paced }: Extract<FrontEndAsk, { kind: 'start' }>
   return server;
 }
 
-function use(): FrontEndUse {
+function use({ engine }: RunningServer): FrontEndUse {
   const { user, system } = process.cpuUsage();
   const { rss, heapUsed } = process.memoryUsage();
   return {
     cpuMs: (user + system) / 1000,
     rss,
     heapUsed,
+    enginePid: engine instanceof EngineProcess ? (engine.pid ?? 0) : 0,
     loopDelayP99: delay.percentile(99) / 1e6,
     loopDelayMax: delay.max / 1e6,
   };

@@ -15,6 +15,8 @@ export interface FrontEndUse {
   cpuMs: number;
   rss: number;
   heapUsed: number;
+  /** The process of its engine. */
+  enginePid: number;
   /** Of the event loop, since it was reset; milliseconds. */
   loopDelayP99: number;
   loopDelayMax: number;
