@@ -11,6 +11,7 @@ export async function openChromium() {
     appType: 'custom',
     server: { middlewareMode: true, ws: false, watch: null },
     logLevel: 'error',
+    optimizeDeps: { noDiscovery: true },
   });
   const { launchChromium } = await loader.ssrLoadModule('/test/browser/chromium.ts');
   const browser = await launchChromium();

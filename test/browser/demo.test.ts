@@ -254,7 +254,7 @@ describe('a model behind an address', () => {
       const opened = await ready('tab=models&device=reference');
       const load = async () => {
         await opened.getByLabel('Address of a model').fill(files.url);
-        await opened.getByRole('button', { name: 'Load' }).click();
+        await opened.locator('form').getByRole('button', { name: 'Load' }).click();
       };
       files.breakAfter = 1_000_000;
       await load();
