@@ -49,7 +49,7 @@ export function Tour({ close }: { close: () => void }) {
   useEffect(() => {
     const element = document.querySelector(stop.at);
     element?.classList.add('explained');
-    element?.scrollIntoView({ block: 'nearest' });
+    element?.scrollIntoView({ block: 'center' });
     return () => element?.classList.remove('explained');
   }, [stop]);
   return (
