@@ -5,9 +5,12 @@ import {
   MemorySource,
   ModelFormatError,
   openCheckpoint,
+  openGguf,
 } from '@quire/core/weights';
 import { describe, expect, it } from 'vitest';
 import { parseGenerationConfig, parseModelConfig } from '../../packages/core/src/models/parse-config.ts';
+import { folderToGguf } from '../../scripts/gguf/folder-to-gguf.mjs';
+import { goodGguf } from './cases/gguf.ts';
 import { op, pickle, stateDict, storage, tensor, torchArchive } from './writers/pickle.ts';
 import { entry, safetensors } from './writers/safetensors.ts';
 
@@ -52,6 +55,17 @@ async function checkRanges(opened: Checkpoint, files: ReadonlyMap<string, Uint8A
   }
 }
 
+/** Of tensors that are shown in another dtype than they have: as many bytes as shape and dtype say. */
+async function checkShown(opened: Checkpoint): Promise<void> {
+  for (const t of opened.tensors.values()) {
+    const elements = t.shape.reduce((product, size) => product * size, 1);
+    let bytes = 0;
+    for await (const chunk of opened.stream(t, 1 << 20)) bytes += chunk.length;
+    if (bytes !== elements * checkpointDTypeBytes[t.dtype])
+      throw new Error(`streamed ${bytes} bytes of ${JSON.stringify(t)}`);
+  }
+}
+
 const shard = safetensors({ a: entry([1], [0, 4]) }, 4);
 const fixture = (name: string) => new Uint8Array(readFileSync(`test/fixtures/pickle/${name}`));
 const asSafetensors: Load = bytes => checkpoint('model.safetensors', bytes);
@@ -61,6 +75,10 @@ const asConfig: Load = async bytes =>
   void (await parseModelConfig(new MemorySource(new Map([['config.json', bytes]]))));
 const asGeneration: Load = async bytes =>
   void (await parseGenerationConfig(new MemorySource(new Map([['generation_config.json', bytes]]))));
+const asGguf: Load = async bytes => {
+  const source = await openGguf(new MemorySource(new Map([['m.gguf', bytes]])), 'm.gguf');
+  await checkShown(await openCheckpoint(source));
+};
 const json = (value: unknown) => new Uint8Array(Buffer.from(JSON.stringify(value)));
 
 const seeds: readonly (readonly [name: string, bytes: Uint8Array, load: Load])[] = [
@@ -125,6 +143,8 @@ const seeds: readonly (readonly [name: string, bytes: Uint8Array, load: Load])[]
     'refused_module.bin',
     'refused_torchscript.bin',
   ].map(name => [name, fixture(name), asTorch] as const),
+  ['GGUF', goodGguf, asGguf],
+  ['GGUF of a model', folderToGguf('test/fixtures/models/qwen3-tied', 'F16'), asGguf],
   ['Llama config', new Uint8Array(readFileSync('models/tiny-llama/config.json')), asConfig],
   ['OPT config', new Uint8Array(readFileSync('models/tiny-opt/config.json')), asConfig],
   ['generation config', json({ eos_token_id: [2, 0], temperature: 0.5, top_k: 3, top_p: 0.25 }), asGeneration],

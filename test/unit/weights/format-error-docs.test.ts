@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { configCases } from '../../faults/cases/config.ts';
 import { fileCases } from '../../faults/cases/files.ts';
+import { ggufCases } from '../../faults/cases/gguf.ts';
 import { indexCases } from '../../faults/cases/index-json.ts';
 import { pickleCases } from '../../faults/cases/pickle.ts';
 import { safetensorsCases } from '../../faults/cases/safetensors.ts';
@@ -15,7 +16,7 @@ const rooms = [
   'packages/server/src/node',
 ];
 // A code is a string of capitals with a prefix, or what a ModelFormatError is made with.
-const inSource = /'((?:ST|IX|PK|CF|FS|WT|TOKENIZER)_[A-Z0-9_]+)'|ModelFormatError\(\s*'([A-Z0-9_]+)'|'(IO_ERROR)'/g;
+const inSource = /'((?:ST|IX|PK|GG|CF|FS|WT|TOKENIZER)_[A-Z0-9_]+)'|ModelFormatError\(\s*'([A-Z0-9_]+)'|'(IO_ERROR)'/g;
 
 function codesOfSources(): string[] {
   const codes = new Set<string>();
@@ -41,7 +42,7 @@ describe('docs/model-format-errors.md', () => {
 
   it('has a bad folder for every code', () => {
     const cases = [...safetensorsCases, ...indexCases, ...pickleCases, ...configCases, ...fileCases, ...tokenizerCases];
-    const tried = new Set(cases.map(({ code }) => code));
+    const tried = new Set([...cases.map(({ code }) => code), ...ggufCases.map(([, , code]) => code)]);
     // Values are looked at when they are quantised only. Names are checked before a source is asked for them, so no folder can hold a bad one.
     expect(rows.map(row => row[1]).filter(code => !tried.has(code!))).toEqual(['FS_NAME', 'WT_VALUE']);
   });

@@ -22,7 +22,7 @@ import { checkQuantization, isQuantised } from './quantization.ts';
 import { architectureOf } from './registry.ts';
 import { type ModelShards, planShards, shardWeights } from './shards.ts';
 import { assignStages } from './stages.ts';
-import { cutOf, oneMore, quantizedChunks, rawBytes, stackedChunks } from './weight-chunks.ts';
+import { cutOf, oneMore, quantizedChunks, rawBytes, stackedChunks, stackedRecords } from './weight-chunks.ts';
 import { canUploadFiles, type StackedRows, uploadFromFiles } from './weight-files.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
@@ -66,6 +66,8 @@ export async function loadWeights(
     weight => {
       if (weight.addOne) return 'f32';
       if (quantization !== null && isQuantised(weight)) return quantization;
+      const records = dtype === 'f32' || shards.ranks > 1 ? null : sharedRecords(weight, map);
+      if (records !== null && offersWeight(device, weight.ops, records)) return records;
       const stored = dtype === 'auto' ? storedDTypes(weight, weights, map, config) : [dtype];
       return chooseDType(stored, candidate => offersWeight(device, weight.ops, candidate));
     },
@@ -92,6 +94,10 @@ async function checkpointUpload(
       const { weight, dtype } = placed;
       if (!weight.addOne && !isQuantDType(dtype) && canUploadFiles(device, checkpoint, rows)) {
         return uploadFromFiles(device, tensor, checkpoint, rows, rank);
+      }
+      if (isQuantDType(dtype) && checkpoint.records !== undefined && shards.ranks === 1) {
+        const isKept = rows.pieces.every(({ tensor }) => tensor.records === dtype);
+        if (isKept) return device.upload(tensor, stackedRecords(checkpoint, rows.pieces, rows.start, rows.end), rank);
       }
       const values = stackedChunks(checkpoint, rows.pieces, rows.dtype, rows.start, rows.end);
       const chunks = weight.addOne ? oneMore(values) : values;
@@ -122,7 +128,19 @@ function storedDTypes(
   map: WeightMap | null,
   config: ModelConfig,
 ): string[] {
-  return dtypeSources(weight, weights).map(source => map?.get(source.name)?.dtype ?? config.dtype);
+  return dtypeSources(weight, weights).map(({ name }) => {
+    const tensor = map?.get(name);
+    return tensor?.roundsTo ?? tensor?.dtype ?? config.dtype;
+  });
+}
+
+/** The dtype of few bits that holds all of a weight as it is stored; null: there is none. */
+function sharedRecords(weight: ModelWeight, map: WeightMap | null): QuantDType | null {
+  if (!isQuantised(weight) || map === null) return null;
+  const [first, ...others] = weight.sources.map(({ name, slice, transposed }) =>
+    slice === undefined && transposed === undefined ? map.get(name)!.records : undefined,
+  );
+  return first !== undefined && others.every(other => other === first) ? first : null;
 }
 
 async function uploadAll(device: Device, layout: WeightLayout, upload: PartUpload): Promise<LoadedWeights> {

@@ -2,7 +2,7 @@ import { dtypeBytes, type FloatDType, type QuantDType, type TypedArray } from '.
 import { decodeFloats, encodeFloats, QuantizeError, quantizeRows, wholeRecords } from '../program/index.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
 import type { Split } from './shards.ts';
-import { type SourceLayout, sourceRows } from './source-rows.ts';
+import { rowRange, type SourceLayout, sourceRows } from './source-rows.ts';
 
 /** A part of what a source takes of a checkpoint tensor, filled up with zeros: what one rank has. Absent: all of it. */
 export interface Piece extends SourceLayout {
@@ -52,6 +52,22 @@ export async function* stackedChunks(
     const to = Math.min(end - firstRow, length);
     firstRow += length;
     if (from < to) yield* pieceChunks(checkpoint, piece, dtype, from, to);
+  }
+}
+
+/** The same of whole tensors, as records of the dtype of few bits that they have. */
+export async function* stackedRecords(
+  checkpoint: Checkpoint,
+  pieces: readonly Piece[],
+  start: number,
+  end: number,
+): AsyncGenerator<Uint8Array> {
+  let firstRow = 0;
+  for (const { tensor } of pieces) {
+    const from = Math.max(start - firstRow, 0);
+    const to = Math.min(end - firstRow, tensor.shape[0]!);
+    firstRow += tensor.shape[0]!;
+    if (from < to) yield* checkpoint.records!(rowRange(tensor, from, to));
   }
 }
 

@@ -50,6 +50,8 @@ const otherFormats: readonly (readonly [ends: string, name: string])[] = [
  * @throws ModelFormatError with a code ST_*, IX_* or PK_*; UNSUPPORTED_FORMAT or NO_WEIGHTS when there is nothing to read.
  */
 export async function openCheckpoint(source: ModelSource, only?: CheckpointFormat): Promise<Checkpoint> {
+  const own = only === undefined ? source.checkpoint?.() : undefined;
+  if (own !== undefined) return own;
   for (const format of formats) {
     if (format.name !== (only ?? format.name)) continue;
     const indexSize = await source.size(format.index);
@@ -104,7 +106,7 @@ async function nothingToRead(source: ModelSource, only?: CheckpointFormat): Prom
       file: quote(file),
       found: name,
       expected,
-      advice: 'Convert the model to safetensors.',
+      advice: name === 'GGUF' ? 'Name the file itself as the model.' : 'Convert the model to safetensors.',
     });
   }
   const shown = files.slice(0, 8).map(quote).join(', ');

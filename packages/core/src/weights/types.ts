@@ -1,4 +1,4 @@
-import type { FloatDType } from '../contract/contract.ts';
+import type { FloatDType, QuantDType } from '../contract/contract.ts';
 
 /**
  * Read access to one model folder, the same in Node and in the browser. Implementations read nothing outside the folder,
@@ -18,6 +18,8 @@ export interface ModelSource {
   read(file: string, start: number, end: number, into?: Uint8Array): Promise<Uint8Array>;
   /** A descriptor of the open file, good until close(), to read `bytes` bytes through. Absent where there are none. */
   descriptor?(file: string, bytes: number): Promise<number>;
+  /** The weights, of a source that is no folder of files. */
+  checkpoint?(): Checkpoint;
   /** Something that changes when the contents of the file do, such as its size and the time of its last change. */
   stamp?(file: string): Promise<string>;
   close(): Promise<void>;
@@ -49,6 +51,10 @@ export interface CheckpointTensor {
   /** Byte range in the file. */
   readonly start: number;
   readonly end: number;
+  /** The file has it in few bits, so that little is lost in this dtype, which takes less room. */
+  readonly roundsTo?: FloatDType;
+  /** The file has it in codes and scales that this dtype holds as they are: see `Checkpoint.records`. */
+  readonly records?: QuantDType;
 }
 
 /** All tensors of a checkpoint by name, over one or many files of any supported format. */
@@ -60,6 +66,8 @@ export interface Checkpoint {
   descriptor?(tensor: CheckpointTensor, bytes: number): Promise<number>;
   /** Streams a tensor's bytes in chunks of at most `chunkBytes` (default 4 MiB). */
   stream(tensor: CheckpointTensor, chunkBytes?: number): AsyncIterable<Uint8Array>;
+  /** Streams a tensor, or some rows of one, as records of its dtype of few bits. Absent where no tensor has one. */
+  records?(tensor: CheckpointTensor): AsyncIterable<Uint8Array>;
 }
 
 /** Keeps tensors of a checkpoint in other dtypes, so that the next load need not convert them. */

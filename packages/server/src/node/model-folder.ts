@@ -1,5 +1,6 @@
-import { basename, join } from 'node:path';
-import { ConfigError, type ModelSource, type SourceOptions } from '@quire/core';
+import { stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { ConfigError, type ModelSource, openGguf, type SourceOptions } from '@quire/core';
 import { CachedModel, isFolder, isRevision } from '../hub/cached-model.ts';
 import { isComplete } from '../hub/complete.ts';
 import { HubError } from '../hub/hub-error.ts';
@@ -17,9 +18,31 @@ export interface FindModelOptions extends SourceOptions {
   readonly onDownload?: OnTransfer | undefined;
 }
 
-/** Opens what `findModel` finds. */
+/** Opens what `findModel` finds: a GGUF file, a folder that holds one and no config.json, or a folder of Hugging Face. */
 export async function openModelSource(location: string, options: FindModelOptions): Promise<ModelSource> {
-  return openFolderSource(await findModel(location, options));
+  const folder = await findModel(location, options);
+  if (await isFile(folder)) return openGgufIn(await openFolderSource(dirname(folder)), basename(folder));
+  const source = await openFolderSource(folder);
+  const files = await source.list();
+  const [file, ...others] = files.filter(name => name.endsWith('.gguf'));
+  if (file === undefined || others.length > 0 || files.includes('config.json')) return source;
+  return openGgufIn(source, file);
+}
+
+async function openGgufIn(folder: ModelSource, file: string): Promise<ModelSource> {
+  try {
+    return await openGguf(folder, file);
+  } catch (error) {
+    await folder.close();
+    throw error;
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    found => found.isFile(),
+    () => false,
+  );
 }
 
 /**
@@ -39,7 +62,7 @@ export async function findModel(location: string, options: FindModelOptions): Pr
       'revision',
     );
   }
-  if (!MODEL_NAME.test(location)) return location;
+  if (!MODEL_NAME.test(location) || (location.endsWith('.gguf') && (await isFile(location)))) return location;
   const settings = hubSettings(downloadDir);
   const cached = CachedModel.named(settings.cache, location);
   if (settings.offline) return offline(cached, location, revision, settings);

@@ -30,6 +30,7 @@ export async function watchWeights(
       return bytes;
     },
     ...(source.descriptor === undefined ? {} : { descriptor: counted }),
+    ...(source.checkpoint === undefined ? {} : { checkpoint: () => source.checkpoint!() }),
     ...(source.stamp === undefined ? {} : { stamp: file => source.stamp!(file) }),
     close: () => source.close(),
   };
