@@ -84,7 +84,7 @@ describe('the reference device', () => {
 function totalElements({ program, sizes }: ConformanceCase): number {
   const elements = Object.values(program.tensors).map(({ shape }) => elementCount(shape, sizes));
   const [product] = program.ops.map(op =>
-    op.op === 'linear' || op.op === 'gatedLinear'
+    op.op === 'linear' || op.op === 'gatedLinear' || op.op === 'groupedLinear'
       ? elementCount(program.tensors[op.weight]!.shape, sizes) * sizes.tokens
       : 0,
   );

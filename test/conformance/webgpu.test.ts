@@ -15,6 +15,7 @@ const laneOps: readonly OpName[] = [
   'layerNorm',
   'linear',
   'gatedLinear',
+  'groupedLinear',
   'rope',
   'ropeKvWrite',
   'pagedAttention',

@@ -13,7 +13,16 @@ const root = join(import.meta.dirname, '../..');
 export const variants = readdirSync(join(root, folder)).filter(name => !name.includes('.'));
 
 /** Variants that differ from others in names, sizes and files only, not in what a device computes. */
-const alike = ['gemma', 'gpt2', 'gpt2-sharded', 'gpt-neox-serial', 'phi3-long', 'phi3-short', 'smollm3'];
+const alike = [
+  'gemma',
+  'gpt2',
+  'gpt2-sharded',
+  'gpt-neox-serial',
+  'phi3-long',
+  'phi3-short',
+  'qwen3-moe-shares',
+  'smollm3',
+];
 
 /** The variants that run on a device: on the reference device, all do. */
 export function variantsOn(device: TestDeviceName): string[] {

@@ -29,5 +29,5 @@ describe.each(requiredDevices())('model variants on %s', name => {
 });
 
 it('has all variants', () => {
-  expect(variants.length).toBe(24);
+  expect(variants.length).toBe(27);
 });

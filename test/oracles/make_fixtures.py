@@ -10,6 +10,7 @@ import sys
 import torch
 
 import architectures
+import mixtures
 import oracle
 
 LLAMA = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_size=32, intermediate_size=56, num_hidden_layers=2,
@@ -51,6 +52,11 @@ GEMMA3 = {**GEMMA2, "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma
           "attn_logit_softcapping": None, "final_logit_softcapping": None}
 OLMO2 = {**GATED, "architectures": ["Olmo2ForCausalLM"], "model_type": "olmo2", "rope_theta": 500000.0, "attention_bias": False, "torch_dtype": "float32"}
 
+MIXTRAL = {**LLAMA, "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "intermediate_size": 20, "num_local_experts": 4, "num_experts_per_tok": 2,
+           "sliding_window": None, "router_aux_loss_coef": 0.02, "output_router_logits": False, "tie_word_embeddings": False, "torch_dtype": "bfloat16"}
+QWEN3_MOE = {**QWEN3, "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "head_dim": 8, "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 12,
+             "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "router_aux_loss_coef": 0.001, "tie_word_embeddings": False}
+
 # architecture: (forward, shapes, prefix of the class); the oracles of the older ones expect names with the prefix
 ARCHITECTURES = {
     "LlamaForCausalLM": (oracle.llama, oracle.llama_shapes, "model."),
@@ -65,6 +71,8 @@ ARCHITECTURES = {
     "Gemma2ForCausalLM": (architectures.gemma, architectures.gemma_shapes, None),
     "Gemma3ForCausalLM": (architectures.gemma, architectures.gemma_shapes, None),
     "Olmo2ForCausalLM": (architectures.olmo2, architectures.olmo2_shapes, None),
+    "MixtralForCausalLM": (mixtures.forward, mixtures.shapes, "model."),
+    "Qwen3MoeForCausalLM": (mixtures.forward, mixtures.shapes, "model."),
     "GPTNeoXForCausalLM": (architectures.gpt_neox, architectures.gpt_neox_shapes, None),
 }
 
@@ -95,6 +103,9 @@ FIXTURES = {
     "gemma": (GEMMA, {}, "safetensors", 1, "model."),
     "gemma2": (GEMMA2, {}, "safetensors", 1, "model."),
     "gemma3": (GEMMA3, {}, "safetensors", 1, "model."),
+    "mixtral": (MIXTRAL, {}, "safetensors", 1, "model."),
+    "qwen3-moe": (QWEN3_MOE, {}, "safetensors", 1, "model."),
+    "qwen3-moe-shares": (QWEN3_MOE, dict(norm_topk_prob=False, num_experts_per_tok=1, tie_word_embeddings=True, torch_dtype="float16"), "safetensors", 2, "model."),
     "olmo2": (OLMO2, {}, "safetensors", 1, "model."),
 }
 PROMPT_TOKENS = 45

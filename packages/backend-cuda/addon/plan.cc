@@ -130,6 +130,17 @@ const std::map<std::string, Builder>& builders() {
          auto at = [=](const StepSizes& z) { return GatedLinear{x.at(z), w.at(z), out.at(z), b.at(z), activation}; };
          return {[=](const Step& s) { return gatedLinear(at(s.sizes), s); }, gatedLinearWorkspace(at(c.maxSizes), c.settings.batchInvariant, c.settings.linearLibrary)};
        }},
+      {"moeRoute", [](const OpReader& r, const Context&) -> Built {
+         auto logits = r.tensor("logits"), experts = r.tensor("experts"), shares = r.tensor("shares");
+         const bool normalize = r.integer("normalize") != 0;
+         return {[=](const Step& s) { const auto& z = s.sizes; return moeRoute({logits.at(z), experts.at(z), shares.at(z), normalize}, s); }};
+       }},
+      {"groupedLinear", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), experts = r.tensor("experts"), w = r.tensor("weight"), out = r.tensor("out"), shares = r.tensor("shares"), residual = r.tensor("residual");
+         const auto activation = static_cast<Activation>(r.integer("activation"));
+         const int firstExpert = r.integer("firstExpert");
+         return {[=](const Step& s) { const auto& z = s.sizes; return groupedLinear({x.at(z), experts.at(z), w.at(z), out.at(z), shares.at(z), residual.at(z), activation, firstExpert}, s); }};
+       }},
       {"rope", [](const OpReader& r, const Context&) -> Built {
          auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table");
          const int heads = r.integer("heads"), kvHeads = r.integer("kvHeads"), headDim = r.integer("headDim"), rotaryDim = r.integer("rotaryDim");

@@ -9,5 +9,6 @@
 #include "ops/columns.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
+#include "ops/moe.h"
 #include "ops/rows.h"
 #include "ops/sampling.h"

@@ -16,6 +16,8 @@ export const groupDTypes = {
   layerNorm: { activations, weights },
   linear: { activations, weights },
   gatedLinear: { activations, weights },
+  moeRoute: {},
+  groupedLinear: { activations, weights },
   rope: { activations, weights },
   kvWrite: { activations, kv },
   ropeKvWrite: { activations, weights, kv },

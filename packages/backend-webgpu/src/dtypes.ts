@@ -22,6 +22,8 @@ export const dtypes = {
   layerNorm: { activations, weights },
   linear: { activations, weights: matrices },
   gatedLinear: { activations, weights: matrices },
+  moeRoute: {},
+  groupedLinear: { activations, weights: matrices },
   rope: { activations, weights },
   kvWrite: { activations, kv },
   ropeKvWrite: { activations, weights, kv },

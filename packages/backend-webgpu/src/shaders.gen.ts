@@ -1406,6 +1406,123 @@ fn run_element(index: u32) {
 }
 `,
   },
+  'grouped_linear/gated': {
+    uses: ["sizes","activation"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"experts","access":"read_write","type":"array<u32>"},{"index":2,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":3,"name":"out","access":"read_write","type":"array<f32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
+    params: [{"name":"rows","type":"u32"},{"name":"chosen","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"first_expert","type":"u32"},{"name":"count","type":"u32"},{"name":"activation","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  chosen: u32,
+  columns: u32,
+  depth: u32,
+  first_expert: u32,
+  count: u32,
+  activation: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> experts: array<u32>;
+@group(0) @binding(2) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 3u) / 4u;
+  let block = group / tiles;
+  let row = block / params.chosen;
+  if (row >= resolve_size(params.rows)) { return; }
+  let expert = lane_uniform(experts[block] - params.first_expert);
+  if (expert >= params.count) { return; }
+  let first = (group % tiles) * 4u;
+  let columns = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u)) + expert * 2u * params.columns;
+  let gates_at = weight_rows(columns);
+  let ups_at = weight_rows(columns + params.columns);
+  var gates = vec4f();
+  var ups = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    let value = x[row * vectors + k];
+    gates += value * mat4x4f(
+      load_weight(gates_at.x, k), load_weight(gates_at.y, k),
+      load_weight(gates_at.z, k), load_weight(gates_at.w, k));
+    ups += value * mat4x4f(
+      load_weight(ups_at.x, k), load_weight(ups_at.y, k),
+      load_weight(ups_at.z, k), load_weight(ups_at.w, k));
+  }
+  gates = lane_sum4(gates * weight_scales(gates_at));
+  ups = lane_sum4(ups * weight_scales(ups_at));
+  if (lane != 0u) { return; }
+  for (var i = 0u; i < min(4u, params.columns - first); i++) {
+    out[block * params.columns + first + i] = activate(params.activation, gates[i]) * ups[i];
+  }
+}
+`,
+  },
+  'grouped_linear/summed': {
+    uses: ["sizes"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"experts","access":"read_write","type":"array<u32>"},{"index":2,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":3,"name":"shares","access":"read_write","type":"array<f32>"},{"index":4,"name":"residual","access":"read_write","type":"array<f32>"},{"index":5,"name":"out","access":"read_write","type":"array<f32>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
+    params: [{"name":"rows","type":"u32"},{"name":"chosen","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"first_expert","type":"u32"},{"name":"count","type":"u32"},{"name":"residual_mode","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  chosen: u32,
+  columns: u32,
+  depth: u32,
+  first_expert: u32,
+  count: u32,
+  residual_mode: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> experts: array<u32>;
+@group(0) @binding(2) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(3) var<storage, read_write> shares: array<f32>;
+@group(0) @binding(4) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<uniform> params: Params;
+const PUBLISHED = 1u;
+const RESIDUAL_READ = 1u;
+const RESIDUAL_IN_OUT = 2u;
+fn run(group: u32, lane: u32) {
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + 3u) / 4u;
+  let row = group / tiles;
+  if (row >= resolve_size(params.rows)) { return; }
+  let first = (group % tiles) * 4u;
+  let columns = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+  var total = vec4f();
+  for (var j = 0u; j < params.chosen; j++) {
+    let block = row * params.chosen + j;
+    let expert = lane_uniform(experts[block] - params.first_expert);
+    if (expert >= params.count) { continue; }
+    let rows_at = weight_rows(columns + expert * params.columns);
+    var sums = vec4f();
+    for (var k = lane; k < vectors; k += LANES) {
+      sums += x[block * vectors + k] * mat4x4f(
+        load_weight(rows_at.x, k), load_weight(rows_at.y, k),
+        load_weight(rows_at.z, k), load_weight(rows_at.w, k));
+    }
+    total += shares[block] * lane_sum4(sums * weight_scales(rows_at));
+  }
+  if (lane != 0u) { return; }
+  for (var i = 0u; i < min(4u, params.columns - first); i++) {
+    let at = row * params.columns + first + i;
+    var value = total[i];
+    switch (params.residual_mode) {
+      case RESIDUAL_READ: { value += residual[at]; }
+      case RESIDUAL_IN_OUT: { value += out[at]; }
+      default: {}
+    }
+    out[at] = value;
+  }
+}
+`,
+  },
   'kv_write/plain': {
     uses: ["sizes","elements","paged","cache_word"],
     enables: [],
@@ -1874,6 +1991,59 @@ fn run_sample(sample: u32, lane: u32) {
   let mask = row * params.words;
   for (var id = lane; id < params.vocabulary; id += LANES) {
     if (((masks[mask + id / 32u] >> (id % 32u)) & 1u) == 0u) { out[start + id] = MASKED_LOGIT; }
+  }
+}
+`,
+  },
+  'moe_route': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"logits","access":"read_write","type":"array<f32>"},{"index":1,"name":"experts","access":"read_write","type":"array<u32>"},{"index":2,"name":"shares","access":"read_write","type":"array<f32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"rows","type":"u32"},{"name":"experts","type":"u32"},{"name":"chosen","type":"u32"},{"name":"normalize","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  experts: u32,
+  chosen: u32,
+  normalize: u32,
+}
+@group(0) @binding(0) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(1) var<storage, read_write> experts: array<u32>;
+@group(0) @binding(2) var<storage, read_write> shares: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.rows); }
+fn next_expert(row: u32, last: u32) -> u32 {
+  let start = row * params.experts;
+  var best = NONE;
+  for (var id = 0u; id < params.experts; id++) {
+    let value = logits[start + id];
+    if (last != NONE) {
+      let before = logits[start + last];
+      if (value > before || (value == before && id <= last)) { continue; }
+    }
+    if (best == NONE || value > logits[start + best]) { best = id; }
+  }
+  return select(best, 0u, best == NONE);
+}
+fn run_element(row: u32) {
+  let start = row * params.experts;
+  let to = row * params.chosen;
+  var last = NONE;
+  for (var j = 0u; j < params.chosen; j++) {
+    last = next_expert(row, last);
+    experts[to + j] = last;
+  }
+  let largest = logits[start + experts[to]];
+  var total = 0.0;
+  if (params.normalize == 0u) {
+    for (var id = 0u; id < params.experts; id++) { total += exp(max(logits[start + id] - largest, -80.0)); }
+  } else {
+    for (var j = 0u; j < params.chosen; j++) { total += exp(max(logits[start + experts[to + j]] - largest, -80.0)); }
+  }
+  for (var j = 0u; j < params.chosen; j++) {
+    shares[to + j] = exp(max(logits[start + experts[to + j]] - largest, -80.0)) / total;
   }
 }
 `,

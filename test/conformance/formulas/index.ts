@@ -22,6 +22,8 @@ const formulas: Formulas = {
   layerNorm: tensorOps.layerNorm,
   linear: tensorOps.linear,
   gatedLinear: tensorOps.gatedLinear,
+  moeRoute: tensorOps.moeRoute,
+  groupedLinear: tensorOps.groupedLinear,
   rope: tensorOps.rope,
   kvWrite: tensorOps.kvWrite,
   ropeKvWrite: tensorOps.ropeKvWrite,

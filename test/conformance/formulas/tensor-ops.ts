@@ -103,6 +103,50 @@ export function gatedLinear(op: OpOf<'gatedLinear'>, t: Tensors): void {
   }
 }
 
+export function moeRoute(op: OpOf<'moeRoute'>, t: Tensors): void {
+  const [, count] = t.shape(op.logits) as [number, number];
+  const [rows, chosen] = t.shape(op.experts) as [number, number];
+  for (const row of range(rows)) {
+    const logits = range(count).map(id => t.at(op.logits, row, id));
+    // A stable sort keeps the lower of equal ids in front.
+    const ids = range(count)
+      .sort((a, b) => logits[b]! - logits[a]!)
+      .slice(0, chosen);
+    const weights = logits.map(logit => Math.exp(logit - Math.max(...logits)));
+    const whole = sum(op.normalize ? ids.map(id => weights[id]!) : weights);
+    ids.forEach((id, j) => {
+      t.set(op.experts, id, row, j);
+      t.set(op.shares, weights[id]! / whole, row, j);
+    });
+  }
+}
+
+export function groupedLinear(op: OpOf<'groupedLinear'>, t: Tensors): void {
+  const [rows, chosen] = t.shape(op.experts) as [number, number];
+  const [weightRows, depth] = t.shape(op.weight) as [number, number];
+  const width = t.shape(op.out)[1]!;
+  const n = op.shares === undefined ? width / chosen : width;
+  const rowsPerExpert = op.shares === undefined ? 2 * n : n;
+  const dot = (row: number, block: number, line: number) =>
+    sum(range(depth).map(i => t.at(op.x, row, block * depth + i) * t.at(op.weight, line, i)));
+  for (const row of range(rows)) {
+    const lines = range(chosen).map(j => (t.at(op.experts, row, j) - op.firstExpert) * rowsPerExpert);
+    const here = range(chosen).filter(j => lines[j]! >= 0 && lines[j]! < weightRows);
+    for (const column of range(n)) {
+      if (op.shares === undefined) {
+        for (const j of here) {
+          const [gate, up] = [0, n].map(at => dot(row, 0, lines[j]! + at + column)) as [number, number];
+          t.set(op.out, activations[op.activation](gate) * up, row, j * n + column);
+        }
+      } else {
+        const terms = here.map(j => t.at(op.shares!, row, j) * dot(row, j, lines[j]! + column));
+        const residual = op.residual === undefined ? 0 : t.at(op.residual, row, column);
+        t.set(op.out, residual + sum(terms), row, column);
+      }
+    }
+  }
+}
+
 /** Rotation as a product of complex numbers, of heads that are scaled to length sqrt(headDim) first where there are norms. */
 export function rope(op: OpOf<'rope'>, t: Tensors): void {
   const half = op.rotaryDim / 2;

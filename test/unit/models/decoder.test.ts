@@ -37,6 +37,19 @@ const variants: Record<string, ModelConfig> = {
   'llama-head-and-biases': llamaConfig({ tieWordEmbeddings: false, attentionBias: true, mlpBias: true, headDim: 16 }),
   qwen2: llamaConfig({ architecture: 'Qwen2ForCausalLM', attentionBias: true, attentionOutBias: false }),
   qwen3: llamaConfig({ architecture: 'Qwen3ForCausalLM', qkNorm: 'heads', headDim: 16 }),
+  mixtral: llamaConfig({
+    architecture: 'MixtralForCausalLM',
+    tieWordEmbeddings: false,
+    intermediateSize: 24,
+    experts: { count: 4, perToken: 2, normalize: true },
+  }),
+  'qwen3-moe': llamaConfig({
+    architecture: 'Qwen3MoeForCausalLM',
+    qkNorm: 'heads',
+    numLayers: 1,
+    intermediateSize: 24,
+    experts: { count: 6, perToken: 3, normalize: false },
+  }),
   'opt-pre-norm': optConfig(),
   'opt-post-norm-projected': optConfig({
     tieWordEmbeddings: false,

@@ -104,6 +104,31 @@ export const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: T
     { op: 'gatedLinear', x: 'x', weight: 'w', bias: 'b', out: 'out', activation: 'silu' },
     { x: ['f16', 'tokens', 6], w: ['bf16', 10, 6], b: ['bf16', 10], out: ['f16', 'tokens', 5] },
   ],
+  moeRoute: [
+    { op: 'moeRoute', logits: 'logits', experts: 'experts', shares: 'shares', normalize: true },
+    { logits: ['f32', 'tokens', 6], experts: ['u32', 'tokens', 2], shares: ['f32', 'tokens', 2] },
+  ],
+  groupedLinear: [
+    {
+      op: 'groupedLinear',
+      x: 'x',
+      experts: 'experts',
+      weight: 'w',
+      shares: 'shares',
+      residual: 'r',
+      out: 'out',
+      activation: 'none',
+      firstExpert: 1,
+    },
+    {
+      x: ['f16', 'tokens', 8],
+      experts: ['u32', 'tokens', 2],
+      w: ['bf16', 15, 4],
+      shares: ['f32', 'tokens', 2],
+      r: ['f16', 'tokens', 5],
+      out: ['f16', 'tokens', 5],
+    },
+  ],
   rope: [
     {
       op: 'rope',

@@ -12,11 +12,13 @@ import { filterLogits } from './filter-logits.ts';
 import { gatedActivation } from './gated-activation.ts';
 import { gatedLinear } from './gated-linear.ts';
 import { gatherRows } from './gather-rows.ts';
+import { groupedLinear } from './grouped-linear.ts';
 import { kvWrite } from './kv-write.ts';
 import { layerNorm } from './layer-norm.ts';
 import { linear } from './linear.ts';
 import { logProbs } from './log-probs.ts';
 import { maskLogits } from './mask-logits.ts';
+import { moeRoute } from './moe-route.ts';
 import { normColumns } from './norm-columns.ts';
 import { pagedAttention } from './paged-attention.ts';
 import { penalties } from './penalties.ts';
@@ -43,6 +45,8 @@ export const kernels = {
   layerNorm,
   linear,
   gatedLinear,
+  moeRoute,
+  groupedLinear,
   rope,
   kvWrite,
   ropeKvWrite,

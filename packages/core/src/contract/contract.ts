@@ -15,31 +15,6 @@ export * from './dtypes.ts';
 
 export type TypedArray = Float32Array | Uint32Array | Int32Array | Uint16Array | Uint8Array;
 
-// ----------------------------------------------------------------------------------------------------------------- sizes
-
-/**
- * Sizes that change from step to step. A tensor whose shape holds one of these is planned at the Program's `maxSizes`.
- *
- * - `tokens`: tokens computed in the step, over all sequences.
- * - `sequences`: rows in the batch. Decode rows (one token each) come first.
- * - `decodeSequences`: how many of them are decode rows.
- * - `samples`: positions whose logits are computed.
- * - `blocksPerSequence`: the longest block table of the batch.
- * - `maxQueryTokens`: the longest query of the batch.
- * - `deltaSegments`: segments of the row delta (only for programs that apply one).
- */
-export interface StepSizes {
-  tokens: number;
-  sequences: number;
-  decodeSequences: number;
-  samples: number;
-  blocksPerSequence: number;
-  maxQueryTokens: number;
-  deltaSegments: number;
-}
-export type SizeName = keyof StepSizes;
-export type Dim = number | SizeName;
-
 // --------------------------------------------------------------------------------------------------------------- tensors
 
 /** A tensor that the device holds for the caller. */
@@ -70,10 +45,12 @@ export interface ProgramTensor {
 export type TensorName = string;
 
 import type { FileRows } from './file-rows.ts';
+import type { Dim, StepSizes } from './sizes.ts';
 
 export * from './communicator.ts';
 export * from './file-rows.ts';
 export * from './row-state.ts';
+export * from './sizes.ts';
 
 // ------------------------------------------------------------------------------------------------------------- operations
 
@@ -192,6 +169,32 @@ export interface OpCatalogue {
    * weight [2 n, K] has the rows of the gates, then those of the ups. Neither product is rounded to a dtype.
    */
   gatedLinear: { x: TensorName; weight: TensorName; out: TensorName; bias?: TensorName; activation: Activation };
+  /**
+   * Which experts of a mixture compute a token (Shazeer et al. 2017): those of the largest logits, in falling order, ties to the lowest
+   * id. logits f32 [tokens, all experts]; experts u32 [tokens, chosen]; shares f32 [tokens, chosen] = softmax of the logits at the
+   * chosen experts, over all of them, or with `normalize` over the chosen ones. With NaN among the logits, experts are any.
+   */
+  moeRoute: { logits: TensorName; experts: TensorName; shares: TensorName; normalize: boolean };
+  /**
+   * The linear layers of the experts of each token. weight holds those of experts firstExpert, firstExpert + 1, ... one below the
+   * other; what other experts would compute is left out, so that row parts of a weight are several ops.
+   *
+   * Without shares, x [tokens, K], out [tokens, chosen n], and 2 n rows of weight per expert, the gates, then the ups: with
+   * [gate, up] = x[t] (rows of experts[t][j])^T, block j of out[t] = activation(gate) * up; blocks of other experts stay as they are.
+   *
+   * With shares, x [tokens, chosen K], out [tokens, N], and N rows of weight per expert: out[t] = residual[t] + the sum over j, in
+   * order, of shares[t][j] (block j of x[t]) (rows of experts[t][j])^T. `out` may be `residual` itself; activation is none.
+   */
+  groupedLinear: {
+    x: TensorName;
+    experts: TensorName;
+    weight: TensorName;
+    out: TensorName;
+    shares?: TensorName;
+    residual?: TensorName;
+    activation: Activation;
+    firstExpert: number;
+  };
   /**
    * Rotates queries and keys of qkv in place by position. table f32 [positions, rotaryDim]: rotaryDim / 2 cosines, then as
    * many sines, made on the host. Pairs are (i, i + rotaryDim / 2), or (2 i, 2 i + 1) when interleaved.

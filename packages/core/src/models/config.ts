@@ -7,11 +7,13 @@ export type ArchitectureName =
   | 'GemmaForCausalLM'
   | 'LlamaForCausalLM'
   | 'MistralForCausalLM'
+  | 'MixtralForCausalLM'
   | 'OPTForCausalLM'
   | 'Olmo2ForCausalLM'
   | 'Phi3ForCausalLM'
   | 'Qwen2ForCausalLM'
   | 'Qwen3ForCausalLM'
+  | 'Qwen3MoeForCausalLM'
   | 'SmolLM3ForCausalLM';
 
 /** What core/models needs to know about a model: config.json, checked and resolved. Sizes are elements. */
@@ -53,13 +55,36 @@ export interface ModelConfig {
   readonly normsAddOne: boolean;
   /** Attention and MLP of a layer both read its input, and are added to it together. */
   readonly parallelResidual: boolean;
+  /** The MLP of each layer is a mixture, of experts of `intermediateSize`; null: one MLP. */
+  readonly experts: ExpertsConfig | null;
   /** OPT only, else null. */
   readonly opt: OptConfig | null;
+  /** How hidden states become one vector per text, in place of logits; null: the model generates. */
+  readonly pooling: PoolingConfig | null;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;
   /** `torch_dtype`: how the checkpoint was stored. */
   readonly dtype: 'f32' | 'f16' | 'bf16';
+}
+
+/** A mixture of experts (Shazeer et al. 2017). */
+export interface ExpertsConfig {
+  readonly count: number;
+  /** Experts that compute each token. */
+  readonly perToken: number;
+  /** Their shares of the sum add up to 1; else they are those among all experts. */
+  readonly normalize: boolean;
+}
+
+/** What an embedding is made of. */
+export interface PoolingConfig {
+  /** The hidden state of the last token, or the mean over all tokens, behind the final norm. */
+  readonly type: 'last' | 'mean';
+  /** Embeddings have length 1, unless a request says otherwise. */
+  readonly normalize: boolean;
+  /** The only lengths to which embeddings may be cut; null: any up to the width of the model. */
+  readonly dimensions: readonly number[] | null;
 }
 
 export interface LayerConfig {

@@ -80,13 +80,22 @@ export class DecoderOps {
 
   /** A linear layer whose columns the ranks divide: the sum of what they make, and the residual once. */
   rowParallel(name: string, { x, ...sum }: Omit<LinearOptions, 'activation'>): void {
+    this.summedOverRanks(name, sum, part => this.linear(name, { x, ...part }));
+  }
+
+  /** What every rank makes a part of: its part, then the sum of all, and the residual once. */
+  summedOverRanks(
+    name: string,
+    sum: Pick<LinearOptions, 'out' | 'residual'>,
+    add: (part: Pick<LinearOptions, 'out' | 'residual'>) => void,
+  ): void {
     if (!this.parallel) {
-      this.linear(name, { x, ...sum });
+      add(sum);
       return;
     }
-    const part = this.activation(`${name}.part`, this.config.hiddenSize);
-    this.linear(name, { x, out: part });
-    this.builder.add({ op: 'allReduce', x: part, ...sum });
+    const out = this.activation(`${name}.part`, this.config.hiddenSize);
+    add({ out });
+    this.builder.add({ op: 'allReduce', x: out, ...sum });
   }
 
   linear(name: string, { x, out, residual, activation = 'none' }: LinearOptions): void {

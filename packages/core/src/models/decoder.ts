@@ -1,14 +1,15 @@
-import type { AttentionShape, HeadNorms, Program, TensorName } from '../contract/contract.ts';
+import type { AttentionShape, HeadNorms, OpOf, Program, TensorName } from '../contract/contract.ts';
 import type { ProgramBuilder } from '../program/index.ts';
-import type { ModelConfig } from './config.ts';
+import type { ExpertsConfig, ModelConfig, PoolingConfig } from './config.ts';
 import { DecoderOps, type ModelProgramOptions } from './decoder-ops.ts';
 import { architectureOf } from './registry.ts';
 import { ropeTables } from './rope-table.ts';
 import { stageOfLayer } from './stages.ts';
-import { declareState, stateTensors } from './state-tensors.ts';
+import { declareState, pooledTensor, stateTensors } from './state-tensors.ts';
 
 /**
- * The forward pass of a model: from the row state to `logits` f32 [samples, vocabSize]. All activations, the residual stream
+ * The forward pass of a model: from the row state to `logits` f32 [samples, vocabSize], or of one that makes embeddings to `pooled`
+ * f32 [maxRows, width]. All activations, the residual stream
  * among them, are in `activationDtype`; ops accumulate in f32 or better. The layers run on all tokens of the step, the final norm
  * and the head only on the rows that are sampled.
  *
@@ -24,7 +25,8 @@ export function buildModelProgram(config: ModelConfig, options: ModelProgramOpti
  * with small tensors.
  */
 export function widestActivation(config: ModelConfig): number {
-  const mlp = architectureOf(config).style(config).gatedMlp ? 2 * config.intermediateSize : config.intermediateSize;
+  const gated = architectureOf(config).style(config).gatedMlp;
+  const mlp = config.intermediateSize * (config.experts?.perToken ?? (gated ? 2 : 1));
   return Math.max(config.hiddenSize, config.opt?.wordEmbedProjDim ?? 0, qkvWidth(config), mlp);
 }
 
@@ -32,10 +34,14 @@ function qkvWidth(config: ModelConfig): number {
   return (config.numHeads + 2 * config.numKvHeads) * config.headDim;
 }
 
+/** Where the result of a part goes, and what is added to it. */
+type Sum = { readonly residual?: TensorName; readonly out: TensorName };
+
 class Decoder {
   readonly #config: ModelConfig;
   readonly #ops: DecoderOps;
   readonly #builder: ProgramBuilder;
+  /** `samples` and `logits` only of a model that has logits. */
   readonly #state: Record<'rows' | 'blockTables' | 'tokenIds' | 'batch' | 'sequences' | 'samples' | 'logits', string>;
   readonly #attention: AttentionShape;
   readonly #stages: number;
@@ -52,8 +58,7 @@ class Decoder {
       'tokenIds',
       'batch',
       'sequences',
-      'samples',
-      'logits',
+      ...(config.pooling === null ? (['samples', 'logits'] as const) : []),
     ]);
     this.#attention = {
       heads: config.numHeads,
@@ -71,7 +76,8 @@ class Decoder {
     for (let layer = 0; layer < this.#config.numLayers; layer++) {
       hidden = this.#layer(layer, this.#handOver(layer, hidden), inputs);
     }
-    this.#head(hidden);
+    if (this.#config.pooling === null) this.#head(hidden);
+    else this.#pool(hidden, this.#config.pooling);
     return this.#builder.build();
   }
 
@@ -95,6 +101,7 @@ class Decoder {
     };
     const { blockSize } = this.#ops.options;
     this.#builder.add({ op: 'prepareInputs', batch, rows, tokenIds, blockTables, sequences, blockSize, ...inputs });
+    if (this.#config.pooling !== null) return inputs;
     this.#builder.add({ op: 'prepareSamples', batch, sequences, tokenIds, samples });
     return inputs;
   }
@@ -125,7 +132,8 @@ class Decoder {
     });
     const x = this.#config.parallelResidual ? hidden : attended;
     return this.#part(`${name}.mlp`, x, attended, (x, sum) => {
-      this.#ops.rowParallel(`${name}.mlpDown`, { x: this.#mlp(name, x), ...sum });
+      if (this.#config.experts !== null) this.#mixture(name, x, sum, this.#config.experts);
+      else this.#ops.rowParallel(`${name}.mlpDown`, { x: this.#mlp(name, x), ...sum });
     });
   }
 
@@ -133,12 +141,7 @@ class Decoder {
    * A part of a layer with its norms: residual + part(norm(x)), residual + norm(part(x)), both of these norms, or
    * norm(residual + part(x)).
    */
-  #part(
-    name: string,
-    x: TensorName,
-    residual: TensorName,
-    body: (x: string, sum: { residual?: string; out: string }) => void,
-  ): TensorName {
+  #part(name: string, x: TensorName, residual: TensorName, body: (x: string, sum: Sum) => void): TensorName {
     const { norms } = this.#ops.style;
     const input = norms === 'input' || norms === 'both' ? this.#normed(`${name}Norm`, x) : x;
     const sum = this.#ops.activation(`${name}Sum`, this.#config.hiddenSize);
@@ -196,6 +199,37 @@ class Decoder {
     this.#builder.add({ op: 'normColumns', x: qkv, weight: `${name}.kNorm.weight`, eps, column: numHeads * headDim });
   }
 
+  /** The experts of each token, side by side; then their sum, of all row parts of the weights in order. */
+  #mixture(name: string, x: TensorName, sum: Sum, { count, perToken, normalize }: ExpertsConfig): void {
+    const logits = this.#builder.temporary(`${name}.routerLogits`, 'f32', ['tokens', count]);
+    this.#ops.linear(`${name}.router`, { x, out: logits });
+    const experts = this.#builder.temporary(`${name}.experts`, 'u32', ['tokens', perToken]);
+    const shares = this.#builder.temporary(`${name}.expertShares`, 'f32', ['tokens', perToken]);
+    this.#builder.add({ op: 'moeRoute', logits, experts, shares, normalize });
+    const { intermediateSize, hiddenSize, activation } = this.#config;
+    const gated = this.#ops.activation(`${name}.expertsGated`, perToken * intermediateSize);
+    this.#grouped(`${name}.expertsUp`, 2 * intermediateSize, { x, experts, out: gated, activation });
+    this.#ops.summedOverRanks(`${name}.expertsDown`, sum, ({ out, residual }) => {
+      const inputs = { x: gated, experts, shares, out, activation: 'none' } as const;
+      this.#grouped(`${name}.expertsDown`, hiddenSize, inputs, residual);
+    });
+  }
+
+  /** Of each row part one op; a sum goes on from that of the parts before. */
+  #grouped(
+    name: string,
+    rowsPerExpert: number,
+    inputs: Omit<OpOf<'groupedLinear'>, 'op' | 'weight' | 'firstExpert' | 'residual'>,
+    residual?: TensorName,
+  ): void {
+    this.#ops.weight(`${name}.weight`).parts.forEach(({ tensor, firstRow }, index) => {
+      const before = index > 0 && inputs.shares !== undefined ? inputs.out : residual;
+      const optional = before === undefined ? {} : { residual: before };
+      const firstExpert = firstRow / rowsPerExpert;
+      this.#builder.add({ op: 'groupedLinear', ...inputs, weight: tensor, ...optional, firstExpert });
+    });
+  }
+
   #mlp(name: string, x: TensorName): TensorName {
     const { intermediateSize, activation } = this.#config;
     if (this.#ops.style.gatedMlp) return this.#gatedMlp(name, x);
@@ -219,6 +253,15 @@ class Decoder {
     this.#ops.linear(`${name}.mlpUp`, { x, out: gateUp });
     this.#builder.add({ op: 'gatedActivation', x: gateUp, out, activation });
     return out;
+  }
+
+  /** One vector of each sequence, of its hidden states behind the final norm. */
+  #pool(hidden: TensorName, { type }: PoolingConfig): void {
+    let x = this.#ops.style.finalNorm ? this.#normed('finalNorm', hidden) : hidden;
+    if (this.#ops.options.weights.has('projectOut.weight')) x = this.#ops.project('projectOut', x, 'tokens');
+    const { name, dtype, shape } = pooledTensor(this.#ops.options.rowState, this.#config);
+    const out = this.#builder.external(name, dtype, shape);
+    this.#builder.add({ op: 'pool', x, sequences: this.#state.sequences, out, sum: type === 'mean' });
   }
 
   #head(hidden: TensorName): void {

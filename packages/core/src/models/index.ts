@@ -17,6 +17,8 @@ export { assignStages, checkStages, layersPerStage, stageOfLayer } from './stage
 export {
   declareState,
   maximalShape,
+  pooledTensor,
+  pooledWidth,
   type RowStateShape,
   type StateName,
   type StateTensor,

@@ -6,6 +6,8 @@ import type { ModelWeight } from './model-weights.ts';
 export interface LayerSources {
   qkv(layer: string, rows: QkvRows): ProjectionSource[];
   gateUp(layer: string, rows: number): ProjectionSource[];
+  /** The MLP of a layer, where it is not gateUp and `down_proj`. */
+  mlp?(layer: string, config: ModelConfig): ModelWeight[];
 }
 type QkvRows = readonly [query: number, key: number, value: number];
 
@@ -88,7 +90,7 @@ export function gatedDecoderWeights(config: ModelConfig, sources: LayerSources, 
 }
 
 function layerWeights(config: ModelConfig, layer: number, sources: LayerSources, norms: LayerNorms): ModelWeight[] {
-  const { hiddenSize, intermediateSize, attentionBias, attentionOutBias, mlpBias } = config;
+  const { hiddenSize, attentionBias, attentionOutBias } = config;
   const queryRows = config.numHeads * config.headDim;
   const keyRows = config.numKvHeads * config.headDim;
   const to = `layers.${layer}`;
@@ -113,6 +115,12 @@ function layerWeights(config: ModelConfig, layer: number, sources: LayerSources,
       bias: attentionOutBias,
     }),
     ...normsOf('mlp'),
+    ...(sources.mlp?.(to, config) ?? mlpWeights(config, to, sources)),
+  ];
+}
+
+function mlpWeights({ hiddenSize, intermediateSize, mlpBias }: ModelConfig, to: string, sources: LayerSources) {
+  return [
     ...projection({
       name: `${to}.mlpUp`,
       from: sources.gateUp(to, intermediateSize),

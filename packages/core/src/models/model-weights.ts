@@ -51,6 +51,8 @@ export interface ModelWeight {
   readonly follows?: string;
   /** What the columns of all sources are, where ranks divide them: the products of the ranks are parts of a sum. */
   readonly columnSplit?: SplitDimension;
+  /** Its rows are those of so many experts, none of which is divided among row parts. */
+  readonly groups?: number;
   /** The stage of a pipeline that holds it. Absent: there is no pipeline. */
   readonly stage?: number;
   /** A bias of such a sum: rank 0 holds it, the others hold zeros. */
@@ -105,6 +107,14 @@ function fittingRows(weight: ModelWeight, dtype: DType, maxTensorBytes: number):
   const rows = weight.shape[0]!;
   const fitting = Math.floor(maxTensorBytes / rowBytes(weight, dtype));
   if (fitting >= rows) return rows;
+  const together = rows / (weight.groups ?? rows);
+  if (together > 1 && fitting >= together) return fitting - (fitting % together);
+  if (together > 1) {
+    throw new ConfigError(
+      `The ${together} rows of one expert in ${weight.name} take ${together * rowBytes(weight, dtype)} bytes, but this device ` +
+        `binds at most ${maxTensorBytes} bytes at once. Use a device with larger limits.`,
+    );
+  }
   if (fitting >= PART_ROWS) return fitting - (fitting % PART_ROWS);
   if (fitting > 0) return fitting;
   throw new ConfigError(

@@ -44,7 +44,9 @@ export const plainDecoder = {
   embeddingScale: 1,
   normsAddOne: false,
   parallelResidual: false,
+  experts: null,
   opt: null,
+  pooling: null,
 } as const satisfies Partial<ModelConfig>;
 
 /** What an architecture calls the sizes of its decoder. */

@@ -10,12 +10,15 @@ import { parseGpt2, parseGptNeoX, parseOpt } from './parse-gpt.ts';
 import {
   parseLlama,
   parseMistral,
+  parseMixtral,
   parseOlmo2,
   parsePhi3,
   parseQwen2,
   parseQwen3,
+  parseQwen3Moe,
   parseSmolLm3,
 } from './parse-llama.ts';
+import { lastToken, parseDimensions, readPooling } from './pooling.ts';
 import { refuseUnread } from './result-fields.ts';
 
 export type { NoticeListener } from './parse-common.ts';
@@ -32,11 +35,13 @@ const parsers: Readonly<Record<ModelConfig['architecture'], Parser>> = {
   GemmaForCausalLM: parseGemma,
   LlamaForCausalLM: parseLlama,
   MistralForCausalLM: parseMistral,
+  MixtralForCausalLM: parseMixtral,
   OPTForCausalLM: parseOpt,
   Olmo2ForCausalLM: parseOlmo2,
   Phi3ForCausalLM: parsePhi3,
   Qwen2ForCausalLM: parseQwen2,
   Qwen3ForCausalLM: parseQwen3,
+  Qwen3MoeForCausalLM: parseQwen3Moe,
   SmolLM3ForCausalLM: parseSmolLm3,
 };
 
@@ -56,20 +61,34 @@ export async function parseModelConfig(source: ModelSource, onNotice: NoticeList
     });
   }
   const fields = new ConfigFields(FILE, members);
-  const architecture = parseArchitecture(fields);
+  const { architecture, isBare } = parseArchitecture(fields);
   refuseUnsupported(fields);
   if (fields.has('auto_map')) onNotice(`${FILE}: auto_map is ignored: code of a model folder is never run.`);
   const config = parsers[architecture](fields, onNotice);
+  const modules = await readPooling(source);
+  const pooling = modules ?? (isBare ? lastToken : null);
+  const dimensions = parseDimensions(fields, config.hiddenSize);
   refuseUnread(fields);
-  return config;
+  return pooling === null ? config : { ...config, pooling: { ...pooling, dimensions } };
 }
 
-function parseArchitecture(fields: ConfigFields): ModelConfig['architecture'] {
+/** Decoders that were saved without a head: they make embeddings. */
+const bareDecoders: Readonly<Record<string, ModelConfig['architecture']>> = {
+  Gemma3TextModel: 'Gemma3ForCausalLM',
+  LlamaModel: 'LlamaForCausalLM',
+  MistralModel: 'MistralForCausalLM',
+  Qwen2Model: 'Qwen2ForCausalLM',
+  Qwen3Model: 'Qwen3ForCausalLM',
+};
+
+function parseArchitecture(fields: ConfigFields): { architecture: ModelConfig['architecture']; isBare: boolean } {
   const supported = Object.keys(parsers) as ModelConfig['architecture'][];
   const value = fields.get('architectures');
   const names = Array.isArray(value) ? value : [];
   const found = supported.find(name => names.length === 1 && names[0] === name);
-  if (found !== undefined) return found;
+  if (found !== undefined) return { architecture: found, isBare: false };
+  const bare = names.length === 1 && typeof names[0] === 'string' && Object.hasOwn(bareDecoders, names[0]);
+  if (bare) return { architecture: bareDecoders[names[0] as string]!, isBare: true };
   const shown = names.length > 0 ? names.slice(0, 4).map(showJson).join(', ') : showJson(value);
   throw fields.bad('architectures', `[one of ${supported.join(', ')}]`, 'CF_ARCHITECTURE', shown);
 }

@@ -13,6 +13,9 @@ import {
 } from './parse-common.ts';
 import { parseRope, type RopeDefaults } from './parse-rope.ts';
 
+/** Published models have a few hundred at most. */
+const MAX_EXPERTS = 4096;
+
 export function parseLlama(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
   if (fields.boolean('use_sliding_window', false))
     throw fields.bad('use_sliding_window', 'false: full attention', 'CF_UNSUPPORTED');
@@ -49,6 +52,43 @@ function parseQwenWindows(fields: ConfigFields, numLayers: number) {
   const slides = fields.has('sliding_window') && fields.boolean('use_sliding_window', false);
   const firstLayer = fields.integer('max_window_layers', 0, MAX_SIZE, 28);
   return parseWindows(fields, numLayers, layer => slides && layer >= firstLayer);
+}
+
+export function parseMixtral(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
+  const decoder = parseGatedDecoder(fields, onNotice, { maxPositions: 131_072, numKvHeads: 8, eps: 1e-5 });
+  const layers = parseWindows(fields, decoder.numLayers, () => fields.has('sliding_window'));
+  const experts = { ...parseExperts(fields, 'num_local_experts', 8, 2), normalize: true };
+  const plain = { attentionBias: false, attentionOutBias: false } as const;
+  return { ...decoder, ...plain, architecture: 'MixtralForCausalLM', layers, experts };
+}
+
+/** Every layer is a mixture: layers with an MLP among them are refused. */
+export function parseQwen3Moe(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {
+  const decoder = parseGatedDecoder(fields, onNotice, { maxPositions: 32_768, numKvHeads: 4 });
+  const layers = parseQwenWindows(fields, decoder.numLayers);
+  if (fields.integer('decoder_sparse_step', 0, MAX_SIZE, 1) !== 1) {
+    throw fields.bad('decoder_sparse_step', '1: every layer a mixture of experts', 'CF_UNSUPPORTED');
+  }
+  const dense = fields.get('mlp_only_layers') ?? [];
+  if (!Array.isArray(dense) || dense.length > 0) {
+    throw fields.bad('mlp_only_layers', 'an empty list: every layer a mixture of experts', 'CF_UNSUPPORTED');
+  }
+  return {
+    ...decoder,
+    architecture: 'Qwen3MoeForCausalLM',
+    qkNorm: 'heads',
+    layers,
+    intermediateSize: fields.integer('moe_intermediate_size', 1, MAX_SIZE, 768),
+    experts: {
+      ...parseExperts(fields, 'num_experts', 128, 8),
+      normalize: fields.boolean('norm_topk_prob', false),
+    },
+  };
+}
+
+function parseExperts(fields: ConfigFields, name: string, usualCount: number, usualChosen: number) {
+  const count = fields.integer(name, 1, MAX_EXPERTS, usualCount);
+  return { count, perToken: fields.integer('num_experts_per_tok', 1, count, usualChosen) };
 }
 
 export function parsePhi3(fields: ConfigFields, onNotice: NoticeListener): ModelConfig {

@@ -3,12 +3,13 @@ import { ConfigError } from '../errors.ts';
 import type { ModelWeight } from './model-weights.ts';
 
 /**
- * Whether `quantization` applies to a weight: the matrices of linear layers inside the model. Embedding tables, the head, norms and
- * biases stay as they are, as with vLLM's weight-only methods.
+ * Whether `quantization` applies to a weight: the matrices of linear layers inside the model. Embedding tables, the head, routers, norms
+ * and biases stay as they are, as with vLLM's weight-only methods.
  */
 export function isQuantised({ name, shape, ops, sources }: ModelWeight): boolean {
-  const linear = ops.every(op => op === 'linear' || op === 'gatedLinear');
-  return linear && shape.length === 2 && sources.length > 0 && name !== 'head.weight';
+  const linear = ops.every(op => op === 'linear' || op === 'gatedLinear' || op === 'groupedLinear');
+  const stays = name === 'head.weight' || name.endsWith('.router.weight');
+  return linear && shape.length === 2 && sources.length > 0 && !stays;
 }
 
 /** Throws ConfigError unless the device offers the dtype and the columns of every weight that it applies to are whole groups. */

@@ -8,6 +8,7 @@ import {
   type StepSizes,
 } from '../contract/contract.ts';
 import type { ProgramBuilder } from '../program/index.ts';
+import type { ModelConfig } from './config.ts';
 
 /** Sizes of the row state, in elements. */
 export interface RowStateShape {
@@ -41,6 +42,16 @@ export function stateTensors(shape: RowStateShape, vocabSize: number) {
   } as const;
 }
 export type StateName = keyof ReturnType<typeof stateTensors>;
+
+/** What is pooled of the sequence of each row, by models that make embeddings. */
+export function pooledTensor({ maxRows }: RowStateShape, config: ModelConfig): StateTensor {
+  return { name: 'pooled', dtype: 'f32', shape: [maxRows, pooledWidth(config)] };
+}
+
+/** Elements of an embedding. */
+export function pooledWidth({ hiddenSize, opt }: ModelConfig): number {
+  return opt?.wordEmbedProjDim ?? hiddenSize;
+}
 
 /** Declares shared tensors as externals of a program and returns their names. */
 export function declareState<N extends StateName>(

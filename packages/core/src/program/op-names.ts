@@ -12,6 +12,8 @@ const catalogue = {
   layerNorm: true,
   linear: true,
   gatedLinear: true,
+  moeRoute: true,
+  groupedLinear: true,
   rope: true,
   kvWrite: true,
   ropeKvWrite: true,

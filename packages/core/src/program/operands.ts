@@ -100,6 +100,15 @@ export const operandTable = {
     bias: optional(read('weight')),
     out: write('activation'),
   },
+  moeRoute: { logits: read('f32'), experts: write('u32'), shares: write('f32') },
+  groupedLinear: {
+    x: read('activation'),
+    experts: read('u32'),
+    weight: read('weight'),
+    shares: optional(read('f32')),
+    residual: optional(read('activation')),
+    out: writeOver('activation', 'residual'),
+  },
   rope: { qkv: update('activation'), positions: read('u32'), table: read('f32'), ...normOperands },
   kvWrite: { qkv: read('activation'), slotMapping: read('u32'), ...cacheOperands },
   ropeKvWrite: {

@@ -151,6 +151,41 @@ export const rules = {
       context.require(rows === 2 * columns, `${rows} rows`, expected, 'weight');
     },
   },
+  moeRoute: {
+    shapes: () => ({ logits: ['T', 'N'], experts: ['T', 'K'], shares: ['T', 'K'] }),
+    check(_, context) {
+      const [chosen, all] = [context.max('K'), context.max('N')];
+      context.require(chosen <= all, `${chosen} experts`, `at most all (${all})`, 'experts');
+    },
+  },
+  groupedLinear: {
+    attributes(op, context) {
+      notNegative(context, op, 'firstExpert');
+      const plain = op.shares === undefined || op.activation === 'none';
+      context.require(plain, op.activation, 'none, where shares are given', 'activation');
+      const alone = op.residual === undefined || op.shares !== undefined;
+      context.require(alone, 'residual', 'none, where no shares are given', 'residual');
+    },
+    shapes: () => ({
+      x: ['T', 'K'],
+      experts: ['T', 'C'],
+      weight: ['N', 'D'],
+      shares: ['T', 'C'],
+      residual: ['T', 'W'],
+      out: ['T', 'W'],
+    }),
+    check(op, context) {
+      const [chosen, depth, width] = [context.max('C'), context.max('D'), context.max('W')];
+      const sums = op.shares !== undefined;
+      const whole = sums || width % chosen === 0;
+      context.require(whole, `${width} columns`, `a multiple of ${chosen} experts`, 'out');
+      const [inputs, rows] = sums ? [chosen * depth, width] : [depth, (2 * width) / chosen];
+      const found = context.max('K');
+      context.require(found === inputs, `${found} columns`, `${inputs} (for ${chosen} experts of a token)`, 'x');
+      const total = context.max('N');
+      context.require(total % rows === 0, `${total} rows`, `a multiple of ${rows}, those of an expert`, 'weight');
+    },
+  },
   rope: {
     attributes(op, context) {
       heads(context, op);

@@ -255,7 +255,7 @@ class OpCheck implements RuleContext {
 
 /** Matrices may be quantised; norms and biases may not. */
 function takesQuantised(op: OpName, { field, operand }: OpTensor): boolean {
-  const matrix = op === 'linear' || op === 'gatedLinear' ? 'weight' : 'table';
+  const matrix = ['linear', 'gatedLinear', 'groupedLinear'].includes(op) ? 'weight' : 'table';
   return operand.role === 'weight' && field === matrix;
 }
 

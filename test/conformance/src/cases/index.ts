@@ -15,11 +15,13 @@ import { filterLogitsCases } from './filter-logits.ts';
 import { gatedActivationCases } from './gated-activation.ts';
 import { gatedLinearCases } from './gated-linear.ts';
 import { gatherRowsCases } from './gather-rows.ts';
+import { groupedLinearCases } from './grouped-linear.ts';
 import { kvWriteCases } from './kv-write.ts';
 import { layerNormCases } from './layer-norm.ts';
 import { linearCases } from './linear.ts';
 import { logProbsCases } from './log-probs.ts';
 import { maskLogitsCases } from './mask-logits.ts';
+import { moeRouteCases } from './moe-route.ts';
 import { normColumnsCases } from './norm-columns.ts';
 import { pagedAttentionCases } from './paged-attention.ts';
 import { penaltiesCases } from './penalties.ts';
@@ -48,6 +50,8 @@ const lists = {
   layerNorm: layerNormCases,
   linear: linearCases,
   gatedLinear: gatedLinearCases,
+  moeRoute: moeRouteCases,
+  groupedLinear: groupedLinearCases,
   rope: ropeCases,
   kvWrite: kvWriteCases,
   ropeKvWrite: ropeKvWriteCases,

@@ -16,6 +16,8 @@ export const dtypes = {
   layerNorm: { activations: floats, weights: floats },
   linear: { activations: floats, weights: matrices },
   gatedLinear: { activations: floats, weights: matrices },
+  moeRoute: {},
+  groupedLinear: { activations: floats, weights: matrices },
   rope: { activations: floats, weights: floats },
   kvWrite: { activations: floats, kv: caches },
   ropeKvWrite: { activations: floats, weights: floats, kv: caches },
