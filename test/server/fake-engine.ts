@@ -107,6 +107,10 @@ export class FakeEngine implements ServingEngine {
     return this.#run(request, options.outputKind === 'delta');
   }
 
+  embed(): AsyncIterable<RequestOutput> {
+    throw new InvalidRequestError('This engine generates text.', 'model');
+  }
+
   async *#run(request: FakeRequest, deltas: boolean): AsyncIterable<RequestOutput> {
     const { promptTokenIds } = request.prompt as { promptTokenIds: number[] };
     let text = '';
@@ -162,6 +166,7 @@ function output(promptTokenIds: number[], text: string, finishReason: 'stop' | '
     finished: finishReason !== null,
     numCachedTokens: 0,
     metrics: { arrival: 0, firstScheduled: null, firstToken: null, finished: null },
+    pooled: null,
     error: null,
   };
 }

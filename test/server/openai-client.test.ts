@@ -310,7 +310,7 @@ describe('errors', () => {
   });
 });
 
-it('says that embeddings are not done', async () => {
+it('says that a model that generates makes no embeddings', async () => {
   const asked = tiny.client.embeddings.create({ model: 'tiny', input: 'a' });
-  await expect(asked).rejects.toMatchObject({ status: 501, code: 'not_supported' });
+  await expect(asked).rejects.toMatchObject({ status: 400, code: 'wrong_task', param: 'model' });
 });

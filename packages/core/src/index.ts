@@ -24,6 +24,17 @@ export {
 export { type AddOptions, LLMEngine, type LLMEngineOptions } from './engine/llm-engine.ts';
 export type { RequestGroup, SequenceOutput } from './engine/output-processor.ts';
 export type * from './engine/outputs.ts';
+export {
+  type EmbeddingForm,
+  type EmbeddingOutput,
+  type EmbedParams,
+  embeddingOf,
+  embeddingOutput,
+  type PoolingParams,
+  requireGeneration,
+  requirePooling,
+  resolvePooling,
+} from './engine/pooling-params.ts';
 export { MAX_TRUNCATED_CONTEXTS, type PromptInput } from './engine/prompt.ts';
 export type { OutputKind } from './engine/request-output.ts';
 export { RequestStream } from './engine/request-stream.ts';
@@ -48,7 +59,7 @@ export { tensorChunks } from './models/weight-chunks.ts';
 export { nearestName, show, suggestion, toCamelCase, toSnakeCase } from './names.ts';
 export { samplingParamNames } from './sampling/checks.ts';
 export { MAX_N } from './sampling/randomness.ts';
-export { resolveSamplingParams, type SamplingLimits } from './sampling/resolve.ts';
+export { longestPrompt, resolveSamplingParams, type SamplingLimits } from './sampling/resolve.ts';
 export type {
   LogitsContext,
   LogitsProcessor,

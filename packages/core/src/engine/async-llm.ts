@@ -5,6 +5,7 @@ import type { ExecutorLimits } from '../worker/types.ts';
 import type { EngineStats } from './engine-stats.ts';
 import { type AddOptions, LLMEngine, type LLMEngineOptions } from './llm-engine.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
+import { type EmbedParams, requireGeneration, requirePooling } from './pooling-params.ts';
 import type { PromptInput } from './prompt.ts';
 import type { OutputKind } from './request-output.ts';
 import { RequestStream } from './request-stream.ts';
@@ -50,6 +51,24 @@ export class AsyncLLM implements AsyncDisposable {
    * aborts the request. When the engine fails, the stream throws EngineError.
    */
   generate(prompt: PromptInput, params: SamplingParams = {}, options: GenerateOptions = {}): RequestStream {
+    requireGeneration(this.limits);
+    return this.#stream(prompt, params, options);
+  }
+
+  /**
+   * The same for an engine that makes embeddings: the one output of the stream has what was pooled, from which `embeddingOutput` makes
+   * the embedding. `dimensions` and `normalize` are not looked at here.
+   */
+  embed(
+    prompt: PromptInput,
+    params: EmbedParams = {},
+    options: Omit<GenerateOptions, 'outputKind'> = {},
+  ): RequestStream {
+    requirePooling(this.limits);
+    return this.#stream(prompt, params, { ...options, outputKind: 'final' });
+  }
+
+  #stream(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): RequestStream {
     const { signal, outputKind = 'cumulative', ...addOptions } = options;
     const group = this.#engine.add(prompt, params, addOptions);
     const stream = new RequestStream(group, outputKind, () => this.#engine.abort(group), signal);

@@ -1,3 +1,4 @@
+import type { PoolingConfig } from '../models/config.ts';
 import { stopIdsOf } from '../sampling/resolve.ts';
 import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import { deriveSeed } from '../sampling/seeds.ts';
@@ -25,6 +26,8 @@ export interface GroupInit {
   /** Width of the logits. */
   vocabSize: number;
   grammars: GrammarService | null;
+  /** Requests are pooled, and sample nothing. */
+  pools?: PoolingConfig['type'] | null | undefined;
   /** The engine guesses tokens ahead. */
   speculates: boolean;
   /** What its completions begin with. */
@@ -64,6 +67,7 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
     seed: seed === null ? deriveSeed(engineSeed, number) : BigInt.asUintN(64, seed + BigInt(index)),
     stopTokenIds: stopIdsOf(params, eosTokenIds),
     rank: rankOf(params.priority, number),
+    pools: init.pools ?? null,
     constraint: init.isElsewhere === true ? null : createConstraint(params, init, init.resume?.[index]?.tokenIds ?? []),
     speculates: init.speculates && !params.useBeamSearch && params.logprobTokenIds === null,
     ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),

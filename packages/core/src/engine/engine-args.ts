@@ -15,6 +15,7 @@ import {
   text,
 } from './arg-checks.ts';
 import { kvEventsConfig } from './kv-events-config.ts';
+import { poolerConfig } from './pooler-config.ts';
 import { speculativeConfig } from './speculative-config.ts';
 
 /** How a command line takes an argument. `quantity` may have a unit, such as 32k; `json` is a JSON object. */
@@ -134,6 +135,32 @@ export const engineArgs = {
     check: orNull(boolean),
     type: 'boolean',
     effect: 'The old name of load_format dummy.',
+  },
+  runner: {
+    default: 'auto',
+    check: oneOf({ auto: 'auto', generate: 'generate', pooling: 'pooling' }),
+    type: 'string',
+    value: 'RUNNER',
+    effect:
+      'What the model does: generate text, or pooling, which makes embeddings. auto: embeddings for a folder with modules.json of sentence-transformers or a decoder without a head, else text.',
+    refused: 'generate for a model without a head.',
+  },
+  task: {
+    default: null,
+    check: orNull(oneOf({ auto: 'auto', generate: 'generate', embed: 'pooling', embedding: 'pooling' })),
+    type: 'string',
+    value: 'TASK',
+    effect: 'The old name of runner: auto, generate, embed.',
+    refused: 'classify, score and reward.',
+  },
+  poolerConfig: {
+    default: null,
+    check: orNull(poolerConfig),
+    type: 'json',
+    value: 'JSON',
+    effect:
+      'How embeddings are made, in place of what the model says: {"pooling_type": "LAST" or "MEAN", "normalize": true}. Implies runner pooling.',
+    refused: 'Other types of pooling.',
   },
   generationConfig: {
     default: 'auto',

@@ -3,6 +3,7 @@ import { ConfigError } from '../errors.ts';
 import { suggestion, toCamelCase, toSnakeCase } from '../names.ts';
 import { type EngineArgName, engineArgs, engineOptionNames } from './engine-args.ts';
 import type { KvEventsConfig } from './kv-events-config.ts';
+import type { PoolerConfig } from './pooler-config.ts';
 import type { SchedulingPolicy } from './priority.ts';
 import type { SpeculativeConfig } from './speculative-config.ts';
 
@@ -21,6 +22,9 @@ export interface EngineOptions {
   loadFormat?: string;
   useNpWeights?: boolean | null;
   useDummyWeights?: boolean | null;
+  runner?: string;
+  task?: string | null;
+  poolerConfig?: object | null;
   generationConfig?: string;
   chatTemplate?: string | null;
   servedModelName?: string | readonly string[] | null;
@@ -68,6 +72,8 @@ export interface EngineConfig {
   readonly revision: string | null;
   readonly downloadDir: string | null;
   readonly loadFormat: 'auto' | 'safetensors' | 'pt' | 'dummy' | 'npcache';
+  readonly runner: 'auto' | 'generate' | 'pooling';
+  readonly poolerConfig: PoolerConfig | null;
   /** auto, vllm, or a folder. */
   readonly generationConfig: string;
   readonly chatTemplate: string | null;
@@ -125,6 +131,7 @@ export function parseEngineConfig(options: EngineOptions | Readonly<Record<strin
     ...checked,
     loadFormat: loadFormatOf(checked, given),
     quantization: quantizationOf(checked),
+    runner: runnerOf(checked),
     servedModelName: checked.servedModelName ?? [checked.model],
     ...stepsAhead(checked, given),
   });
@@ -150,6 +157,17 @@ function quantizationOf({ quantization, quantMode }: Checked): QuantDType | null
     refuseTogether('quantMode', `is another name of quantization, and says ${quantMode} beside ${quantization}`);
   }
   return quantization ?? quantMode;
+}
+
+function runnerOf({ runner, task, poolerConfig }: Checked): EngineConfig['runner'] {
+  if (task !== null && runner !== 'auto' && task !== runner) {
+    refuseTogether('task', `is another name of runner, and says ${task} beside ${runner}`);
+  }
+  const asked = task ?? runner;
+  if (poolerConfig !== null && asked === 'generate') {
+    refuseTogether('poolerConfig', 'makes embeddings, but runner is generate');
+  }
+  return asked;
 }
 
 /** load_format under its own name, or under one of the old ones. */

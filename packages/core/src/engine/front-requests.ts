@@ -132,6 +132,7 @@ export class FrontRequests {
       tokenizer,
       vocabSize: limits.vocabSize,
       grammars: null,
+      pools: limits.pooling?.type,
       speculates: false,
       isElsewhere: true,
     });
@@ -206,6 +207,13 @@ export class FrontRequests {
     beam.setOutput(tokens, total, beam.group.params.logprobs === null ? null : logprobs, end);
     this.#gained(beam, tokens.length);
     this.end(beam, end);
+  }
+
+  /** Takes the hidden states of a request, which end it. */
+  takePooled({ group, sequences }: FrontRequest, pooled: Float32Array): void {
+    if (group.isFinished) return;
+    group.pooled = pooled;
+    this.end(sequences[0]!, { reason: 'stop', stopReason: null });
   }
 
   end(sequence: SequenceOutput, end: SequenceEnd): void {

@@ -143,6 +143,7 @@ export class LLMEngine {
       tokenizer: this.tokenizer,
       vocabSize: this.limits.vocabSize,
       grammars: this.#gate.serviceFor(params.structuredOutputs),
+      pools: this.limits.pooling?.type,
       speculates: (this.#options.config.speculativeConfig ?? null) !== null,
       resume,
     });

@@ -102,6 +102,8 @@ export class RequestGroup {
   isResumed = false;
   /** Why a completion ended with reason `error`. */
   error: Error | null = null;
+  /** Of a model that makes embeddings, once its prompt is computed: f32 [width], the last hidden state or the mean of all. */
+  pooled: Float32Array | null = null;
   /** Set when the engine failed as a whole: there will be no further output. */
   failure: Error | null = null;
   /** Raised by every change. */

@@ -34,6 +34,8 @@ export interface RequestOutput {
   finished: boolean;
   numCachedTokens: number;
   metrics: RequestMetrics;
+  /** f32 [width] of a model that makes embeddings, before it is cut and normalised; null before, and for other models. */
+  pooled: Float32Array | null;
   /** Set with finishReason 'error'. */
   error: Error | null;
 }

@@ -1,6 +1,6 @@
 import { InvalidRequestError } from '../errors.ts';
 import { show } from '../names.ts';
-import { checkPrompt, type SamplingLimits } from '../sampling/resolve.ts';
+import { checkPrompt, longestPrompt, type SamplingLimits } from '../sampling/resolve.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 
 /** Text, or token ids, or both (then the ids count, and the text is only handed back with the output). */
@@ -30,7 +30,7 @@ export function resolvePrompt(
   keep: number | null,
 ): Prompt {
   const { maxModelLen } = limits;
-  const raw = read(input, tokenizer, keep === null ? maxModelLen - 1 : MAX_TRUNCATED_CONTEXTS * maxModelLen);
+  const raw = read(input, tokenizer, keep === null ? longestPrompt(limits) : MAX_TRUNCATED_CONTEXTS * maxModelLen);
   const all = Array.from(raw.tokenIds);
   const tokenIds = keep === null ? all : all.slice(-keep);
   checkPrompt(tokenIds, limits);

@@ -40,6 +40,7 @@ export class OutputCursor {
       finished: group.isFinished,
       numCachedTokens: group.numCachedTokens,
       metrics: { ...group.metrics },
+      pooled: group.pooled,
       error: group.error,
     };
   }

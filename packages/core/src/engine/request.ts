@@ -1,3 +1,4 @@
+import type { PoolingConfig } from '../models/config.ts';
 import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import type { RowSampling } from '../worker/types.ts';
 import { BlockTable } from './block-table.ts';
@@ -23,6 +24,8 @@ export interface RequestInit {
   speculates?: boolean;
   /** Which ids it may sample; null: all. */
   constraint?: TokenConstraint | null;
+  /** It samples nothing: once its prompt is computed, it gets its hidden states. Default null. */
+  pools?: PoolingConfig['type'] | null;
   /** What the engine keeps beside the request: where its output goes. */
   owner?: unknown;
 }
@@ -53,6 +56,7 @@ export class Request {
    */
   needsHost: boolean;
   readonly speculates: boolean;
+  readonly pools: PoolingConfig['type'] | null;
   /** The host has something to say on each token that it samples, or to read of it beside its id. */
   readonly hasHostWork: boolean;
   /** The host has yet to decide how the request goes on; the scheduler leaves it out. */
@@ -109,6 +113,7 @@ export class Request {
     this.table = new BlockTable(init.salt);
     this.rank = init.rank ?? 0;
     this.owner = init.owner;
+    this.pools = init.pools ?? null;
     this.constraint = init.constraint ?? null;
     const dependsOnTokens = this.constraint?.waitsForTokens === true || params.logitsProcessors.length > 0;
     this.hasHostWork =
@@ -136,6 +141,11 @@ export class Request {
   /** Tokens known to the host; only the first numTokens entries are meant. Replaced when it grows. */
   get tokens(): Uint32Array {
     return this.#tokens;
+  }
+
+  /** Cached keys and values do not do: something is wanted of every token of the prompt. */
+  get computesAll(): boolean {
+    return this.wantsPromptLogprobs || this.pools === 'mean';
   }
 
   /** Whether a step that starts at numComputed must return log-probabilities of prompt tokens. */

@@ -31,7 +31,12 @@ export function resolveRequest(input: PromptInput, params: SamplingParams, conte
   const promptTokens = prompt.tokenIds.length;
   const encodeWord =
     tokenizer && ((text: string) => tokenizer.encode(text, { addSpecialTokens: false, parseSpecialTokens: false }));
-  const resolved = resolveSamplingParams(params, { limits, generationConfig, eosTokenIds, encodeWord, promptTokens });
+  // Nothing is sampled where requests are pooled: what is left of the parameters is their place in the queue and the cache.
+  const pools = (limits.pooling ?? null) !== null;
+  const asked = pools ? { ...params, maxTokens: 1, temperature: 0, detokenize: false } : params;
+  const room = pools ? { ...limits, maxModelLen: limits.maxModelLen + 1 } : limits;
+  const rules = { limits: room, generationConfig, eosTokenIds, encodeWord, promptTokens };
+  const resolved = resolveSamplingParams(asked, rules);
   checkFits(limits, promptTokens, resolved.maxTokens);
   checkPriority(resolved.priority, context.schedulingPolicy);
   return { prompt, params: resolved };

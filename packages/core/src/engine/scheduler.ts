@@ -324,7 +324,7 @@ export class Scheduler {
 
   #addToBatch(batch: StepBatch, request: Request, queryLen: number, grantStart: number): void {
     const appends = request.numComputed + queryLen === request.virtualTokens ? 1 : 0;
-    const sampleCount = request.wantsPromptLogprobs ? queryLen : appends;
+    const sampleCount = request.wantsPromptLogprobs ? queryLen : request.pools === null ? appends : 0;
     if (request.isRowNew) batch.newRows.push(newRow(request));
     batch.add(request, queryLen, sampleCount, appends, request.isRowNew ? 0 : grantStart);
     request.isRowNew = false;

@@ -61,6 +61,7 @@ export class StepBatch implements SchedulerOutput {
   zeroBlocks: readonly number[] = [];
   masks: RowMask[] = [];
   hostLogits: HostLogits[] = [];
+  pooledRows: number[] = [];
   numSequences = 0;
   numDecodeSequences = 0;
   times = 1;
@@ -118,6 +119,7 @@ export class StepBatch implements SchedulerOutput {
     if (this.grants.length > 0) this.grants = [];
     if (this.masks.length > 0) this.masks = [];
     if (this.hostLogits.length > 0) this.hostLogits = [];
+    if (this.pooledRows.length > 0) this.pooledRows = [];
     this.numDecodeSequences = 0;
     this.times = 1;
     this.numTokens = 0;
@@ -146,6 +148,7 @@ export class StepBatch implements SchedulerOutput {
     if (queryLen === 1 && sampleCount === 1) this.numDecodeSequences++;
     if (wantsPrompt || request.needsHost || request.params.logprobs !== null) this.needsHost = true;
     if (request.editStart >= 0) this.edits.push(takeEdit(request));
+    if (appends > 0 && request.pools !== null) this.pooledRows.push(request.row);
     if (appends > 0 && request.hasHostWork) this.#addHostWork(request);
   }
 

@@ -14,10 +14,10 @@ export class TableStarts {
 
   /**
    * The blocks that a request can begin with in a step: cached ones, or those of a sibling that runs, whichever hold more. At
-   * least one token must be computed, for its logits; prompt log-probabilities need all of them.
+   * least one token must be computed, for its logits; prompt log-probabilities and means need all of them.
    */
   find(request: Request, step: number): TableStart {
-    const reusable = request.wantsPromptLogprobs ? 0 : request.numTokens - 1;
+    const reusable = request.computesAll ? 0 : request.numTokens - 1;
     const hit = this.#blocks.lookup(request.tokens, reusable, request.table.salt);
     let shared = hit.numTokens;
     let source: Request | null = null;
@@ -34,7 +34,7 @@ export class TableStarts {
   /** Slots of host memory that go on where the cached blocks of a request end. */
   findHost(request: Request, start: TableStart): number[] {
     const isCached = start.numCached * this.#blocks.blockSize === start.numTokens;
-    if (this.#hostTier === null || !isCached || request.wantsPromptLogprobs) return [];
+    if (this.#hostTier === null || !isCached || request.computesAll) return [];
     return this.#hostTier.find(start.prefix, request.tokens, start.numTokens, request.numTokens - 1);
   }
 }

@@ -25,6 +25,7 @@ export interface SequenceUpdate {
  */
 export function updateSequence(sequence: SequenceOutput, i: number, update: SequenceUpdate): SequenceEnd | null {
   const { batch, result } = update;
+  if (sequence.request.pools !== null) return takePooled(sequence, i, update);
   if (batch.promptLogprobs[i]! >= 0) takePromptLogprobs(sequence, batch, i, result);
   const appends = batch.appends(i);
   for (let repeat = 0; repeat < appends; repeat++) {
@@ -33,6 +34,23 @@ export function updateSequence(sequence: SequenceOutput, i: number, update: Sequ
     if (end !== null) return end;
   }
   return null;
+}
+
+/** The hidden states of a sequence that is computed: there is nothing to sample behind them. */
+function takePooled(
+  { group, request }: SequenceOutput,
+  i: number,
+  { batch, result }: SequenceUpdate,
+): SequenceEnd | null {
+  if (batch.appends(i) === 0) return null;
+  request.numPlaceholders--;
+  const pooled = result.pooled?.get(batch.rows[i]!);
+  if (pooled === undefined) throw new EngineError('The device returned no hidden states for a prompt.');
+  if (!pooled.every(Number.isFinite))
+    throw new EngineError('The model gave hidden states that are not finite for this request.');
+  const share = request.pools === 'mean' ? 1 / request.numPromptTokens : 1;
+  group.pooled = pooled.map(value => value * share);
+  return EOS;
 }
 
 /**

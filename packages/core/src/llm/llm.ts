@@ -2,6 +2,13 @@ import type { Device } from '../contract/contract.ts';
 import type { AsyncLLM } from '../engine/async-llm.ts';
 import { type EngineConfig, type EngineOptions, parseEngineConfig } from '../engine/engine-config.ts';
 import type { RequestOutput } from '../engine/outputs.ts';
+import {
+  type EmbeddingOutput,
+  embeddingOutput,
+  type PoolingParams,
+  requirePooling,
+  resolvePooling,
+} from '../engine/pooling-params.ts';
 import type { PromptInput } from '../engine/prompt.ts';
 import type { RequestStream } from '../engine/request-stream.ts';
 import { EngineClosedError, InvalidRequestError } from '../errors.ts';
@@ -87,7 +94,7 @@ export class LLM implements AsyncDisposable {
   ): Promise<RequestOutput[]> {
     options.signal?.throwIfAborted();
     const { asyncLLM } = await this.load();
-    return runAll(asyncLLM, listPrompts(prompts), samplingParams, options);
+    return generateAll(asyncLLM, listPrompts(prompts), samplingParams, options);
   }
 
   /** Answers one conversation, or each of several, through the model's chat template. */
@@ -104,7 +111,28 @@ export class LLM implements AsyncDisposable {
       prompt: tokenizer.renderChat(conversation, template),
       promptTokenIds: tokenizer.encodeChat(conversation, template),
     }));
-    return runAll(asyncLLM, prompts, samplingParams, options);
+    return generateAll(asyncLLM, prompts, samplingParams, options);
+  }
+
+  /**
+   * The embedding of each text, in their order. Throws InvalidRequestError before anything runs when a prompt or parameter is wrong, or
+   * the model generates text; and the error of the first request that failed.
+   */
+  async embed(
+    prompts: PromptInput | readonly PromptInput[],
+    params: PoolingParams = {},
+    options: RunOptions = {},
+  ): Promise<EmbeddingOutput[]> {
+    options.signal?.throwIfAborted();
+    const { asyncLLM } = await this.load();
+    const { form, rest } = resolvePooling(params, requirePooling(asyncLLM.limits));
+    const begin: Begin = (prompt, _, signal) => asyncLLM.embed(prompt, rest, signal ? { signal } : {});
+    const outputs = await runAll(
+      begin,
+      listPrompts(prompts).map(prompt => [prompt, {}]),
+      options,
+    );
+    return outputs.map(output => embeddingOutput(output, form));
   }
 
   /** Frees the KV cache, and with `discardWeights` the weights too; calls that run wait for `wakeUp`. */
@@ -154,18 +182,36 @@ export class LLM implements AsyncDisposable {
   }
 }
 
-async function runAll(
+async function generateAll(
   asyncLLM: AsyncLLM,
   prompts: readonly PromptInput[],
   samplingParams: SamplingParams | readonly SamplingParams[],
+  options: RunOptions,
+): Promise<RequestOutput[]> {
+  const params = paramsOf(samplingParams, prompts.length);
+  await Promise.all([...new Set(params)].map(each => asyncLLM.prepare(each)));
+  options.signal?.throwIfAborted();
+  const begin: Begin = (prompt, each, signal) =>
+    asyncLLM.generate(prompt, each, { outputKind: 'final', ...(signal ? { signal } : {}) });
+  return runAll(
+    begin,
+    prompts.map((prompt, i) => [prompt, params[i]!]),
+    options,
+  );
+}
+
+/** Queues one request. */
+type Begin = (prompt: PromptInput, params: SamplingParams, signal: AbortSignal | undefined) => RequestStream;
+type Asked = readonly [prompt: PromptInput, params: SamplingParams];
+
+async function runAll(
+  begin: Begin,
+  requests: readonly Asked[],
   { onProgress, signal }: RunOptions,
 ): Promise<RequestOutput[]> {
   const start = performance.now();
-  const params = paramsOf(samplingParams, prompts.length);
-  await Promise.all([...new Set(params)].map(each => asyncLLM.prepare(each)));
-  signal?.throwIfAborted();
-  const progress: Progress = { finished: 0, total: prompts.length, promptTokens: 0, generationTokens: 0, seconds: 0 };
-  const streams = addAll(asyncLLM, prompts, params, signal);
+  const progress: Progress = { finished: 0, total: requests.length, promptTokens: 0, generationTokens: 0, seconds: 0 };
+  const streams = addAll(begin, requests, signal);
   const outputs = streams.map(async stream => {
     const output = await lastOutput(stream);
     progress.finished++;
@@ -184,17 +230,10 @@ async function runAll(
 }
 
 /** Queues all prompts or none. */
-function addAll(
-  asyncLLM: AsyncLLM,
-  prompts: readonly PromptInput[],
-  params: readonly SamplingParams[],
-  signal: AbortSignal | undefined,
-): RequestStream[] {
+function addAll(begin: Begin, requests: readonly Asked[], signal: AbortSignal | undefined): RequestStream[] {
   const streams: RequestStream[] = [];
   try {
-    for (const [i, prompt] of prompts.entries()) {
-      streams.push(asyncLLM.generate(prompt, params[i], { outputKind: 'final', ...(signal ? { signal } : {}) }));
-    }
+    for (const [prompt, params] of requests) streams.push(begin(prompt, params, signal));
   } catch (error) {
     for (const stream of streams) stream.abort();
     throw error;

@@ -3,6 +3,7 @@ import { AsyncLLM } from '../engine/async-llm.ts';
 import type { BlockObserver } from '../engine/block-observer.ts';
 import type { EngineConfig } from '../engine/engine-config.ts';
 import type { EngineObserver } from '../engine/engine-stats.ts';
+import { chooseRunner } from '../engine/pooler-config.ts';
 import { ConfigError } from '../errors.ts';
 import type { GenerationConfig, ModelConfig } from '../models/config.ts';
 import { parseGenerationConfig, parseModelConfig } from '../models/parse-config.ts';
@@ -50,7 +51,11 @@ export interface LoadedEngine {
 export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngine> {
   const { source, config } = options;
   checkDevice(config, options.device.info);
-  const modelConfig = await parseModelConfig(source, options.onNotice);
+  const modelConfig = chooseRunner(
+    await parseModelConfig(source, options.onNotice),
+    config.runner,
+    config.poolerConfig,
+  );
   const generationConfig = await readGenerationConfig(options, modelConfig);
   const tokenizer = await openTokenizer(options);
   const checkpoint = await readCheckpoint(source, config);

@@ -29,6 +29,8 @@ const DEFAULT_MAX_TOKENS = 16;
 /** What a request is checked against. ExecutorLimits has these fields. */
 export interface SamplingLimits {
   readonly maxModelLen: number;
+  /** Not null: no token follows the prompt, which may fill the context. */
+  readonly pooling?: object | null | undefined;
   /** Width of the logits. */
   readonly vocabSize: number;
   /** -1: as many as the vocabulary holds. */
@@ -258,16 +260,25 @@ function logprobCount(value: unknown, name: string, limits: SamplingLimits): num
   return count;
 }
 
+/** The most tokens of a prompt: a token must have room behind it, unless nothing is sampled. */
+export function longestPrompt({
+  maxModelLen,
+  pooling = null,
+}: Pick<SamplingLimits, 'maxModelLen' | 'pooling'>): number {
+  return pooling === null ? maxModelLen - 1 : maxModelLen;
+}
+
 /** Throws InvalidRequestError unless every id lies inside the logits and a token can follow the prompt. */
 export function checkPrompt(
   tokenIds: ArrayLike<number>,
-  limits: Pick<SamplingLimits, 'maxModelLen' | 'vocabSize'>,
+  limits: Pick<SamplingLimits, 'maxModelLen' | 'vocabSize' | 'pooling'>,
 ): void {
   const { length } = tokenIds;
   if (length === 0) throw new InvalidRequestError('The prompt is empty. Give at least one token.', 'prompt');
-  if (length >= limits.maxModelLen) {
+  if (length > longestPrompt(limits)) {
+    const output = (limits.pooling ?? null) === null ? ', one of them for output' : '';
     throw new InvalidRequestError(
-      `The prompt has ${length} tokens; the context is ${limits.maxModelLen} tokens, one of them for output. Shorten the prompt.`,
+      `The prompt has ${length} tokens; the context is ${limits.maxModelLen} tokens${output}. Shorten the prompt.`,
       'prompt',
       'context_length_exceeded',
     );

@@ -1,19 +1,23 @@
 import { checkInteger, fail, readParams } from './checks.ts';
 import { take } from './given.ts';
-import type { SamplingLimits } from './resolve.ts';
+import { longestPrompt, type SamplingLimits } from './resolve.ts';
 import type { SamplingParams } from './sampling-params.ts';
 
 /**
  * The most tokens of a prompt that are kept, its last ones, or null when it is not truncated. -1 leaves room for maxTokens, or
  * for one token where there is no maxTokens. Throws InvalidRequestError.
  */
-export function truncatedLength(input: SamplingParams, limits: Pick<SamplingLimits, 'maxModelLen'>): number | null {
+export function truncatedLength(
+  input: SamplingParams,
+  limits: Pick<SamplingLimits, 'maxModelLen' | 'pooling'>,
+): number | null {
   const given = readParams(input);
-  const longest = limits.maxModelLen - 1;
+  const longest = longestPrompt(limits);
   const asked = take(given, 'truncatePromptTokens', null, value =>
     value === null ? null : checkLength(value, longest),
   );
   if (asked !== -1) return asked;
+  if ((limits.pooling ?? null) !== null) return longest;
   const maxTokens = given.get('maxTokens');
   const reserved = Number.isInteger(maxTokens) ? (maxTokens as number) : 1;
   return Math.min(longest, Math.max(1, limits.maxModelLen - reserved));
@@ -22,5 +26,5 @@ export function truncatedLength(input: SamplingParams, limits: Pick<SamplingLimi
 function checkLength(value: unknown, longest: number): number {
   const length = checkInteger('truncatePromptTokens', value, '-1, or at least 1', k => k === -1 || k >= 1);
   if (length <= longest) return length;
-  return fail('truncatePromptTokens', `must be at most ${longest}, the context less one output token, got ${length}`);
+  return fail('truncatePromptTokens', `must be at most ${longest}, the longest prompt, got ${length}`);
 }

@@ -10,6 +10,11 @@ export function isPlainFileName(name: string): boolean {
   return true;
 }
 
+/** The settings of a step of sentence-transformers, such as `1_Pooling/config.json`: the only files read in a subfolder. */
+export function isModuleFile(name: string): boolean {
+  return /^[0-9]{1,2}_[A-Za-z]{1,32}\/config\.json$/.test(name);
+}
+
 /** The error of a read that got fewer bytes than asked for. */
 export function shortRead(file: string, size: number, start: number, end: number): ModelFormatError {
   return new ModelFormatError('IO_ERROR', 'the file ended early', {

@@ -47,17 +47,13 @@ export async function scanJsonFile(
 }
 
 /**
- * Reads a small JSON file whose root is an object (config.json and the like).
- * @returns its members, or null when the file does not exist.
+ * Reads a small JSON file.
+ * @returns its value, or undefined when the file does not exist.
  * @throws ModelFormatError with one of `codes`.
  */
-export async function readJsonObject(
-  source: ModelSource,
-  file: string,
-  codes: JsonCodes,
-): Promise<Map<string, JsonValue> | null> {
+export async function readJson(source: ModelSource, file: string, codes: JsonCodes): Promise<JsonValue | undefined> {
   const size = await source.size(file);
-  if (size === null) return null;
+  if (size === null) return undefined;
   if (size > MAX_FILE_BYTES) {
     throw new ModelFormatError(codes.limit, summaries.limit, {
       file,
@@ -67,7 +63,17 @@ export async function readJsonObject(
   }
   const tree = new JsonTreeBuilder();
   await scanJsonFile(source, { file, start: 0, end: size }, tree, fileLimits, codes);
-  const root = tree.take();
+  return tree.take();
+}
+
+/** The members of a small JSON file whose root is an object (config.json and the like), or null when it does not exist. */
+export async function readJsonObject(
+  source: ModelSource,
+  file: string,
+  codes: JsonCodes,
+): Promise<Map<string, JsonValue> | null> {
+  const root = await readJson(source, file, codes);
+  if (root === undefined) return null;
   if (root instanceof Map) return root;
   throw new ModelFormatError(codes.syntax, 'this is not a JSON object', { file, expected: 'an object in braces' });
 }

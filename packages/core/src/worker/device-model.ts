@@ -8,6 +8,7 @@ import {
   loadWeights,
   maximalShape,
   planShards,
+  pooledTensor,
   ropeTables,
   type StateTensor,
   shardConfig,
@@ -101,6 +102,7 @@ export class DeviceModel {
     try {
       this.#createCaches();
       for (const tensor of Object.values(stateTensors(plan.rowState, config.vocabSize))) this.createState(tensor);
+      if (config.pooling !== null) this.createState(pooledTensor(plan.rowState, config));
       this.#createRopeTables();
     } catch (error) {
       this.#disposeTensors();

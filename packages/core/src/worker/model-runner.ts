@@ -1,6 +1,6 @@
 import type { Device, DType, Executable, SubmitStep } from '../contract/contract.ts';
 import type { ModelConfig } from '../models/config.ts';
-import type { WeightSupply } from '../models/index.ts';
+import { pooledWidth, type WeightSupply } from '../models/index.ts';
 import type { RowDelta } from '../program/index.ts';
 import type { Checkpoint, WeightCache } from '../weights/types.ts';
 import { DeviceModel } from './device-model.ts';
@@ -166,13 +166,11 @@ export class ModelRunner implements ModelExecutor {
 
   #submitNow(step: SchedulerOutput, plan: StepPlan): Promise<StepResult> {
     this.#prepare(step);
-    const steps = [
-      ...this.#before.splice(0),
-      this.#step('model', plan),
-      this.#step(samplingProgram(plan.sampling), plan),
-    ];
+    const steps = [...this.#before.splice(0), this.#step('model', plan), this.#step(this.#follower(plan), plan)];
     this.#device.submit(steps, plan.times);
-    return this.#read(plan, readLogits(this.#device, this.#model.tensor('logits'), step.hostLogits, plan));
+    const pooled = this.#readPooled(step.pooledRows ?? []);
+    const result = this.#read(plan, readLogits(this.#device, this.#model.tensor('logits'), step.hostLogits, plan));
+    return pooled === null ? result : withPooled(result, pooled);
   }
 
   /** Model and sampler in two submits where the host changes logits in between; nothing else may be submitted until both are. */
@@ -195,6 +193,28 @@ export class ModelRunner implements ModelExecutor {
     this.#changeBlocks('copyBlocks', 'blockPairs', step.copies.flat(), 2 * BLOCK_BATCH);
     for (const { row, words } of step.masks) this.#device.write(this.#model.tensor('masks'), words, row * words.length);
     if (step.times > 1) this.#submitBefore();
+  }
+
+  get #pools(): boolean {
+    return this.#model.config.pooling !== null;
+  }
+
+  /** The program behind the model's. */
+  #follower({ sampling }: StepPlan): string {
+    return this.#pools ? 'advance' : samplingProgram(sampling);
+  }
+
+  /** Queues the reads at once: the rows may have other owners with the next step. */
+  #readPooled(rows: readonly number[]): Promise<ReadonlyMap<number, Float32Array>> | null {
+    if (rows.length === 0) return null;
+    const tensor = this.#model.tensor('pooled');
+    const width = tensor.spec.shape[1]!;
+    const reads = rows.map(async row => {
+      const values = new Float32Array(width);
+      await this.#device.read(tensor, row * width, values);
+      return [row, values] as const;
+    });
+    return Promise.all(reads).then(entries => new Map(entries));
   }
 
   #step(program: string, plan: StepPlan): SubmitStep {
@@ -236,14 +256,14 @@ export class ModelRunner implements ModelExecutor {
 
   #isCompiled(step: SchedulerOutput, plan: StepPlan): boolean {
     return (
-      this.#programs.has(samplingProgram(plan.sampling)) &&
+      this.#programs.has(this.#follower(plan)) &&
       (step.copies.length === 0 || this.#programs.has('copyBlocks')) &&
       (step.zeroBlocks.length === 0 || this.#programs.has('zeroBlocks'))
     );
   }
 
   async #compileFor(step: SchedulerOutput, plan: StepPlan): Promise<void> {
-    await this.#programs.compileSampling(plan.sampling);
+    if (!this.#pools) await this.#programs.compileSampling(plan.sampling);
     if (step.copies.length > 0) await this.#programs.compileBlocks('copyBlocks');
     if (step.zeroBlocks.length > 0) await this.#programs.compileBlocks('zeroBlocks');
   }
@@ -251,6 +271,14 @@ export class ModelRunner implements ModelExecutor {
 
 function processesLogits({ hostLogits }: SchedulerOutput): boolean {
   return hostLogits.some(({ process }) => process !== null);
+}
+
+async function withPooled(
+  result: Promise<StepResult>,
+  pooled: Promise<ReadonlyMap<number, Float32Array>>,
+): Promise<StepResult> {
+  const [step, rows] = await Promise.all([result, pooled]);
+  return { ...step, pooled: rows };
 }
 
 function copyStep(step: SchedulerOutput): SchedulerOutput {
@@ -270,6 +298,7 @@ function copyStep(step: SchedulerOutput): SchedulerOutput {
     zeroBlocks: [...step.zeroBlocks],
     masks: [...step.masks],
     hostLogits: [...step.hostLogits],
+    pooledRows: [...(step.pooledRows ?? [])],
   };
 }
 
@@ -287,6 +316,7 @@ function executorLimits({ config, plan }: DeviceModel): ExecutorLimits {
     vocabSize: config.vocabSize,
     maxLogprobs,
     maxBiasWords: MAX_BIAS_WORDS,
+    pooling: config.pooling && { ...config.pooling, width: pooledWidth(config) },
     ringSlots: rowState.ringSlots,
   };
 }

@@ -9,7 +9,14 @@ import {
   samplingClassName,
 } from './sampling-programs.ts';
 import type { StageTimer } from './stage-timer.ts';
-import { BLOCK_BATCH, buildCopyProgram, buildDeltaProgram, buildZeroProgram } from './state-programs.ts';
+import {
+  BLOCK_BATCH,
+  buildAdvanceProgram,
+  buildCopyProgram,
+  buildDeltaProgram,
+  buildZeroProgram,
+  sampledTensor,
+} from './state-programs.ts';
 
 export type BlockProgram = 'copyBlocks' | 'zeroBlocks';
 
@@ -49,7 +56,10 @@ export class ProgramSet {
 
   /** Everything that most requests need. */
   async compileCommon(): Promise<void> {
-    await together([this.compileModel(), ...commonClasses.map(sampling => this.compileSampling(sampling))]);
+    const { pooling } = this.#model.config;
+    const behind =
+      pooling === null ? commonClasses.map(sampling => this.compileSampling(sampling)) : [this.#compileAdvance()];
+    await together([this.compileModel(), ...behind]);
   }
 
   /**
@@ -57,7 +67,12 @@ export class ProgramSet {
    * counter is as new afterwards.
    */
   async prepare(timeStage: StageTimer): Promise<void> {
-    const { device } = this.#model;
+    const { device, config } = this.#model;
+    if (config.pooling !== null) {
+      // There is no decode, which is all that is captured.
+      if (device.tune !== undefined) await timeStage('tuning', async () => device.tune!([this.get('model')]));
+      return;
+    }
     const lists = commonClasses.map(sampling => [this.get('model'), this.get(samplingProgram(sampling))]);
     if (device.tune !== undefined) await timeStage('tuning', async () => device.tune!([...new Set(lists.flat())]));
     if (device.capture === undefined) return;
@@ -87,6 +102,14 @@ export class ProgramSet {
       if (sampling.topN !== null) this.#createLogprobTensors(sampling.topN);
       if (sampling.masks) this.#createOnce(maskTensor(rowState, vocabSize));
       return buildSamplingProgram(sampling, { maxSizes, rowState, vocabSize, stages });
+    });
+  }
+
+  async #compileAdvance(): Promise<void> {
+    const { maxSizes, rowState } = this.#model.plan;
+    await this.#compile('advance', () => {
+      this.#createOnce(sampledTensor);
+      return buildAdvanceProgram(maxSizes, rowState, this.#model.config.vocabSize);
     });
   }
 

@@ -57,6 +57,19 @@ export function buildZeroProgram(geometry: CacheGeometry): Program {
   return builder.build();
 }
 
+/** What the sampler writes, for the programs that advance rows without one: nothing is in it. */
+export const sampledTensor = { name: 'sampled', dtype: 'u32', shape: ['samples', 2] } as const;
+
+/** Advances the rows of a model that makes embeddings. */
+export function buildAdvanceProgram(maxSizes: StepSizes, rowState: RowStateShape, vocabSize: number): Program {
+  const builder = new ProgramBuilder('advance', maxSizes);
+  const tensors = stateTensors(rowState, vocabSize);
+  const state = declareState(builder, tensors, ['batch', 'sequences', 'samples', 'rows', 'tokenIds', 'ring']);
+  const sampled = builder.external(sampledTensor.name, sampledTensor.dtype, sampledTensor.shape);
+  builder.add({ op: 'advanceRows', ...state, sampled });
+  return builder.build();
+}
+
 /** The numbers in arrays of `length` words, the last one filled up with NONE. */
 export function* paddedBatches(numbers: readonly number[], length: number): Generator<Uint32Array> {
   for (let at = 0; at < numbers.length; at += length) {

@@ -1,4 +1,5 @@
 import type { StepSizes } from '../contract/contract.ts';
+import type { PoolingConfig } from '../models/config.ts';
 
 /** The sampler state of a row, resolved: no nulls, no defaults left to apply. */
 export interface RowSampling {
@@ -96,6 +97,8 @@ export interface SchedulerOutput {
   masks: readonly RowMask[];
   /** Only with times = 1. */
   hostLogits: readonly HostLogits[];
+  /** Rows whose sequence is computed with this step, of a model that pools. Default: none. */
+  pooledRows?: readonly number[];
 }
 
 /** Log-probabilities of the samples of one repeat, struct of arrays; sample s of sequence i is at sampleStart[i] + s. */
@@ -129,6 +132,8 @@ export interface StepResult {
   sampleStarts: Int32Array;
   /** Log-probabilities that the host computed, by row: those of `hostLogits`, in place of the ones in `logprobs`. */
   hostLogprobs: ReadonlyMap<number, PositionLogprobs> | null;
+  /** f32 [width] of each of `pooledRows`: the last hidden state, or the sum of all. Absent where there are none. */
+  pooled?: ReadonlyMap<number, Float32Array>;
 }
 
 /** What the engine needs from the worker below it. ModelRunner implements it over a Device; tests over symbolic blocks. */
@@ -156,6 +161,11 @@ export interface SleepingExecutor {
   dispose(): Promise<void>;
 }
 
+/** How requests are pooled, and the length of what comes of it. */
+export interface PoolingLimits extends PoolingConfig {
+  readonly width: number;
+}
+
 export interface ExecutorLimits {
   maxNumSeqs: number;
   maxModelLen: number;
@@ -174,6 +184,8 @@ export interface ExecutorLimits {
   maxLogprobs: number;
   /** Entries of stop ids plus two per logit bias that a row can hold. */
   maxBiasWords: number;
+  /** How requests are pooled. Absent or null: they sample. */
+  pooling?: PoolingLimits | null | undefined;
   /** Steps that may be in flight, and repeats of one submit that the sample ring can hold. */
   ringSlots: number;
 }

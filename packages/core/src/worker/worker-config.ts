@@ -114,7 +114,7 @@ export function stepBudgets(config: WorkerConfig, model: ModelConfig, device: De
   // A row's token ids, biases and mask are rows of tensors; log-probabilities take two words more than the logits at most.
   const rowBytes = 4 * Math.max(maxModelLen, MAX_BIAS_WORDS, Math.ceil(model.vocabSize / 32));
   const maxNumSeqs = Math.min(config.maxNumSeqs, maxNumBatchedTokens, fitting(rowBytes));
-  const wantedSamples = config.maxSamples ?? Math.max(maxNumSeqs, 64);
+  const wantedSamples = model.pooling === null ? (config.maxSamples ?? Math.max(maxNumSeqs, 64)) : 1;
   const maxSamples = Math.min(wantedSamples, maxNumBatchedTokens, fitting(4 * (model.vocabSize + 2)));
   if (maxNumSeqs < 1 || maxSamples < 1) {
     throw new ConfigError(

@@ -1,4 +1,5 @@
 import type {
+  EmbedParams,
   EngineStats,
   ExecutorLimits,
   GenerateOptions,
@@ -18,6 +19,12 @@ export interface ServingEngine {
   /** It was disposed or has failed. */
   readonly closed: boolean;
   generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput>;
+  /** One output, with what was pooled. Throws as generate does; of an engine that generates text, always. */
+  embed(
+    prompt: PromptInput,
+    params: EmbedParams,
+    options: Omit<GenerateOptions, 'outputKind'>,
+  ): AsyncIterable<RequestOutput>;
   /** It said lately that it lives. Absent where it could not say so without this program standing still too. */
   readonly isResponsive?: boolean;
   /** Throws QueueFullError when a request would be refused now whatever it is. */

@@ -1,11 +1,11 @@
 import { handleCountTokens, handleMessages } from '../anthropic/routes.ts';
-import { HttpError } from '../http/errors.ts';
 import { landingPage } from '../http/landing.ts';
 import { jsonReply, type Reply, textReply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
 import { Router } from '../http/router.ts';
 import { handleChat } from '../openai/chat.ts';
 import { handleCompletion } from '../openai/completions.ts';
+import { handleEmbeddings } from '../openai/embeddings.ts';
 import { handleModel, handleModels } from '../openai/models.ts';
 import { renderChat, renderCompletion } from '../openai/render.ts';
 import { handleDetokenize, handleTokenize } from '../openai/tokenize.ts';
@@ -38,7 +38,7 @@ export function createRoutes(app: AppContext): Router {
     .add('/v1/completions/render', { POST: request => renderCompletion(app, request) })
     .add('/v1/chat/completions', { POST: request => handleChat(app, request) })
     .add('/v1/chat/completions/render', { POST: request => renderChat(app, request) })
-    .add('/v1/embeddings', { POST: embeddings })
+    .add('/v1/embeddings', { POST: request => handleEmbeddings(app, request) })
     .add('/v1/messages', { POST: request => handleMessages(app, request) })
     .add('/v1/messages/count_tokens', { POST: request => handleCountTokens(app, request) })
     .add('/tokenize', { POST: request => handleTokenize(app, request) })
@@ -48,14 +48,6 @@ export function createRoutes(app: AppContext): Router {
     routes.add(METRICS_PATH, { GET: async () => textReply(await metrics.expose(), metrics.contentType) });
   }
   return addDocument(addResponses(routes, app));
-}
-
-/** The engine has no pooling yet. Official clients show the message. */
-function embeddings(): never {
-  const message =
-    'This server does not do embeddings: its engine has no pooling. Use /v1/chat/completions or /v1/completions.';
-  const headers = { 'x-should-retry': 'false' };
-  throw new HttpError(501, message, { type: 'invalid_request_error', code: 'not_supported', headers });
 }
 
 /** The document is made when it is first asked for. */

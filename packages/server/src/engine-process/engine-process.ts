@@ -1,4 +1,5 @@
 import {
+  type EmbedParams,
   type EngineConfig,
   EngineError,
   type EngineObserver,
@@ -11,6 +12,8 @@ import {
   InvalidRequestError,
   type PromptInput,
   RequestStream,
+  requireGeneration,
+  requirePooling,
   type SamplingParams,
   type Tokenizer,
 } from '@quire/core';
@@ -160,6 +163,21 @@ export class EngineProcess implements ServingEngine {
 
   /** As AsyncLLM.generate; functions cannot leave the process, so logits processors are refused. */
   generate(prompt: PromptInput, params: SamplingParams = {}, options: GenerateOptions = {}): RequestStream {
+    requireGeneration(this.limits);
+    return this.#stream(prompt, params, options);
+  }
+
+  /** As AsyncLLM.embed. */
+  embed(
+    prompt: PromptInput,
+    params: EmbedParams = {},
+    options: Omit<GenerateOptions, 'outputKind'> = {},
+  ): RequestStream {
+    requirePooling(this.limits);
+    return this.#stream(prompt, params, { ...options, outputKind: 'final' });
+  }
+
+  #stream(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): RequestStream {
     const { signal, outputKind = 'cumulative', requestId } = options;
     const request = this.#front.add(prompt, params, requestId === undefined ? {} : { requestId }, this.numRunning);
     if (request.group.params.logitsProcessors.length > 0) {

@@ -160,6 +160,7 @@ export class EngineFeed implements EngineObserver {
     }
     this.#writeStart(followed);
     if (group.params.useBeamSearch) this.#writeBeams(followed);
+    else if (group.pooled !== null) this.#writer.pooled(request, group.pooled);
     else for (const index of followed.sequences.keys()) this.#writeSequence(followed, index);
     if (group.isFinished) this.#followed.delete(request);
     if (group.isFinished) this.#beams.delete(followed);

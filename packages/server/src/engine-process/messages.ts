@@ -48,6 +48,14 @@ const limits = z.object({
   maxLogprobs: z.number().int(),
   maxBiasWords: count,
   ringSlots: size,
+  pooling: z
+    .object({
+      type: z.enum(['last', 'mean']),
+      normalize: z.boolean(),
+      dimensions: z.array(size).nullable(),
+      width: size,
+    })
+    .nullish(),
 }) satisfies z.ZodType<ExecutorLimits>;
 
 const optional = z.number().nullable();

@@ -93,6 +93,17 @@ export class StepReceiver implements StepVisitor {
     this.#told(name, found[0], null);
   }
 
+  pooled(name: number, values: Float32Array): void {
+    const found = this.#find(name, 0);
+    if (found === null) return;
+    const width = this.#front.limits.pooling?.width ?? 0;
+    if (values.length !== width) {
+      throw new FrameError(`A request has ${values.length} values of hidden states, where the model has ${width}.`);
+    }
+    this.#front.takePooled(found[0], values);
+    this.#told(name, found[0], null);
+  }
+
   end(name: number, index: number, end: SequenceEnd): void {
     const found = this.#find(name, index);
     if (found === null) return;

@@ -4,7 +4,17 @@ import { toNumbers, type WordReader, WordWriter } from './words.ts';
 
 /** What one step brought, as records behind each other in the words of one frame. */
 
-const Record = { stats: 1, scheduled: 2, prompt: 3, tokens: 4, beam: 5, end: 6, step: 7, reached: 8 } as const;
+const Record = {
+  stats: 1,
+  scheduled: 2,
+  prompt: 3,
+  tokens: 4,
+  beam: 5,
+  end: 6,
+  step: 7,
+  reached: 8,
+  pooled: 9,
+} as const;
 const reasons: readonly FinishReason[] = ['stop', 'length', 'abort', 'error'];
 
 /** The state of an engine that only the engine knows. */
@@ -49,6 +59,8 @@ export interface StepVisitor {
   ): void;
   beam(request: number, sequence: number, output: BeamOutput): void;
   end(request: number, sequence: number, end: SequenceEnd): void;
+  /** What was pooled of a request, which ends it. */
+  pooled(request: number, values: Float32Array): void;
   step(batch: BatchSize, numGenerationTokens: number, milliseconds: number): void;
 }
 
@@ -109,6 +121,11 @@ export class StepWriter implements StepVisitor {
     this.#end(end);
   }
 
+  pooled(request: number, values: Float32Array): void {
+    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+    this.#words.u32(Record.pooled).u32(request).u32(bits.length).list(bits);
+  }
+
   step({ numSequences, numTokens, numPromptTokens, times }: BatchSize, tokens: number, milliseconds: number): void {
     this.#words.u32(Record.step).u32(numSequences).u32(numTokens).u32(numPromptTokens).u32(times);
     this.#words.u32(tokens).f64(milliseconds);
@@ -166,12 +183,20 @@ function readRecord(reader: WordReader, visitor: StepVisitor): void {
     case Record.end:
       visitor.end(reader.u32(), reader.u32(), readEnd(reader));
       break;
+    case Record.pooled:
+      visitor.pooled(reader.u32(), readFloats(reader));
+      break;
     case Record.step:
       readStep(reader, visitor);
       break;
     default:
       throw new FrameError(`A step has a record of kind ${record}, which there is not.`);
   }
+}
+
+/** A copy: frames are used again. */
+function readFloats(reader: WordReader): Float32Array {
+  return new Float32Array(reader.list(reader.u32()).slice().buffer);
 }
 
 function readTokens(reader: WordReader, visitor: StepVisitor): void {

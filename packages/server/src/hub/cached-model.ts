@@ -1,5 +1,5 @@
 import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 
 /** Branches and tags may hold slashes; no part may lead upwards. */
 const REVISION = /^(?!\.)[\w.-]+(\/(?!\.)[\w.-]+)*$/;
@@ -50,7 +50,7 @@ export class CachedModel {
     await mkdir(dirname(file), { recursive: true });
     try {
       await rm(link, { force: true });
-      await symlink(join('..', '..', 'blobs', digest), link);
+      await symlink(relative(dirname(file), this.blob(digest)), link);
       await rename(link, file);
     } catch (error) {
       const { code = '' } = error as NodeJS.ErrnoException;

@@ -1,4 +1,4 @@
-import { isPlainFileName } from '@quire/core/weights';
+import { isModuleFile, isPlainFileName } from '@quire/core/weights';
 import { version } from '../version.ts';
 import { HubError } from './hub-error.ts';
 import type { HubSettings } from './hub-settings.ts';
@@ -200,10 +200,10 @@ function readListing(value: unknown, model: string): HubListing {
   return { commit: sha, files: new Map(files.map(file => [file.name, file])) };
 }
 
-/** null: a file in a subfolder, or one that cannot be checked. */
+/** null: a file in a subfolder (but for settings of sentence-transformers), or one that cannot be checked. */
 function readFile(value: unknown): HubFile | null {
   const { rfilename, size, blobId, lfs } = (value ?? {}) as Record<string, unknown>;
-  if (typeof rfilename !== 'string' || !isPlainFileName(rfilename)) return null;
+  if (typeof rfilename !== 'string' || !(isPlainFileName(rfilename) || isModuleFile(rfilename))) return null;
   const large = lfs as { sha256?: unknown; size?: unknown } | null | undefined;
   const [digest, bytes] = large ? [large.sha256, large.size ?? size] : [blobId, size];
   const form = large ? /^[0-9a-f]{64}$/ : COMMIT;

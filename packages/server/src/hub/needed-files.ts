@@ -16,6 +16,8 @@ const descriptions = [
   'merges.txt',
   'chat_template.jinja',
   'chat_template.json',
+  'modules.json',
+  '1_Pooling/config.json',
 ];
 
 /** In order of preference, as weights are opened: pickles only where there are no safetensors. */

@@ -2,6 +2,7 @@ import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path';
 import {
+  isModuleFile,
   isPlainFileName,
   type ModelFormatDetails,
   ModelFormatError,
@@ -114,7 +115,7 @@ class FolderSource implements ModelSource {
 
   /** Where a file really is; null when there is none. Refuses what is not a regular file inside the folder. */
   async #resolve(file: string): Promise<{ path: string; stats: Stats } | null> {
-    if (!isPlainFileName(file)) {
+    if (!isPlainFileName(file) && !isModuleFile(file)) {
       throw new ModelFormatError('FS_NAME', 'this is not a plain file name', {
         file: JSON.stringify(file),
         expected: 'a file in the model folder',
@@ -123,13 +124,16 @@ class FolderSource implements ModelSource {
     const path = join(this.#root, file);
     try {
       const stats = await lstat(path);
+      // The subfolder of a step may itself be a link.
+      const folder = await realpath(dirname(path));
+      if (folder !== this.#root && !isInside(this.#root, folder)) throw outside(file);
       if (!stats.isSymbolicLink()) return { path, stats: regular(stats, file) };
       const target = await realpath(path);
       if (!this.#allowed.some(folder => isInside(folder, target))) throw outside(file);
       return { path: target, stats: regular(await lstat(target), file) };
     } catch (error) {
       if (error instanceof ModelFormatError) throw error;
-      if (isErrno(error) && error.code === 'ENOENT' && !(await isLink(path))) return null;
+      if (isErrno(error) && ['ENOENT', 'ENOTDIR'].includes(error.code ?? '') && !(await isLink(path))) return null;
       throw failed(
         isErrno(error) && error.code === 'ELOOP' ? 'FS_LINK' : 'IO_ERROR',
         file,

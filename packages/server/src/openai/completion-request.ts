@@ -39,17 +39,17 @@ export const completionSchema: RequestSchema<typeof shape> = {
 export type CompletionRequest = z.output<typeof completionSchema.fields>;
 
 /** The prompts, one by one, as text or as token ids, which the engine checks. Throws HttpError 400. */
-export function listPrompts(prompt: unknown): (string | number[])[] {
+export function listPrompts(prompt: unknown, field = 'prompt'): (string | number[])[] {
   if (typeof prompt === 'string') return [prompt];
-  if (!Array.isArray(prompt)) throw notPrompts(prompt);
+  if (!Array.isArray(prompt)) throw notPrompts(prompt, field);
   if (prompt.length === 0 || typeof prompt[0] === 'number') return [prompt as number[]];
   const isText = prompt.every(entry => typeof entry === 'string');
-  if (!isText && !prompt.every(entry => Array.isArray(entry))) throw notPrompts(prompt);
-  if (prompt.length > MAX_PROMPTS) throw notPrompts(prompt);
+  if (!isText && !prompt.every(entry => Array.isArray(entry))) throw notPrompts(prompt, field);
+  if (prompt.length > MAX_PROMPTS) throw notPrompts(prompt, field);
   return prompt as string[] | number[][];
 }
 
-function notPrompts(found: unknown): Error {
+function notPrompts(found: unknown, field: string): Error {
   const expected = `a string, a list of token ids, or a list of at most ${MAX_PROMPTS} of either`;
-  return invalidField('prompt', `prompt must be ${expected}; found ${show(found)}.`, 'invalid_value');
+  return invalidField(field, `${field} must be ${expected}; found ${show(found)}.`, 'invalid_value');
 }

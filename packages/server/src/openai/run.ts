@@ -2,6 +2,7 @@ import {
   EngineClosedError,
   EngineError,
   InvalidRequestError,
+  longestPrompt,
   MAX_N,
   MAX_TRUNCATED_CONTEXTS,
   type OutputKind,
@@ -35,6 +36,8 @@ export interface Generation {
   readonly params: SamplingParams;
   /** What the params say of the text, in the words of the request. */
   readonly constraint: Constraint | null;
+  /** Embeddings of the prompts are asked for, and nothing behind them. */
+  readonly embeds?: true;
 }
 
 /** Makes the events of a stream. Texts are whole events. */
@@ -81,11 +84,13 @@ export async function tokenise(
   encode: (maxTokens: number) => number[] | Promise<number[]>,
 ): Promise<number[]> {
   const { maxModelLen } = app.engine.limits;
+  const longest = longestPrompt(app.engine.limits);
   try {
-    return truncate(await encode(keep === null ? maxModelLen - 1 : MAX_TRUNCATED_CONTEXTS * maxModelLen), keep);
+    return truncate(await encode(keep === null ? longest : MAX_TRUNCATED_CONTEXTS * maxModelLen), keep);
   } catch (error) {
     if (!(error instanceof InvalidRequestError) || error.code !== PROMPT_TOO_LONG) throw error;
-    const message = `This model's context is ${maxModelLen} tokens, one of them for output; the prompt has at least ${maxModelLen}. Shorten it.`;
+    const output = longest < maxModelLen ? ', one of them for output' : '';
+    const message = `This model's context is ${maxModelLen} tokens${output}; the prompt has at least ${longest + 1}. Shorten it.`;
     throw invalidField(param, message, 'context_length_exceeded');
   }
 }
@@ -162,7 +167,9 @@ async function runAll(
   try {
     // All are queued before any runs: a prompt that is refused is refused before the first output.
     const streams = prompts.map(prompt =>
-      app.engine.generate(prompt, params, { signal, outputKind, requestId: request.requestId }),
+      generation.embeds
+        ? app.engine.embed(prompt, params, { signal, requestId: request.requestId })
+        : app.engine.generate(prompt, params, { signal, outputKind, requestId: request.requestId }),
     );
     for (const [index, outputs] of streams.entries()) runs.push(consume(outputs, output => onOutput(index, output)));
     await Promise.all(runs);

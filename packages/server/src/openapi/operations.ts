@@ -1,6 +1,7 @@
 import { countSchema, messagesSchema } from '../anthropic/request.ts';
 import { chatSchema } from '../openai/chat-request.ts';
 import { completionSchema } from '../openai/completion-request.ts';
+import { embeddingSchema } from '../openai/embeddings.ts';
 import type { RequestSchema } from '../openai/fields.ts';
 import { detokenizeSchema, tokenizeSchema } from '../openai/tokenize.ts';
 import { responsesSchema } from '../responses/request.ts';
@@ -78,7 +79,14 @@ export const operationNotes: Readonly<Record<string, OperationNote>> = {
   'DELETE /v1/responses/*': { summary: 'Forgets a response.' },
   'POST /v1/responses/*/cancel': { summary: 'Ends a response that is streamed.' },
   'GET /v1/responses/*/input_items': { summary: 'What its request brought.', query: ['limit', 'after', 'order'] },
-  'POST /v1/embeddings': { summary: 'Not done: always 501.' },
+  'POST /v1/embeddings': {
+    summary: 'Embeddings of texts or token ids, by a server of an embedding model.',
+    body: embeddingSchema,
+    examples: {
+      several: { input: ['Once upon a time', 'One day'], encoding_format: 'float' },
+      short: { input: 'Once upon a time', dimensions: 8, encoding_format: 'base64' },
+    },
+  },
   'POST /v1/messages': {
     summary: "Anthropic's messages.",
     body: messagesSchema,
