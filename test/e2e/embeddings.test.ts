@@ -25,9 +25,6 @@ const models = [
   { name: 'llama-mean', own: 'pooled' },
 ] as const;
 
-/** CUDA has no pooling yet. */
-const devices = requiredDevices().filter(name => name !== 'cuda-emu');
-
 function open(name: string, device: string | Device, options = {}) {
   return new LLM({
     model: folder(name),
@@ -47,7 +44,7 @@ async function worst(llm: LLM, cases: readonly Case[], key: 'pooled' | 'embeddin
   return Math.max(...outputs.map(({ embedding }, i) => relativeL2(embedding, cases[i]![key])));
 }
 
-describe.each(devices)('embeddings on %s', device => {
+describe.each(requiredDevices())('embeddings on %s', device => {
   it.each(models)('$name gives those of the oracle', async ({ name, own }) => {
     const opened = await openTestDevice(device);
     await using llm = open(name, opened);

@@ -56,10 +56,12 @@ export class ProgramSet {
 
   /** Everything that most requests need. */
   async compileCommon(): Promise<void> {
-    const { pooling } = this.#model.config;
+    const model = this.compileModel();
     const behind =
-      pooling === null ? commonClasses.map(sampling => this.compileSampling(sampling)) : [this.#compileAdvance()];
-    await together([this.compileModel(), ...behind]);
+      this.#model.config.pooling === null
+        ? commonClasses.map(sampling => this.compileSampling(sampling))
+        : [this.#compileAdvance()];
+    await together([model, ...behind]);
   }
 
   /**

@@ -82,10 +82,6 @@ export const operationNotes: Readonly<Record<string, OperationNote>> = {
   'POST /v1/embeddings': {
     summary: 'Embeddings of texts or token ids, by a server of an embedding model.',
     body: embeddingSchema,
-    examples: {
-      several: { input: ['Once upon a time', 'One day'], encoding_format: 'float' },
-      short: { input: 'Once upon a time', dimensions: 8, encoding_format: 'base64' },
-    },
   },
   'POST /v1/messages': {
     summary: "Anthropic's messages.",

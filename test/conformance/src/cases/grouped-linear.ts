@@ -76,6 +76,8 @@ function grouped(shape: Shape): CaseGroup[] {
   const { k, n, experts, count = experts, first = 0, chosen, weights, activations = 'f32', sums } = shape;
   const { counts = [5, 1, 9, 2], kinds = ['normal', 'outliers', 'ties', 'offset'], activation = 'silu' } = shape;
   const [inputs, width, rows] = sums === undefined ? [k, chosen * n, 2 * n] : [chosen * k, n, n];
+  // Something of `out` that was there before is there afterwards, or is added to.
+  const keeps = sums === 'in place' || (sums === undefined && count < experts);
   const part = count < experts && `experts ${first} .. ${first + count}`;
   const dtype = activations !== 'f32' && `activations=${activations}`;
   const extras = [part, sums === undefined ? activation : `sums ${sums}`, dtype].filter(Boolean);
@@ -106,22 +108,29 @@ function grouped(shape: Shape): CaseGroup[] {
     checks: { out: check({ ...shape, count, first }) },
     variants: rowVariants(counts, kinds, (random, tokens, pattern) => ({
       x: encodeFloats(activations, floats(random, tokens * inputs, pattern)),
-      experts: choices(random, tokens, experts, chosen),
+      experts: choices(random, tokens, { experts, chosen, count, first }),
       weight: matrix(random, weights, count * rows, k),
       ...(sums !== undefined && { shares: Float32Array.from({ length: tokens * chosen }, () => random.uniform()) }),
       ...(sums === 'residual' && { residual: encodeFloats(activations, floats(random, tokens * width)) }),
-      ...(sums === 'in place' && { out: encodeFloats(activations, floats(random, tokens * width)) }),
+      ...(keeps && { out: encodeFloats(activations, floats(random, tokens * width)) }),
     })),
-    guarded: activations === 'f32' && sums !== 'in place',
+    guarded: activations === 'f32' && !keeps,
   });
 }
 
-/** Different experts for each token, in any order. */
-function choices(random: Random, tokens: number, experts: number, chosen: number): Uint32Array<ArrayBuffer> {
+/** Different experts for each token, in any order. Of every second one, one at least is among those of the weight. */
+function choices(
+  random: Random,
+  tokens: number,
+  { experts, chosen, count, first }: { experts: number; chosen: number; count: number; first: number },
+): Uint32Array<ArrayBuffer> {
   const ids = new Uint32Array(tokens * chosen);
   for (let token = 0; token < tokens; token++) {
     const left = Array.from({ length: experts }, (_, id) => id);
-    for (let j = 0; j < chosen; j++) ids[token * chosen + j] = left.splice(random.integer(0, left.length), 1)[0]!;
+    for (let j = 0; j < chosen; j++) {
+      const at = token % 2 === 0 && j === 0 ? first + random.integer(0, count) : random.integer(0, left.length);
+      ids[token * chosen + j] = left.splice(at, 1)[0]!;
+    }
   }
   return ids;
 }

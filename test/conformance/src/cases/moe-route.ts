@@ -42,10 +42,8 @@ export function moeRouteCases(): CaseGroup[] {
         variant('wide', 70, experts, random => Float32Array.from(floats(random, 70 * experts), value => 10 * value)),
         variant('ties', 12, experts, random => Float32Array.from(floats(random, 12 * experts), Math.round)),
         variant('all equal', 3, experts, () => new Float32Array(3 * experts).fill(-2.5)),
-        variant('falling', 4, experts, () => Float32Array.from({ length: 4 * experts }, (_, i) => -(i % experts) / 8)),
-        variant('rising, far apart', 4, experts, () =>
-          Float32Array.from({ length: 4 * experts }, (_, i) => 20 * (i % experts)),
-        ),
+        variant('falling', 4, experts, () => turned(experts, place => -place / 8)),
+        variant('rising, far apart', 4, experts, () => turned(experts, place => 20 * place)),
       ],
     }),
   );
@@ -58,4 +56,9 @@ function variant(name: string, tokens: number, experts: number, logits: (random:
     ...(experts === 1 || name === 'all equal' ? { trivial: 'equal logits give equal shares' } : {}),
     fill: random => ({ logits: Float32Array.from(logits(random)) }),
   };
+}
+
+/** Four rows, each of which begins some places further. */
+function turned(experts: number, value: (place: number) => number): Float32Array {
+  return Float32Array.from({ length: 4 * experts }, (_, i) => value((i + 3 * Math.floor(i / experts)) % experts));
 }
