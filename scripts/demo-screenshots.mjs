@@ -1,6 +1,6 @@
 /**
  * Takes the pictures of the demo page for docs/images, from the page as it is built now:
- *   node scripts/demo-screenshots.mjs [FOLDER]
+ *   node scripts/demo-screenshots.mjs [FOLDER] [NAME...]
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +10,7 @@ import { build, preview } from 'vite';
 import { openChromium } from './chromium.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const [folder = join(root, 'docs/images')] = process.argv.slice(2);
+const [folder = join(root, 'docs/images'), ...names] = process.argv.slice(2);
 const wide = { width: 1280, height: 860 };
 const narrow = { width: 390, height: 844 };
 /** Names of files, what the address says, and when there is something to see. */
@@ -32,7 +32,9 @@ const server = await preview({ ...config, build: { outDir }, preview: { port: 0,
 const { browser, close } = await openChromium();
 try {
   for (const [name, viewport, colorScheme, address, isThere] of pictures) {
+    if (names.length > 0 && !names.includes(name)) continue;
     const page = await browser.newPage({ viewport, colorScheme, locale: 'en-US' });
+    page.setDefaultTimeout(120_000);
     await page.goto(`${server.resolvedUrls.local[0]}#device=reference&${address}`);
     const pool = page.getByTestId('pool');
     const deadline = Date.now() + 120_000;
