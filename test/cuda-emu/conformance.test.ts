@@ -20,8 +20,8 @@ import { openTestCudaEmu, openTestReference } from '../support/devices.ts';
 /** A GPU that is alone has no other stage to reach; test/cuda-emu/exchanges.test.ts runs these. */
 const notOffered: readonly OpName[] = ['send', 'recv'];
 const offered = opNames.filter(op => !notOffered.includes(op));
-/** Weights and caches in few bits are for the reference device and WebGPU so far. */
-const FEW_BITS = / does not offer (weights in q\w+|kv in (i8|f8e4m3)) /;
+/** Weights in few bits are for the reference device and WebGPU so far. */
+const FEW_BITS = / does not offer weights in q\w+ /;
 const MINUTES = 60_000;
 
 const chips: readonly EmulatedChip[] = [

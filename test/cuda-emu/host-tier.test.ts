@@ -51,6 +51,25 @@ it.each([[[64]], [[3]], [[5, 64]], [[1, 7, 8]]])(
   },
 );
 
+it('moves codes of an odd number of bytes with their scales', async () => {
+  const device = await openTestCudaEmu();
+  const bytes = Uint8Array.from({ length: BLOCKS * 9 }, (_, i) => 255 - i);
+  const codes = createTensor(device, 'codes', [BLOCKS, 1, 3, 3], { dtype: 'i8', usage: 'kvCache' });
+  const scales = createTensor(device, 'scales', [BLOCKS, 1, 3], { usage: 'kvCache' });
+  device.write(codes, bytes);
+  device.write(
+    scales,
+    Float32Array.from({ length: BLOCKS * 3 }, (_, i) => i),
+  );
+  await device.transfer(Int32Array.of(1, 4), Int32Array.of(0, 1), 'toHost');
+  await device.transfer(Int32Array.of(2, 0), Int32Array.of(0, 1), 'toDevice');
+  const into = new Uint8Array(bytes.length);
+  await device.read(codes, 0, into);
+  const block = (i: number) => [...bytes.subarray(9 * i, 9 * i + 9)];
+  expect([...into]).toEqual([4, 1, 1, 3, 4].flatMap(block));
+  expect(await readFloats(device, scales)).toEqual([4, 1, 1, 3, 4].flatMap(i => [3 * i, 3 * i + 1, 3 * i + 2]));
+});
+
 it('sees what was queued before it, and lets later work go on', async () => {
   const device = await openTestCudaEmu();
   const tensor = cache(device, 'f32', 4, 1);

@@ -39,7 +39,7 @@ int64_t HostTier::recordBytes() const {
 int HostTier::unit() const {
   int64_t all = 0;
   for (const auto& [handle, cache] : caches_) all |= cache.blockBytes;
-  return all % 16 == 0 ? 16 : all % 4 == 0 ? 4 : 2;
+  return all % 16 == 0 ? 16 : all % 4 == 0 ? 4 : all % 2 == 0 ? 2 : 1;
 }
 
 cudaError_t HostTier::slotAt(int slot, char*& address) {

@@ -149,24 +149,25 @@ const std::map<std::string, Builder>& builders() {
          return {[=](const Step& s) { const auto& z = s.sizes; return rope({qkv.at(z), positions.at(z), table.at(z), heads, kvHeads, headDim, rotaryDim, interleaved, norms}, s); }};
        }},
       {"kvWrite", [](const OpReader& r, const Context&) -> Built {
-         auto qkv = r.tensor("qkv"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache");
+         auto qkv = r.tensor("qkv"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
          const AttentionShape shape = r.attention();
-         return {[=](const Step& s) { const auto& z = s.sizes; return kvWrite({qkv.at(z), slots.at(z), k.at(z), v.at(z), shape}, s); }};
+         return {[=](const Step& s) { const auto& z = s.sizes; return kvWrite({qkv.at(z), slots.at(z), k.at(z), v.at(z), shape, kScales.at(z), vScales.at(z)}, s); }};
        }},
       {"ropeKvWrite", [](const OpReader& r, const Context&) -> Built {
-         auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache");
+         auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache"),
+              kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
          const int rotaryDim = r.integer("rotaryDim");
          const bool interleaved = r.integer("interleaved") != 0;
          const AttentionShape shape = r.attention();
          const HeadNorms norms = r.norms();
-         return {[=](const Step& s) { const auto& z = s.sizes; return ropeKvWrite({qkv.at(z), positions.at(z), table.at(z), slots.at(z), k.at(z), v.at(z), rotaryDim, interleaved, shape, norms}, s); }};
+         return {[=](const Step& s) { const auto& z = s.sizes; return ropeKvWrite({qkv.at(z), positions.at(z), table.at(z), slots.at(z), k.at(z), v.at(z), rotaryDim, interleaved, shape, norms, kScales.at(z), vScales.at(z)}, s); }};
        }},
       {"pagedAttention", [](const OpReader& r, const Context& c) -> Built {
-         auto qkv = r.tensor("qkv"), k = r.tensor("kCache"), v = r.tensor("vCache"), sequences = r.tensor("sequences"), tables = r.tensor("blockTables"), out = r.tensor("out");
+         auto qkv = r.tensor("qkv"), k = r.tensor("kCache"), v = r.tensor("vCache"), sequences = r.tensor("sequences"), tables = r.tensor("blockTables"), out = r.tensor("out"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
          const auto scale = static_cast<float>(r.number("scale")), softCap = static_cast<float>(r.number("softCap"));
          const int window = r.integer("window");
          const AttentionShape shape = r.attention();
-         auto at = [=](const StepSizes& z) { return PagedAttention{qkv.at(z), k.at(z), v.at(z), sequences.at(z), tables.at(z), out.at(z), scale, window, softCap, shape}; };
+         auto at = [=](const StepSizes& z) { return PagedAttention{qkv.at(z), k.at(z), v.at(z), sequences.at(z), tables.at(z), out.at(z), scale, window, softCap, shape, kScales.at(z), vScales.at(z)}; };
          return {[=](const Step& s) { return pagedAttention(at(s.sizes), s); }, pagedAttentionWorkspace(at(c.maxSizes), c.maxSizes, c.settings.smCount)};
        }},
       {"gatedActivation", [](const OpReader& r, const Context&) -> Built {
@@ -199,13 +200,13 @@ const std::map<std::string, Builder>& builders() {
          return {[=](const Step& s) { const auto& z = s.sizes; return gatherRows({x.at(z), samples.at(z), out.at(z)}, s); }};
        }},
       {"copyBlocks", [](const OpReader& r, const Context& c) -> Built {
-         auto k = r.tensor("kCache"), v = r.tensor("vCache"), pairs = r.tensor("pairs");
-         auto at = [=](const StepSizes& z) { return CopyBlocks{k.at(z), v.at(z), pairs.at(z)}; };
+         auto k = r.tensor("kCache"), v = r.tensor("vCache"), pairs = r.tensor("pairs"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
+         auto at = [=](const StepSizes& z) { return CopyBlocks{k.at(z), v.at(z), pairs.at(z), kScales.at(z), vScales.at(z)}; };
          return {[=](const Step& s) { return copyBlocks(at(s.sizes), s); }, copyBlocksWorkspace(at(c.maxSizes))};
        }},
       {"zeroBlocks", [](const OpReader& r, const Context&) -> Built {
-         auto k = r.tensor("kCache"), v = r.tensor("vCache"), blocks = r.tensor("blocks");
-         return {[=](const Step& s) { const auto& z = s.sizes; return zeroBlocks({k.at(z), v.at(z), blocks.at(z)}, s); }};
+         auto k = r.tensor("kCache"), v = r.tensor("vCache"), blocks = r.tensor("blocks"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
+         return {[=](const Step& s) { const auto& z = s.sizes; return zeroBlocks({k.at(z), v.at(z), blocks.at(z), kScales.at(z), vScales.at(z)}, s); }};
        }},
       {"penalties", [](const OpReader& r, const Context& c) -> Built {
          auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), out = r.tensor("out");

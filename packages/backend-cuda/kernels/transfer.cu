@@ -27,7 +27,7 @@ __global__ void transferKernel(const BlockMove* moves, int count, bool toHost) {
 }  // namespace
 
 cudaError_t transferBlocks(const BlockMove* moves, int count, int unit, bool toHost, cudaStream_t stream) {
-  auto* kernel = unit == 16 ? transferKernel<uint4> : unit == 4 ? transferKernel<uint32_t> : transferKernel<uint16_t>;
+  auto* kernel = unit == 16 ? transferKernel<uint4> : unit == 4 ? transferKernel<uint32_t> : unit == 2 ? transferKernel<uint16_t> : transferKernel<uint8_t>;
   const auto blocks = static_cast<unsigned>(count < kMaxBlocks ? count : kMaxBlocks);
   return gpuLaunch({"transferBlocks", {blocks}, {kThreads}, 0, stream}, kernel, moves, count, toHost);
 }

@@ -14,7 +14,7 @@ struct BlockMove {
 };
 
 // `moves` holds `count` entries in memory that the device can read. Every size and address is a multiple of `unit` bytes, which
-// is 2, 4 or 16. Enqueues one kernel.
+// is 1, 2, 4 or 16. Enqueues one kernel.
 cudaError_t transferBlocks(const BlockMove* moves, int count, int unit, bool toHost, cudaStream_t stream);
 
 }  // namespace quire

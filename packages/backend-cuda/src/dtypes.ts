@@ -2,7 +2,7 @@ import type { DTypeTable } from '@quire/core/contract';
 
 const activations = ['f32', 'f16', 'bf16'] as const;
 const weights = ['f32', 'f16', 'bf16'] as const;
-const kv = ['f32', 'f16', 'bf16'] as const;
+const kv = ['f32', 'f16', 'bf16', 'i8', 'f8e4m3'] as const;
 
 /** What each op is offered with, in both flavours, on a device in a group. */
 export const groupDTypes = {

@@ -98,6 +98,8 @@ export const sixteenBitLong: readonly Shape[] = [
   { ...sixteen(2, 2, 64, 'f16'), quick: true },
   { ...sixteen(4, 1, 64, 'bf16'), quick: true },
   { ...sixteen(8, 2, 128, 'f16'), window: 1024, softCap: 50 },
+  { ...sixteen(4, 1, 64, 'bf16'), kv: 'i8' as const },
+  { ...sixteen(4, 2, 128, 'f16'), kv: 'f8e4m3' as const },
 ].map(shape => ({ ...shape, ...long, tokens: 200 }));
 
 /** A prompt over several tiles of queries and of keys. */
@@ -195,6 +197,11 @@ const codedShapes: readonly Shape[] = (['i8', 'f8e4m3'] as const).flatMap((kv): 
   { ...sixteen(6, 2, 32, 'f16'), kv, window: 20 },
   { ...sixteen(2, 1, 256, 'bf16'), kv },
   { ...sixteen(3, 1, 96, 'f16'), kv, blockSize: 12 },
+  // Forms of their own: groups of up to 4, 8 and 16 heads.
+  { ...sixteen(8, 2, 64, 'f16'), kv, blockSize: 8, softCap: 30, window: 33, quick: true },
+  { ...sixteen(7, 1, 128, 'f16'), kv },
+  { ...sixteen(16, 1, 64, 'bf16'), kv },
+  { ...sixteen(6, 1, 256, 'f16'), kv, softCap: 5 },
 ]);
 
 export const shapes: readonly Shape[] = [...f32Shapes, ...sixteenBitShapes, ...codedShapes];

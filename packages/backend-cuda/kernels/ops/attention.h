@@ -11,11 +11,12 @@ struct AttentionShape {
 // RMS norms of query and key heads, before they are rotated; no weights, no norm.
 struct HeadNorms { Tensor qNorm, kNorm; float eps = 0; };
 struct Rope { Tensor qkv, positions, table; int heads, kvHeads, headDim, rotaryDim; bool interleaved; HeadNorms norms; };
-struct KvWrite { Tensor qkv, slotMapping, kCache, vCache; AttentionShape shape; };
-struct RopeKvWrite { Tensor qkv, positions, table, slotMapping, kCache, vCache; int rotaryDim; bool interleaved; AttentionShape shape; HeadNorms norms; };
-struct PagedAttention { Tensor qkv, kCache, vCache, sequences, blockTables, out; float scale; int window; float softCap; AttentionShape shape; };
-struct CopyBlocks { Tensor kCache, vCache, pairs; };
-struct ZeroBlocks { Tensor kCache, vCache, blocks; };
+// kScales and vScales: of caches of codes.
+struct KvWrite { Tensor qkv, slotMapping, kCache, vCache; AttentionShape shape; Tensor kScales, vScales; };
+struct RopeKvWrite { Tensor qkv, positions, table, slotMapping, kCache, vCache; int rotaryDim; bool interleaved; AttentionShape shape; HeadNorms norms; Tensor kScales, vScales; };
+struct PagedAttention { Tensor qkv, kCache, vCache, sequences, blockTables, out; float scale; int window; float softCap; AttentionShape shape; Tensor kScales, vScales; };
+struct CopyBlocks { Tensor kCache, vCache, pairs, kScales, vScales; };
+struct ZeroBlocks { Tensor kCache, vCache, blocks, kScales, vScales; };
 
 cudaError_t rope(const Rope&, const Step&);
 cudaError_t kvWrite(const KvWrite&, const Step&);

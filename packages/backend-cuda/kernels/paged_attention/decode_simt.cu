@@ -20,7 +20,7 @@ struct Problem {
 template <class C, int kHeadDim>
 struct Lanes {
   static constexpr int kPack = Pack<C>::kSize, kUnits = kHeadDim / kPack;
-  static constexpr int kPerRow = kUnits < 8 ? kUnits : 8, kGroups = 32 / kPerRow;
+  static constexpr int kPerRow = kUnits <= 2 ? 2 : kUnits <= 4 ? 4 : 8, kGroups = 32 / kPerRow;
   // 16-byte units of a lane, the last of which some lanes may lack.
   static constexpr int kOwn = (kUnits + kPerRow - 1) / kPerRow;
   // Positions of a lane in a tile, and how many of them are requested at once: 4 units each of K and V where rows are not longer.
@@ -35,6 +35,8 @@ template <class C, int kHeadDim>
 struct LaneState {
   using L = Lanes<C, kHeadDim>;
   using Packs = Pack<C>[L::kAtOnce][L::kOwn];
+  // Of keys and of values, where they are codes.
+  using Scales = float[2][L::kAtOnce];
   float query[L::kOwn][L::kPack], out[L::kOwn][L::kPack], max, sum;
 
   __device__ static int sub() { return threadIdx.x % L::kPerRow; }
@@ -68,28 +70,33 @@ struct LaneState {
   }
 
   // Takes the warp's slice of a tile, the first position of which is `position`.
-  __device__ void attend(const C* kCache, const C* vCache, const Pages& pages, uint32_t position, uint32_t begin, uint32_t end, const ScoreScale& scale) {
+  __device__ void attend(const KvCache<C>& kCache, const KvCache<C>& vCache, const Pages& pages, uint32_t position, uint32_t begin, uint32_t end, const ScoreScale& scale) {
     if (position >= end || position + kSliceTokens <= begin) return;
     const int group = threadIdx.x % 32 / L::kPerRow;
 #pragma unroll
     for (int step = 0; step < L::kPositions; step += L::kAtOnce) {
       Packs keys, values;
+      Scales scales;
       bool valid[L::kAtOnce];
 #pragma unroll
       for (int i = 0; i < L::kAtOnce; i++) {
         const uint32_t p = position + (step + i) * L::kGroups + group;
         valid[i] = p >= begin && p < end;
-        const int64_t row = valid[i] ? pages.row(p) * kHeadDim : 0;
+        const int64_t row = valid[i] ? pages.row(p) : 0, element = row * kHeadDim;
 #pragma unroll
-        for (int u = 0; u < L::kOwn; u++) keys[i][u] = load(kCache + row, u, valid[i]);
+        for (int u = 0; u < L::kOwn; u++) keys[i][u] = load(kCache.data + element, u, valid[i]);
 #pragma unroll
-        for (int u = 0; u < L::kOwn; u++) values[i][u] = load(vCache + row, u, valid[i]);
+        for (int u = 0; u < L::kOwn; u++) values[i][u] = load(vCache.data + element, u, valid[i]);
+        if constexpr (kHoldsCodes<C>) {
+          scales[0][i] = valid[i] ? GPU_LOAD(kCache.scales + row) : 0.0f;
+          scales[1][i] = valid[i] ? GPU_LOAD(vCache.scales + row) : 0.0f;
+        }
       }
-      accumulate(keys, values, valid, scale);
+      accumulate(keys, values, scales, valid, scale);
     }
   }
 
-  __device__ __forceinline__ void accumulate(const Packs& keys, const Packs& values, const bool (&valid)[L::kAtOnce], const ScoreScale& scale) {
+  __device__ __forceinline__ void accumulate(const Packs& keys, const Packs& values, const Scales& scales, const bool (&valid)[L::kAtOnce], const ScoreScale& scale) {
     float score[L::kAtOnce], newMax = max;
 #pragma unroll
     for (int i = 0; i < L::kAtOnce; i++) {
@@ -100,6 +107,7 @@ struct LaneState {
         for (int e = 0; e < L::kPack; e++) dot = __fmaf_rn(query[u][e], toFloat(keys[i][u].values[e]), dot);
       }
       for (int by = 1; by < L::kPerRow; by *= 2) dot += __shfl_xor_sync(kFullMask, dot, by);
+      if constexpr (kHoldsCodes<C>) dot *= scales[0][i];
       score[i] = valid[i] ? scale(dot) : -INFINITY;
       newMax = fmaxf(newMax, score[i]);
     }
@@ -110,6 +118,7 @@ struct LaneState {
     for (int i = 0; i < L::kAtOnce; i++) {
       score[i] = exp2Approximate(score[i] - base);
       sum += score[i];
+      if constexpr (kHoldsCodes<C>) score[i] *= scales[1][i];
     }
 #pragma unroll
     for (int u = 0; u < L::kOwn; u++) {
@@ -137,7 +146,7 @@ struct LaneState {
 };
 
 template <class C, int kHeadDim>
-__global__ void __launch_bounds__(kAttentionThreads, Lanes<C, kHeadDim>::kBlocksPerSm) decodeSimt(const float* qkv, const C* kCache, const C* vCache, float* out, Problem p) {
+__global__ void __launch_bounds__(kAttentionThreads, Lanes<C, kHeadDim>::kBlocksPerSm) decodeSimt(const float* qkv, KvCache<C> kCache, KvCache<C> vCache, float* out, Problem p) {
   DYN_SHARED(float, shared);
   SHARED(bool, flag, 1);
   waitForPrevious();
@@ -168,7 +177,7 @@ __global__ void __launch_bounds__(kAttentionThreads, Lanes<C, kHeadDim>::kBlocks
 // Calls f(C*, headDim) with the template arguments of an operation.
 template <class F>
 cudaError_t withVariant(const PagedAttention& a, F f) {
-  return withHeadDim(a.shape.headDim, [&](auto dim) { return withDType(a.kCache.dtype, [&](auto* cache) { return f(cache, dim); }); });
+  return withHeadDim(a.shape.headDim, [&](auto dim) { return withCacheDType(a.kCache.dtype, [&](auto* cache) { return f(cache, dim); }); });
 }
 
 template <class L>
@@ -197,7 +206,7 @@ cudaError_t decodeSimtLaunch(const PagedAttention& a, const Step& s) {
     using L = Lanes<C, kHeadDim>;
     const Problem problem{decodeWork(a, s, a.shape.heads), static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, a.shape.heads / a.shape.kvHeads, scoreScale(a)};
     const GpuLaunch l{"attentionDecodeSimt", {static_cast<unsigned>(gridOf<L>(a, s.sizes.decodeSequences, s.smCount))}, {kAttentionThreads}, L::Parts::kBytes, s.stream};
-    return gpuLaunch(l, decodeSimt<C, kHeadDim>, a.qkv.as<float>(), a.kCache.as<C>(), a.vCache.as<C>(), a.out.as<float>(), problem);
+    return gpuLaunch(l, decodeSimt<C, kHeadDim>, a.qkv.as<float>(), kvCache<C>(a.kCache, a.kScales), kvCache<C>(a.vCache, a.vScales), a.out.as<float>(), problem);
   });
 }
 

@@ -1,278 +1,36 @@
-// pagedAttention of decode rows on tensor cores. A work head is a KV head with up to 4, 8 or 16 of its query heads. A block of
-// 4 warps walks its part of the flat line of tiles (decode_work.h). Each warp has 16 of a tile's 64 positions: it requests
-// their keys and values into a ring of its own, ahead of use across chunks, heads and rows, and has its own online softmax.
-// Warps wait for each other only where a chunk ends and their results meet.
-//
-// K is the A operand: S^T (16 positions x 8 heads) = K (16 x d) Q^T (d x 8), with Q^T in registers, so that a group of 4 to 8
-// heads fills an instruction. O^T (d x 8) += V^T (d x 16) P (16 x 8): V by transposed ldmatrix, P by transposing the scores in
-// registers. For 16-bit activations and a cache of the same dtype; pages of a power of two.
-//
-// Measured on an H200 (bf16, cold L2, share of 4.3 TB/s). 32/8 heads of 128: 64 rows of 1,024 positions 74 to 77 us (81 to
-// 85 %), of 4,096 262 to 270 us (93 to 95 %), 256 rows of 1,024 90 to 93 %, one row of 1,024 6.9 us, of 16,384 24.6 us. 12/12
-// heads of 64: 64 rows of 1,024 84 %, one row 6.5 us. Of the 6.9 us, clocks in the kernel gave a third to the way to the first
-// request and a third to the meeting of the chunks. One ring for all warps, with a barrier per tile, had reached 55 %.
-// Design: lmdeploy's swapped operands and HPC-Ops' flat tiles.
-#include "decode_fold.h"
-#include "variants.h"
+// Decode rows on tensor cores, whose caches have the dtype of the activations; decode_tensor.h has the kernel.
+#include "decode_tensor.h"
 
 namespace quire {
 namespace {
 
-// kHeads: query heads of a work head, of which an instruction takes 8.
-template <class T, int kHeadDim, int kHeads_>
-struct Shape {
-  static constexpr int kHeads = kHeads_, kColumns = (kHeads + 7) / 8;
-  static constexpr int kSliceBytes = TileLayout<kHeadDim>::kSliceBytes, kStageBytes = 2 * kSliceBytes;
-  using Parts = PartResults<kHeadDim, kHeads, kAttentionWarps>;
-  // Slices of 4 KB and less are many to an SM with two stages already.
-  static constexpr int kStages = kHeadDim <= 64 ? 2 : 3;
-  static constexpr int kRingBytes = kStages * kStageBytes;
-  static constexpr int kSharedBytes = kAttentionWarps * kRingBytes + Parts::kBytes;
-  // Blocks that share the 228 KB of an SM of sm_90, and whose threads have the registers that they need.
-  static constexpr int kBlocksPerSm = std::min(kHeads == 4 ? 4 : kHeads == 8 ? 3 : 2, std::max(1, 228 * 1024 / (kSharedBytes + kBlockReserve)));
-};
-
-struct Problem {
-  DecodeWork work;
-  int width, heads, kvHeads, group, passes;
-  ScoreScale scale;
-};
-
-// The query heads of a work head.
-struct QueryHeads {
-  int first, count;
-};
-template <int kHeads>
-__device__ __forceinline__ QueryHeads queryHeads(const Problem& p, int workHead) {
-  const int kvHead = p.passes == 1 ? workHead : workHead / p.passes, before = (workHead - kvHead * p.passes) * kHeads;
-  return {kvHead * p.group + before, p.group - before < kHeads ? p.group - before : kHeads};
-}
-
-// The slices of a warp, on their way into its ring. The rows of the next slice are looked up one slice ahead.
-template <class T, int kHeadDim>
-struct WarpFeed {
-  const Problem& p;
-  Cursor at;
-  uint32_t end, chunkLeft, row;
-  bool more = true;
-
-  __device__ WarpFeed(const Problem& problem, const BlockPart& part) : p(problem), at(part.cursor), end(part.end), chunkLeft(at.tilesOfChunk()) { lookUp(); }
-
-  __device__ void lookUp() {
-    const Pages pages = at.pages(p.work, p.kvHeads, p.passes == 1 ? at.head : at.head / p.passes);
-    row = sliceRow(pages, at.firstPosition() + threadIdx.x / 32 * kSliceTokens, at.tiles.begin, at.tiles.end);
-  }
-
-  // Requests the next slice. One group of copies, empty behind the last.
-  __device__ void fetch(char* stage, const T* kCache, const T* vCache) {
-    if (more) {
-      copySlice<kHeadDim>(stage, kCache, row);
-      copySlice<kHeadDim>(stage + TileLayout<kHeadDim>::kSliceBytes, vCache, row);
-      toNext();
-    }
-    cpAsyncCommit();
-  }
-  __device__ void toNext() {
-    if (--chunkLeft == 0) more = at.place + 1 < end;
-    if (!more) return;
-    at.advance(p.work, 1);
-    if (chunkLeft == 0) chunkLeft = at.tilesOfChunk();
-    lookUp();
-  }
-};
-
-template <class T, int kHeadDim, int kColumns>
-struct WarpState {
-  uint32_t query[kHeadDim / 16][kColumns][2];
-  float out[kHeadDim / 16][kColumns][4];
-  // Of the two heads whose columns this lane holds. The sums are the lane's own.
-  float max[kColumns][2], sum[kColumns][2];
-
-  __device__ void clear() {
-#pragma unroll
-    for (int n = 0; n < kColumns; n++) {
-      max[n][0] = max[n][1] = -INFINITY, sum[n][0] = sum[n][1] = 0;
-#pragma unroll
-      for (int m = 0; m < kHeadDim / 16; m++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) out[m][n][i] = 0;
-      }
-    }
-  }
-
-  // `from` is the first of `heads` query heads.
-  __device__ void loadQuery(const T* from, int heads) {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int n = 0; n < kColumns; n++) {
-      const int head = n * 8 + lane / 4;
-      const auto* words = reinterpret_cast<const uint32_t*>(from + head * kHeadDim) + lane % 4;
-#pragma unroll
-      for (int k = 0; k < kHeadDim / 16; k++) {
-        query[k][n][0] = head < heads ? GPU_LOAD(words + k * 8) : 0;
-        query[k][n][1] = head < heads ? GPU_LOAD(words + k * 8 + 4) : 0;
-      }
-    }
-  }
-
-  // Takes the warp's slice of a tile, the first position of which is `position`.
-  __device__ void attend(const char* keys, const char* values, uint32_t position, uint32_t begin, uint32_t end, const ScoreScale& scale) {
-    const int lane = threadIdx.x % 32;
-    if (position >= end || position + kSliceTokens <= begin) return;
-    // Even and odd steps have sums of their own: a chain of dependent instructions half as long.
-    float score[kColumns][4] = {}, odd[kColumns][4] = {};
-    const FragmentRow<kHeadDim> key(keys, lane % 16, lane / 16);
-#pragma unroll
-    for (int k = 0; k < kHeadDim / 16; k++) {
-      uint32_t a[4];
-      ldmatrixX4<false>(a, key.at(k));
-#pragma unroll
-      for (int n = 0; n < kColumns; n++) mma16816<T>(k % 2 == 0 ? score[n] : odd[n], a, query[k][n]);
-    }
-    const bool edge = position < begin || position + kSliceTokens > end;
-    uint32_t weight[kColumns][2];
-    float correction[kColumns][2];
-#pragma unroll
-    for (int n = 0; n < kColumns; n++) {
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const uint32_t p = position + lane / 4 + i / 2 * 8;
-        score[n][i] = edge && (p < begin || p >= end) ? -INFINITY : scale(score[n][i] + odd[n][i]);
-      }
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        float top = fmaxf(score[n][j], score[n][j + 2]);
-        for (int by = 4; by < 32; by *= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, by));
-        const float newMax = fmaxf(max[n][j], top), base = finiteMax(newMax);
-        correction[n][j] = exp2Approximate(max[n][j] - base);
-        max[n][j] = newMax;
-        score[n][j] = exp2Approximate(score[n][j] - base), score[n][j + 2] = exp2Approximate(score[n][j + 2] - base);
-        sum[n][j] = sum[n][j] * correction[n][j] + score[n][j] + score[n][j + 2];
-      }
-      weight[n][0] = transpose8x8(packPair<T>(score[n][0], score[n][1]));
-      weight[n][1] = transpose8x8(packPair<T>(score[n][2], score[n][3]));
-    }
-    const FragmentRow<kHeadDim> value(values, lane % 8 + lane / 16 * 8, lane / 8 % 2);
-#pragma unroll
-    for (int m = 0; m < kHeadDim / 16; m++) {
-      uint32_t a[4];
-      ldmatrixX4<true>(a, value.at(m));
-#pragma unroll
-      for (int n = 0; n < kColumns; n++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) out[m][n][i] *= correction[n][i % 2];
-        mma16816<T>(out[m][n], a, weight[n]);
-      }
-    }
-  }
-
-  template <class Parts>
-  __device__ void handOver(const Parts& parts, int heads) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-#pragma unroll
-    for (int n = 0; n < kColumns; n++) {
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        const int head = n * 8 + lane % 4 * 2 + j;
-        for (int by = 4; by < 32; by *= 2) sum[n][j] += __shfl_xor_sync(kFullMask, sum[n][j], by);
-        if (head >= heads) continue;
-        if (lane < 4) parts.max(warp, head) = max[n][j], parts.sum(warp, head) = sum[n][j];
-#pragma unroll
-        for (int m = 0; m < kHeadDim / 16; m++) {
-          float* to = parts.out(warp, head) + m * 16 + lane / 4;
-          to[0] = out[m][n][j], to[8] = out[m][n][j + 2];
-        }
-      }
-    }
-  }
-};
-
-template <class T, int kHeadDim, int kHeads>
-__global__ void __launch_bounds__(kAttentionThreads, Shape<T, kHeadDim, kHeads>::kBlocksPerSm) decodeTensor(const T* qkv, const T* kCache, const T* vCache, T* out, Problem p) {
-  using S = Shape<T, kHeadDim, kHeads>;
-  DYN_SHARED(char, shared);
-  SHARED(bool, flag, 1);
-  waitForPrevious();
-  const BlockPart part = findPart(p.work);
-  char* const ring = shared + threadIdx.x / 32 * S::kRingBytes;
-  auto stage = [&](uint32_t i) { return ring + i % S::kStages * S::kStageBytes; };
-  const typename S::Parts parts{reinterpret_cast<float*>(shared + kAttentionWarps * S::kRingBytes)};
-  if (!part.empty()) {
-    WarpFeed<T, kHeadDim> feed(p, part);
-    for (int i = 0; i < S::kStages - 1; i++) feed.fetch(stage(i), kCache, vCache);
-    launchDependents();
-    ChunkFold<T, kHeadDim, kHeads> fold(p.work, part);
-    WarpState<T, kHeadDim, S::kColumns> state;
-    Cursor at = part.cursor;
-    QueryHeads heads{};
-    bool last = false;
-    for (uint32_t i = 0; !last;) {
-      const uint32_t count = at.tilesOfChunk();
-      last = at.place + count >= part.end;
-      if (i == 0 || at.tile == 0) heads = queryHeads<kHeads>(p, at.head), state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + heads.first * kHeadDim, heads.count);
-      state.clear();
-      uint32_t position = at.firstPosition() + threadIdx.x / 32 * kSliceTokens;
-      for (const uint32_t end = i + count; i < end; i++, position += kTileTokens) {
-        cpAsyncWait<S::kStages - 2>();
-        __syncwarp();  // this stage is filled, and all lanes have left the one in front
-        feed.fetch(stage(i + S::kStages - 1), kCache, vCache);
-        state.attend(stage(i), stage(i) + S::kSliceBytes, position, at.tiles.begin, at.tiles.end, p.scale);
-      }
-      __syncthreads();  // all have merged the chunk in front
-      state.handOver(parts, heads.count);
-      __syncthreads();
-      fold.take(at, parts.merge(), last, out + (static_cast<int64_t>(at.row) * p.heads + heads.first) * kHeadDim, heads.count, flag);
-      if (!last) at.advance(p.work, count);
-    }
-  }
-  zeroSpentRows(p.work, out, p.heads * kHeadDim);
-}
-
-int groupOf(const PagedAttention& a) { return a.shape.heads / a.shape.kvHeads; }
-
-template <class S>
-int gridOf(const PagedAttention& a, int rows, int smCount) {
-  const int fit = sharedBytesPerSm() / (S::kSharedBytes + kBlockReserve);
-  return decodeGrid(smCount, std::max(1, std::min(fit, S::kBlocksPerSm)), static_cast<int64_t>(rows) * a.shape.kvHeads * ceilDiv(groupOf(a), S::kHeads) * slotsPerBlock(a));
-}
-
 // Calls f(T*, headDim, heads) with the template arguments of an operation.
 template <class F>
 cudaError_t withVariant(const PagedAttention& a, F f) {
-  auto withType = [&](auto dim, auto heads) {
-    return a.qkv.dtype == DType::f16 ? f(static_cast<__half*>(nullptr), dim, heads) : f(static_cast<__nv_bfloat16*>(nullptr), dim, heads);
-  };
   return withHeadDim(a.shape.headDim, [&](auto dim) {
-    // With 16 heads of 256 the outputs of a warp would not fit its registers: such groups take several passes.
-    if constexpr (decltype(dim)::value <= 128) {
-      if (groupOf(a) > 8) return withType(dim, std::integral_constant<int, 16>{});
-    }
-    return groupOf(a) > 4 ? withType(dim, std::integral_constant<int, 8>{}) : withType(dim, std::integral_constant<int, 4>{});
+    return withHeads<decltype(dim)::value>(a, [&](auto heads) { return withSixteenBit(a.qkv.dtype, [&](auto* element) { return f(element, dim, heads); }); });
   });
 }
 
 }  // namespace
 
-bool decodeTensorTakes(const PagedAttention& a) { return sixteenBit(a) && regular(a.shape) && fastHeadDim(a.shape.headDim); }
+bool decodeTensorTakes(const PagedAttention& a) { return fastSixteenBit(a) || fastCodes(a); }
 
 size_t decodeTensorScratch(const PagedAttention& a, int maxRows, int smCount) {
+  if (holdsCodes(a.kCache)) return decodeTensorCodesScratch(a, maxRows, smCount);
   size_t bytes = 0;
   withVariant(a, [&](auto* element, auto dim, auto heads) {
-    using S = Shape<Element<decltype(element)>, decltype(dim)::value, decltype(heads)::value>;
-    bytes = static_cast<size_t>(gridOf<S>(a, maxRows, smCount)) * slotsPerBlock(a) * S::kHeads * (decltype(dim)::value + 2) * sizeof(float);
+    bytes = decodeScratch<Element<decltype(element)>, decltype(dim)::value, decltype(heads)::value>(a, maxRows, smCount);
     return cudaSuccess;
   });
   return bytes;
 }
 
 cudaError_t decodeTensorLaunch(const PagedAttention& a, const Step& s) {
+  if (holdsCodes(a.kCache)) return decodeTensorCodesLaunch(a, s);
   return withVariant(a, [&](auto* element, auto dim, auto heads) {
     using T = Element<decltype(element)>;
-    using S = Shape<T, decltype(dim)::value, decltype(heads)::value>;
-    const int passes = ceilDiv(groupOf(a), S::kHeads);
-    const Problem problem{decodeWork(a, s, a.shape.kvHeads * passes), static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
-    const GpuLaunch l{"attentionDecodeTensor", {static_cast<unsigned>(gridOf<S>(a, s.sizes.decodeSequences, s.smCount))}, {kAttentionThreads}, S::kSharedBytes, s.stream};
-    return gpuLaunch(l, decodeTensor<T, decltype(dim)::value, decltype(heads)::value>, a.qkv.as<T>(), a.kCache.as<T>(), a.vCache.as<T>(), a.out.as<T>(), problem);
+    return decodeLaunch<T, T, decltype(dim)::value, decltype(heads)::value>(a, s);
   });
 }
 

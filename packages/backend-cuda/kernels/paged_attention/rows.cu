@@ -2,6 +2,7 @@
 // lane, then values by dimension. For any dtypes, any head dimension up to 256 and mixed batches: what the fast forms do not
 // take.
 #include "../lib/elements.h"
+#include "../lib/kv_codes.h"
 #include "../lib/paged.h"
 #include "../lib/reduce.h"
 #include "../lib/row_state.h"
@@ -18,7 +19,7 @@ struct Pointers {
 };
 
 template <class T, class C>
-__global__ void attentionRows(const T* qkv, const C* kCache, const C* vCache, Pointers p, T* out, int firstToken, int numSequences, int width, int maxBlocks, float scale, int window, float softCap, AttentionShape shape) {
+__global__ void attentionRows(const T* qkv, KvCache<C> kCache, KvCache<C> vCache, Pointers p, T* out, int firstToken, int numSequences, int width, int maxBlocks, float scale, int window, float softCap, AttentionShape shape) {
   DYN_SHARED(float, shared);
   waitForPrevious();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -59,23 +60,27 @@ __global__ void attentionRows(const T* qkv, const C* kCache, const C* vCache, Po
   for (uint32_t base = first; base < visible; base += 32) {
     const uint32_t position = base + lane;
     float score = -INFINITY;
+    [[maybe_unused]] float valueScale = 0;
     int64_t at = 0;
     if (position < visible) {
       at = cacheIndex(table[position / shape.blockSize] * shape.blockSize + position % shape.blockSize, kvHead, shape);
       score = 0;
-      for (int c = 0; c < d; c++) score += query[c] * toFloat(kCache[at + c]);
+      for (int c = 0; c < d; c++) score += query[c] * toFloat(kCache.data[at + c]);
+      if constexpr (kHoldsCodes<C>) score *= kCache.scales[at / d], valueScale = vCache.scales[at / d];
       if (softCap > 0) score = softCap * tanhf(score / softCap);
     }
     const float newMax = fmaxf(max, warpMax(score));
     const float correction = expf(max - newMax), weight = position < visible ? expf(score - newMax) : 0.0f;
     sum = sum * correction + warpSum(weight);
     max = newMax;
+    float valueWeight = weight;
+    if constexpr (kHoldsCodes<C>) valueWeight *= valueScale;
     const int count = visible - base < 32 ? static_cast<int>(visible - base) : 32;
     for (int c = lane; c < d; c += 32) result[c] *= correction;
     for (int j = 0; j < count; j++) {
-      const float w = __shfl_sync(kFullMask, weight, j);
+      const float w = __shfl_sync(kFullMask, valueWeight, j);
       const int64_t from = __shfl_sync(kFullMask, at, j);
-      for (int c = lane; c < d; c += 32) result[c] += w * toFloat(vCache[from + c]);
+      for (int c = lane; c < d; c += 32) result[c] += w * toFloat(vCache.data[from + c]);
     }
   }
   for (int c = lane; c < d; c += 32) to[c] = fromFloat<T>(result[c] / sum);
@@ -85,11 +90,11 @@ __global__ void attentionRows(const T* qkv, const C* kCache, const C* vCache, Po
 
 cudaError_t attentionRowsLaunch(const PagedAttention& a, const Step& s, int firstToken) {
   return withDType(a.qkv.dtype, [&](auto* q) {
-    return withDType(a.kCache.dtype, [&](auto* c) {
+    return withCacheDType(a.kCache.dtype, [&](auto* c) {
       using T = Element<decltype(q)>;
       using C = Element<decltype(c)>;
       const GpuLaunch l{"attentionRows", {static_cast<unsigned>(a.out.rows - firstToken), ceilDiv(a.shape.heads, kWarps)}, {32 * kWarps}, kWarps * 2 * kMaxHeadDim * sizeof(float), s.stream};
-      return gpuLaunch(l, attentionRows<T, C>, a.qkv.as<T>(), a.kCache.as<C>(), a.vCache.as<C>(), Pointers{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>()}, a.out.as<T>(), firstToken,
+      return gpuLaunch(l, attentionRows<T, C>, a.qkv.as<T>(), kvCache<C>(a.kCache, a.kScales), kvCache<C>(a.vCache, a.vScales), Pointers{a.sequences.as<uint32_t>(), a.blockTables.as<uint32_t>()}, a.out.as<T>(), firstToken,
                        s.sizes.sequences, static_cast<int>(a.qkv.columns), static_cast<int>(a.blockTables.columns), a.scale, a.window, a.softCap, a.shape);
     });
   });
