@@ -1,5 +1,11 @@
 import type { ThinkingBudget } from '../sampling/sampling-params.ts';
-import type { TokenHistory } from './token-constraint.ts';
+
+/** The tokens of one completion, its prompt in front. */
+export interface TokenSequence {
+  readonly tokens: Uint32Array;
+  readonly numTokens: number;
+  readonly numPromptTokens: number;
+}
 
 /** Follows the reasoning of one completion by its markers, and says when it has used up its budget. */
 export class ThinkingLimit {
@@ -18,7 +24,7 @@ export class ThinkingLimit {
   }
 
   /** Whether the next token must be the one that ends the reasoning. Tokens are looked at once: none is ever taken back. */
-  isSpent({ tokens, numTokens, numPromptTokens }: TokenHistory): boolean {
+  isSpent({ tokens, numTokens, numPromptTokens }: TokenSequence): boolean {
     for (const end = numTokens - numPromptTokens; this.#seen < end && !this.#isOver; this.#seen++) {
       this.#look(tokens[numPromptTokens + this.#seen]!);
     }

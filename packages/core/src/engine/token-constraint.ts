@@ -1,6 +1,6 @@
 import type { ThinkingBudget } from '../sampling/sampling-params.ts';
 import type { GrammarSession } from '../structured-output/grammar-session.ts';
-import { ThinkingLimit } from './thinking-limit.ts';
+import { ThinkingLimit, type TokenSequence } from './thinking-limit.ts';
 
 export interface TokenConstraintInit {
   vocabSize: number;
@@ -15,10 +15,7 @@ export interface TokenConstraintInit {
 }
 
 /** What a constraint must know of its request. */
-export interface TokenHistory {
-  readonly tokens: Uint32Array;
-  readonly numTokens: number;
-  readonly numPromptTokens: number;
+export interface TokenHistory extends TokenSequence {
   /** Changes when the request loses its row, and the row its mask. */
   readonly generation: number;
 }
