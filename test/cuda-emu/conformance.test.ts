@@ -20,7 +20,7 @@ import { openTestCudaEmu, openTestReference } from '../support/devices.ts';
 /** A GPU that is alone has no other stage to reach; test/cuda-emu/exchanges.test.ts runs these. */
 const notOffered: readonly OpName[] = ['send', 'recv'];
 const offered = opNames.filter(op => !notOffered.includes(op));
-/** Weights in few bits are for the reference device and WebGPU so far. */
+/** Weights of experts in few bits are for the reference device so far. */
 const FEW_BITS = / does not offer weights in q\w+ /;
 const MINUTES = 60_000;
 

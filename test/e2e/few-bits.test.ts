@@ -2,7 +2,13 @@
 import type { CacheDType, Device, QuantDType } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createModelRunner, openDebugRunner } from '../../packages/core/src/worker/index.ts';
-import { openTestDevice, openTestReference, requiredDevices } from '../support/devices.ts';
+import {
+  fullEndToEnd,
+  openTestDevice,
+  openTestReference,
+  requiredDevices,
+  type TestDeviceName,
+} from '../support/devices.ts';
 import { greedyConfig, runGreedy } from './greedy-loop.ts';
 import { certainTokens, goldenCases, openModel, relativeL2 } from './models.ts';
 
@@ -54,32 +60,39 @@ describe.each(requiredDevices())('few bits on %s', name => {
     },
   );
 
-  it.each(folders.flatMap(folder => (['q8', 'q4_32', 'q4_32z'] as const).map(format => [folder, format] as const)))(
-    '%s in %s gives the logits of the reference device',
-    async (folder, quantization) => {
-      const golden = goldenCases(folder).filter(({ promptTokenIds }) => promptTokenIds.length > 20)[0]!;
-      if (!offersWeights(device)) {
-        const opened = logitsOf(device, folder, quantization, golden.promptTokenIds);
-        await expect(opened).rejects.toThrow(
-          `quantization is ${quantization}, but ${device.info.name} does not offer linear`,
-        );
-        return;
-      }
-      const [own, expected] = [
-        await logitsOf(device, folder, quantization, golden.promptTokenIds),
-        await logitsOf(await openTestReference(), folder, quantization, golden.promptTokenIds),
-      ];
-      expect(relativeL2(own, expected)).toBeLessThan(1e-5);
-      const stored = await logitsOf(device, folder, null, golden.promptTokenIds);
-      const error = relativeL2(own, stored);
-      console.log(
-        `${name}, ${folder}, ${quantization}: logits differ from those of the stored weights by ${error.toFixed(4)}`,
+  it.each(formatsOf(name))('%s in %s gives the logits of the reference device', async (folder, quantization) => {
+    const golden = goldenCases(folder).filter(({ promptTokenIds }) => promptTokenIds.length > 20)[0]!;
+    if (!offersWeights(device)) {
+      const opened = logitsOf(device, folder, quantization, golden.promptTokenIds);
+      await expect(opened).rejects.toThrow(
+        `quantization is ${quantization}, but ${device.info.name} does not offer linear`,
       );
-      expect(error).toBeGreaterThan(1e-4);
-      expect(error).toBeLessThan(quantization === 'q8' ? 0.03 : 0.4);
-    },
-  );
+      return;
+    }
+    const [own, expected] = [
+      await logitsOf(device, folder, quantization, golden.promptTokenIds),
+      await logitsOf(await openTestReference(), folder, quantization, golden.promptTokenIds),
+    ];
+    expect(relativeL2(own, expected)).toBeLessThan(1e-5);
+    const stored = await logitsOf(device, folder, null, golden.promptTokenIds);
+    const error = relativeL2(own, stored);
+    console.log(
+      `${name}, ${folder}, ${quantization}: logits differ from those of the stored weights by ${error.toFixed(4)}`,
+    );
+    expect(error).toBeGreaterThan(1e-4);
+    expect(error).toBeLessThan(quantization === 'q8' ? 0.03 : 0.4);
+  });
 });
+
+/** Checkpoints and formats of weights: in the gate one format of each on the emulated GPU, which takes many seconds for a prompt. */
+function formatsOf(device: TestDeviceName): (readonly [(typeof folders)[number], QuantDType])[] {
+  if (device === 'cuda-emu' && !fullEndToEnd)
+    return [
+      [folders[0], 'q4_32z'],
+      [folders[1], 'q8'],
+    ];
+  return folders.flatMap(folder => (['q8', 'q4_32', 'q4_32z'] as const).map(format => [folder, format] as const));
+}
 
 function offersCache({ info }: Device): boolean {
   const entry = info.dtypes.kvWrite;

@@ -8,7 +8,7 @@ import { describe, expect, it, test } from 'vitest';
 
 const folder = resolve(import.meta.dirname, '../../packages/backend-cuda/kernels');
 /** Where wrappers have their inside. */
-const WRAPPERS: readonly string[] = ['lib/gpu.h', 'lib/peers.h', 'lib/code_pairs.h'];
+const WRAPPERS: readonly string[] = ['lib/gpu.h', 'lib/pairs.h', 'lib/peers.h', 'lib/code_pairs.h'];
 
 interface Rule {
   readonly name: string;

@@ -1,4 +1,4 @@
-// linear and gatedLinear with bf16 weights: each form at the projections of real models.
+// linear and gatedLinear with bf16 and with quantised weights: each form at the projections of real models.
 #include "cases.h"
 
 namespace budgets {
@@ -12,7 +12,7 @@ struct Projection {
   bool gated, batchInvariant;
   // The emulated size. smallN 0: as many 16-row tiles of the weight to an SM as at the real size, which decide on the instance.
   int smallRows, smallN, smallK;
-  DType activations = DType::bf16;
+  DType activations = DType::bf16, weights = DType::bf16;
 };
 
 int smallColumns(const Projection& p, int smCount) {
@@ -21,12 +21,24 @@ int smallColumns(const Projection& p, int smCount) {
   return fewTiles * 16 / (p.gated ? 2 : 1);
 }
 
+// Of quantised weights: a record, as the contract's dtypes.ts states it, of whole packs of columns.
+int64_t rowBytes(DType dtype, int64_t columns) {
+  auto record = [&](int64_t codes, int64_t scales) { return (codes + scales + 31) / 32 * 32; };
+  if (dtype == DType::q8) return record(columns, 4);
+  if (dtype == DType::q4_32) return record(columns / 2, columns / 32 * 2);
+  if (dtype == DType::q4_128) return record(columns / 2, columns / 128 * 2);
+  if (dtype == DType::q4_128z) return record(columns / 2, columns / 128 * 4);
+  return 2 * columns;
+}
+
 Case makeCase(const Projection& p, Scale scale, int smCount) {
   const bool small = scale == Scale::small;
   const int rows = small ? p.smallRows : p.rows, n = small ? smallColumns(p, smCount) : p.n, k = small ? p.smallK : p.k;
   const Tensor x = makeTensor(p.activations, rows, k, Traffic::cached), out = makeTensor(p.activations, rows, n, Traffic::cached);
   // Many rows share weights through the second cache.
-  const Tensor weight = makeTensor(DType::bf16, p.gated ? 2 * n : n, k, p.rows <= 64 ? Traffic::streamed : Traffic::shared);
+  const int weightRows = p.gated ? 2 * n : n;
+  const int64_t weightBytes = weightRows * rowBytes(p.weights, k);
+  const Tensor weight{allocate(weightBytes, p.rows <= 64 ? Traffic::streamed : Traffic::shared), p.weights, weightRows, k};
   const double flops = 2.0 * rows * weight.rows * k;
   const bool invariant = p.batchInvariant, gated = p.gated;
   const Linear plain{x, weight, out, {}, {}, Activation::none, 0};
@@ -36,7 +48,7 @@ Case makeCase(const Projection& p, Scale scale, int smCount) {
     const Step step{{}, {allocate(bytes, Traffic::cached), bytes}, sms, nullptr, invariant};
     return gated ? gatedLinear(gatedOp, step) : linear(plain, step);
   };
-  return {p.kernel, std::string(p.model) + ", " + text(rows) + " x " + text(k) + " -> " + text(n), bytesOf(x) + bytesOf(weight) + bytesOf(out), flops, launch};
+  return {p.kernel, std::string(p.model) + ", " + text(rows) + " x " + text(k) + " -> " + text(n), bytesOf(x) + static_cast<double>(weightBytes) + bytesOf(out), flops, launch};
 }
 
 }  // namespace
@@ -61,6 +73,18 @@ std::vector<Case> linearCases(Scale scale, int smCount) {
       {"linearSplit 64 rows", "8B qkv", 64, 6144, 4096, false, false, 64, 6144, 4096},
       {"gatedLinearSplit 64 rows", "8B gate and up", 64, 14336, 4096, true, false, 64, 11520, 512},
       {"linearSplit 2048 rows", "8B qkv", 2048, 6144, 4096, false, false, 640, 512, 256},
+      {"linearQuantGemv q4_32, f32 activations, 1 row", "8B qkv", 1, 6144, 4096, false, true, 1, 512, 2048, DType::f32, DType::q4_32},
+      {"linearQuantGemv q8, f32 activations, 4 rows", "8B down", 4, 4096, 14336, false, true, 4, 512, 2048, DType::f32, DType::q8},
+      {"linearQuantSwapAb q8, 1 row", "8B qkv", 1, 6144, 4096, false, true, 1, 0, 2048, DType::bf16, DType::q8},
+      {"linearQuantSwapAb q4_32, 1 row", "8B qkv", 1, 6144, 4096, false, true, 1, 0, 4096, DType::bf16, DType::q4_32},
+      {"linearQuantSwapAb q4_128z, 1 row", "8B qkv", 1, 6144, 4096, false, true, 1, 0, 4096, DType::bf16, DType::q4_128z},
+      {"linearQuantSwapAb q4_32, 1 row, low tile", "Qwen3-0.6B o", 1, 1024, 2048, false, true, 1, 0, 2048, DType::bf16, DType::q4_32},
+      {"linearQuantSwapAb q4_128, 16 rows", "8B qkv", 16, 6144, 4096, false, true, 16, 0, 4096, DType::bf16, DType::q4_128},
+      {"linearQuantSwapAb q4_32, 32 rows", "8B qkv", 32, 6144, 4096, false, true, 32, 0, 4096, DType::bf16, DType::q4_32},
+      {"linearQuantSwapAb q4_32, 64 rows", "8B o", 64, 4096, 4096, false, true, 64, 0, 4096, DType::bf16, DType::q4_32},
+      {"linearQuantSwapAb q8, 2048 rows", "8B qkv", 2048, 6144, 4096, false, true, 128, 256, 1024, DType::bf16, DType::q8},
+      {"linearQuantSwapAb q4_32, 2048 rows", "8B qkv", 2048, 6144, 4096, false, true, 128, 256, 1024, DType::bf16, DType::q4_32},
+      {"gatedLinearQuantSwapAb q4_32, 1 row", "8B gate and up", 1, 14336, 4096, true, true, 1, 0, 2048, DType::bf16, DType::q4_32},
       {"linearTiled large", "8B qkv", 2048, 6144, 4096, false, true, 256, 512, 512},
       {"linearTiled small", "Qwen3-0.6B o", 128, 1024, 2048, false, true, 128, 128, 512},
       {"gatedLinearTiled large", "8B gate and up", 2048, 14336, 4096, true, true, 256, 512, 512},

@@ -4,6 +4,8 @@ import { blocksPerSm, registersFor } from './chips.mjs';
 /** By family: instructions that must be there, and blocks that an SM is to hold where the launch does not say. */
 const families = {
   linearGemv: { needs: ['wideLoads'] },
+  linearQuantGemv: { needs: ['wideLoads'] },
+  linearQuantSwapAb: { needs: ['wideAsyncCopies', 'tensorCore'] },
   linearSwapAb: { needs: ['wideAsyncCopies', 'tensorCore'] },
   linearSplit: { needs: ['wideAsyncCopies', 'tensorCore'], blocksPerSm: 2 },
   linearTiled: { needs: ['wideAsyncCopies', 'tensorCore'] },

@@ -1,7 +1,8 @@
-import type { DTypeTable } from '@quire/core/contract';
+import { type DTypeTable, quantDTypes } from '@quire/core/contract';
 
 const activations = ['f32', 'f16', 'bf16'] as const;
 const weights = ['f32', 'f16', 'bf16'] as const;
+const matrices = [...weights, ...quantDTypes] as const;
 const kv = ['f32', 'f16', 'bf16', 'i8', 'f8e4m3'] as const;
 
 /** What each op is offered with, in both flavours, on a device in a group. */
@@ -10,12 +11,12 @@ export const groupDTypes = {
   prepareInputs: {},
   prepareSamples: {},
   advanceRows: {},
-  embed: { activations, weights },
-  vocabParallelEmbed: { activations, weights },
+  embed: { activations, weights: matrices },
+  vocabParallelEmbed: { activations, weights: matrices },
   rmsNorm: { activations, weights },
   layerNorm: { activations, weights },
-  linear: { activations, weights },
-  gatedLinear: { activations, weights },
+  linear: { activations, weights: matrices },
+  gatedLinear: { activations, weights: matrices },
   moeRoute: {},
   groupedLinear: { activations, weights },
   rope: { activations, weights },

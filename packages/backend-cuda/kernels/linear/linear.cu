@@ -5,9 +5,10 @@
 //                                              not be batch invariant takes split from 17 rows on, but for small weights.
 //   other dtypes, rows of 16 bytes             gemv, in f32
 //   anything else                              streaming
+//   a quantised weight                         quantized.cu chooses
 #include <algorithm>
 
-#include "variants.h"
+#include "quantized.h"
 
 namespace quire {
 namespace {
@@ -35,6 +36,7 @@ bool hasWideRows(const LinearProblem& p) {
 
 cudaError_t linearLaunch(const LinearProblem& p, const Step& s) {
   if (p.rows() == 0 || p.n() == 0) return cudaSuccess;
+  if (isQuantized(p.weight.dtype)) return linearQuantLaunch(p, s);
   cudaError_t error = cudaSuccess;
   if (s.linearLibrary != nullptr && s.linearLibrary->launch(p, s, error)) return error;
   return error == cudaSuccess ? linearOwnLaunch(p, s) : error;
@@ -48,6 +50,7 @@ cudaError_t linearOwnLaunch(const LinearProblem& p, const Step& s) {
 }
 
 size_t linearWorkspace(const LinearProblem& p, bool batchInvariant, const LinearLibrary* library) {
+  if (isQuantized(p.weight.dtype)) return batchInvariant ? 0 : linearQuantManyRowsWorkspace(p, library);
   const size_t own = !batchInvariant && p.rows() >= kLeastSplitRows && hasTensorCores(p) ? workspaceBytes(kSplitScratch) : 0;
   return std::max(own, library == nullptr ? 0 : library->workspace(p));
 }

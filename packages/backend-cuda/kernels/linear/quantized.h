@@ -1,0 +1,19 @@
+// The forms of linear and of its gated twin for a quantised weight. quantized.cu chooses one.
+#pragma once
+#include "../lib/quantized.h"
+#include "variants.h"
+
+namespace quire {
+
+// Takes the form that suits.
+cudaError_t linearQuantLaunch(const LinearProblem&, const Step&);
+// Any dtype and shape, in f32.
+cudaError_t linearQuantGemvLaunch(const LinearProblem&, const Step&);
+// Activations of 16 bits with rows of 16 bytes: tensor cores, any number of rows.
+cudaError_t linearQuantSwapAbLaunch(const LinearProblem&, const Step&);
+// q8, the same activations, many rows: through a float weight in the workspace. The sums depend on the number of rows.
+cudaError_t linearQuantManyRowsLaunch(const LinearProblem&, const Step&);
+// Bytes of workspace for a problem of so many rows or fewer; 0 for one that it does not suit.
+size_t linearQuantManyRowsWorkspace(const LinearProblem&, const LinearLibrary*);
+
+}  // namespace quire
