@@ -5,6 +5,7 @@ import { blocksPerSm, registersFor } from './chips.mjs';
 const families = {
   linearGemv: { needs: ['wideLoads'] },
   linearSwapAb: { needs: ['wideAsyncCopies', 'tensorCore'] },
+  linearNormed: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
   linearSplit: { needs: ['wideAsyncCopies', 'tensorCore'], blocksPerSm: 2 },
   linearTiled: { needs: ['wideAsyncCopies', 'tensorCore'] },
   decodeTensor: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
