@@ -21,10 +21,18 @@ const recorded = JSON.parse(readFileSync(join(packageFolder, 'budgets/graph.json
   steps: Record<string, StepCounts>;
 };
 
-const samplings = { greedy: { temperature: 0 }, sampled: { temperature: 0.8, topK: 50, topP: 0.95, seed: 1 } };
-const cases = ['models/tiny-llama', 'models/tiny-opt'].flatMap(model =>
-  (['greedy', 'sampled'] as const).map(sampling => ({ model, sampling })),
-);
+const sampled = { temperature: 0.8, topK: 50, topP: 0.95, seed: 1 };
+const samplings = {
+  greedy: { temperature: 0 },
+  sampled,
+  processed: { ...sampled, presencePenalty: 0.5, logitBias: { 7: 2 } },
+};
+const cases = [
+  ...['models/tiny-llama', 'models/tiny-opt'].flatMap(model =>
+    (['greedy', 'sampled'] as const).map(sampling => ({ model, sampling })),
+  ),
+  { model: 'models/tiny-llama', sampling: 'processed' as const },
+];
 
 it.each(cases)('a step of $model, $sampling, launches what is recorded', async ({ model, sampling }) => {
   const { num_hidden_layers: layers } = JSON.parse(readFileSync(join(root, model, 'config.json'), 'utf8'));
@@ -60,11 +68,11 @@ function difference(now: Launches, before: Launches): Launches {
   return Object.fromEntries(all.filter(([, count]) => count !== 0));
 }
 
-/** Every step advances its rows once; what a step launches less often than it has layers belongs to none. */
+/** Every step prepares its inputs once; what a step launches less often than it has layers belongs to none. */
 function perStep(all: Launches, layers: number): Omit<StepCounts, 'copies' | 'sets'> {
   const counts = { launchesPerLayer: 0, samplingLaunches: 0, otherLaunches: 0 };
   for (const [name, count] of Object.entries(all)) {
-    const inStep = count / all.advanceRows!;
+    const inStep = count / all.prepareInputs!;
     // A delta of the host, when it grants a row its next block.
     if (name === 'applyRowDelta' && inStep < 1) continue;
     counts.launchesPerLayer += Math.floor(inStep / layers);

@@ -443,7 +443,7 @@ Napi::Value Device::profile(const Napi::CallbackInfo& info) {
   auto times = std::make_shared<std::vector<double>>();
   engine_.post([this, plan, sizes, times] {
     if (engine_.stopping() || engine_.lost()) return;
-    plan->runs++;
+    plan->timesRun++;
     *times = runner_.profile(*plan, sizes);
   });
   return promiseWhenReached(env, Report::queue, [times](Napi::Env e) -> Napi::Value {
@@ -455,7 +455,7 @@ Napi::Value Device::profile(const Napi::CallbackInfo& info) {
 
 Napi::Value Device::runs(const Napi::CallbackInfo& info) {
   const auto found = plans_.find(info[0].As<Napi::Number>());
-  return Napi::Number::New(info.Env(), found == plans_.end() ? 0 : static_cast<double>(found->second->runs.load()));
+  return Napi::Number::New(info.Env(), found == plans_.end() ? 0 : static_cast<double>(found->second->timesRun.load()));
 }
 
 Napi::Value Device::graphs(const Napi::CallbackInfo& info) {

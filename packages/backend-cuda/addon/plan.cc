@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <map>
 
+#include "fusion.h"
+#include "op-reader.h"
+
 namespace quire {
 
 int sizeAt(const StepSizes& s, int index) { return (&s.tokens)[index]; }
@@ -12,33 +15,6 @@ StepSizes readSizes(const int32_t* w) { return {w[0], w[1], w[2], w[3], w[4], w[
 Tensor PlannedTensor::at(const StepSizes& sizes) const { return {data, dtype, rowsSize < 0 ? rows : sizeAt(sizes, rowsSize), columns}; }
 
 namespace {
-
-// Fields of one op as JavaScript passed them.
-class OpReader {
- public:
-  OpReader(Napi::Object op, const AddressOf& addressOf)
-      : tensors_(op.Get("tensors").As<Napi::Object>()), attributes_(op.Get("attributes").As<Napi::Object>()), addressOf_(addressOf) {}
-
-  // An absent optional field gives a tensor without data.
-  PlannedTensor tensor(const char* field) const {
-    if (!tensors_.Has(field)) return {};
-    const auto words = tensors_.Get(field).As<Napi::Array>();
-    auto number = [&](uint32_t i) { return words.Get(i).As<Napi::Number>().Int64Value(); };
-    return {addressOf_(static_cast<int>(number(0))) + number(1), static_cast<DType>(number(2)), static_cast<int>(number(3)), static_cast<int>(number(4)), number(5)};
-  }
-  double number(const char* name) const { return attributes_.Get(name).As<Napi::Number>().DoubleValue(); }
-  int integer(const char* name) const { return attributes_.Get(name).As<Napi::Number>().Int32Value(); }
-  HeadNorms norms() const {
-    // Weights: their rows are not those of a step.
-    const Tensor q = tensor("qNorm").at({}), k = tensor("kNorm").at({});
-    return {q, k, q ? static_cast<float>(number("normEps")) : 0.0f};
-  }
-  AttentionShape attention() const { return {integer("heads"), integer("kvHeads"), integer("headDim"), integer("blockSize")}; }
-
- private:
-  Napi::Object tensors_, attributes_;
-  const AddressOf& addressOf_;
-};
 
 struct Built {
   std::function<cudaError_t(const Step&)> launch;
@@ -50,6 +26,11 @@ struct Context {
 };
 using Builder = Built (*)(const OpReader&, const Context&);
 
+template <class At, class Launch>
+Built built(At at, Launch launch, size_t workspaceBytes = 0) {
+  return {[=](const Step& s) { return launch(at(s.sizes), s); }, workspaceBytes};
+}
+
 // The closed table of operations: an op that is missing here does not compile into a plan.
 const std::map<std::string, Builder>& builders() {
   static const std::map<std::string, Builder> table = {
@@ -57,20 +38,9 @@ const std::map<std::string, Builder>& builders() {
          auto d = r.tensor("delta"), rows = r.tensor("rows"), tables = r.tensor("blockTables"), ids = r.tensor("tokenIds"), batch = r.tensor("batch"), biases = r.tensor("biases");
          return {[=](const Step& s) { const auto& z = s.sizes; return applyRowDelta({d.at(z), rows.at(z), tables.at(z), ids.at(z), batch.at(z), biases.at(z)}, s); }};
        }},
-      {"prepareInputs", [](const OpReader& r, const Context&) -> Built {
-         auto batch = r.tensor("batch"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), tables = r.tensor("blockTables"), input = r.tensor("inputIds"),
-              positions = r.tensor("positions"), slots = r.tensor("slotMapping"), sequences = r.tensor("sequences");
-         const int blockSize = r.integer("blockSize");
-         return {[=](const Step& s) { const auto& z = s.sizes; return prepareInputs({batch.at(z), rows.at(z), ids.at(z), tables.at(z), input.at(z), positions.at(z), slots.at(z), sequences.at(z), blockSize}, s); }};
-       }},
-      {"prepareSamples", [](const OpReader& r, const Context&) -> Built {
-         auto batch = r.tensor("batch"), sequences = r.tensor("sequences"), ids = r.tensor("tokenIds"), samples = r.tensor("samples");
-         return {[=](const Step& s) { const auto& z = s.sizes; return prepareSamples({batch.at(z), sequences.at(z), ids.at(z), samples.at(z)}, s); }};
-       }},
-      {"advanceRows", [](const OpReader& r, const Context&) -> Built {
-         auto batch = r.tensor("batch"), sequences = r.tensor("sequences"), samples = r.tensor("samples"), sampled = r.tensor("sampled"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), ring = r.tensor("ring");
-         return {[=](const Step& s) { const auto& z = s.sizes; const Tensor slots = ring.at(z); return advanceRows({batch.at(z), sequences.at(z), samples.at(z), sampled.at(z), rows.at(z), ids.at(z), slots, slots.rows}, s); }};
-       }},
+      {"prepareInputs", [](const OpReader& r, const Context&) { return built(prepareInputsOf(r), prepareInputs); }},
+      {"prepareSamples", [](const OpReader& r, const Context&) { return built(prepareSamplesOf(r), prepareSamples); }},
+      {"advanceRows", [](const OpReader& r, const Context&) { return built(advanceRowsOf(r), advanceRows); }},
       {"embed", [](const OpReader& r, const Context&) -> Built {
          auto ids = r.tensor("ids"), table = r.tensor("table"), out = r.tensor("out");
          const int offset = r.integer("offset"), firstRow = r.integer("firstRow");
@@ -117,18 +87,13 @@ const std::map<std::string, Builder>& builders() {
          const auto eps = static_cast<float>(r.number("eps"));
          return {[=](const Step& s) { const auto& z = s.sizes; return layerNorm({x.at(z), w.at(z), b.at(z), out.at(z), eps}, s); }};
        }},
-      {"linear", [](const OpReader& r, const Context& c) -> Built {
-         auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), b = r.tensor("bias"), residual = r.tensor("residual");
-         const auto activation = static_cast<Activation>(r.integer("activation"));
-         const int column = r.integer("outColumn");
-         auto at = [=](const StepSizes& z) { return Linear{x.at(z), w.at(z), out.at(z), b.at(z), residual.at(z), activation, column}; };
-         return {[=](const Step& s) { return linear(at(s.sizes), s); }, linearWorkspace(at(c.maxSizes), c.settings.batchInvariant, c.settings.linearLibrary)};
+      {"linear", [](const OpReader& r, const Context& c) {
+         const auto at = linearOf(r);
+         return built(at, linear, linearWorkspace(at(c.maxSizes), c.settings.batchInvariant, c.settings.linearLibrary));
        }},
-      {"gatedLinear", [](const OpReader& r, const Context& c) -> Built {
-         auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), b = r.tensor("bias");
-         const auto activation = static_cast<Activation>(r.integer("activation"));
-         auto at = [=](const StepSizes& z) { return GatedLinear{x.at(z), w.at(z), out.at(z), b.at(z), activation}; };
-         return {[=](const Step& s) { return gatedLinear(at(s.sizes), s); }, gatedLinearWorkspace(at(c.maxSizes), c.settings.batchInvariant, c.settings.linearLibrary)};
+      {"gatedLinear", [](const OpReader& r, const Context& c) {
+         const auto at = gatedLinearOf(r);
+         return built(at, gatedLinear, gatedLinearWorkspace(at(c.maxSizes), c.settings.batchInvariant, c.settings.linearLibrary));
        }},
       {"moeRoute", [](const OpReader& r, const Context&) -> Built {
          auto logits = r.tensor("logits"), experts = r.tensor("experts"), shares = r.tensor("shares");
@@ -208,37 +173,20 @@ const std::map<std::string, Builder>& builders() {
          auto k = r.tensor("kCache"), v = r.tensor("vCache"), blocks = r.tensor("blocks"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
          return {[=](const Step& s) { const auto& z = s.sizes; return zeroBlocks({k.at(z), v.at(z), blocks.at(z), kScales.at(z), vScales.at(z)}, s); }};
        }},
-      {"penalties", [](const OpReader& r, const Context& c) -> Built {
-         auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), out = r.tensor("out");
-         auto at = [=](const StepSizes& z) { return Penalties{logits.at(z), samples.at(z), rows.at(z), ids.at(z), out.at(z)}; };
-         return {[=](const Step& s) { return penalties(at(s.sizes), s); }, penaltiesWorkspace(at(c.maxSizes), c.maxSizes)};
+      {"penalties", [](const OpReader& r, const Context& c) {
+         const auto at = penaltiesOf(r);
+         return built(at, penalties, penaltiesWorkspace(at(c.maxSizes), c.maxSizes));
        }},
-      {"biasLogits", [](const OpReader& r, const Context&) -> Built {
-         auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), biases = r.tensor("biases"), out = r.tensor("out");
-         return {[=](const Step& s) { const auto& z = s.sizes; return biasLogits({logits.at(z), samples.at(z), rows.at(z), biases.at(z), out.at(z)}, s); }};
-       }},
-      {"maskLogits", [](const OpReader& r, const Context&) -> Built {
-         auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), masks = r.tensor("masks"), out = r.tensor("out");
-         return {[=](const Step& s) { const auto& z = s.sizes; return maskLogits({logits.at(z), samples.at(z), rows.at(z), masks.at(z), out.at(z)}, s); }};
-       }},
+      {"biasLogits", [](const OpReader& r, const Context&) { return built(biasLogitsOf(r), biasLogits); }},
+      {"maskLogits", [](const OpReader& r, const Context&) { return built(maskLogitsOf(r), maskLogits); }},
       {"filterLogits", [](const OpReader& r, const Context& c) -> Built {
          auto logits = r.tensor("logits"), samples = r.tensor("samples"), rows = r.tensor("rows"), thresholds = r.tensor("thresholds");
          auto at = [=](const StepSizes& z) { return FilterLogits{logits.at(z), samples.at(z), rows.at(z), thresholds.at(z)}; };
          return {[=](const Step& s) { return filterLogits(at(s.sizes), s); }, filterLogitsWorkspace(at(c.maxSizes), c.maxSizes)};
        }},
-      {"sample", [](const OpReader& r, const Context& c) -> Built {
-         auto logits = r.tensor("logits"), thresholds = r.tensor("thresholds"), samples = r.tensor("samples"), rows = r.tensor("rows"), sampled = r.tensor("sampled");
-         return {[=](const Step& s) { const auto& z = s.sizes; return sample({logits.at(z), thresholds.at(z), samples.at(z), rows.at(z), sampled.at(z)}, s); }, sampleWorkspace(c.maxSizes)};
-       }},
-      {"argmax", [](const OpReader& r, const Context& c) -> Built {
-         auto logits = r.tensor("logits"), samples = r.tensor("samples"), sampled = r.tensor("sampled");
-         return {[=](const Step& s) { const auto& z = s.sizes; return argmax({logits.at(z), samples.at(z), sampled.at(z)}, s); }, argmaxWorkspace(c.maxSizes)};
-       }},
-      {"logProbs", [](const OpReader& r, const Context&) -> Built {
-         auto logits = r.tensor("logits"), samples = r.tensor("samples"), sampled = r.tensor("sampled"), logprobs = r.tensor("logprobs"), ids = r.tensor("logprobIds");
-         const int topN = r.integer("topN");
-         return {[=](const Step& s) { const auto& z = s.sizes; return logProbs({logits.at(z), samples.at(z), sampled.at(z), logprobs.at(z), ids.at(z), topN}, s); }};
-       }},
+      {"sample", [](const OpReader& r, const Context& c) { return built(sampleOf(r), sample, sampleWorkspace(c.maxSizes)); }},
+      {"argmax", [](const OpReader& r, const Context& c) { return built(argmaxOf(r), argmax, argmaxWorkspace(c.maxSizes)); }},
+      {"logProbs", [](const OpReader& r, const Context&) { return built(logProbsOf(r), logProbs); }},
   };
   return table;
 }
@@ -248,19 +196,25 @@ const std::map<std::string, Builder>& builders() {
 size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, const StepSettings& settings, Plan& plan) {
   plan.name = description.Get("name").As<Napi::String>().Utf8Value();
   plan.maxSizes = readSizes(description.Get("maxSizes").As<Napi::Int32Array>().Data());
-  const auto ops = description.Get("ops").As<Napi::Array>();
+  const auto described = description.Get("ops").As<Napi::Array>();
+  std::vector<OpReader> ops;
+  for (uint32_t i = 0; i < described.Length(); i++) ops.emplace_back(described.Get(i).As<Napi::Object>(), addressOf);
   const Context context{plan.maxSizes, settings};
   size_t workspace = 0;
-  for (uint32_t i = 0; i < ops.Length(); i++) {
-    const auto op = ops.Get(i).As<Napi::Object>();
-    const std::string name = op.Get("op").As<Napi::String>().Utf8Value();
+  for (const OpReader& op : ops) {
+    const std::string name = op.name();
     const auto found = builders().find(name);
     if (found == builders().end()) throw Napi::Error::New(description.Env(), "the CUDA backend has no operation '" + name + "'");
-    Built built = found->second(OpReader(op, addressOf), context);
+    Built built = found->second(op, context);
     workspace = std::max(workspace, built.workspaceBytes);
     if (name == "applyRowDelta" || name == "copyBlocks" || name == "zeroBlocks") plan.graphable = false;
     if (name == "prepareInputs") plan.fillsPadding = true;
     plan.ops.push_back({name, std::move(built.launch)});
+  }
+  for (size_t i = 0; i < ops.size(); i += plan.runs.back().count) {
+    Fusion fusion = findFusion(ops, i, plan.maxSizes);
+    workspace = std::max(workspace, fusion.workspaceBytes);
+    plan.runs.push_back({i, std::max<size_t>(fusion.count, 1), std::move(fusion.launch)});
   }
   return workspace;
 }

@@ -28,10 +28,21 @@ struct PlannedOp {
   std::function<cudaError_t(const Step&)> launch;
 };
 
+// Enqueues several operations as one launch, and sets the error. False where it cannot at the sizes of the step: then nothing has
+// been enqueued.
+using JointLaunch = std::function<bool(const Step&, cudaError_t&)>;
+// Operations first .. first + count - 1 of a plan. Without a launch of their own they run one by one.
+struct PlannedRun {
+  size_t first, count;
+  JointLaunch launch;
+};
+
 struct Plan {
   int id = 0;
   std::string name;
   std::vector<PlannedOp> ops;
+  // All of them, in their order.
+  std::vector<PlannedRun> runs;
   StepSizes maxSizes;
   // Every op depends on sizes only: the plan may be captured.
   bool graphable = true;
@@ -39,7 +50,7 @@ struct Plan {
   bool fillsPadding = false;
   Workspace workspace;
   // How often it ran since compile; read by another thread.
-  std::atomic<uint64_t> runs{0};
+  std::atomic<uint64_t> timesRun{0};
 };
 
 // What the steps of a device have in common.
@@ -57,7 +68,7 @@ int sizeAt(const StepSizes& sizes, int index);
 using AddressOf = std::function<char*(int handle)>;
 
 // Builds a plan from what src/compile.ts made: { name, maxSizes, ops: [{ op, tensors: { field: [handle, byteOffset, dtype,
-// rows, rowsSize, columns] }, attributes: { name: number } }] }, for steps with these settings. Returns the bytes of workspace
+// rows, rowsSize, columns] }, attributes: { name: number }, feedsNextOnly }] }, for steps with these settings. Returns the bytes of workspace
 // that it needs.
 size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, const StepSettings& settings, Plan& plan);
 

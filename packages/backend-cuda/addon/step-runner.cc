@@ -66,7 +66,7 @@ void StepRunner::run(const std::vector<Segment>& segments, int times) {
 }
 
 bool StepRunner::runSegment(const Segment& segment) {
-  for (const auto& [plan, sizes] : segment.steps) plan->runs++;
+  for (const auto& [plan, sizes] : segment.steps) plan->timesRun++;
   if (!segment.graphable) return runSteps(segment);
   const GraphKey key = keyOf(segment);
   const bool isNew = graphs_.entries().find(key) == graphs_.entries().end();
@@ -81,9 +81,27 @@ bool StepRunner::runSegment(const Segment& segment) {
 bool StepRunner::runSteps(const Segment& segment) {
   for (const auto& [plan, sizes] : segment.steps) {
     const Step step = stepOf(*plan, sizes);
-    for (const auto& op : plan->ops) {
-      if (!launch(op, step)) return false;
+    for (const auto& run : plan->runs) {
+      if (!launch(*plan, run, step)) return false;
     }
+  }
+  return true;
+}
+
+// A run that is one launch goes by the name of its last operation.
+bool StepRunner::launch(const Plan& plan, const PlannedRun& run, const Step& step) {
+  bool joint = false;
+  const PlannedOp& last = plan.ops[run.first + run.count - 1];
+  if (run.launch) {
+    const bool good = launch({last.name, [&](const Step& s) {
+      cudaError_t error = cudaSuccess;
+      joint = run.launch(s, error);
+      return error;
+    }}, step);
+    if (joint) return good;
+  }
+  for (size_t i = 0; i < run.count; i++) {
+    if (!launch(plan.ops[run.first + i], step)) return false;
   }
   return true;
 }

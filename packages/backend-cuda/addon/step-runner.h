@@ -30,7 +30,7 @@ class StepRunner {
   void tune(const Plan& plan);
   // Runs a list once at each size that decode steps are padded to, the largest first, and captures it.
   void capture(const std::vector<std::shared_ptr<Plan>>& plans);
-  // Microseconds of each op of one step.
+  // Microseconds of each op of one step, each launched by itself.
   std::vector<double> profile(const Plan& plan, const StepSizes& sizes);
   void removePlan(int planId) { graphs_.removePlan(planId); }
   void clear() { graphs_.clear(); }
@@ -39,6 +39,7 @@ class StepRunner {
  private:
   bool runSegment(const Segment& segment);
   bool runSteps(const Segment& segment);
+  bool launch(const Plan& plan, const PlannedRun& run, const Step& step);
   bool launch(const PlannedOp& op, const Step& step);
   bool capture(const Segment& segment, CapturedGraph& entry);
   Step stepOf(const Plan& plan, const StepSizes& sizes) const { return {sizes, plan.workspace, settings_.smCount, engine_.stream(), settings_.batchInvariant, settings_.linearLibrary, capturing_}; }

@@ -51,6 +51,31 @@ Case makeCase(const Projection& p, Scale scale, int smCount) {
   return {p.kernel, std::string(p.model) + ", " + text(rows) + " x " + text(k) + " -> " + text(n), bytesOf(x) + static_cast<double>(weightBytes) + bytesOf(out), flops, launch};
 }
 
+// A norm and the projection behind it, in one launch.
+struct NormedProjection {
+  const char *kernel, *model;
+  int rows, n, k;
+  bool gated, centred;
+  // The emulated size; as many tiles of the weight to an SM as at the real size.
+  int smallK;
+};
+
+Case makeNormedCase(const NormedProjection& p, Scale scale, int smCount) {
+  const bool small = scale == Scale::small, gated = p.gated;
+  const Projection sizes{p.kernel, p.model, p.rows, p.n, p.k, gated, true, p.rows, 0, p.smallK};
+  const int n = small ? smallColumns(sizes, smCount) : p.n, k = small ? p.smallK : p.k;
+  const Tensor x = makeTensor(DType::bf16, p.rows, k, Traffic::cached), out = makeTensor(DType::bf16, p.rows, n, Traffic::cached);
+  const Tensor weight = makeTensor(DType::bf16, gated ? 2 * n : n, k, Traffic::streamed), scales = makeTensor(DType::bf16, 1, k, Traffic::cached);
+  const Tensor shifts = p.centred ? makeTensor(DType::bf16, 1, k, Traffic::cached) : Tensor{};
+  const InputNorm norm{scales, shifts, 1e-5f, p.centred};
+  auto launch = [=](int sms) {
+    const Step step{{}, {}, sms, nullptr};
+    return gated ? normedLinear(GatedLinear{x, weight, out, {}, Activation::silu}, norm, step) : normedLinear(Linear{x, weight, out, {}, {}, Activation::none, 0}, norm, step);
+  };
+  const double bytes = bytesOf(x) + bytesOf(weight) + bytesOf(out) + bytesOf(scales) + (p.centred ? bytesOf(shifts) : 0);
+  return {p.kernel, std::string(p.model) + ", " + text(p.rows) + " x " + text(k) + " -> " + text(n), bytes, 2.0 * p.rows * weight.rows * k, launch};
+}
+
 }  // namespace
 
 std::vector<Case> linearCases(Scale scale, int smCount) {
@@ -91,6 +116,16 @@ std::vector<Case> linearCases(Scale scale, int smCount) {
   };
   std::vector<Case> cases;
   for (const Projection& p : projections) cases.push_back(makeCase(p, scale, smCount));
+  const NormedProjection normed[] = {
+      {"linearNormed 1 row", "8B qkv", 1, 6144, 4096, false, false, 2048},
+      {"linearNormed 8 rows", "8B qkv", 8, 6144, 4096, false, false, 4096},
+      {"linearNormed 1 row", "8B head", 1, 128256, 4096, false, false, 2048},
+      {"linearNormed 4 rows", "Qwen3-0.6B qkv", 4, 4096, 1024, false, false, 1024},
+      {"linearNormed 1 row, layerNorm", "opt-125m fc1", 1, 3072, 768, false, true, 768},
+      {"gatedLinearNormed 1 row", "8B gate and up", 1, 14336, 4096, true, false, 2048},
+      {"gatedLinearNormed 8 rows", "8B gate and up", 8, 14336, 4096, true, false, 4096},
+  };
+  for (const NormedProjection& p : normed) cases.push_back(makeNormedCase(p, scale, smCount));
   return cases;
 }
 

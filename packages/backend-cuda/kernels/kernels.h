@@ -7,6 +7,7 @@
 #pragma once
 #include "ops/attention.h"
 #include "ops/columns.h"
+#include "ops/joint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
 #include "ops/moe.h"

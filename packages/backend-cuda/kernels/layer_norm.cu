@@ -1,7 +1,6 @@
 // layerNorm: out = (x - mean) / sqrt(variance + eps) * weight + bias. One block per row; the variance is summed over
 // differences from the mean, so that large means cost no digits. The two kernels differ as those of rmsNorm do.
-#include "lib/reduce.h"
-#include "lib/row_packs.h"
+#include "lib/row_norm.h"
 #include "ops/layers.h"
 
 namespace quire {
@@ -40,7 +39,7 @@ __global__ void __launch_bounds__(kRowThreads) layerNormPacks(const T* x, const 
   for (int i = 0; i < kPacks; i++) {
     if (packOf(i) >= packs) break;
 #pragma unroll
-    for (int j = 0; j < kSize; j++) row[i].values[j] = fromFloat<T>((toFloat(row[i].values[j]) - mean) * scale * toFloat(weights[i].values[j]) + toFloat(shifts[i].values[j]));
+    for (int j = 0; j < kSize; j++) row[i].values[j] = fromFloat<T>(layerNormed(toFloat(row[i].values[j]), {mean, scale}, toFloat(weights[i].values[j]), toFloat(shifts[i].values[j])));
     storePack(out + base, i, row[i]);
   }
 }

@@ -1,17 +1,17 @@
 // logProbs: log-softmax of the chosen token, its rank, and the topN largest with their ids. One block per sample; the topN
 // come one by one, each the best below the one before.
+#include "lib/advance.h"
 #include "lib/elements.h"
 #include "lib/reduce.h"
 #include "lib/sampler.h"
-#include "ops/sampling.h"
+#include "ops/joint.h"
 
 namespace quire {
 namespace {
 
-__global__ void logProbsKernel(const float* logits, const uint32_t* samples, const uint32_t* sampled, float* logprobs, uint32_t* ids, int vocabulary, int topN) {
+__device__ __forceinline__ void writeLogProbs(const float* logits, const uint32_t* samples, const uint32_t* sampled, float* logprobs, uint32_t* ids, int vocabulary, int topN) {
   SHARED(float, scratch, 32);
   SHARED(unsigned, indices, 32);
-  waitForPrevious();
   const int s = blockIdx.x;
   const float* row = logits + static_cast<int64_t>(s) * vocabulary;
   float* outValues = logprobs + static_cast<int64_t>(s) * (1 + topN);
@@ -56,12 +56,24 @@ __global__ void logProbsKernel(const float* logits, const uint32_t* samples, con
   }
 }
 
-}  // namespace
+__global__ void logProbsKernel(const float* logits, const uint32_t* samples, const uint32_t* sampled, float* logprobs, uint32_t* ids, int vocabulary, int topN, RowAdvance advance, unsigned* counter) {
+  waitForPrevious();
+  writeLogProbs(logits, samples, sampled, logprobs, ids, vocabulary, topN);
+  advanceBehind(advance, gridDim.x, counter);
+}
 
-cudaError_t logProbs(const LogProbs& a, const Step& s) {
+cudaError_t launch(const LogProbs& a, const RowAdvance& advance, const Step& s) {
   if (a.logits.rows == 0) return cudaSuccess;
   return gpuLaunch({"logProbs", {static_cast<unsigned>(a.logits.rows)}, {kSamplerThreads}, 0, s.stream}, logProbsKernel, a.logits.as<float>(), a.samples.as<uint32_t>(), a.sampled.as<uint32_t>(),
-                   a.logprobs.as<float>(), a.logprobIds.as<uint32_t>(), static_cast<int>(a.logits.columns), a.topN);
+                   a.logprobs.as<float>(), a.logprobIds.as<uint32_t>(), static_cast<int>(a.logits.columns), a.topN, advance, s.workspace.counters());
 }
+
+}  // namespace
+
+size_t logProbsAndAdvanceWorkspace() { return workspaceBytes(0); }
+
+cudaError_t logProbs(const LogProbs& a, const Step& s) { return launch(a, {}, s); }
+
+cudaError_t logProbsAndAdvance(const LogProbs& a, const AdvanceRows& rows, const Step& s) { return launch(a, rowAdvance(rows, s.sizes.sequences), s); }
 
 }  // namespace quire

@@ -1,11 +1,12 @@
 // sample: Gumbel-max over the surviving logits of each sample; greedy rows take the argmax. Blocks share a row by slices of it.
+#include "lib/advance.h"
 #include "lib/vocabulary.h"
-#include "ops/sampling.h"
+#include "ops/joint.h"
 
 namespace quire {
 namespace {
 
-__global__ void __launch_bounds__(kSamplerThreads) sampleKernel(const float* logits, const float* thresholds, const uint32_t* samples, const uint32_t* rows, uint32_t* sampled, int vocabulary, Slices slices) {
+__global__ void __launch_bounds__(kSamplerThreads) sampleKernel(const float* logits, const float* thresholds, const uint32_t* samples, const uint32_t* rows, uint32_t* sampled, int vocabulary, Slices slices, RowAdvance advance) {
   waitForPrevious();
   const int s = blockIdx.x;
   const SampleView sample = viewSample(samples, rows, s);
@@ -40,20 +41,24 @@ __global__ void __launch_bounds__(kSamplerThreads) sampleKernel(const float* log
     }
   });
   launchDependents();
-  chooseToken(slices, sample, best, infinite, sampled);
+  if (chooseToken(slices, sample, best, infinite, sampled)) advanceBehind(advance, gridDim.x, slices.counters + kArrivals);
+}
+
+cudaError_t launch(const Sample& a, const RowAdvance& advance, const Step& s) {
+  if (a.logits.rows == 0) return cudaSuccess;
+  const int vocabulary = static_cast<int>(a.logits.columns);
+  const Slices slices = sliceRows(a.logits.rows, vocabulary, s);
+  const dim3 grid{static_cast<unsigned>(a.logits.rows), static_cast<unsigned>(slices.count)};
+  return gpuLaunch({"sample", grid, {kSamplerThreads}, 0, s.stream}, sampleKernel, a.logits.as<float>(), a.thresholds.as<float>(), a.samples.as<uint32_t>(), a.rows.as<uint32_t>(), a.sampled.as<uint32_t>(),
+                   vocabulary, slices, advance);
 }
 
 }  // namespace
 
 size_t sampleWorkspace(const StepSizes& maxSizes) { return sliceWorkspace(maxSizes.samples); }
 
-cudaError_t sample(const Sample& a, const Step& s) {
-  if (a.logits.rows == 0) return cudaSuccess;
-  const int vocabulary = static_cast<int>(a.logits.columns);
-  const Slices slices = sliceRows(a.logits.rows, vocabulary, s);
-  const dim3 grid{static_cast<unsigned>(a.logits.rows), static_cast<unsigned>(slices.count)};
-  return gpuLaunch({"sample", grid, {kSamplerThreads}, 0, s.stream}, sampleKernel, a.logits.as<float>(), a.thresholds.as<float>(), a.samples.as<uint32_t>(), a.rows.as<uint32_t>(), a.sampled.as<uint32_t>(),
-                   vocabulary, slices);
-}
+cudaError_t sample(const Sample& a, const Step& s) { return launch(a, {}, s); }
+
+cudaError_t sampleAndAdvance(const Sample& a, const AdvanceRows& rows, const Step& s) { return launch(a, rowAdvance(rows, s.sizes.sequences), s); }
 
 }  // namespace quire

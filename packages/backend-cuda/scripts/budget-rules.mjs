@@ -7,6 +7,7 @@ const families = {
   linearQuantGemv: { needs: ['wideLoads'] },
   linearQuantSwapAb: { needs: ['wideAsyncCopies', 'tensorCore'] },
   linearSwapAb: { needs: ['wideAsyncCopies', 'tensorCore'] },
+  linearNormed: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
   linearSplit: { needs: ['wideAsyncCopies', 'tensorCore'], blocksPerSm: 2 },
   linearTiled: { needs: ['wideAsyncCopies', 'tensorCore'] },
   decodeTensor: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },

@@ -11,6 +11,8 @@ export interface PlannedOp {
   readonly op: string;
   readonly tensors: Readonly<Record<string, PlannedTensor>>;
   readonly attributes: Readonly<Record<string, number>>;
+  /** What it writes is read by the next op, and by nobody else. */
+  readonly feedsNextOnly: boolean;
 }
 export interface PlanDescription {
   readonly name: string;

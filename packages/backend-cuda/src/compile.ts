@@ -1,5 +1,5 @@
 import type { Activation, DType, Op, Program, ProgramTensor, StepSizes, TensorName } from '@quire/core/contract';
-import { opTensors, sizeNames } from '@quire/core/program';
+import { opAccess, opTensors, sizeNames } from '@quire/core/program';
 import type { PlanDescription, PlannedOp, PlannedTensor } from './addon.ts';
 
 /** Indices of the native enums, in kernels/ops/step.h. */
@@ -29,13 +29,41 @@ export function sizeWords(sizes: StepSizes): Int32Array {
   return Int32Array.from(sizeNames, name => sizes[name]);
 }
 
-/** Describes a Program to the addon: tensors by location, first dimensions by the size that gives them. */
-export function describePlan(program: Program, locate: (name: TensorName) => Location): PlanDescription {
-  const ops = program.ops.map(op => describeOp(op, program, locate));
+/**
+ * Describes a Program to the addon: tensors by location, first dimensions by the size that gives them. `keepAll`: every temporary
+ * is to be written.
+ */
+export function describePlan(
+  program: Program,
+  locate: (name: TensorName) => Location,
+  keepAll: boolean,
+): PlanDescription {
+  const feeding = keepAll ? new Set<number>() : opsThatFeedTheNext(program);
+  const ops = program.ops.map((op, i) => ({ ...describeOp(op, program, locate), feedsNextOnly: feeding.has(i) }));
   return { name: program.name, maxSizes: sizeWords(program.maxSizes), ops };
 }
 
-function describeOp(op: Op, program: Program, locate: (name: TensorName) => Location): PlannedOp {
+/** Indices of ops whose every output is a temporary that the next op reads and no other op names. */
+function opsThatFeedTheNext({ ops, tensors }: Program): Set<number> {
+  const named = new Map<TensorName, number[]>();
+  ops.forEach((op, i) => {
+    for (const name of new Set(opTensors(op).map(tensor => tensor.name))) {
+      named.set(name, [...(named.get(name) ?? []), i]);
+    }
+  });
+  const feedsNext = (op: Op, i: number) =>
+    opAccess(op).writes.every(name => {
+      const [first, second, ...others] = named.get(name)!;
+      return tensors[name]!.kind === 'temporary' && first === i && second === i + 1 && others.length === 0;
+    });
+  return new Set(ops.flatMap((op, i) => (feedsNext(op, i) ? [i] : [])));
+}
+
+function describeOp(
+  op: Op,
+  program: Program,
+  locate: (name: TensorName) => Location,
+): Omit<PlannedOp, 'feedsNextOnly'> {
   const tensors: Record<string, PlannedTensor> = {};
   const fields = new Set<string>(['op']);
   for (const { field, name } of opTensors(op)) {

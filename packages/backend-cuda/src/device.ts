@@ -156,14 +156,11 @@ export class CudaDevice implements Device {
         .filter(([, tensor]) => tensor.kind === 'external')
         .map(([name]) => [name, this.#own(bindings[name]!)]),
     );
-    const { id, workspaceBytes } = this.#call(() =>
-      this.#native.compile(
-        describePlan(program, name => {
-          const place = plan.places[name];
-          return place === undefined ? bound.get(name)! : { handle: arenas[place.arena]!.handle, offset: place.offset };
-        }),
-      ),
-    );
+    const locate = (name: string) => {
+      const place = plan.places[name];
+      return place === undefined ? bound.get(name)! : { handle: arenas[place.arena]!.handle, offset: place.offset };
+    };
+    const { id, workspaceBytes } = this.#call(() => this.#native.compile(describePlan(program, locate, keepAll)));
     this.#allocated += workspaceBytes;
     const executable: CudaExecutable = new CudaExecutable({
       program,

@@ -2,6 +2,7 @@
 
 import type { ConformanceCase } from '@quire/conformance';
 import type { Op, OpName, OpOf } from '@quire/core/contract';
+import { opAccess } from '@quire/core/program';
 import { gumbel } from '../src/noise.ts';
 import { pagedAttention } from './paged-attention.ts';
 import * as rowState from './row-state.ts';
@@ -50,9 +51,13 @@ const formulas: Formulas = {
   logProbs,
 };
 
-/** Runs a case by the formulas. */
+/** Runs a case by the formulas. What one op hands to another has been in memory. */
 export function evaluate(testCase: ConformanceCase): Tensors {
   const tensors = new Tensors(testCase);
-  for (const op of testCase.program.ops) (formulas[op.op] as (op: Op, tensors: Tensors) => void)(op, tensors);
+  const { ops } = testCase.program;
+  ops.forEach((op, i) => {
+    (formulas[op.op] as (op: Op, tensors: Tensors) => void)(op, tensors);
+    if (i < ops.length - 1) for (const name of opAccess(op).writes) tensors.round(name);
+  });
   return tensors;
 }

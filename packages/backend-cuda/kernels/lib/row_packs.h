@@ -34,16 +34,25 @@ __device__ __forceinline__ void storePack(T* row, int i, const Beside<T, T>& pac
   GPU_STORE(to + packOf(i), pack);
 }
 
-// Calls wide(kPacks as an integral constant, threads) where rows of so many columns of T fit a block's registers, and narrow()
-// elsewhere. `pointers` are the addresses of rows; null ones do not count.
-template <class T, class Wide, class Narrow>
-cudaError_t withRowPacks(int64_t columns, std::initializer_list<const void*> pointers, Wide wide, Narrow narrow) {
+// Warps of a block that norms a row of so many packs.
+__host__ __device__ __forceinline__ int warpsOfRow(int packs) { return packs < kRowThreads ? (packs + 31) / 32 : kRowThreads / 32; }
+
+// Rows of so many columns of T fit a block's registers. `pointers` are the addresses of rows; null ones do not count.
+template <class T>
+bool hasRowPacks(int64_t columns, std::initializer_list<const void*> pointers) {
   bool aligned = columns % Pack<T>::kSize == 0;
   for (const void* p : pointers) aligned &= reinterpret_cast<uintptr_t>(p) % 16 == 0;
-  const unsigned packs = ceilDiv(columns, Pack<T>::kSize), threads = packs < kRowThreads ? ceilDiv(packs, 32) * 32 : kRowThreads;
-  if (!aligned || packs > 4 * kRowThreads) return narrow();
-  if (packs <= threads) return wide(std::integral_constant<int, 1>(), threads);
-  return packs <= 2 * threads ? wide(std::integral_constant<int, 2>(), threads) : wide(std::integral_constant<int, 4>(), threads);
+  return aligned && columns / Pack<T>::kSize <= 4 * kRowThreads;
+}
+
+// Calls wide(kPacks as an integral constant, threads) where hasRowPacks, and narrow() elsewhere.
+template <class T, class Wide, class Narrow>
+cudaError_t withRowPacks(int64_t columns, std::initializer_list<const void*> pointers, Wide wide, Narrow narrow) {
+  if (!hasRowPacks<T>(columns, pointers)) return narrow();
+  const int packs = static_cast<int>(columns / Pack<T>::kSize);
+  const unsigned threads = 32 * warpsOfRow(packs), rounds = ceilDiv(packs, threads);
+  if (rounds <= 1) return wide(std::integral_constant<int, 1>(), threads);
+  return rounds == 2 ? wide(std::integral_constant<int, 2>(), threads) : wide(std::integral_constant<int, 4>(), threads);
 }
 
 }  // namespace quire

@@ -7,7 +7,7 @@
 //
 // Rows of x beyond 8 are further blocks. The order of summation depends on N and K alone. Structure after calm's matrix
 // times vector kernel (github.com/zeux/calm, src/infer.cu).
-#include "../lib/reduce.h"
+#include "normed.h"
 #include "output.h"
 
 namespace quire {
@@ -68,9 +68,17 @@ struct Gemv {
   }
 };
 
-// Brings `packs` packs of kRows rows of x from element k0 on into shared memory; what lies outside of x becomes 0.
+// The norm of element i of a row, rounded to the dtype of x, as the norm's own kernel stores it.
+template <class T>
+__device__ __forceinline__ float normedElement(const RowNorm& norm, const NormStats& stats, T x, int i) {
+  const float bias = norm.bias == nullptr ? 0.0f : loadElement(norm.bias, norm.dtype, i);
+  return toFloat(fromFloat<T>(normed(norm, toFloat(x), stats, loadElement(norm.weight, norm.dtype, i), bias)));
+}
+
+// Brings `packs` packs of kRows rows of x from element k0 on into shared memory, normed where there is a norm; what lies outside of
+// x becomes 0.
 template <int kPack, int kRows>
-__device__ __forceinline__ void stage(float4* to, const void* x, DType dtype, int row0, int rows, int k0, int k, int packs) {
+__device__ __forceinline__ void stage(float4* to, const void* x, DType dtype, int row0, int rows, int k0, int k, int packs, const RowNorm& norm, const NormStats* stats) {
   constexpr int kPlanes = kPack / 4;
   withElement(dtype, [&](auto* t) {
     using T = Element<decltype(t)>;
@@ -80,6 +88,10 @@ __device__ __forceinline__ void stage(float4* to, const void* x, DType dtype, in
       if (row0 + r < rows && at < k) {
         const auto q = *reinterpret_cast<const Quad<T>*>(static_cast<const T*>(x) + static_cast<int64_t>(row0 + r) * k + at);
         f = {toFloat(q.values[0]), toFloat(q.values[1]), toFloat(q.values[2]), toFloat(q.values[3])};
+        if (norm.weight != nullptr) {
+          const NormStats& s = stats[r];
+          f = {normedElement(norm, s, q.values[0], at), normedElement(norm, s, q.values[1], at + 1), normedElement(norm, s, q.values[2], at + 2), normedElement(norm, s, q.values[3], at + 3)};
+        }
       }
       to[(r * kPlanes + quad % kPlanes) * packs + quad / kPlanes] = f;
     }
@@ -87,11 +99,13 @@ __device__ __forceinline__ void stage(float4* to, const void* x, DType dtype, in
 }
 
 template <class W, int kRows>
-__global__ void __launch_bounds__(kThreads, kRows <= 2 ? 2 : 1) linearGemv(const void* x, DType xDType, const W* weight, LinearOutput out, int k, int slices, int chunk) {
+__global__ void __launch_bounds__(kThreads, kRows <= 2 ? 2 : 1) linearGemv(const void* x, DType xDType, const W* weight, LinearOutput out, int k, int slices, int chunk, RowNorm norm) {
   using G = Gemv<W, kRows>;
   constexpr int kSums = kRows * kColumns, kSteps = kUnroll<kRows>;
   DYN_SHARED(float4, activations);
   SHARED(float, partial, kWarps * kSums);
+  SHARED(float, rowSums, kRows * kSumsOfRow);
+  SHARED(NormStats, stats, kRows);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int groups = kWarps / slices, group = warp / slices, slice = warp % slices;
   const int columns = out.gated ? kColumns / 2 : kColumns;
@@ -107,10 +121,18 @@ __global__ void __launch_bounds__(kThreads, kRows <= 2 ? 2 : 1) linearGemv(const
   G gemv;
   gemv.load(rows, slice * 32 + lane, stride, packs);
   waitForPrevious();
+  // Rows of x beyond 8 have no norm here.
+  if (norm.weight != nullptr) {
+    withElement(xDType, [&](auto* t) {
+      using T = Element<decltype(t)>;
+      auto read = [&](int row, int pack) { return GPU_LOAD(reinterpret_cast<const Pack<T>*>(static_cast<const T*>(x) + static_cast<int64_t>(row) * k) + pack); };
+      findStats<kWarps, T>(norm, out.rows, k, stats, rowSums, read, read);
+    });
+  }
   for (int first = 0; first < packs; first += kSteps * stride) {
     if (first % chunkPacks == 0) {
       __syncthreads();
-      stage<G::kPack, kRows>(activations, x, xDType, row0, out.rows, first * G::kPack, k, chunkPacks);
+      stage<G::kPack, kRows>(activations, x, xDType, row0, out.rows, first * G::kPack, k, chunkPacks, norm, stats);
       __syncthreads();
     }
     uint4 now[kSteps][kColumns];
@@ -156,24 +178,26 @@ int sliceCount(int weightRows, int k, int pack) {
 }
 
 template <class W, int kRows>
-cudaError_t launch(const LinearProblem& p, const Step& s) {
+cudaError_t launch(const LinearProblem& p, const RowNorm& norm, const Step& s) {
   constexpr int kPack = Gemv<W, kRows>::kPack;
   const int slices = sliceCount(p.weight.rows, p.k(), kPack), set = 32 * kPack * slices * kUnroll<kRows>;
   const int whole = static_cast<int>(ceilDiv(p.k(), set)) * set, chunk = whole < kChunk<kRows> ? whole : kChunk<kRows>;
   const int columns = kWarps / slices * (p.gated ? kColumns / 2 : kColumns);
   const GpuLaunch l{p.gated ? "gatedLinearGemv" : "linearGemv", {ceilDiv(p.n(), columns), ceilDiv(p.rows(), kRows)}, {kThreads}, chunk * kRows * sizeof(float), s.stream};
-  return gpuLaunch(l, linearGemv<W, kRows>, p.x.data, p.x.dtype, p.weight.as<W>(), makeOutput(p), p.k(), slices, chunk);
+  return gpuLaunch(l, linearGemv<W, kRows>, p.x.data, p.x.dtype, p.weight.as<W>(), makeOutput(p), p.k(), slices, chunk, norm);
 }
 
 }  // namespace
 
-cudaError_t linearGemvLaunch(const LinearProblem& p, const Step& s) {
+cudaError_t linearGemvLaunch(const LinearProblem& p, const RowNorm& norm, const Step& s) {
   return withDType(p.weight.dtype, [&](auto* w) {
     using W = Element<decltype(w)>;
-    if (p.rows() == 1) return launch<W, 1>(p, s);
-    if (p.rows() == 2) return launch<W, 2>(p, s);
-    return p.rows() <= 4 ? launch<W, 4>(p, s) : launch<W, 8>(p, s);
+    if (p.rows() == 1) return launch<W, 1>(p, norm, s);
+    if (p.rows() == 2) return launch<W, 2>(p, norm, s);
+    return p.rows() <= 4 ? launch<W, 4>(p, norm, s) : launch<W, 8>(p, norm, s);
   });
 }
+
+cudaError_t linearGemvLaunch(const LinearProblem& p, const Step& s) { return linearGemvLaunch(p, RowNorm{}, s); }
 
 }  // namespace quire

@@ -4,12 +4,13 @@ import { activationBound, largestSlope } from '../activation-bound.ts';
 import { u, unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import { dotBound } from '../dot-bound.ts';
+import { type LinearInput, plainInput } from '../linear-input.ts';
 import { matrix, matrixValues } from '../matrices.ts';
 import { floats, type Pattern } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
 import type { CaseGroup, CheckArguments, FloatType } from '../types.ts';
 
-interface Shape {
+export interface GatedLinearShape {
   k: number;
   /** Columns of out: half the rows of the weight. */
   n: number;
@@ -28,7 +29,7 @@ const few = { counts: [1, 3], kinds: ['normal', 'outliers'] as const };
 const small = ['normal', 'ties', 'sparse'] as const;
 
 export function gatedLinearCases(): CaseGroup[] {
-  const shapes: Shape[] = [
+  const shapes: GatedLinearShape[] = [
     { k: 64, n: 64, weights: 'f32', quick: true },
     { k: 64, n: 48, weights: 'f16', quick: true },
     { k: 64, n: 72, weights: 'bf16', quick: true },
@@ -57,7 +58,7 @@ export function gatedLinearCases(): CaseGroup[] {
     { k: 71, n: 20, weights: 'f16', activations: 'f16', bias: true, kinds: small },
     { k: 96, n: 136, weights: 'f16', activations: 'f16', counts: [130, 64, 65], kinds: small },
     { k: 96, n: 40, weights: 'f32', activations: 'f16', kinds: small },
-    ...quantDTypes.flatMap((weights): Shape[] => {
+    ...quantDTypes.flatMap((weights): GatedLinearShape[] => {
       const group = Math.max(quantFormats[weights].group, 32);
       return [
         { k: 3 * group, n: 33, weights, bias: true, kinds: small, quick: true },
@@ -70,7 +71,7 @@ export function gatedLinearCases(): CaseGroup[] {
   return shapes.flatMap(gates);
 }
 
-function gates(shape: Shape): CaseGroup[] {
+function gates(shape: GatedLinearShape): CaseGroup[] {
   const { k, n, weights, activations = 'f32', bias = false, activation = 'silu', quick = false } = shape;
   const { counts = [9, 1, 4, 2, 5], kinds = ['normal', 'outliers', 'ties', 'offset'] } = shape;
   const biasType = isQuantDType(weights) ? 'f16' : weights;
@@ -87,7 +88,7 @@ function gates(shape: Shape): CaseGroup[] {
       const tensors = { x: 'x', weight: 'weight', out: 'out', ...(bias && { bias: 'bias' }) };
       builder.add({ op: 'gatedLinear', ...tensors, activation });
     },
-    checks: { out: check(shape) },
+    checks: { out: gatedLinearCheck(shape) },
     variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
       x: encodeFloats(activations, floats(random, rows * k, pattern)),
       weight: matrix(random, weights, 2 * n, k),
@@ -101,16 +102,19 @@ const reason =
   'gate and up are dot products in f32 (see dot-bound.ts), the gate goes through the slope of its activation and the error of ' +
   'that (see activation-bound.ts), the error of either is multiplied by the other; one rounding to the dtype of out';
 
-function check({ k, n, weights, activations = 'f32', activation = 'silu' }: Shape) {
+/** `input` gives what the product has for its x. */
+export function gatedLinearCheck(shape: GatedLinearShape, input: LinearInput = plainInput) {
+  const { k, n, weights, activations = 'f32', activation = 'silu' } = shape;
   const prepare = ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
-    const x = decodeFloats(activations, inputs.x!);
+    const { x, spread } = input(inputs, activations, k);
     const weight = matrixValues(weights, inputs.weight!, k);
     const biasType = isQuantDType(weights) ? 'f16' : weights;
     const bias = inputs.bias === undefined ? undefined : decodeFloats(biasType, inputs.bias);
     const product = (row: number, line: number) => {
       let value = bias?.[line] ?? 0;
       for (let i = 0; i < k; i++) value += x[row * k + i]! * weight[line * k + i]!;
-      return { value, error: dotBound(x, row * k, weight, line * k, k) + 8 * u * Math.abs(bias?.[line] ?? 0) };
+      const error = dotBound(x, row * k, weight, line * k, k, spread) + 8 * u * Math.abs(bias?.[line] ?? 0);
+      return { value, error };
     };
     const bounds = new Float64Array(sizes.tokens * n);
     for (let row = 0; row < sizes.tokens; row++) {

@@ -1,5 +1,9 @@
 import type { OpName } from '@quire/core/contract';
 import { numberCases } from '../define.ts';
+import { advancedCases } from '../sequences/advanced.ts';
+import { logitProcessorCases } from '../sequences/logit-processors.ts';
+import { normedGatedLinearCases, normedLinearCases } from '../sequences/normed-linear.ts';
+import { preparationCases } from '../sequences/preparation.ts';
 import type { CaseGroup, ConformanceCase } from '../types.ts';
 import { addCases } from './add.ts';
 import { advanceRowsCases } from './advance-rows.ts';
@@ -38,18 +42,21 @@ import { sendCases } from './send.ts';
 import { vocabParallelEmbedCases } from './vocab-parallel-embed.ts';
 import { zeroBlocksCases } from './zero-blocks.ts';
 
-/** The cases of each op; one without a list is a compile error. */
+/**
+ * The cases of each op; one without a list is a compile error. Behind the op's own lie those of sequences that end with it, which a
+ * device may run as one launch.
+ */
 const lists = {
   applyRowDelta: applyRowDeltaCases,
   prepareInputs: prepareInputsCases,
-  prepareSamples: prepareSamplesCases,
-  advanceRows: advanceRowsCases,
+  prepareSamples: () => [...prepareSamplesCases(), ...preparationCases()],
+  advanceRows: () => [...advanceRowsCases(), ...advancedCases()],
   embed: embedCases,
   vocabParallelEmbed: vocabParallelEmbedCases,
   rmsNorm: rmsNormCases,
   layerNorm: layerNormCases,
-  linear: linearCases,
-  gatedLinear: gatedLinearCases,
+  linear: () => [...linearCases(), ...normedLinearCases()],
+  gatedLinear: () => [...gatedLinearCases(), ...normedGatedLinearCases()],
   moeRoute: moeRouteCases,
   groupedLinear: groupedLinearCases,
   rope: ropeCases,
@@ -69,7 +76,7 @@ const lists = {
   gatherRows: gatherRowsCases,
   copyBlocks: copyBlocksCases,
   zeroBlocks: zeroBlocksCases,
-  penalties: penaltiesCases,
+  penalties: () => [...penaltiesCases(), ...logitProcessorCases()],
   biasLogits: biasLogitsCases,
   maskLogits: maskLogitsCases,
   filterLogits: filterLogitsCases,

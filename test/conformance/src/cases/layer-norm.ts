@@ -4,7 +4,7 @@ import { u, withinRounded } from '../checks.ts';
 import { dtypeName, group } from '../define.ts';
 import { floats, halfPatterns, type Pattern, patterns } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
-import type { CaseGroup, CaseInputs, FloatType } from '../types.ts';
+import type { CaseGroup, FloatType } from '../types.ts';
 
 interface Shape {
   width: number;
@@ -17,7 +17,7 @@ interface Shape {
   /** Default f32. */
   activations?: FloatType;
 }
-const EPS = 1e-5;
+export const EPS = 1e-5;
 
 export function layerNormCases(): CaseGroup[] {
   const shapes: Shape[] = [
@@ -75,23 +75,30 @@ const reason =
   'each beside 4e-6; subtracting the mean loses what it is larger than the deviation; one rounding of the bias';
 
 function check(width: number, weights: DType, activations: FloatType) {
-  return withinRounded(reason, activations, ['x'], ({ inputs, expected }) => {
+  return withinRounded(reason, activations, ['x'], ({ inputs }) => {
     const weight = decodeFloats(weights, inputs.weight!);
     const bias = inputs.bias === undefined ? new Float32Array(width) : decodeFloats(weights, inputs.bias);
-    const rows = Array.from({ length: expected.length / width }, (_, row) => rowStatistics(inputs, row, width));
-    return i => {
-      const { deviation, mean, largest } = rows[Math.floor(i / width)]!;
-      const meanError = u * (8 + Math.sqrt(width)) * largest;
-      // The variance moves with the error of the mean: its relative error is that error over the deviation.
-      const scaleError = 4e-6 + (u * width) / 8 + meanError / deviation;
-      const error = scaleError * Math.abs(inputs.x![i]! - mean) + meanError;
-      return (error / deviation) * Math.abs(weight[i % width]!) + 2 * u * Math.abs(bias[i % width]!);
-    };
+    return layerNormBound(inputs.x as Float32Array, weight, bias);
   });
 }
 
-function rowStatistics({ x }: CaseInputs, row: number, width: number) {
-  const values = (x as Float32Array).subarray(row * width, (row + 1) * width);
+/** How far elements of the normed rows of x may be off before they are rounded. */
+export function layerNormBound(x: Float32Array, weight: Float32Array, bias: Float32Array): (i: number) => number {
+  const width = weight.length;
+  const rows = Array.from({ length: x.length / width }, (_, row) => rowStatistics(x, row, width));
+  return i => {
+    const { deviation, mean, largest } = rows[Math.floor(i / width)]!;
+    const meanError = u * (8 + Math.sqrt(width)) * largest;
+    // The variance moves with the error of the mean: its relative error is that error over the deviation.
+    const scaleError = 4e-6 + (u * width) / 8 + meanError / deviation;
+    const error = scaleError * Math.abs(x[i]! - mean) + meanError;
+    return (error / deviation) * Math.abs(weight[i % width]!) + 2 * u * Math.abs(bias[i % width]!);
+  };
+}
+
+/** Of a row, with the eps of all cases. */
+export function rowStatistics(x: Float32Array, row: number, width: number) {
+  const values = x.subarray(row * width, (row + 1) * width);
   const mean = values.reduce((sum, value) => sum + value, 0) / width;
   const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width;
   const largest = values.reduce((max, value) => Math.max(max, Math.abs(value)), 0);

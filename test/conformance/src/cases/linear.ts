@@ -12,12 +12,13 @@ import { activationBound, largestSlope } from '../activation-bound.ts';
 import { u, unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import { dotBound } from '../dot-bound.ts';
+import { type LinearInput, plainInput } from '../linear-input.ts';
 import { matrix, matrixValues } from '../matrices.ts';
 import { floats, type Pattern, type Random } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
 import type { CaseGroup, CaseInputs, CheckArguments, FloatType } from '../types.ts';
 
-interface Shape {
+export interface LinearShape {
   k: number;
   /** Rows of each part of the weight; several stand for a weight above the device's limits. */
   parts: readonly number[];
@@ -42,7 +43,7 @@ const half = { counts: [9, 1, 4, 2, 7], kinds: ['normal', 'outliers', 'ties', 'o
 const decode = { counts: [1, 2, 4, 8], kinds: ['normal', 'outliers', 'ties', 'wide'] as const };
 
 export function linearCases(): CaseGroup[] {
-  const shapes: Shape[] = [
+  const shapes: LinearShape[] = [
     { k: 64, parts: [64], weights: 'f32', quick: true },
     { k: 64, parts: [64], weights: 'f16', quick: true },
     { k: 64, parts: [64], weights: 'bf16', quick: true },
@@ -139,10 +140,10 @@ export function linearCases(): CaseGroup[] {
 }
 
 /** Rows that are whole packs and others, one group and several, slices of K of all lengths, rows of x on both sides of every tile. */
-function quantised(): Shape[] {
+function quantised(): LinearShape[] {
   const ragged = { counts: [9, 1, 4, 2, 5], kinds: ['normal', 'outliers'] as const };
   const tiles = { counts: [65, 17, 64, 8, 130], kinds: ['normal'] as const };
-  const forms = quantDTypes.flatMap((weights): Shape[] => {
+  const forms = quantDTypes.flatMap((weights): LinearShape[] => {
     const group = Math.max(quantFormats[weights].group, 32);
     return [
       { k: group, parts: [40], weights, ...ragged, quick: true },
@@ -168,7 +169,7 @@ function quantised(): Shape[] {
   ];
 }
 
-function products(shape: Shape): CaseGroup[] {
+function products(shape: LinearShape): CaseGroup[] {
   const { k, parts, weights, bias = false, residual, activation = 'none', quick = false } = shape;
   const { activations = 'f32', out: outType = activations } = shape;
   const { counts = [9, 1, 4, 2, 7], kinds = ['normal', 'outliers', 'ties', 'wide', 'offset'], margin = [0, 0] } = shape;
@@ -196,7 +197,7 @@ function products(shape: Shape): CaseGroup[] {
         builder.add({ ...op, ...(bias && { bias: `bias${i}` }), ...(residual && { residual: 'residual' }) });
       });
     },
-    checks: { [out]: check(shape, columns, width) },
+    checks: { [out]: linearCheck(shape, columns, width) },
     variants: rowVariants(counts, kinds, (random, rows, pattern) => ({
       x: encodeFloats(activations, floats(random, rows * k, pattern)),
       ...weightData(random, shape),
@@ -211,7 +212,7 @@ function products(shape: Shape): CaseGroup[] {
   });
 }
 
-function weightData(random: Random, { k, parts, weights, bias }: Shape): CaseInputs {
+export function weightData(random: Random, { k, parts, weights, bias }: LinearShape): CaseInputs {
   const data: Record<string, CaseInputs[string]> = {};
   parts.forEach((n, i) => {
     data[`weight${i}`] = matrix(random, weights, n, k);
@@ -225,11 +226,17 @@ const reason =
   'partial sums large a random walk of their roundings, 2u sqrt(K) max |x||w| (measured 0.9u); all through the slope of the ' +
   'activation, and one rounding each for bias, residual and the dtype of out';
 
-function check(shape: Shape, columns: readonly number[], width: number) {
+/** `input` gives what the product has for its x. */
+export function linearCheck(
+  shape: LinearShape,
+  columns: readonly number[],
+  width: number,
+  input: LinearInput = plainInput,
+) {
   const { k, parts, weights, activations = 'f32', out = activations, activation = 'none' } = shape;
   const rounding = out === 'f32' ? 0 : 2 * unitRoundoff[out];
   const prepare = ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
-    const x = decodeFloats(activations, inputs.x!);
+    const { x, spread } = input(inputs, activations, k);
     const residual = inputs.residual === undefined ? undefined : decodeFloats(out, inputs.residual);
     const bounds = new Float64Array(sizes.tokens * width);
     parts.forEach((n, part) => {
@@ -239,7 +246,7 @@ function check(shape: Shape, columns: readonly number[], width: number) {
       for (let row = 0; row < sizes.tokens; row++) {
         for (let column = 0; column < n; column++) {
           const at = row * width + columns[part]! + column;
-          const dot = dotBound(x, row * k, weight, column * k, k) + 8 * u * Math.abs(bias?.[column] ?? 0);
+          const dot = dotBound(x, row * k, weight, column * k, k, spread) + 8 * u * Math.abs(bias?.[column] ?? 0);
           const added = Math.abs(residual?.[at] ?? 0);
           const before = expected[at]! - (residual?.[at] ?? 0);
           bounds[at] =

@@ -5,7 +5,7 @@ import { type LogitKind, logitKinds, logitRows, samples } from '../sampler-data.
 import { packRecords } from '../scenario.ts';
 import type { CaseGroup, CaseVariant } from '../types.ts';
 
-const ids = exact('order and rank compare the logits themselves; ties go to the lowest id');
+export const logProbIdsCheck = exact('order and rank compare the logits themselves; ties go to the lowest id');
 
 export function logProbsCases(): CaseGroup[] {
   const all: readonly LogitKind[] = [...logitKinds, 'equal'];
@@ -47,7 +47,7 @@ function logProbs(
         topN,
       });
     },
-    checks: { logprobs: check(vocab, 1 + topN), logprobIds: ids },
+    checks: { logprobs: logProbsCheck(vocab, 1 + topN), logprobIds: logProbIdsCheck },
     variants: kinds.flatMap((kind, k) =>
       [maxSamples, 1].map(
         (count): CaseVariant => ({
@@ -73,7 +73,7 @@ function logProbs(
   });
 }
 
-function check(vocab: number, width: number) {
+export function logProbsCheck(vocab: number, width: number) {
   const reason =
     'the logarithm of an f32 sum of exponentials: 5e-6 for exp (3 + 2|x| units, weighted) and the sum in any order, and 4u of ' +
     'the logits that are subtracted';
