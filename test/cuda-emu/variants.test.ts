@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 
 it('has all variants', () => {
-  expect(variants.length).toBe(24);
+  expect(variants.length).toBe(27);
 });
 
 it.each(names)('%s gives the logits of the oracle, whole and in chunks on small blocks', async variant => {
