@@ -5,7 +5,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Device } from '../../packages/core/src/contract/contract.ts';
 import { createModelRunner } from '../../packages/core/src/worker/index.ts';
-import { openTestDevice, requiredDevices } from '../support/devices.ts';
+import { endToEndDevices, openTestDevice } from '../support/devices.ts';
 import { greedyConfig, runGreedy } from './greedy-loop.ts';
 import { certainTokens, goldenCases, openModel } from './models.ts';
 
@@ -16,7 +16,7 @@ import { certainTokens, goldenCases, openModel } from './models.ts';
  */
 const bounds = { f16: { worst: 0.025, rms: 0.0025 }, bf16: { worst: 0.2, rms: 0.025 } } as const;
 
-describe.each(requiredDevices())('16-bit models on %s', name => {
+describe.each(endToEndDevices())('16-bit models on %s', name => {
   let device: Device;
   beforeAll(async () => {
     device = await openTestDevice(name);
