@@ -273,7 +273,8 @@ describe.each(formats)('100 KB in %s take linear time', format => {
         parse(parserOf(format), pieces);
         return elapsed();
       });
-      expect(Math.min(...times)).toBeLessThan(50);
+      // In quadratic time they take seconds. Processor time, too, doubles on a machine that is busy.
+      expect(Math.min(...times)).toBeLessThan(250);
     }
   });
 });
