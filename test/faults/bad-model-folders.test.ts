@@ -13,7 +13,8 @@ import { type BadFolder, makeFolder } from './harness/bad-folder.ts';
 import type { Verdict } from './harness/protocol.ts';
 import { WatchedLoader } from './harness/watched-loader.ts';
 
-const MAX_MILLISECONDS = 1000;
+/** A second on a machine that does nothing else: processor time, too, grows on a busy one. */
+const MAX_MILLISECONDS = 1500;
 const MAX_EXTRA_BYTES = 64 * 2 ** 20;
 const ATTEMPTS = 3;
 

@@ -53,7 +53,7 @@ export const configCases: BadFolder[] = [
     { architectures: ['BloomForCausalLM'] },
     /LlamaForCausalLM, MistralForCausalLM/,
   ),
-  llama('architecture of a base model', 'CF_ARCHITECTURE', { architectures: ['LlamaModel'] }),
+  llama('architecture of an encoder', 'CF_ARCHITECTURE', { architectures: ['BertModel'] }),
   llama('architectures null', 'CF_ARCHITECTURE', { architectures: null }),
   llama('architectures empty', 'CF_ARCHITECTURE', { architectures: [] }),
   llama('architectures a string', 'CF_ARCHITECTURE', { architectures: 'LlamaForCausalLM' }),
