@@ -20,7 +20,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build, preview } from 'vite';
 import { openChromium } from '../chromium.mjs';
-import { toGguf } from '../to-gguf.mjs';
+import { folderToGguf } from '../gguf/folder-to-gguf.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const WLLAMA = '3.13.0';
@@ -155,7 +155,7 @@ async function measurePeers() {
   mkdirSync(join(publicDir, 'tiny-llama'), { recursive: true });
   const model = join(root, 'models/tiny-llama');
   for (const file of readdirSync(model)) copyFileSync(join(model, file), join(publicDir, 'tiny-llama', file));
-  writeFileSync(join(publicDir, 'tiny-llama.gguf'), toGguf(model, 'f16'));
+  writeFileSync(join(publicDir, 'tiny-llama.gguf'), folderToGguf(model, 'F16'));
   // Threads of WASM need an isolated page.
   const headers = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' };
   const config = {
