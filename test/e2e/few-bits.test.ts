@@ -73,22 +73,31 @@ describe.each(requiredDevices())('few bits on %s', name => {
 
 type Checkpoint = (typeof folders)[number];
 
-/** Each checkpoint with each format; in the gate with one of each on the emulated GPU, which takes many seconds for a prompt. */
+/** Each checkpoint with each format; in the gate `inGate` on all devices but reference, which take many seconds for a prompt. */
 function withEach<T>(
   device: TestDeviceName,
   formats: readonly T[],
-  inGate: readonly [T, T],
-): (readonly [Checkpoint, T])[] {
-  if (device === 'cuda-emu' && !fullEndToEnd) return folders.map((folder, i) => [folder, inGate[i]!] as const);
+  inGate: readonly (readonly [Checkpoint, T])[],
+): readonly (readonly [Checkpoint, T])[] {
+  if (device !== 'reference' && !fullEndToEnd) return inGate;
   return folders.flatMap(folder => formats.map(format => [folder, format] as const));
 }
 
-function cachesOf(device: TestDeviceName): (readonly [Checkpoint, CacheDType])[] {
-  return withEach(device, ['i8', 'f8e4m3'], ['f8e4m3', 'i8']);
+function cachesOf(device: TestDeviceName): readonly (readonly [Checkpoint, CacheDType])[] {
+  const smallest = ['models/tiny-opt', 'i8'] as const;
+  const inGate = device === 'cuda-emu' ? [smallest] : [smallest, ['models/tiny-llama', 'f8e4m3'] as const];
+  return withEach(device, ['i8', 'f8e4m3'], inGate);
 }
 
-function formatsOf(device: TestDeviceName): (readonly [Checkpoint, QuantDType])[] {
-  return withEach(device, ['q8', 'q4_32', 'q4_32z'], ['q4_32z', 'q8']);
+function formatsOf(device: TestDeviceName): readonly (readonly [Checkpoint, QuantDType])[] {
+  return withEach(
+    device,
+    ['q8', 'q4_32', 'q4_32z'],
+    [
+      ['models/tiny-llama', 'q4_32z'],
+      ['models/tiny-opt', 'q8'],
+    ],
+  );
 }
 
 async function logitsOf(

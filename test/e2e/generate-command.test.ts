@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runCli } from '../../packages/server/src/cli/run-cli.ts';
-import { requiredDevices } from '../support/devices.ts';
+import { endToEndDevices } from '../support/devices.ts';
 import { goldenCases } from './models.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -40,7 +40,7 @@ async function generate(...argv: string[]): Promise<GeneratedLine[]> {
     .map(line => JSON.parse(line));
 }
 
-describe.each(requiredDevices())('quire generate --json --device %s', device => {
+describe.each(endToEndDevices())('quire generate --json --device %s', device => {
   it.each(['models/tiny-llama', 'models/tiny-opt'])('prints the golden outputs of %s', async model => {
     const cases = goldenCases(model);
     const file = join(folder, `${device}-${model.replaceAll('/', '-')}.jsonl`);

@@ -1,4 +1,4 @@
-/** Engines that a request may take with it, without a token in between, before it is given up. */
+/** Engines that a request may take with it, without a token in between and the last time alone, before it is given up. */
 export const MAX_KILLS = 3;
 
 /** The same for one that the engine did not come to, for want of its grammar, each time alone with it: little speaks against it. */
@@ -17,17 +17,22 @@ export class Blame<R extends object> {
 
   /**
    * The engine ended with these requests in it. `waited`: whether it had not come to a request, which waited for its grammar.
-   * Returns those to be given up, one at most.
+   * Returns the one to be given up, or null.
    */
-  ended(requests: Iterable<R>, waited: (request: R) => boolean = () => false): R[] {
-    const guilty: R[] = [];
-    for (const request of requests) {
-      if (this.#isTried(request) && waited(request)) {
-        if (add(this.#waits, request) >= MAX_WAITS) guilty.push(request);
-      } else if (add(this.#kills, request) >= MAX_KILLS) guilty.push(request);
-    }
-    for (const request of guilty) this.#forget(request);
-    return guilty;
+  ended(requests: Iterable<R>, waited: (request: R) => boolean = () => false): R | null {
+    const all = [...requests];
+    const [first] = all;
+    if (all.length === 1 && this.#isTried(first!)) return this.#endedAlone(first!, waited(first!));
+    // One that is tried beside requests acquitted before it may not even have arrived: it stays on trial, by itself next time.
+    for (const request of all) if (!this.#isTried(request)) add(this.#kills, request);
+    return null;
+  }
+
+  #endedAlone(request: R, hasWaited: boolean): R | null {
+    const isGuilty = hasWaited ? add(this.#waits, request) >= MAX_WAITS : add(this.#kills, request) >= MAX_KILLS;
+    if (!isGuilty) return null;
+    this.#forget(request);
+    return request;
   }
 
   /** Whether an engine came further with a request than any before it. */

@@ -338,17 +338,19 @@ export class EngineProcess implements ServingEngine {
     );
     this.#counters.lost();
     const waited = (request: FrontRequest) => hasGrammar(request) && !this.#begun.has(request);
-    const guilty = wasOpen ? this.#blame.ended(this.#inside.values(), waited) : [];
+    const guilty = wasOpen ? this.#blame.ended(this.#inside.values(), waited) : null;
     this.#begun = new WeakSet();
     this.#inside.clear();
-    for (const { group, sequences } of guilty) {
-      const error = new EngineError(
-        `The request ended the engine ${MAX_KILLS} times or more, the last time because ${reason}.`,
-      );
-      for (const sequence of sequences) if (sequence.finishReason === null) this.#front.fail(sequence, error);
-      this.#log.error({ requestId: group.id }, error.message);
-    }
+    if (guilty !== null) this.#giveUp(guilty, reason);
     for (const request of this.#front.unfinished) this.#waiting.add(request);
+  }
+
+  #giveUp({ group, sequences }: FrontRequest, reason: string): void {
+    const error = new EngineError(
+      `The request ended the engine ${MAX_KILLS} times or more, the last time because ${reason}.`,
+    );
+    for (const sequence of sequences) if (sequence.finishReason === null) this.#front.fail(sequence, error);
+    this.#log.error({ requestId: group.id }, error.message);
   }
 
   #givenUp(error: Error): void {
