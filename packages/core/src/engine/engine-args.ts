@@ -45,7 +45,7 @@ const DTYPES = {
   bfloat16: 'bf16',
 } as const;
 
-/** q8 under vLLM's name too; q4 has groups of 32 columns, and z a zero point for each. */
+/** q8 under vLLM's name too; q4 has groups of 32 columns, and z a zero point for each. Then what a checkpoint may be already. */
 const QUANTIZATIONS = {
   q8: 'q8',
   int8: 'q8',
@@ -55,6 +55,12 @@ const QUANTIZATIONS = {
   q4_128: 'q4_128',
   q4_32z: 'q4_32z',
   q4_128z: 'q4_128z',
+  gptq: 'gptq',
+  gptq_marlin: 'gptq',
+  awq: 'awq',
+  awq_marlin: 'awq',
+  'compressed-tensors': 'compressed-tensors',
+  fp8: 'fp8',
 } as const;
 
 /**
@@ -199,9 +205,9 @@ export const engineArgs = {
     type: 'string',
     value: 'METHOD',
     effect:
-      'Quantise the matrices of linear layers while they load: q8 (int8, int8_per_channel_weight_only), q4 (groups of 32 columns), q4_128, q4_32z or q4_128z (with zero points). Embeddings, the head, norms and biases stay as they are.',
+      'Quantise the matrices of linear layers while they load: q8 (int8, int8_per_channel_weight_only), q4 (groups of 32 columns), q4_128, q4_32z or q4_128z (with zero points). Embeddings, the head, norms and biases stay as they are. Checkpoints in gptq, awq, compressed-tensors and fp8 are known by their config.json; naming the method checks it.',
     refused:
-      'Where columns are not whole groups, for weights that are not finite, and for ready-made methods (awq, gptq, fp8).',
+      'Where columns are not whole groups, for weights that are not finite, and beside a checkpoint that is quantised in another way.',
   },
   quantMode: {
     default: null,

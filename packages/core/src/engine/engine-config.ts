@@ -1,5 +1,6 @@
-import type { CacheDType, FloatDType, QuantDType } from '../contract/contract.ts';
+import type { CacheDType, FloatDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
+import type { Quantization } from '../models/index.ts';
 import { suggestion, toCamelCase, toSnakeCase } from '../names.ts';
 import { type EngineArgName, engineArgs, engineOptionNames } from './engine-args.ts';
 import type { KvEventsConfig } from './kv-events-config.ts';
@@ -79,7 +80,7 @@ export interface EngineConfig {
   readonly chatTemplate: string | null;
   readonly servedModelName: readonly string[];
   readonly dtype: 'auto' | 'f32' | 'f16' | 'bf16';
-  readonly quantization: QuantDType | null;
+  readonly quantization: Quantization | null;
   readonly kvCacheDtype: 'auto' | FloatDType | CacheDType;
   readonly seed: bigint;
   readonly batchInvariant: boolean;
@@ -152,7 +153,7 @@ function byCamelCase(options: object): Map<string, unknown> {
   return given;
 }
 
-function quantizationOf({ quantization, quantMode }: Checked): QuantDType | null {
+function quantizationOf({ quantization, quantMode }: Checked): Quantization | null {
   if (quantization !== null && quantMode !== null && quantization !== quantMode) {
     refuseTogether('quantMode', `is another name of quantization, and says ${quantMode} beside ${quantization}`);
   }

@@ -20,6 +20,10 @@ export class ConfigFields {
     return this.#members.get(name);
   }
 
+  names(): string[] {
+    return [...this.#members.keys()];
+  }
+
   /** Whether anything has asked for the field. */
   wasRead(name: string): boolean {
     return this.#read.has(name);

@@ -1,3 +1,5 @@
+import type { PackedWeights } from './packed/packed-weights.ts';
+
 /** Names in `architectures` of a config.json. */
 export type ArchitectureName =
   | 'GPT2LMHeadModel'
@@ -61,6 +63,8 @@ export interface ModelConfig {
   readonly opt: OptConfig | null;
   /** How hidden states become one vector per text, in place of logits; null: the model generates. */
   readonly pooling: PoolingConfig | null;
+  /** How the checkpoint has its matrices in few bits; null: all weights are floats. */
+  readonly quantization: PackedWeights | null;
   readonly bosTokenId: number | null;
   readonly eosTokenIds: readonly number[];
   readonly padTokenId: number | null;

@@ -10,6 +10,7 @@ export {
   type WeightLayout,
   type WeightPart,
 } from './model-weights.ts';
+export { checkMethod, isPackedMethod, type Quantization } from './quantization.ts';
 export { architectureOf, supportedArchitectures } from './registry.ts';
 export { buildRopeTable, ropeFrequencies, ropeTables } from './rope-table.ts';
 export { type ModelShards, planShards, shardConfig, shardWeights } from './shards.ts';

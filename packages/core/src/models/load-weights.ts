@@ -4,6 +4,7 @@ import {
   type FloatDType,
   isQuantDType,
   type QuantDType,
+  quantFormats,
   type WeightDType,
 } from '../contract/contract.ts';
 import { ModelFormatError } from '../errors.ts';
@@ -18,11 +19,12 @@ import {
   type WeightLayout,
   type WeightPart,
 } from './model-weights.ts';
-import { checkQuantization, isQuantised } from './quantization.ts';
+import { openPacked } from './packed/checkpoint.ts';
+import { checkMethod, checkQuantization, isQuantised } from './quantization.ts';
 import { architectureOf } from './registry.ts';
 import { type ModelShards, planShards, shardWeights } from './shards.ts';
 import { assignStages } from './stages.ts';
-import { cutOf, oneMore, quantizedChunks, rawBytes, stackedChunks, stackedRecords } from './weight-chunks.ts';
+import { cutOf, oneMore, quantizedChunks, rawBytes, stackedChunks } from './weight-chunks.ts';
 import { canUploadFiles, type StackedRows, uploadFromFiles } from './weight-files.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
@@ -47,15 +49,18 @@ type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart,
  * Brings a model's weights to the device, chunk by chunk: the host never holds more than a few chunks. Weights keep the
  * checkpoint's dtype (or take the one asked for) where the device offers it, and become f32 on the way where not. Throws ModelFormatError before
  * anything is uploaded when the checkpoint does not fit the configuration. Of a group of devices, each rank gets its shard.
- * With `quantization`, matrices of linear layers are quantised row by row on the way; ConfigError where they cannot be.
+ * With `quantization`, matrices of linear layers are quantised row by row on the way; ConfigError where they cannot be. Those that a
+ * checkpoint has in few bits stay so where a dtype holds them as they are.
  */
 export async function loadWeights(
   device: Device,
   config: ModelConfig,
-  supply: WeightSupply,
+  given: WeightSupply,
   dtype: FloatDType | 'auto' = 'auto',
   quantization: QuantDType | null = null,
 ): Promise<LoadedWeights> {
+  checkMethod(quantization, config);
+  const supply = await unpacked(given, config);
   const shards = planShards(config, device.info.ranks);
   const staged = assignStages(architectureOf(config).weights(config), config, device.info.stages);
   const weights = shardWeights(staged, shards);
@@ -66,7 +71,7 @@ export async function loadWeights(
     weight => {
       if (weight.addOne) return 'f32';
       if (quantization !== null && isQuantised(weight)) return quantization;
-      const records = dtype === 'f32' || shards.ranks > 1 ? null : sharedRecords(weight, map);
+      const records = sharedRecords(weight, map, shards);
       if (records !== null && offersWeight(device, weight.ops, records)) return records;
       const stored = dtype === 'auto' ? storedDTypes(weight, weights, map, config) : [dtype];
       return chooseDType(stored, candidate => offersWeight(device, weight.ops, candidate));
@@ -95,9 +100,8 @@ async function checkpointUpload(
       if (!weight.addOne && !isQuantDType(dtype) && canUploadFiles(device, checkpoint, rows)) {
         return uploadFromFiles(device, tensor, checkpoint, rows, rank);
       }
-      if (isQuantDType(dtype) && checkpoint.records !== undefined && shards.ranks === 1) {
-        const isKept = rows.pieces.every(({ tensor }) => tensor.records === dtype);
-        if (isKept) return device.upload(tensor, stackedRecords(checkpoint, rows.pieces, rows.start, rows.end), rank);
+      if (isQuantDType(dtype) && sharedRecords(weight, map, shards) === dtype) {
+        return device.upload(tensor, stackedChunks(checkpoint, rows.pieces, dtype, rows.start, rows.end), rank);
       }
       const values = stackedChunks(checkpoint, rows.pieces, rows.dtype, rows.start, rows.end);
       const chunks = weight.addOne ? oneMore(values) : values;
@@ -134,13 +138,26 @@ function storedDTypes(
   });
 }
 
-/** The dtype of few bits that holds all of a weight as it is stored; null: there is none. */
-function sharedRecords(weight: ModelWeight, map: WeightMap | null): QuantDType | null {
+/** A checkpoint with matrices in few bits, as one of matrices. */
+async function unpacked(supply: WeightSupply, config: ModelConfig): Promise<WeightSupply> {
+  if (config.quantization === null || !('checkpoint' in supply)) return supply;
+  const { prefixes, weights } = architectureOf(config);
+  const sources = weights(config).flatMap(weight => weight.sources);
+  const names = new Set(prefixes.flatMap(prefix => sources.map(({ name }) => prefix + name)));
+  return { ...supply, checkpoint: await openPacked(supply.checkpoint, config.quantization, name => names.has(name)) };
+}
+
+/** The dtype of few bits that holds all of a weight as it is stored; null: there is none, or a rank has no whole groups of columns. */
+function sharedRecords(weight: ModelWeight, map: WeightMap | null, shards: ModelShards): QuantDType | null {
   if (!isQuantised(weight) || map === null) return null;
-  const [first, ...others] = weight.sources.map(({ name, slice, transposed }) =>
-    slice === undefined && transposed === undefined ? map.get(name)!.records : undefined,
+  const [first, ...others] = weight.sources.map(({ name, transposed }) =>
+    transposed ? undefined : map.get(name)!.records,
   );
-  return first !== undefined && others.every(other => other === first) ? first : null;
+  if (first === undefined || others.some(other => other !== first)) return null;
+  const { group } = quantFormats[first];
+  if (group === 0 || weight.columnSplit === undefined) return first;
+  const { length, ranges } = shards[weight.columnSplit];
+  return [length, ...ranges.flat()].every(column => column % group === 0) ? first : null;
 }
 
 async function uploadAll(device: Device, layout: WeightLayout, upload: PartUpload): Promise<LoadedWeights> {

@@ -47,6 +47,7 @@ export const plainDecoder = {
   experts: null,
   opt: null,
   pooling: null,
+  quantization: null,
 } as const satisfies Partial<ModelConfig>;
 
 /** What an architecture calls the sizes of its decoder. */

@@ -18,6 +18,7 @@ import {
   parseQwen3Moe,
   parseSmolLm3,
 } from './parse-llama.ts';
+import { parseQuantization } from './parse-quantization.ts';
 import { lastToken, parseDimensions, readPooling } from './pooling.ts';
 import { refuseUnread } from './result-fields.ts';
 
@@ -64,7 +65,11 @@ export async function parseModelConfig(source: ModelSource, onNotice: NoticeList
   const { architecture, isBare } = parseArchitecture(fields);
   refuseUnsupported(fields);
   if (fields.has('auto_map')) onNotice(`${FILE}: auto_map is ignored: code of a model folder is never run.`);
-  const config = parsers[architecture](fields, onNotice);
+  const quantization = parseQuantization(fields, onNotice);
+  if (quantization !== null && architecture === 'GPT2LMHeadModel') {
+    throw fields.bad('quantization_config', 'no such field: matrices of GPT-2 are transposed', 'CF_UNSUPPORTED');
+  }
+  const config = { ...parsers[architecture](fields, onNotice), quantization };
   const modules = await readPooling(source);
   const pooling = modules ?? (isBare ? lastToken : null);
   const dimensions = parseDimensions(fields, config.hiddenSize);
@@ -94,21 +99,9 @@ function parseArchitecture(fields: ConfigFields): { architecture: ModelConfig['a
 }
 
 function refuseUnsupported(fields: ConfigFields): void {
-  if (fields.has('quantization_config')) {
-    throw fields.bad(
-      'quantization_config',
-      'a checkpoint in float32, float16 or bfloat16',
-      'CF_UNSUPPORTED',
-      describeQuantization(fields),
-    );
-  }
   for (const name of ['is_encoder_decoder', 'add_cross_attention']) {
     if (fields.boolean(name, false)) throw fields.bad(name, 'false: a decoder alone', 'CF_UNSUPPORTED');
   }
-}
-
-function describeQuantization(fields: ConfigFields): string {
-  return `method ${showJson(fields.object('quantization_config')?.get('quant_method'))}`;
 }
 
 // ------------------------------------------------------------------------------------------------- generation_config.json

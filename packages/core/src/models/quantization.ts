@@ -1,6 +1,34 @@
 import { type DeviceInfo, type QuantDType, quantFormats } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
+import type { ModelConfig } from './config.ts';
 import type { ModelWeight } from './model-weights.ts';
+import { type PackedMethod, packedMethods } from './packed/packed-weights.ts';
+
+/** How matrices are quantised: on load, to one of our dtypes, or as the checkpoint already is. */
+export type Quantization = QuantDType | PackedMethod;
+
+export function isPackedMethod(method: Quantization): method is PackedMethod {
+  return (packedMethods as readonly string[]).includes(method);
+}
+
+/** Throws ConfigError unless what is asked for is what the checkpoint is: as in vLLM, nothing is quantised twice. */
+export function checkMethod(asked: Quantization | null, { quantization }: Pick<ModelConfig, 'quantization'>): void {
+  if (asked === null || asked === quantization?.method) return;
+  if (quantization !== null) {
+    throw new ConfigError(
+      `quantization is ${asked}, but the checkpoint is quantised with ${quantization.method}. Leave quantization out, or load the ` +
+        'checkpoint that was not quantised.',
+      'quantization',
+    );
+  }
+  if (isPackedMethod(asked)) {
+    throw new ConfigError(
+      `quantization is ${asked}, but config.json has no quantization_config: the checkpoint is not quantised. Leave quantization out, ` +
+        'or quantise on load with q8 or q4.',
+      'quantization',
+    );
+  }
+}
 
 /**
  * Whether `quantization` applies to a weight: the matrices of linear layers inside the model. Embedding tables, the head, routers, norms

@@ -1,3 +1,4 @@
+import { tensorBytes } from '../weights/tensor-bytes.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
 import type { RowSlice, WeightSource } from './model-weights.ts';
 
@@ -15,20 +16,24 @@ export function rowRange(tensor: CheckpointTensor, start: number, end: number): 
   };
 }
 
-/** Rows [from, to) of what a source takes of a tensor, as raw bytes in the tensor's dtype. */
+/** Rows [from, to) of what a source takes of a tensor: raw bytes in the tensor's dtype, or its records. */
 export async function* sourceRows(
   checkpoint: Checkpoint,
   tensor: CheckpointTensor,
   { slice, transposed }: SourceLayout,
   from: number,
   to: number,
+  as: 'values' | 'records',
 ): AsyncGenerator<Uint8Array> {
   const runs = slice === undefined ? [[from, to] as const] : rowRuns(slice, from, to);
   if (transposed) {
     yield await transposedRows(checkpoint, tensor, runs);
     return;
   }
-  for (const [start, end] of runs) yield* checkpoint.stream(rowRange(tensor, start, end));
+  for (const [start, end] of runs) {
+    const rows = rowRange(tensor, start, end);
+    yield* as === 'records' ? checkpoint.records!(rows) : checkpoint.stream(rows);
+  }
 }
 
 /** The rows of the tensor that rows [from, to) of a slice are, in runs of neighbours. */
@@ -65,11 +70,6 @@ async function transposedRows(
 
 /** The elements of a tensor as words of their size. */
 async function readWhole(checkpoint: Checkpoint, tensor: CheckpointTensor): Promise<Uint16Array | Uint32Array> {
-  const bytes = new Uint8Array(tensor.end - tensor.start);
-  let at = 0;
-  for await (const chunk of checkpoint.stream(tensor)) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
+  const bytes = await tensorBytes(checkpoint, tensor);
   return tensor.dtype === 'f32' ? new Uint32Array(bytes.buffer) : new Uint16Array(bytes.buffer);
 }

@@ -1,8 +1,18 @@
-import { dtypeBytes, type FloatDType, type QuantDType, type TypedArray } from '../contract/contract.ts';
+import {
+  dtypeBytes,
+  type FloatDType,
+  isQuantDType,
+  type QuantDType,
+  quantFormats,
+  quantRecord,
+  shapeBytes,
+  type TypedArray,
+  type WeightDType,
+} from '../contract/contract.ts';
 import { decodeFloats, encodeFloats, QuantizeError, quantizeRows, wholeRecords } from '../program/index.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
 import type { Split } from './shards.ts';
-import { rowRange, type SourceLayout, sourceRows } from './source-rows.ts';
+import { type SourceLayout, sourceRows } from './source-rows.ts';
 
 /** A part of what a source takes of a checkpoint tensor, filled up with zeros: what one rank has. Absent: all of it. */
 export interface Piece extends SourceLayout {
@@ -37,11 +47,14 @@ export function tensorChunks(
   return stackedChunks(checkpoint, [{ tensor }], dtype, 0, tensor.shape[0]!);
 }
 
-/** Rows [start, end) of the pieces stacked one below the other, as raw bytes in `dtype`. */
+/**
+ * Rows [start, end) of the pieces stacked one below the other, as raw bytes in `dtype`. One of few bits must be that of the records of
+ * all tensors, and the columns of pieces whole groups.
+ */
 export async function* stackedChunks(
   checkpoint: Checkpoint,
   pieces: readonly Piece[],
-  dtype: FloatDType,
+  dtype: WeightDType,
   start: number,
   end: number,
 ): AsyncGenerator<Uint8Array> {
@@ -55,27 +68,11 @@ export async function* stackedChunks(
   }
 }
 
-/** The same of whole tensors, as records of the dtype of few bits that they have. */
-export async function* stackedRecords(
-  checkpoint: Checkpoint,
-  pieces: readonly Piece[],
-  start: number,
-  end: number,
-): AsyncGenerator<Uint8Array> {
-  let firstRow = 0;
-  for (const { tensor } of pieces) {
-    const from = Math.max(start - firstRow, 0);
-    const to = Math.min(end - firstRow, tensor.shape[0]!);
-    firstRow += tensor.shape[0]!;
-    if (from < to) yield* checkpoint.records!(rowRange(tensor, from, to));
-  }
-}
-
 /** Rows [from, to) of a piece. */
 async function* pieceChunks(
   checkpoint: Checkpoint,
   piece: Piece,
-  dtype: FloatDType,
+  dtype: WeightDType,
   from: number,
   to: number,
 ): AsyncGenerator<Uint8Array> {
@@ -83,11 +80,13 @@ async function* pieceChunks(
   const [height, width = 1] = shapeOf(piece);
   const [first, last] = [rows?.start ?? 0, rows?.end ?? height!];
   const filled = Math.min(to, last - first);
-  const rowBytes = dtypeBytes[dtype] * (columns?.length ?? width);
+  const rowBytes = shapeBytes(dtype, [1, columns?.length ?? width]);
   if (from < filled) {
-    const chunks = sourceRows(checkpoint, tensor, piece, first + from, first + filled);
-    const values = tensor.dtype === dtype ? chunks : convertedChunks(chunks, tensor.dtype as FloatDType, dtype);
-    yield* columns === undefined ? values : columnChunks(values, width, columns, dtypeBytes[dtype]);
+    const as = isQuantDType(dtype) ? 'records' : 'values';
+    const chunks = sourceRows(checkpoint, tensor, piece, first + from, first + filled, as);
+    const isStored = isQuantDType(dtype) || tensor.dtype === dtype;
+    const rows = isStored ? chunks : convertedChunks(chunks, tensor.dtype as FloatDType, dtype);
+    yield* columns === undefined ? rows : columnChunks(rows, width, columns, dtype);
   }
   yield* zeroChunks((to - Math.max(from, filled)) * rowBytes);
 }
@@ -100,18 +99,43 @@ function shapeOf({ tensor, shape = tensor.shape }: Piece): readonly number[] {
 async function* columnChunks(
   chunks: AsyncIterable<Uint8Array>,
   width: number,
-  { start, end, length }: Cut,
-  elementBytes: number,
+  cut: Cut,
+  dtype: WeightDType,
 ): AsyncGenerator<Uint8Array> {
-  for await (const rows of wholeRecords(chunks, width * elementBytes)) {
-    const count = rows.length / (width * elementBytes);
-    const cut = new Uint8Array(count * length * elementBytes);
+  const [bytes, cutBytes] = [width, cut.length].map(columns => shapeBytes(dtype, [1, columns])) as [number, number];
+  const ranges = isQuantDType(dtype) ? recordRanges(dtype, width, cut) : [elementRange(dtypeBytes[dtype], cut)];
+  for await (const rows of wholeRecords(chunks, bytes)) {
+    const count = rows.length / bytes;
+    const out = new Uint8Array(count * cutBytes);
     for (let row = 0; row < count; row++) {
-      const at = row * width;
-      cut.set(rows.subarray((at + start) * elementBytes, (at + end) * elementBytes), row * length * elementBytes);
+      for (const { from, to, at } of ranges) out.set(rows.subarray(row * bytes + from, row * bytes + to), row * cutBytes + at);
     }
-    yield cut;
+    yield out;
   }
+}
+
+/** Bytes [from, to) of a row, and where they go. */
+interface ByteRange {
+  readonly from: number;
+  readonly to: number;
+  readonly at: number;
+}
+
+function elementRange(bytes: number, { start, end }: Cut): ByteRange {
+  return { from: start * bytes, to: end * bytes, at: 0 };
+}
+
+/** Codes and scales of some columns of a record, which are whole groups. A group of zeros has scale 0. */
+function recordRanges(dtype: QuantDType, columns: number, cut: Cut): ByteRange[] {
+  const { bits, group, zeros } = quantFormats[dtype];
+  const [whole, part] = [quantRecord(dtype, columns), quantRecord(dtype, cut.length)];
+  const scaleBytes = bits === 8 || zeros ? 4 : 2;
+  const scales = group === 0 ? [0, 1] : [cut.start / group, cut.end / group];
+  const [first, last] = scales.map(at => whole.codeBytes + at * scaleBytes) as [number, number];
+  return [
+    { from: (cut.start * bits) / 8, to: (cut.end * bits) / 8, at: 0 },
+    { from: first, to: last, at: part.codeBytes },
+  ];
 }
 
 function* zeroChunks(bytes: number): Generator<Uint8Array> {

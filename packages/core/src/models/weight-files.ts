@@ -24,7 +24,10 @@ export function canUploadFiles(device: Device, checkpoint: Checkpoint, { pieces,
   const reads = device.uploadFiles !== undefined && checkpoint.descriptor !== undefined;
   return (
     reads &&
-    pieces.every(({ tensor, slice, transposed }) => tensor.dtype === dtype && slice === undefined && !transposed)
+    pieces.every(
+      ({ tensor, slice, transposed }) =>
+        tensor.dtype === dtype && tensor.roundsTo === undefined && slice === undefined && !transposed,
+    )
   );
 }
 

@@ -14,6 +14,7 @@ const dtypes: ReadonlyMap<JsonValue | undefined, CheckpointDType> = new Map([
   ['I8', 'i8'],
   ['U32', 'u32'],
   ['U8', 'u8'],
+  ['F8_E4M3', 'f8e4m3'],
   ['BOOL', 'bool'],
 ]);
 

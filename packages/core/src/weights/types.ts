@@ -26,7 +26,7 @@ export interface ModelSource {
 }
 
 /** Element types that a checkpoint may hold. Only floats can be weights on a device. */
-export type CheckpointDType = FloatDType | 'u32' | 'i64' | 'i32' | 'u8' | 'i8' | 'bool' | 'f64';
+export type CheckpointDType = FloatDType | 'u32' | 'i64' | 'i32' | 'u8' | 'i8' | 'f8e4m3' | 'bool' | 'f64';
 
 /** Bytes of one element. */
 export const checkpointDTypeBytes: Readonly<Record<CheckpointDType, number>> = {
@@ -39,6 +39,7 @@ export const checkpointDTypeBytes: Readonly<Record<CheckpointDType, number>> = {
   i8: 1,
   u32: 4,
   u8: 1,
+  f8e4m3: 1,
   bool: 1,
 };
 
@@ -51,7 +52,7 @@ export interface CheckpointTensor {
   /** Byte range in the file. */
   readonly start: number;
   readonly end: number;
-  /** The file has it in few bits, so that little is lost in this dtype, which takes less room. */
+  /** The file has it in few bits, and it is made on the way: little is lost in this dtype, which takes less room. */
   readonly roundsTo?: FloatDType;
   /** The file has it in codes and scales that this dtype holds as they are: see `Checkpoint.records`. */
   readonly records?: QuantDType;

@@ -4,6 +4,8 @@ import type { ModelConfig } from '../models/config.ts';
 import {
   architectureOf,
   buildModelProgram,
+  checkMethod,
+  isPackedMethod,
   planShards,
   planWeights,
   shardConfig,
@@ -27,7 +29,7 @@ export interface ModelDTypes {
  * As in vLLM, `dtype` is that of weights, activations and KV cache. Two things keep activations in f32: a device that does not
  * offer every op of the model with 16-bit activations (a request for f16 or bf16 then means how weights are stored), and, unless
  * a dtype is asked for by name, a device in software, which gains nothing from 16 bits. Throws ConfigError for a KV cache that the
- * device does not offer.
+ * device does not offer, and for a quantization that is not the checkpoint's.
  */
 export function chooseDTypes(
   config: Pick<WorkerConfig, 'dtype' | 'kvCacheDtype' | 'quantization'>,
@@ -42,11 +44,12 @@ export function chooseDTypes(
   const kvCache =
     config.kvCacheDtype === 'auto' ? autoCache(activations, wanted, device) : checkedCache(config.kvCacheDtype, device);
   const { quantization = null } = config;
+  checkMethod(quantization, model);
   return {
     weights: narrow ? wanted : config.dtype,
     activations,
     kvCache,
-    ...(quantization !== null && { quantization }),
+    ...(quantization !== null && !isPackedMethod(quantization) && { quantization }),
   };
 }
 

@@ -1,15 +1,15 @@
-import type { CacheDType, Device, FloatDType, QuantDType } from '../contract/contract.ts';
+import type { CacheDType, Device, FloatDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
-import { widestActivation } from '../models/index.ts';
+import { type Quantization, widestActivation } from '../models/index.ts';
 import type { KvBudget } from './kv-cache-size.ts';
 
 /** What the worker needs to know of the engine's configuration; EngineConfig has all of it. null: decided here. */
 export interface WorkerConfig {
   /** Dtype of weights and activations; auto: the checkpoint's. See `chooseDTypes` for where activations are f32 all the same. */
   readonly dtype: 'auto' | 'f32' | 'f16' | 'bf16';
-  /** How matrices of linear layers are quantised on load. Default: not. */
-  readonly quantization?: QuantDType | null;
+  /** How matrices of linear layers are quantised on load, or are in the checkpoint. Default: as they are. */
+  readonly quantization?: Quantization | null;
   readonly seed: bigint;
   readonly maxModelLen: number | null;
   readonly blockSize: number;
