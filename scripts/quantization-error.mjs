@@ -1,7 +1,8 @@
 /**
  * npm run measure:quantization [-- --texts N MODEL ...]: what formats of weights and KV cache cost, on the reference device. Teacher-forced
  * over a fixed text, the prompts and outputs of the model's golden.json (the first N of them): perplexity, and the mean Kullback-Leibler divergence of
- * the model as it is stored from the quantised one. Prints the table of docs/quantization.md.
+ * the model as it is stored from the quantised one. A Llama whose columns are no multiples of 128 is measured filled up with zeros too, for the
+ * formats in groups of 128. Prints the table of docs/quantization.md.
  */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -11,6 +12,7 @@ import { parseModelConfig } from '../packages/core/dist/models/parse-config.js';
 import { openCheckpoint } from '../packages/core/dist/weights/index.js';
 import { openDebugRunner } from '../packages/core/dist/worker/index.js';
 import { openFolderSource } from '../packages/server/dist/node/folder-source.js';
+import { widenLlama } from './widen-llama.mjs';
 
 const root = resolve(import.meta.dirname, '..');
 const { values: options, positionals } = parseArgs({ options: { texts: { type: 'string' } }, allowPositionals: true });
@@ -25,32 +27,39 @@ const formats = [
 
 console.log('| model | format | tokens | perplexity | KL, nats per token | same best token |');
 console.log('| --- | --- | --- | --- | --- | --- |');
-for (const folder of folders) await measure(folder);
+for (const folder of folders) {
+  await measure(folder, folder, () => openFolderSource(join(root, folder)), formats);
+  const config = JSON.parse(readFileSync(join(root, folder, 'config.json'), 'utf8'));
+  if (config.architectures[0] !== 'LlamaForCausalLM' || config.hidden_size % 128 === 0) continue;
+  const widened = await widenLlama(await openFolderSource(join(root, folder)));
+  const wide = formats.filter(([name]) => name.startsWith('q4_') && !name.includes('KV'));
+  await measure(`${folder}, filled up`, folder, async () => widened, wide);
+}
 
-async function measure(folder) {
+async function measure(model, folder, open, formats) {
   const { cases } = JSON.parse(readFileSync(join(root, folder, 'golden.json'), 'utf8'));
   const all = cases.map(({ promptTokenIds, tokenIds }) => [...promptTokenIds, ...tokenIds]);
   const texts = all.slice(0, Number(options.texts ?? all.length));
-  const stored = await distributions(folder, texts, plain);
+  const stored = await distributions(open, texts, plain);
   const tokens = texts.reduce((sum, ids) => sum + ids.length - 1, 0);
   const row = (...cells) => console.log(`| ${cells.join(' | ')} |`);
-  row(folder, 'as stored', tokens, perplexity(stored, texts, tokens).toFixed(4), '', '');
+  row(model, 'as stored', tokens, perplexity(stored, texts, tokens).toFixed(4), '', '');
   for (const [name, dtypes] of formats) {
     try {
-      const found = await distributions(folder, texts, dtypes);
+      const found = await distributions(open, texts, dtypes);
       const { divergence, same } = compare(stored, found, texts, tokens);
       const share = `${(100 * same).toFixed(1)} %`;
-      row(folder, name, tokens, perplexity(found, texts, tokens).toFixed(4), divergence.toExponential(2), share);
+      row(model, name, tokens, perplexity(found, texts, tokens).toFixed(4), divergence.toExponential(2), share);
     } catch (error) {
       if (error.name !== 'ConfigError') throw error;
-      row(folder, name, 'n/a: columns are not whole groups', '', '', '');
+      row(model, name, 'n/a: columns are not whole groups', '', '', '');
     }
   }
 }
 
 /** Log-probabilities of every position of every text, [position * vocabulary]. */
-async function distributions(folder, texts, dtypes) {
-  const source = await openFolderSource(join(root, folder));
+async function distributions(open, texts, dtypes) {
+  const source = await open();
   const device = await openReferenceDevice();
   try {
     const modelConfig = await parseModelConfig(source);

@@ -36,14 +36,19 @@ interface Expected {
 }
 
 /** Relative L2 error of a variant's logits, all positions, against the oracle's. */
-export async function logitsError(
+export function logitsError(device: Device, variant: string, options: Partial<DebugRunnerOptions>): Promise<number> {
+  return fixtureLogitsError(device, `${folder}/${variant}`, options);
+}
+
+/** The same of a model folder with a logits.json. */
+export async function fixtureLogitsError(
   device: Device,
-  variant: string,
+  path: string,
   options: Partial<DebugRunnerOptions>,
 ): Promise<number> {
-  const expected: Expected = JSON.parse(readFileSync(join(root, folder, variant, 'logits.json'), 'utf8'));
+  const expected: Expected = JSON.parse(readFileSync(join(root, path, 'logits.json'), 'utf8'));
   const maxTokens = options.maxTokens ?? expected.tokenIds.length;
-  const { source, ...model } = await openModel(`${folder}/${variant}`);
+  const { source, ...model } = await openModel(path);
   const opening = openDebugRunner({ device, ...model, ...options, maxTokens });
   const runner = await opening.finally(() => source.close());
   const found = await runner.forwardLogits(expected.tokenIds.slice(0, maxTokens));

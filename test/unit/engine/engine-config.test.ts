@@ -101,8 +101,8 @@ test.each([
   ['downloadDir', 7],
   ['asyncScheduling', 'auto'],
   ['speculativeConfig', 'ngram'],
-  ['quantization', 'awq'],
-  ['quantMode', 'fp8'],
+  ['quantization', 'bitsandbytes'],
+  ['quantMode', 'gguf'],
 ])('%s = %o is refused by name', (option, value) => {
   const error = refusal({ [option]: value });
   expect(error.option).toBe(option);
@@ -125,6 +125,7 @@ test('quantization has an old name and those of its formats', () => {
   expect(parseEngineConfig({ model: 'm', quantization: 'int8_per_channel_weight_only' }).quantization).toBe('q8');
   expect(parseEngineConfig({ model: 'm', quant_mode: 'q4' }).quantization).toBe('q4_32');
   expect(parseEngineConfig({ model: 'm', quantization: 'q4_128z', quantMode: 'q4_128z' }).quantization).toBe('q4_128z');
+  expect(parseEngineConfig({ model: 'm', quantization: 'awq_marlin' }).quantization).toBe('awq');
   expect(refusal({ quantization: 'q8', quantMode: 'q4' }).message).toContain('another name of quantization');
 });
 

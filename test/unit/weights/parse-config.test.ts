@@ -314,8 +314,8 @@ describe('parseModelConfig', () => {
     await expect(parse({ ...llama, hidden_size: undefined })).rejects.toThrow(
       'config.json, field hidden_size: the field is missing. Expected an integer from 1 to 16777216.',
     );
-    await expect(parse({ ...llama, quantization_config: { quant_method: 'awq', bits: 4 } })).rejects.toThrow(
-      'Found method "awq".',
+    await expect(parse({ ...llama, quantization_config: { quant_method: 'awq', bits: 3 } })).rejects.toThrow(
+      'config.json, field quantization_config.bits: this value is not supported. Found 3. Expected 4.',
     );
   });
 });

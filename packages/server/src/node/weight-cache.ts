@@ -86,6 +86,7 @@ function merged(checkpoint: Checkpoint, converted: Checkpoint): Checkpoint {
   return {
     tensors: new Map([...checkpoint.tensors, ...converted.tensors]),
     stream: (tensor, chunkBytes) => (isPartOf(tensor, own) ? converted : checkpoint).stream(tensor, chunkBytes),
+    ...(checkpoint.records && { records: (tensor: CheckpointTensor) => checkpoint.records!(tensor) }),
   };
 }
 

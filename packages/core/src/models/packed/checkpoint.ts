@@ -72,7 +72,7 @@ function moduleOf({ name, dtype }: CheckpointTensor, { codes }: Layout, format: 
 }
 
 function checkNotIgnored(tensor: CheckpointTensor, module: string, { ignored, method }: PackedWeights): void {
-  const listed = ignored.find(name => module === name || module.endsWith(`.${name}`));
+  const listed = ignored.find(name => `.${module}.`.includes(`.${name}.`));
   if (listed === undefined) return;
   throw packedError('WT_UNEXPECTED', 'a module is in few bits that config.json says is not', tensor, {
     found: `${method} codes`,

@@ -69,10 +69,13 @@ export async function awqMatrix(module: PackedModule): Promise<PackedMatrix> {
     const zeroRows = zeroPoints(module, zeros, groups, (at, row) => codeAt(packedZeros, at, row));
     return async (first: number, end: number) => {
       const own = new Uint32Array(((end - first) * columns) / 8);
-      for (let column = 0; column < columns; column++) {
-        const [word, shift] = [column >> 3, 4 * (column & 7)];
+      for (let column = 0; column < columns; column += 8) {
         for (let row = first; row < end; row++) {
-          own[((row - first) * columns) / 8 + word]! |= codeAt(packed, column, row) << shift;
+          const shift = 4 * awqPlaces[row & 7]!;
+          let from = column * words + (row >> 3);
+          let word = 0;
+          for (let i = 0; i < 32; i += 4, from += words) word |= ((packed[from]! >>> shift) & 15) << i;
+          own[((row - first) * columns + column) >> 3] = word;
         }
       }
       return { codes: new Uint8Array(own.buffer), scales: scaleRows(first, end), zeros: zeroRows(first, end) };

@@ -114,7 +114,9 @@ export async function columnGroups(
   module.expectShape(tensor, [columns], 'one for each column');
   const bytes = await tensorBytes(module.checkpoint, tensor);
   const groupOf =
-    tensor.dtype === 'i64' ? Int32Array.from(new BigInt64Array(bytes.buffer), Number) : new Int32Array(bytes.buffer);
+    tensor.dtype === 'i64'
+      ? Int32Array.from(new BigInt64Array(bytes.buffer), at => (at >= 0 && at < groups ? Number(at) : -1))
+      : new Int32Array(bytes.buffer);
   const wrong = groupOf.findIndex(at => at < 0 || at >= groups);
   if (wrong >= 0) {
     throw packedError('WT_VALUE', 'a column has a scale that is not there', tensor, {

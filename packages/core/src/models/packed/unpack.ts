@@ -78,18 +78,23 @@ export function packedValues(
   const rowBytes = codes.length / rows;
   const groupOf = matrix.groupOf ?? Int32Array.from({ length: columns }, (_, column) => Math.floor(column / group));
   const values = new Float32Array(rows * columns);
-  const meaning = meanings[format.codes];
-  const narrow = format.codes === 'u4';
+  const { table, zero } = meanings[format.codes];
+  const zeroOf = zeros ?? new Uint16Array(scales.length).fill(zero);
+  const [perByte, mask] = format.codes === 'u4' ? [1, 15] : [0, 255];
+  let sum = 0;
   for (let row = 0; row < rows; row++) {
+    const [from, to, scalesAt] = [row * rowBytes, row * columns, row * groups];
     for (let column = 0; column < columns; column++) {
-      const byte = codes[row * rowBytes + (narrow ? column >> 1 : column)]!;
-      const code = meaning.table[narrow ? (byte >> (4 * (column & 1))) & 15 : byte]!;
-      const at = row * groups + groupOf[column]!;
-      values[row * columns + column] = scales[at]! * (code - (zeros === null ? meaning.zero : zeros[at]!));
+      const code = table[(codes[from + (column >> perByte)]! >> (4 * (column & perByte))) & mask]!;
+      const at = scalesAt + groupOf[column]!;
+      const value = scales[at]! * (code - zeroOf[at]!);
+      values[to + column] = value;
+      sum += value;
     }
   }
-  const wrong = format.codes === 'f8e4m3' ? values.findIndex(value => !Number.isFinite(value)) : -1;
-  if (wrong < 0) return values;
+  // No sum of so few f32 is beyond f64: this one is finite if all of them are.
+  if (Number.isFinite(sum)) return values;
+  const wrong = values.findIndex(value => !Number.isFinite(value));
   throw packedError('WT_VALUE', 'a weight is not a number', matrix.codes, {
     found: `${values[wrong]} in column ${wrong % columns}`,
     expected: 'finite weights',

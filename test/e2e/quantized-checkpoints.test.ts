@@ -1,0 +1,39 @@
+/** Checkpoints as GPTQ, AWQ, compressed-tensors and fp8 publish them, against test/oracles/quantized_fixtures.py (float64 PyTorch). */
+import type { Device } from '@quire/core/contract';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
+import { build } from '../server/build.ts';
+import { openTestDevice, requiredDevices } from '../support/devices.ts';
+import { quantizedCheckpoints, quantizedLogitsError, quantizedOn } from './quantized-logits.ts';
+
+describe.each(requiredDevices())('quantised checkpoints on %s', name => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await openTestDevice(name);
+  });
+
+  it.each(quantizedOn(name))('%s gives the logits of what its codes stand for', async checkpoint => {
+    const dtypes = { weights: 'f32', activations: 'f32', kvCache: 'f32' } as const;
+    expect(await quantizedLogitsError(device, checkpoint, { dtypes })).toBeLessThan(1e-5);
+  });
+
+  /** What no dtype of few bits holds is rounded to 16 bits once: an error of 2^-12 or, beside biases in bf16, 2^-9 of each weight. */
+  it.each(quantizedOn(name))('%s comes close to them with weights as they are', async checkpoint => {
+    expect(await quantizedLogitsError(device, checkpoint, {})).toBeLessThan(0.01);
+  });
+});
+
+describe('tensor parallelism', () => {
+  beforeAll(build);
+
+  it.each(quantizedCheckpoints)('%s gives the same logits on two ranks', async checkpoint => {
+    const group = await openReferenceGroup({ tensorParallelSize: 2 });
+    const dtypes = { weights: 'f32', activations: 'f32', kvCache: 'f32' } as const;
+    expect(await quantizedLogitsError(group, checkpoint, { dtypes })).toBeLessThan(1e-5);
+    await group.dispose();
+  });
+});
+
+it('has all checkpoints', () => {
+  expect(quantizedCheckpoints.length).toBe(15);
+});
