@@ -28,10 +28,20 @@ export async function widenLlama(source) {
     const kind = /(\w+?)(_proj)?\.weight$/.exec(name)[1];
     if (tensor.shape.length === 1) {
       const scale = Math.sqrt(hidden / wide.hidden);
-      tensors[name] = { shape: [h.size], values: placed(values.map(value => value * scale), [1, rows], [first(1), h]) };
+      tensors[name] = {
+        shape: [h.size],
+        values: placed(
+          values.map(value => value * scale),
+          [1, rows],
+          [first(1), h],
+        ),
+      };
       continue;
     }
-    const places = { q: [queries, h], o: [h, queries], gate: [m, h], up: [m, h], down: [h, m] }[kind] ?? [first(rows), h];
+    const places = { q: [queries, h], o: [h, queries], gate: [m, h], up: [m, h], down: [h, m] }[kind] ?? [
+      first(rows),
+      h,
+    ];
     tensors[name] = { shape: places.map(({ size }) => size), values: placed(values, tensor.shape, places) };
   }
   const widened = {

@@ -93,7 +93,12 @@ export const configCases: BadFolder[] = [
   llama('tie_word_embeddings a number', 'CF_FIELD', { tie_word_embeddings: 1 }),
   llama('torch_dtype unknown', 'CF_DTYPE', { torch_dtype: 'float8_e4m3fn' }, /bfloat16/),
   llama('torch_dtype a number', 'CF_DTYPE', { torch_dtype: 16 }),
-  llama('quantization_config', 'CF_UNSUPPORTED', { quantization_config: { quant_method: 'gptq', bits: 3 } }, /bits.*4 or 8/),
+  llama(
+    'quantization_config',
+    'CF_UNSUPPORTED',
+    { quantization_config: { quant_method: 'gptq', bits: 3 } },
+    /bits.*4 or 8/,
+  ),
   llama('quant_method unknown', 'CF_UNSUPPORTED', { quantization_config: { quant_method: 'hqq' } }, /"hqq".*gptq, awq/),
   llama('quantization_config without codes', 'WT_MISSING', {
     quantization_config: { quant_method: 'gptq', bits: 4, group_size: 32 },

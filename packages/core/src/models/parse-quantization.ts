@@ -154,7 +154,9 @@ function refuseSparsity(fields: ConfigFields): void {
 function parseFp8(fields: ConfigFields, onNotice: NoticeListener): PackedWeights {
   fields.choice('activation_scheme', { dynamic: true, static: true }, 'dynamic', 'CF_UNSUPPORTED');
   refuseOthers(fields, { fmt: ['e4m3'], kv_cache_scheme: [] });
-  const blocks = fields.has('weight_block_size') ? parseBlocks(fields, 'weight_block_size') : { group: 0, blockRows: 0 };
+  const blocks = fields.has('weight_block_size')
+    ? parseBlocks(fields, 'weight_block_size')
+    : { group: 0, blockRows: 0 };
   onNotice(unquantisedActivations);
   onNotice(wide('Weights in fp8'));
   return {

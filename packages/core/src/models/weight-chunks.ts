@@ -108,7 +108,8 @@ async function* columnChunks(
     const count = rows.length / bytes;
     const out = new Uint8Array(count * cutBytes);
     for (let row = 0; row < count; row++) {
-      for (const { from, to, at } of ranges) out.set(rows.subarray(row * bytes + from, row * bytes + to), row * cutBytes + at);
+      for (const { from, to, at } of ranges)
+        out.set(rows.subarray(row * bytes + from, row * bytes + to), row * cutBytes + at);
     }
     yield out;
   }

@@ -55,6 +55,7 @@ const model: ModelConfig = {
   experts: null,
   opt: null,
   pooling: null,
+  quantization: null,
   bosTokenId: null,
   eosTokenIds: [],
   padTokenId: null,

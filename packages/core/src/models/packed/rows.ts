@@ -63,7 +63,10 @@ export async function bytesMatrix(module: PackedModule): Promise<PackedMatrix> {
   const [rows, columns] = module.matrixShape(codes);
   const inBlocks = format.blockRows > 0;
   const { group, groups } = groupSizes(columns, format.group);
-  const scales = module.get(inBlocks && module.find('weight_scale') === undefined ? 'weight_scale_inv' : 'weight_scale', scaleDTypes);
+  const scales = module.get(
+    inBlocks && module.find('weight_scale') === undefined ? 'weight_scale_inv' : 'weight_scale',
+    scaleDTypes,
+  );
   const one = !inBlocks && scales.shape.every(size => size === 1);
   if (inBlocks) {
     const blocks = Math.ceil(rows / format.blockRows);
