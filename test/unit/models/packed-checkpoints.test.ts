@@ -45,7 +45,9 @@ function malformed(name: string, changes: Changes, change: (tensors: Tensors) =>
   const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
   const { __metadata__, ...entries } = JSON.parse(Buffer.from(file.subarray(8, 8 + length)).toString());
   const tensors: Tensors = {};
-  for (const [tensor, { dtype, shape, data_offsets }] of Object.entries<Omit<Tensor, 'bytes'> & { data_offsets: number[] }>(entries)) {
+  for (const [tensor, { dtype, shape, data_offsets }] of Object.entries<
+    Omit<Tensor, 'bytes'> & { data_offsets: number[] }
+  >(entries)) {
     const [start, end] = data_offsets.map(at => 8 + length + at);
     tensors[tensor] = { dtype, shape, bytes: file.slice(start, end) };
   }
