@@ -1,6 +1,6 @@
 /**
  * npm run measure:quantization [-- --texts N MODEL ...]: what formats of weights and KV cache cost, on the reference device. Teacher-forced
- * over a fixed text, the prompts and outputs of the model's golden.json (the first N of them): perplexity, and the mean Kullback-Leibler divergence of
+ * over the first N parts of a fixed text, models/measured-text.json: perplexity, and the mean Kullback-Leibler divergence of
  * the model as it is stored from the quantised one. A Llama whose columns are no multiples of 128 is measured filled up with zeros too, for the
  * formats in groups of 128. Prints the table of docs/quantization.md.
  */
@@ -17,6 +17,7 @@ import { widenLlama } from './widen-llama.mjs';
 const root = resolve(import.meta.dirname, '..');
 const { values: options, positionals } = parseArgs({ options: { texts: { type: 'string' } }, allowPositionals: true });
 const folders = positionals.length > 0 ? positionals : ['models/tiny-llama', 'models/tiny-opt'];
+const { texts: all } = JSON.parse(readFileSync(join(root, 'models/measured-text.json'), 'utf8'));
 const plain = { weights: 'auto', activations: 'f32', kvCache: 'f32' };
 const formats = [
   ...['q8', 'q4_32', 'q4_32z', 'q4_128', 'q4_128z'].map(quantization => [quantization, { ...plain, quantization }]),
@@ -28,17 +29,16 @@ const formats = [
 console.log('| model | format | tokens | perplexity | KL, nats per token | same best token |');
 console.log('| --- | --- | --- | --- | --- | --- |');
 for (const folder of folders) {
-  await measure(folder, folder, () => openFolderSource(join(root, folder)), formats);
+  await measure(folder, () => openFolderSource(join(root, folder)), formats);
   const config = JSON.parse(readFileSync(join(root, folder, 'config.json'), 'utf8'));
   if (config.architectures[0] !== 'LlamaForCausalLM' || config.hidden_size % 128 === 0) continue;
-  const widened = await widenLlama(await openFolderSource(join(root, folder)));
+  const source = await openFolderSource(join(root, folder));
+  const widened = await widenLlama(source).finally(() => source.close());
   const wide = formats.filter(([name]) => name.startsWith('q4_') && !name.includes('KV'));
-  await measure(`${folder}, filled up`, folder, async () => widened, wide);
+  await measure(`${folder}, filled up`, async () => widened, wide);
 }
 
-async function measure(model, folder, open, formats) {
-  const { cases } = JSON.parse(readFileSync(join(root, folder, 'golden.json'), 'utf8'));
-  const all = cases.map(({ promptTokenIds, tokenIds }) => [...promptTokenIds, ...tokenIds]);
+async function measure(model, open, formats) {
   const texts = all.slice(0, Number(options.texts ?? all.length));
   const stored = await distributions(open, texts, plain);
   const tokens = texts.reduce((sum, ids) => sum + ids.length - 1, 0);

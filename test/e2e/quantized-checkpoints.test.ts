@@ -1,6 +1,7 @@
 /** Checkpoints as GPTQ, AWQ, compressed-tensors and fp8 publish them, against test/oracles/quantized_fixtures.py (float64 PyTorch). */
 import type { Device } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { LLM } from '../../packages/server/src/node/llm.ts';
 import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
 import { build } from '../server/build.ts';
 import { openTestDevice, requiredDevices } from '../support/devices.ts';
@@ -32,6 +33,23 @@ describe('tensor parallelism', () => {
     expect(await quantizedLogitsError(group, checkpoint, { dtypes })).toBeLessThan(1e-5);
     await group.dispose();
   });
+});
+
+it('an engine tells what of the scheme is not done, and refuses another', async () => {
+  const options = { model: 'test/fixtures/quantized/w8a8-fp8', device: 'reference', skipTokenizerInit: true };
+  const llm = new LLM({ ...options, quantization: 'compressed-tensors' });
+  const { notices, runner } = await llm.load();
+  expect(notices).toEqual([
+    expect.stringContaining('activations keep their dtype'),
+    expect.stringContaining('Weights in fp8 are held in 16 bits'),
+  ]);
+  expect(runner.dtypes.weights).toEqual(['bf16', 'f16']);
+  await llm.dispose();
+  const other = new LLM({ ...options, quantization: 'q8' });
+  await expect(other.load()).rejects.toThrow(
+    'quantization is q8, but the checkpoint is quantised with compressed-tensors',
+  );
+  await other.dispose();
 });
 
 it('has all checkpoints', () => {

@@ -28,8 +28,6 @@ export interface LoadEngineOptions extends ModelInputs {
   blockObserver?: BlockObserver;
   /** Of the start of the model: weights, profile, kv cache, tuning, graphs. */
   timeStage?: StageTimer;
-  /** Takes sentences on fields of the model folder that are ignored on purpose. */
-  onNotice?: (notice: string) => void;
 }
 
 export interface LoadedEngine {
@@ -42,6 +40,8 @@ export interface LoadedEngine {
   readonly eosTokenIds: readonly number[];
   /** For what the engine itself does not need: size of the cache, op counts, profiles. The one that was opened first. */
   readonly runner: ModelRunner;
+  /** Sentences on what the model folder says and is not done. */
+  readonly notices: readonly string[];
 }
 
 /**
@@ -51,13 +51,11 @@ export interface LoadedEngine {
 export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngine> {
   const { source, config } = options;
   checkDevice(config, options.device.info);
-  const modelConfig = chooseRunner(
-    await parseModelConfig(source, options.onNotice),
-    config.runner,
-    config.poolerConfig,
-  );
+  const notices: string[] = [];
+  const onNotice = (notice: string) => notices.push(notice);
+  const modelConfig = chooseRunner(await parseModelConfig(source, onNotice), config.runner, config.poolerConfig);
   const generationConfig = await readGenerationConfig(options, modelConfig);
-  const tokenizer = await openTokenizer(options);
+  const tokenizer = await openTokenizer(options, onNotice);
   const checkpoint = await readCheckpoint(source, config);
   const stops = eosTokenIds(modelConfig, generationConfig, tokenizer);
   const grammars = openGrammars(options.openGrammarThread, tokenizer, modelConfig.vocabSize, stops);
@@ -75,7 +73,7 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
       ...(options.observer ? { observer: options.observer } : {}),
       ...(options.blockObserver ? { blockObserver: options.blockObserver } : {}),
     });
-    return { asyncLLM, tokenizer, modelConfig, generationConfig, eosTokenIds: stops, runner };
+    return { asyncLLM, tokenizer, modelConfig, generationConfig, eosTokenIds: stops, runner, notices };
   } catch (error) {
     await runner.dispose();
     throw error;
@@ -134,8 +132,11 @@ function openGrammars(
 }
 
 /** A model of stand-ins needs no tokenizer. */
-async function openTokenizer(options: LoadEngineOptions): Promise<Tokenizer | null> {
-  const { source, tokenizerSource = source, config, chatTemplate, onNotice } = options;
+async function openTokenizer(
+  options: LoadEngineOptions,
+  onNotice: (notice: string) => void,
+): Promise<Tokenizer | null> {
+  const { source, tokenizerSource = source, config, chatTemplate } = options;
   if (config.skipTokenizerInit && chatTemplate !== undefined) {
     throw new ConfigError('chatTemplate needs a tokenizer, but skipTokenizerInit is true.', 'chatTemplate');
   }
@@ -143,7 +144,7 @@ async function openTokenizer(options: LoadEngineOptions): Promise<Tokenizer | nu
   if (config.loadFormat !== 'dummy' || (await hasTokenizer(tokenizerSource))) {
     return loadTokenizer(tokenizerSource, chatTemplate);
   }
-  onNotice?.(`${tokenizerSource.location} has no tokenizer: prompts must be token ids.`);
+  onNotice(`${tokenizerSource.location} has no tokenizer: prompts must be token ids.`);
   return null;
 }
 

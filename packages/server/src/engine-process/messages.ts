@@ -73,6 +73,7 @@ const description = z.object({
   device: z.custom<DeviceInfo>(value => typeof value === 'object' && value !== null),
   dtypes: z.object({ weights: z.array(z.string()), activations: z.string(), kvCache: z.string() }),
   kvCache: z.object({ tokens: z.number(), fullLengthRequests: z.number() }),
+  notices: z.array(z.string()),
 }) satisfies z.ZodType<EngineDescription>;
 
 export const loadingSchema = z.object({

@@ -32,6 +32,8 @@ export interface EngineDescription {
   readonly device: Device['info'];
   readonly dtypes: { readonly weights: readonly string[]; readonly activations: string; readonly kvCache: string };
   readonly kvCache: { readonly tokens: number; readonly fullLengthRequests: number };
+  /** Sentences on what the model folder says and is not done. */
+  readonly notices: readonly string[];
 }
 
 export interface OpenedEngine {
@@ -77,7 +79,8 @@ export async function openEngine(
     cleanup.with(loaded, l => l.asyncLLM.dispose());
     const { kvCache, dtypes } = loaded.runner;
     const { tokens, fullLengthRequests } = kvCache;
-    const description = { device: device.info, dtypes, kvCache: { tokens, fullLengthRequests } };
+    const { notices } = loaded;
+    const description = { device: device.info, dtypes, kvCache: { tokens, fullLengthRequests }, notices };
     return { config, loaded, description, close: () => cleanup.run() };
   } catch (error) {
     await cleanup.run();

@@ -49,6 +49,7 @@ export const generate: Command = {
     await bringModel(parseEngineConfig(options), model, line => io.err(`${line}\n`));
     const llm = new LLM({ ...options, ...device });
     try {
+      for (const notice of (await llm.load()).notices) io.err(`${notice}\n`);
       const prompts = jobs.map(job => job.prompt);
       const outputs = await llm.generate(
         prompts,

@@ -60,6 +60,7 @@ function startMessage(server: RunningServer, ui: boolean): string {
     `Dtypes: weights ${weights.join(' and ')}, activations ${activations}, KV cache ${kvCache}`,
     `GPU KV cache size: ${group(tokens)} tokens`,
     `Maximum concurrency for ${group(maxModelLen)} tokens per request: ${fullLengthRequests.toFixed(2)}x`,
+    ...description.notices.map(notice => `Note: ${notice}`),
     `Started in: ${bootTimeline}`,
     ...(ui ? [`Watch it on ${url}${DASHBOARD_PATH}`] : []),
     `Serving ${modelNames.join(', ')} on ${url}`,
