@@ -19,7 +19,7 @@ const source = await openFolderSource(folder);
 const config = parseEngineConfig({ model: folder, skipTokenizerInit: true, maxModelLen: 64, numGpuBlocksOverride: 16 });
 const memory = { before: 0, peak: 0, device: 0 };
 const timeStage = async (name, run) => {
-  stage(name === 'weights' ? 'config' : `before ${name}`);
+  if (name === 'weights') stage('config');
   if (name === 'weights') memory.before = rss();
   const result = await run();
   if (name === 'weights') {
