@@ -16,8 +16,17 @@ const markers = new Map([
   ['</think>', 0xe101],
 ]);
 
+/** Of the text that was asked for last: streams of one large piece after another would take all of the processor. */
+let latest: { text: string; ids: number[] } = { text: '', ids: [] };
+
 function idsOf(text: string): number[] {
-  return text.split(/(<\/?think>)/).flatMap(part => markers.get(part) ?? Array.from(part, char => char.charCodeAt(0)));
+  if (latest.text !== text) {
+    const ids = text
+      .split(/(<\/?think>)/)
+      .flatMap(part => markers.get(part) ?? Array.from(part, char => char.charCodeAt(0)));
+    latest = { text, ids };
+  }
+  return latest.ids;
 }
 
 function textOf(id: number): string {

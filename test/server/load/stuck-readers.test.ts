@@ -15,7 +15,7 @@ afterEach(() => fake.server.close(0));
 /** Prompt `s`: as much as the client takes. Others: fifty tokens. */
 let lastTaken = 0;
 const flood: Script = async function* (request) {
-  for await (const piece of pieces(request, 1e6, 'y'.repeat(PIECE), 1)) {
+  for await (const piece of pieces(request, 1e6, 'y'.repeat(PIECE), 20)) {
     lastTaken = performance.now();
     yield piece;
   }
