@@ -47,7 +47,17 @@ async function all(promises: readonly Promise<void>[]): Promise<void> {
   await Promise.all(promises);
 }
 
-function uniqueId(addon: Addon, size: number): Uint8Array {
+/** The GPU of a process: a launcher may show each of its processes one alone. Throws DeviceError when there are too few. */
+export function ordinalOfRank(localRank: number, deviceCount: number): number {
+  if (deviceCount === 1) return 0;
+  if (localRank < deviceCount) return localRank;
+  throw new DeviceError(
+    `found ${deviceCount} GPUs, expected one for each process of this machine: this is process ${localRank} from 0. Start as many as there are GPUs.`,
+  );
+}
+
+/** Empty for a group of one. Throws NcclUnavailableError. */
+export function uniqueId(addon: Addon, size: number): Uint8Array {
   if (size === 1) return new Uint8Array();
   try {
     return addon.uniqueId();

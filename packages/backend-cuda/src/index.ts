@@ -10,7 +10,7 @@ import {
 } from './addon.ts';
 import { CudaDevice } from './device.ts';
 import { dtypes, groupDTypes } from './dtypes.ts';
-import { gridOfOrdinals, joinGroups } from './group.ts';
+import { gridOfOrdinals, joinGroups, ordinalOfRank, uniqueId } from './group.ts';
 import { timedChoicesFile } from './timed-choices.ts';
 
 export {
@@ -118,6 +118,46 @@ async function openGroup(addon: Addon, kind: Kind, options: CudaGroupOptions): P
     await Promise.all(opened.map(device => device.dispose()));
     throw error;
   }
+}
+
+/** The device of one rank of a group whose others are in other processes. */
+export interface CudaRank {
+  readonly device: CudaDevice;
+  /** What all members of a group of so many need to find one another; empty for a group of one. Made by one of them. */
+  groupId(size: number): Uint8Array;
+}
+
+export interface CudaRankOptions extends Omit<CudaOptions, 'ordinal'> {
+  /** Among the processes of this machine. It has the GPU of this index, or the only one that it sees. */
+  localRank: number;
+  tensorParallelSize: number;
+}
+
+/**
+ * Opens the GPU of a rank. It reaches the others through NCCL, once `joinGroup` of its device has resolved, and before the first compile.
+ * @throws as openCudaGroup
+ */
+export async function openCudaRank(options: CudaRankOptions): Promise<CudaRank> {
+  const addon = loadAddon('cuda');
+  const problem = cudaProblem(addon);
+  if (problem !== null) throw new DeviceError(`CUDA is not usable: ${problem}`);
+  return openRank(addon, 'cuda', { batchInvariant: false, ...options });
+}
+
+/** The same on a GPU of the emulated machine, of which each process has one of its own. */
+export async function openCudaEmuRank(options: CudaRankOptions & Pick<CudaEmuOptions, 'chip'>): Promise<CudaRank> {
+  const addon = loadEmulator();
+  addon.setChip({ smCount: 4, blocksPerSm: 2, order: 'forward', seed: 0, ...options.chip });
+  return openRank(addon, 'cuda-emu', options);
+}
+
+function openRank(addon: Addon, kind: Kind, options: CudaRankOptions): CudaRank {
+  const { localRank, tensorParallelSize, batchInvariant = true, ...own } = options;
+  const ordinal = ordinalOfRank(localRank, addon.probe().deviceCount);
+  // NCCL chooses the order of a sum by the size of the batch.
+  const isInvariant = batchInvariant && tensorParallelSize === 1;
+  const device = open(addon, kind, { ...own, batchInvariant: isInvariant, ordinal }, true);
+  return { device, groupId: size => uniqueId(addon, size) };
 }
 
 type Kind = 'cuda' | 'cuda-emu';

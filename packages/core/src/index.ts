@@ -53,6 +53,7 @@ export {
   type SourceOptions,
   wantedWeights,
 } from './llm/model-inputs.ts';
+export { type RankWeightsOptions, rankWeights } from './llm/rank-weights.ts';
 export type * from './models/config.ts';
 export { parseGenerationConfig, parseModelConfig } from './models/parse-config.ts';
 export { tensorChunks } from './models/weight-chunks.ts';

@@ -112,12 +112,19 @@ test.each([
 test.each([
   ['trustRemoteCode', true, 'code from a model folder is never run'],
   ['workerUseRay', true, 'Ray is not used'],
-  ['distributedExecutorBackend', 'ray', 'ranks are threads in one process'],
-  ['distributedExecutorBackend', 'mp', 'ranks are threads in one process'],
+  ['distributedExecutorBackend', 'ray', 'ranks are threads of one process, or processes that a launcher'],
+  ['distributedExecutorBackend', 'mp', 'ranks are threads of one process, or processes that a launcher'],
 ])('%s = %o cannot be honoured anywhere, and the error says why', (option, value, reason) => {
   const error = refusal({ [option]: value });
   expect(error.option).toBe(option);
   expect(error.message).toContain(`${option} cannot be ${typeof value === 'string' ? `"${value}"` : value}: ${reason}`);
+});
+
+test('ranks are threads or processes, or as a launcher has it', () => {
+  for (const backend of [null, 'uni', 'external_launcher']) {
+    const config = parseEngineConfig({ model: 'm', distributed_executor_backend: backend });
+    expect(config.distributedExecutorBackend).toBe(backend);
+  }
 });
 
 test('quantization has an old name and those of its formats', () => {
@@ -136,7 +143,7 @@ test('values that ask for nothing are accepted', () => {
     quant_mode: null,
     pipeline_parallel_size: 1,
     worker_use_ray: false,
-    distributed_executor_backend: 'uni',
+    distributed_executor_backend: null,
     use_np_weights: false,
     use_dummy_weights: false,
     tokenizer_mode: 'slow',

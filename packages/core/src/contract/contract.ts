@@ -456,6 +456,11 @@ export interface Device {
   upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank?: number): Promise<void>;
   /** The same from open files, with no copy through here; what no piece covers stays as it is. Throws FileReadError. */
   uploadFiles?(tensor: DeviceTensor, pieces: readonly FileRows[], rank?: number): Promise<void>;
+  /**
+   * Of a group: a rank that has the model's files of its own fills a weight, by its name, from them. null: this rank is filled from
+   * here, by `upload` or `uploadFiles`.
+   */
+  fill?(tensor: DeviceTensor, rank: number): Promise<void> | null;
   /** offset in elements of the tensor; fills all of `into`. */
   read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void>;
   compile(program: Program, bindings: Bindings, options?: CompileOptions): Promise<Executable>;

@@ -88,11 +88,20 @@ export function automatic<T>(words: readonly unknown[], check: Check<T>): Check<
   return (value, option) => (value === null || words.includes(value) ? null : check(value, option));
 }
 
-/** The only value that there is, and why there is no other. */
-export function only<T>(allowed: readonly unknown[], meaning: T, reason: string): Check<T> {
+/** The values that there are, and why there is no other. */
+export function among<const T>(allowed: readonly T[], reason: string): Check<T> {
   return (value, option) => {
-    if (allowed.includes(value)) return meaning;
+    if (allowed.includes(value as T)) return value as T;
     throw new ConfigError(`${option} cannot be ${show(value)}: ${reason}.`, option);
+  };
+}
+
+/** The same, of values that all mean one thing. */
+export function only<T>(allowed: readonly unknown[], meaning: T, reason: string): Check<T> {
+  const check = among(allowed, reason);
+  return (value, option) => {
+    check(value, option);
+    return meaning;
   };
 }
 

@@ -1,4 +1,5 @@
 import {
+  among,
   automatic,
   boolean,
   type Check,
@@ -402,15 +403,15 @@ export const engineArgs = {
   },
   distributedExecutorBackend: {
     default: null,
-    check: only(
-      [null, 'uni'],
-      null,
-      'ranks are threads in one process on one machine. Leave it out, or start one engine per machine behind a balancer',
+    check: among(
+      [null, 'uni', 'external_launcher'],
+      'ranks are threads of one process, or processes that a launcher has started. Leave it out, and start several with torchrun, srun, mpirun or a LeaderWorkerSet',
     ),
     type: 'string',
     value: 'BACKEND',
-    effect: 'Only uni: one process, whose ranks are threads.',
-    refused: 'mp, ray and external_launcher.',
+    effect:
+      'uni: ranks are threads of one process; external_launcher: they are processes that torchrun, srun, mpirun or a LeaderWorkerSet has started, one per rank; null: the second where a launcher has started several, else the first.',
+    refused: 'mp and ray.',
   },
   workerUseRay: {
     default: false,

@@ -105,6 +105,8 @@ export interface EngineConfig {
   readonly maxLogprobs: number;
   readonly tensorParallelSize: number;
   readonly pipelineParallelSize: number;
+  /** Whether ranks are threads or processes; null: as a launcher has it. */
+  readonly distributedExecutorBackend: 'uni' | 'external_launcher' | null;
   readonly enforceEager: boolean;
   readonly lazyGraphs: boolean | null;
   readonly speculativeConfig: SpeculativeConfig | null;

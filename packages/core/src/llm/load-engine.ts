@@ -81,7 +81,7 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
 }
 
 /** null: stand-ins. */
-async function readCheckpoint(source: ModelSource, { loadFormat }: EngineConfig): Promise<Checkpoint | null> {
+export async function readCheckpoint(source: ModelSource, { loadFormat }: EngineConfig): Promise<Checkpoint | null> {
   if (loadFormat === 'dummy') return null;
   const isOne = loadFormat === 'safetensors' || loadFormat === 'pt';
   return isOne ? openCheckpoint(source, loadFormat) : openCheckpoint(source);

@@ -2,7 +2,13 @@ export type { Architecture, DecoderStyle } from './architecture.ts';
 export { buildModelProgram, widestActivation } from './decoder.ts';
 export type { ModelProgramOptions } from './decoder-ops.ts';
 export { type CacheShape, cacheBlockBytes, cacheTensors, declareCaches } from './kv-caches.ts';
-export { type LoadedWeights, loadWeights, type WeightSupply } from './load-weights.ts';
+export {
+  type LoadedWeights,
+  loadWeights,
+  planLoading,
+  type WeightDevice,
+  type WeightSupply,
+} from './load-weights.ts';
 export {
   type ModelWeight,
   type PlacedWeight,

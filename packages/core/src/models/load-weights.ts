@@ -45,6 +45,15 @@ export interface LoadedWeights {
 /** Fills one part of a weight on one rank. */
 type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart, rank: number) => Promise<void>;
 
+/** What loading asks of a device. */
+export type WeightDevice = Pick<Device, 'info' | 'upload' | 'uploadFiles'>;
+
+/** Where each weight is to lie, and how it gets there. */
+export interface WeightPlan {
+  readonly layout: WeightLayout;
+  readonly upload: PartUpload;
+}
+
 /**
  * Brings a model's weights to the device, chunk by chunk: the host never holds more than a few chunks. Weights keep the
  * checkpoint's dtype (or take the one asked for) where the device offers it, and become f32 on the way where not. Throws ModelFormatError before
@@ -55,10 +64,21 @@ type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart,
 export async function loadWeights(
   device: Device,
   config: ModelConfig,
-  given: WeightSupply,
+  supply: WeightSupply,
   dtype: FloatDType | 'auto' = 'auto',
   quantization: QuantDType | null = null,
 ): Promise<LoadedWeights> {
+  return uploadAll(device, await planLoading(device, config, supply, dtype, quantization));
+}
+
+/** What `loadWeights` decides before it uploads. Throws as that does. */
+export async function planLoading(
+  device: WeightDevice,
+  config: ModelConfig,
+  given: WeightSupply,
+  dtype: FloatDType | 'auto',
+  quantization: QuantDType | null,
+): Promise<WeightPlan> {
   checkMethod(quantization, config);
   const supply = await unpacked(given, config);
   const shards = planShards(config, device.info.ranks);
@@ -82,11 +102,11 @@ export async function loadWeights(
     'checkpoint' in supply
       ? await checkpointUpload(device, supply, map!, layout, shards)
       : dummyUpload(device, new DummyWeights(supply.dummySeed));
-  return uploadAll(device, layout, upload);
+  return { layout, upload };
 }
 
 async function checkpointUpload(
-  device: Device,
+  device: WeightDevice,
   { checkpoint, cache }: Extract<WeightSupply, { checkpoint: Checkpoint }>,
   map: WeightMap,
   layout: WeightLayout,
@@ -119,7 +139,7 @@ async function checkpointUpload(
 }
 
 /** Whether a device offers a dtype for the weights of all these ops. */
-function offersWeight(device: Device, ops: ModelWeight['ops'], dtype: WeightDType): boolean {
+function offersWeight(device: WeightDevice, ops: ModelWeight['ops'], dtype: WeightDType): boolean {
   return ops.every(op => {
     const entry = device.info.dtypes[op];
     return !('unsupported' in entry) && (entry.weights?.includes(dtype) ?? false);
@@ -160,8 +180,10 @@ function sharedRecords(weight: ModelWeight, map: WeightMap | null, shards: Model
   return [length, ...ranges.flat()].every(column => column % group === 0) ? first : null;
 }
 
-async function uploadAll(device: Device, layout: WeightLayout, upload: PartUpload): Promise<LoadedWeights> {
+/** Ranks with files of their own fill their parts meanwhile. */
+async function uploadAll(device: Device, { layout, upload }: WeightPlan): Promise<LoadedWeights> {
   const tensors: Record<string, DeviceTensor> = {};
+  const elsewhere: Promise<void>[] = [];
   const dispose = () => {
     for (const tensor of Object.values(tensors)) tensor.dispose();
   };
@@ -173,9 +195,16 @@ async function uploadAll(device: Device, layout: WeightLayout, upload: PartUploa
         const spec = { name: part.tensor, dtype: placed.dtype, shape, usage: 'weight' } as const;
         const tensor = device.createTensor(stage === undefined ? spec : { ...spec, stage });
         tensors[part.tensor] = tensor;
-        for (let rank = 0; rank < device.info.ranks; rank++) await upload(tensor, placed, part, rank);
+        for (let rank = 0; rank < device.info.ranks; rank++) {
+          const filling = device.fill?.(tensor, rank) ?? null;
+          if (filling === null) await upload(tensor, placed, part, rank);
+          else elsewhere.push(filling);
+          // The first that fails is told below.
+          filling?.catch(() => {});
+        }
       }
     }
+    await Promise.all(elsewhere);
   } catch (error) {
     dispose();
     throw error;
@@ -225,7 +254,7 @@ function stackedRows(
   return { pieces, dtype: isQuantDType(dtype) ? 'f32' : dtype, start: part.firstRow, end: part.firstRow + part.rows };
 }
 
-function dummyUpload(device: Device, dummies: DummyWeights): PartUpload {
+function dummyUpload(device: WeightDevice, dummies: DummyWeights): PartUpload {
   async function* chunks({ weight, dtype }: PlacedWeight, part: WeightPart) {
     if (!isQuantDType(dtype)) yield* dummies.chunks(weight, dtype, part);
     else yield* quantizedChunks(asynchronous(dummies.chunks(weight, 'f32', part)), dtype, weight.shape[1]!);

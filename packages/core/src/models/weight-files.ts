@@ -20,7 +20,11 @@ export interface StackedRows {
 }
 
 /** Whether the device can take these rows from files as they lie there: a device that reads files, and no change on the way. */
-export function canUploadFiles(device: Device, checkpoint: Checkpoint, { pieces, dtype }: StackedRows): boolean {
+export function canUploadFiles(
+  device: Pick<Device, 'uploadFiles'>,
+  checkpoint: Checkpoint,
+  { pieces, dtype }: StackedRows,
+): boolean {
   const reads = device.uploadFiles !== undefined && checkpoint.descriptor !== undefined;
   return (
     reads &&
@@ -33,7 +37,7 @@ export function canUploadFiles(device: Device, checkpoint: Checkpoint, { pieces,
 
 /** Fills a new tensor, whose bytes are zero, with the rows. Throws ModelFormatError (IO_ERROR) for a file that cannot be read. */
 export async function uploadFromFiles(
-  device: Device,
+  device: Pick<Device, 'uploadFiles'>,
   tensor: DeviceTensor,
   checkpoint: Checkpoint,
   rows: StackedRows,

@@ -15,6 +15,8 @@ import { offers } from '../program/index.ts';
 import { noSizes } from './state-programs.ts';
 import type { WorkerConfig } from './worker-config.ts';
 
+type InfoOnly = Pick<Device, 'info'>;
+
 /** What a model is stored and computed in on a device. */
 export interface ModelDTypes {
   /** auto: each weight keeps the checkpoint's dtype. A weight that the device does not offer so becomes f32. */
@@ -34,7 +36,7 @@ export interface ModelDTypes {
 export function chooseDTypes(
   config: Pick<WorkerConfig, 'dtype' | 'kvCacheDtype' | 'quantization'>,
   model: ModelConfig,
-  device: Device,
+  device: InfoOnly,
 ): ModelDTypes {
   const { software } = device.info.capabilities;
   const wanted = config.dtype === 'auto' ? model.dtype : config.dtype;
@@ -54,12 +56,12 @@ export function chooseDTypes(
 }
 
 /** Where a GPU computes a 16-bit model in f32 for want of an offer, the cache still takes half the memory at little cost. */
-function autoCache(activations: FloatDType, wanted: FloatDType, device: Device): FloatDType {
+function autoCache(activations: FloatDType, wanted: FloatDType, device: InfoOnly): FloatDType {
   const storesHalf = wanted !== 'f32' && !device.info.capabilities.software && offersCache(device, 'f16');
   return activations === 'f32' && storesHalf ? 'f16' : activations;
 }
 
-function checkedCache(asked: FloatDType | CacheDType, device: Device): FloatDType | CacheDType {
+function checkedCache(asked: FloatDType | CacheDType, device: InfoOnly): FloatDType | CacheDType {
   const offered = (['f32', 'f16', 'bf16', 'i8', 'f8e4m3'] as const).filter(dtype => offersCache(device, dtype));
   if ((offered as readonly DType[]).includes(asked)) return asked;
   throw new ConfigError(
@@ -68,7 +70,7 @@ function checkedCache(asked: FloatDType | CacheDType, device: Device): FloatDTyp
   );
 }
 
-function offersCache(device: Device, dtype: DType): boolean {
+function offersCache(device: InfoOnly, dtype: DType): boolean {
   return (['kvWrite', 'ropeKvWrite', 'pagedAttention'] as const).every(op => {
     const entry = device.info.dtypes[op];
     return !('unsupported' in entry) && (entry.kv?.includes(dtype) ?? false);
@@ -76,7 +78,7 @@ function offersCache(device: Device, dtype: DType): boolean {
 }
 
 /** Whether a device offers every op of a model with weights, activations and cache of one dtype. All layers have the same ops. */
-function offersModel({ info }: Device, model: ModelConfig, dtype: FloatDType): boolean {
+function offersModel({ info }: InfoOnly, model: ModelConfig, dtype: FloatDType): boolean {
   const oneLayer = { ...model, numLayers: 1 };
   const shards = planShards(oneLayer, info.ranks);
   const weights = shardWeights(architectureOf(oneLayer).weights(oneLayer), shards);

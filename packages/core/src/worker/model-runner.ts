@@ -35,10 +35,7 @@ export interface ModelRunnerOptions {
 export async function createModelRunner(options: ModelRunnerOptions): Promise<ModelRunner> {
   const { device, modelConfig, engineConfig, checkpoint, weightCache, timeStage = untimed } = options;
   const prepares = preparesGraphs(engineConfig, device);
-  const weights: WeightSupply =
-    checkpoint === null
-      ? { dummySeed: Number(engineConfig.seed & 0x7fffffffn) }
-      : { checkpoint, ...(weightCache ? { cache: weightCache } : {}) };
+  const weights = weightSupply(checkpoint, engineConfig, weightCache);
   const rehearse = async (model: DeviceModel, measure: () => void) => {
     const programs = new ProgramSet(model);
     try {
@@ -52,6 +49,16 @@ export async function createModelRunner(options: ModelRunnerOptions): Promise<Mo
   };
   const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights, rehearse, timeStage });
   return openRunner(model, prepares ? timeStage : null);
+}
+
+/** `checkpoint` null: seeded stand-ins. */
+export function weightSupply(
+  checkpoint: Checkpoint | null,
+  { seed }: Pick<WorkerConfig, 'seed'>,
+  cache?: WeightCache,
+): WeightSupply {
+  if (checkpoint === null) return { dummySeed: Number(seed & 0x7fffffffn) };
+  return { checkpoint, ...(cache ? { cache } : {}) };
 }
 
 /** Compiles the programs of a model, which is disposed when that fails. `timeStage`: of what is prepared, null for nothing. */

@@ -19,6 +19,7 @@ import {
 } from '@quire/core';
 import type { AppLog, ServingEngine } from '../app/context.ts';
 import type { OnTransfer } from '../node/transfer-progress.ts';
+import { placeOfProcess } from '../ranks/launch.ts';
 import type { EngineDescription } from '../serve/open-engine.ts';
 import { Blame, MAX_KILLS } from './blame.ts';
 import { type Frame, FrameKind } from './frames.ts';
@@ -76,6 +77,9 @@ export class EngineProcess implements ServingEngine {
   readonly #hungMs: number;
   readonly #patienceMs: number;
   readonly #onTrace: (json: string) => void;
+  /** Resolves with the reason when no engine will be started any more. */
+  readonly givenUp: Promise<Error>;
+  #reportEnd: (reason: Error) => void = () => {};
   /** Requests that the engine has, by the name that they have there. */
   readonly #inside = new Map<number, FrontRequest>();
   /** Those that it does not have yet, in order. */
@@ -95,7 +99,9 @@ export class EngineProcess implements ServingEngine {
     // The engine says first what is wrong with a model, also with its tokenizer.
     options.tokenizer.catch(() => {});
     const boot = { options: bounded, seed: String(config.seed), device };
-    const supervisor = new Supervisor({ entry, patienceMs, boot, onStage, onLoading });
+    // The other ranks of a group are gone with the engine that led them.
+    const restarts = placeOfProcess(config, process.env) === null;
+    const supervisor = new Supervisor({ entry, patienceMs, boot, restarts, onStage, onLoading });
     const ready = await supervisor.start();
     try {
       return new EngineProcess(supervisor, ready, options, await options.tokenizer);
@@ -109,6 +115,9 @@ export class EngineProcess implements ServingEngine {
     const { config, observer, log, onTrace = () => {} } = options;
     const { limits, eosTokenIds, generationConfig, description } = ready;
     this.tokenizer = tokenizer;
+    this.givenUp = new Promise(resolve => {
+      this.#reportEnd = resolve;
+    });
     this.#supervisor = supervisor;
     this.#description = description;
     this.#log = log;
@@ -332,10 +341,7 @@ export class EngineProcess implements ServingEngine {
   }
 
   #ended(reason: string, wasOpen: boolean): void {
-    this.#log.error(
-      { reason, unfinished: this.#front.unfinished.length },
-      'the engine process ended, another is started',
-    );
+    this.#log.error({ reason, unfinished: this.#front.unfinished.length }, 'the engine process ended');
     this.#counters.lost();
     const waited = (request: FrontRequest) => hasGrammar(request) && !this.#begun.has(request);
     const guilty = wasOpen ? this.#blame.ended(this.#inside.values(), waited) : null;
@@ -357,6 +363,7 @@ export class EngineProcess implements ServingEngine {
     this.#log.error({ err: error }, error.message);
     this.#waiting.clear();
     this.#front.close(error);
+    this.#reportEnd(error);
   }
 }
 

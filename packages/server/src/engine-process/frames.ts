@@ -20,6 +20,7 @@ export const FrameKind = {
   heartbeat: 22,
   loading: 23,
   trace: 24,
+  over: 25,
 } as const;
 export type FrameKind = (typeof FrameKind)[keyof typeof FrameKind];
 const kinds: ReadonlySet<number> = new Set(Object.values(FrameKind));

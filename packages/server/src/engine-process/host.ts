@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Device } from '@quire/core/contract';
 import { nodeRuntime } from '../node/llm.ts';
+import { ranksEnded } from '../ranks/lead.ts';
 import { type OpenedEngine, openEngine } from '../serve/open-engine.ts';
 import { toErrorData } from './errors.ts';
 import { EngineFeed } from './feed.ts';
@@ -96,6 +97,7 @@ export class EngineHost {
       this.#feed.engine = asyncLLM;
       const ready: Ready = { limits: asyncLLM.limits, eosTokenIds: [...eosTokenIds], generationConfig, description };
       this.#send(FrameKind.ready, ready);
+      void ranksEnded.then(error => this.#send(FrameKind.over, { error: toErrorData(error) }));
     } catch (error) {
       this.#send(FrameKind.refused, { error: toErrorData(error) });
     }

@@ -99,6 +99,7 @@ export const readySchema = z.object({
   description,
 }) satisfies z.ZodType<Ready>;
 
+/** The engine could not be opened; or it is at an end, and no other can take its place. */
 export const refusedSchema = z.object({ error: errorSchema });
 export const failureSchema = z.object({ request: count, sequence: count.nullable(), error: errorSchema });
 export const resultSchema = z.object({ id: count, error: errorSchema.nullable() });

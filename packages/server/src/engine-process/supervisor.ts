@@ -25,6 +25,8 @@ export interface SupervisorOptions {
   /** How long an engine may be silent before it is taken for dead. */
   patienceMs(ready: Ready): number;
   readonly boot: BootHead;
+  /** Whether another engine can take the place of one that ended. */
+  readonly restarts: boolean;
   /** Told of each stage of a start that is done. */
   onStage(name: string, ms: number): void;
   /** Told how much of the weights has been read. */
@@ -162,6 +164,10 @@ export class Supervisor {
         this.#refusal = fromErrorData(checkHead(refusedSchema, head, 'refused').error);
         link.kill(`it could not be opened: ${this.#refusal.message}`);
         break;
+      case FrameKind.over:
+        this.#refusal = fromErrorData(checkHead(refusedSchema, head, 'over').error);
+        link.kill(this.#refusal.message);
+        break;
       case FrameKind.ready:
         this.#opened(link, checkHead(readySchema, head, 'ready'));
         break;
@@ -206,9 +212,11 @@ export class Supervisor {
     }
     this.#hooks?.onEnded(reason, wasOpen);
     const pause = this.#policy.ended(wasOpen);
-    if (pause === null) {
+    if (pause === null || !this.#options.restarts) {
       this.#isDisposed = true;
-      this.#hooks?.onGivenUp(new EngineError(`The engine ended again and again, the last time because ${reason}.`));
+      const ended = `The engine ended, and no other can take its place: ${this.#refusal?.message ?? `${reason}.`}`;
+      const again = `The engine ended again and again, the last time because ${reason}.`;
+      this.#hooks?.onGivenUp(new EngineError(pause === null ? again : ended));
     } else {
       this.#pause = setTimeout(() => this.#spawn(), pause);
     }

@@ -1,5 +1,8 @@
-import { ConfigError, type DeviceOptions, suggestion } from '@quire/core';
+import { ConfigError, type EngineConfig, suggestion } from '@quire/core';
 import type { Device } from '@quire/core/contract';
+import { placeOfProcess } from '../ranks/launch.ts';
+import type { RankPlace } from '../ranks/launcher.ts';
+import type { OwnRank, RankGrid } from '../ranks/port.ts';
 import { hasVulkanLoader, installSoftwareAdapter } from './software-adapter.ts';
 
 /** The only file that names backends. They are imported when they are asked for. */
@@ -18,7 +21,8 @@ export interface DeviceStatus {
   reason: string | null;
 }
 
-export interface OpenDeviceOptions extends Partial<DeviceOptions> {
+/** Of an engine's configuration, what a device must be told. Processes of a group compare all of it. */
+export interface OpenDeviceOptions extends Partial<EngineConfig> {
   /** Of the reference device: the largest tensor that an op may bind. Default: no bound. */
   maxTensorBytes?: number;
 }
@@ -39,18 +43,56 @@ export async function openDevice(kind: string = 'auto', options: OpenDeviceOptio
   throw unknownKind(kind);
 }
 
-/** Reference devices meet in shared memory, GPUs through NCCL. */
+/** Reference devices meet in shared memory, GPUs through NCCL: threads of this process, or the processes of a launcher. */
 async function openGroup(kind: string, options: OpenDeviceOptions): Promise<Device> {
+  const place = placeOfProcess(options, process.env);
+  if (place !== null) {
+    const { leadGroup } = await import('../ranks/lead.ts');
+    return leadGroup(place, groupOf(kind, options), options, rankKind => openRank(rankKind, options, place));
+  }
   if (kind === 'reference') {
     const { openReferenceGroup } = await import('./reference-group.ts');
     return openReferenceGroup(options);
   }
   if (kind === 'cuda' || kind === 'cuda-emu') return openCudaGroup(kind, options);
-  if (kind !== 'auto' && !deviceKinds.some(known => known === kind)) throw unknownKind(kind);
+  if (kind === 'auto') return openCudaGroup('cuda', options);
+  if (!deviceKinds.some(known => known === kind)) throw unknownKind(kind);
+  throw noGroups(kind, options);
+}
+
+/** The kind of device of a rank, and how many there are. Throws ConfigError for a kind that ranks in processes cannot have. */
+export function groupOf(kind: string, options: OpenDeviceOptions): RankGrid {
+  const { tensorParallelSize: ranks = 1, pipelineParallelSize: stages = 1 } = options;
+  if (kind === 'auto' || kind === 'cuda') return { kind: 'cuda', ranks, stages };
+  if (kind === 'cuda-emu') return { kind, ranks, stages };
+  throw deviceKinds.some(known => known === kind) ? noGroups(kind, options) : unknownKind(kind);
+}
+
+/** The GPU of this process, which is one rank of a group. */
+export async function openRank(
+  kind: 'cuda' | 'cuda-emu',
+  options: OpenDeviceOptions,
+  { localRank }: RankPlace,
+): Promise<OwnRank> {
+  const { enforceEager = false, batchInvariant = false, tensorParallelSize = 1 } = options;
+  const { openCudaRank, openCudaEmuRank } = await import('@quire/backend-cuda');
+  try {
+    return await (kind === 'cuda' ? openCudaRank : openCudaEmuRank)({
+      localRank,
+      tensorParallelSize,
+      graphs: !enforceEager,
+      ...(batchInvariant && { batchInvariant }),
+    });
+  } catch (cause) {
+    throw new ConfigError(`The device "${kind}" cannot be opened: ${(cause as Error).message}`, 'device');
+  }
+}
+
+function noGroups(kind: string, options: OpenDeviceOptions): ConfigError {
   const { tensorParallelSize = 1 } = options;
   const option = tensorParallelSize > 1 ? 'tensorParallelSize' : 'pipelineParallelSize';
-  throw new ConfigError(
-    `${option} is ${options[option]}, but devices of kind ${kind} do not work in groups. Set it to 1, or take the device cuda, cuda-emu or reference.`,
+  return new ConfigError(
+    `${option} is ${options[option]}, but devices of kind ${kind} do not work in groups here. Set it to 1, or take the device cuda, cuda-emu or reference.`,
     option,
   );
 }

@@ -5,6 +5,7 @@ import { traceJson } from '../engine-process/trace-frames.ts';
 import { TraceGate } from '../engine-process/trace-gate.ts';
 import { nodeRuntime } from '../node/llm.ts';
 import type { OnTransfer } from '../node/transfer-progress.ts';
+import { ranksEnded } from '../ranks/lead.ts';
 import { needsTokenizer, openTokenizer } from '../tokenizer/open-tokenizer.ts';
 import { type EngineDescription, openEngine } from './open-engine.ts';
 
@@ -30,6 +31,8 @@ export interface Serving {
   readonly engine: AsyncLLM | EngineProcess;
   readonly tokenizer: Tokenizer;
   readonly description: EngineDescription;
+  /** Resolves with the reason when the engine is gone for good. */
+  readonly givenUp: Promise<Error>;
   watchSteps(isWatched: boolean): void;
   close(): Promise<void>;
 }
@@ -52,7 +55,7 @@ export async function serveInProcess(options: EngineOptions, serving: ServingOpt
     gate.isOpen = isWatched;
   };
   const { asyncLLM: engine, tokenizer } = loaded;
-  if (tokenizer !== null) return { engine, tokenizer, description, watchSteps, close };
+  if (tokenizer !== null) return { engine, tokenizer, description, givenUp: ranksEnded, watchSteps, close };
   await close();
   throw needsTokenizer();
 }
@@ -61,7 +64,7 @@ export async function serveInProcess(options: EngineOptions, serving: ServingOpt
 export async function serveFromProcess(options: EngineOptions, serving: ServingOptions): Promise<Serving> {
   const tokenizer = openTokenizer(serving.config);
   const engine = await EngineProcess.open({ ...serving, options, tokenizer });
-  const { description } = engine;
+  const { description, givenUp } = engine;
   const watchSteps = (isWatched: boolean) => engine.watchSteps(isWatched);
-  return { engine, tokenizer: await tokenizer, description, watchSteps, close: () => engine.dispose() };
+  return { engine, tokenizer: await tokenizer, description, givenUp, watchSteps, close: () => engine.dispose() };
 }

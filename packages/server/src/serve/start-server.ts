@@ -59,6 +59,8 @@ export interface RunningServer {
   readonly description: EngineDescription;
   /** How long each stage of the start took. */
   readonly bootTimeline: string;
+  /** Resolves with the reason when the engine is gone for good: the server answers nothing any more. */
+  readonly givenUp: Promise<Error>;
   /** Lets requests in progress finish for `graceMs` (default 30 s), ends the others with an error, and frees everything. */
   close(graceMs?: number): Promise<void>;
 }
@@ -107,7 +109,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       }),
       opened => opened.close(),
     );
-    const { engine, tokenizer, description } = serving;
+    const { engine, tokenizer, description, givenUp } = serving;
     const { pino, Metrics, HttpServer, Tracing } = await parts;
     const log = givenLog ?? pino({ level: 'silent' });
     const threaded = cleanup.with(new ThreadedTokenizer(tokenizer, config), t => t.dispose());
@@ -142,7 +144,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       await cleanup.run();
     };
     const url = urlOf(host, boundPort, server.isSecure, access.uds);
-    return { host, port: boundPort, url, modelNames, engine, description, bootTimeline: timeline.describe(), close };
+    const bootTimeline = timeline.describe();
+    return { host, port: boundPort, url, modelNames, engine, description, bootTimeline, givenUp, close };
   } catch (error) {
     await cleanup.run();
     throw error;

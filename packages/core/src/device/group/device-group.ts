@@ -51,7 +51,9 @@ export class DeviceGroup implements Device {
         return leastMemory(stages.flat());
       },
     };
-    if (stages.flat().every(device => device.uploadFiles !== undefined)) {
+    const fills = stages.flat().some(device => device.fill !== undefined);
+    if (fills) this.fill = (tensor, rank) => this.#fill(tensor, rank);
+    if (stages.flat().every(device => device.uploadFiles !== undefined || device.fill !== undefined)) {
       this.uploadFiles = async (tensor, pieces, rank = 0) => {
         const stage = this.#stageOf(tensor);
         await this.#settled(stages[stage]![rank]!.uploadFiles!(ownParts(tensor)[stage]![rank]!, pieces));
@@ -108,6 +110,14 @@ export class DeviceGroup implements Device {
 
   /** Absent where the devices have none. */
   readonly uploadFiles?: NonNullable<Device['uploadFiles']>;
+  /** Absent where no rank has files of its own. */
+  readonly fill?: NonNullable<Device['fill']>;
+
+  #fill(tensor: DeviceTensor, rank: number): Promise<void> | null {
+    const stage = this.#stageOf(tensor);
+    const filling = this.#stages[stage]![rank]!.fill?.(ownParts(tensor)[stage]![rank]!, 0) ?? null;
+    return filling && this.#settled(filling);
+  }
 
   async read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void> {
     const stage = this.#stageOf(tensor);

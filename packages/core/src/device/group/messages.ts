@@ -10,7 +10,7 @@ import type {
   TypedArray,
 } from '../../contract/contract.ts';
 
-/** Tensors and executables cross between threads as numbers. */
+/** Tensors and executables cross between threads and processes as numbers. */
 export type Handle = number;
 
 /** What a rank does without an answer; errors come with the answer to the next request. */
@@ -27,6 +27,13 @@ export type Command =
     }
   | { readonly kind: 'disposeExecutable'; readonly executable: Handle };
 
+/** A place among the ranks of a group, which `id` names; it is empty in a group of one. */
+export interface GroupPlace {
+  readonly rank: number;
+  readonly size: number;
+  readonly id: Uint8Array;
+}
+
 /** What a rank answers. */
 export type Request =
   | { readonly kind: 'read'; readonly tensor: Handle; readonly offset: number; readonly into: TypedArray }
@@ -37,6 +44,11 @@ export type Request =
       readonly bindings: Readonly<Record<TensorName, Handle>>;
       readonly options: CompileOptions;
     }
+  /** The rank fills a weight, by its name, from files of its own. */
+  | { readonly kind: 'fill'; readonly tensor: Handle }
+  /** The rank takes its places among the others. */
+  | { readonly kind: 'join'; readonly tensor: GroupPlace; readonly pipeline: GroupPlace }
+  | { readonly kind: 'tune' | 'capture'; readonly executables: readonly Handle[] }
   | { readonly kind: 'profile'; readonly executable: Handle; readonly sizes: StepSizes }
   | {
       readonly kind: 'transfer';
@@ -68,10 +80,12 @@ export type FromRank =
       readonly error: RankError | undefined;
       readonly opCounts: OpCounts;
       readonly allocatedBytes: number;
+      /** Of an answer to what may change it much: asking the driver takes time. */
+      readonly memory?: DeviceInfo['memory'];
     }
   | { readonly kind: 'lost'; readonly error: RankError };
 
-/** The way to another thread: a worker, or a port in it. Messages arrive in order. */
+/** The way to another thread or process. Messages arrive in order. */
 export interface RankPort<Out, In> {
   post(message: Out): void;
   /** Called once, before anything can arrive. `onGone`: the other side has ended. */

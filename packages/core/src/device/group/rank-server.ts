@@ -7,11 +7,19 @@ import {
   type OpTiming,
   type TypedArray,
 } from '../../contract/contract.ts';
-import type { Command, FromRank, Handle, RankError, RankPort, Request, ToRank } from './messages.ts';
+import type { Command, FromRank, GroupPlace, Handle, RankError, RankPort, Request, ToRank } from './messages.ts';
 
-/** Serves one rank's device to the thread that plans for the group. The other end is RemoteDevice. */
-export function serveRank(device: Device, port: RankPort<FromRank, ToRank>): void {
-  const server = new RankServer(device, port);
+/** What a rank does beside its device. A request for what it lacks is an error. */
+export interface RankServices {
+  /** Fills a weight from the rank's own files. Called again when the last call has settled. */
+  fill?(tensor: DeviceTensor): Promise<void>;
+  /** Takes the rank's places in the groups of its stage, and of its rank in all stages. */
+  join?(tensor: GroupPlace, pipeline: GroupPlace): Promise<void>;
+}
+
+/** Serves one rank's device to the thread or process that plans for the group. The other end is RemoteDevice. */
+export function serveRank(device: Device, port: RankPort<FromRank, ToRank>, services: RankServices = {}): void {
+  const server = new RankServer(device, port, services);
   port.listen(
     message => ('command' in message ? server.command(message.command) : void server.request(message)),
     () => void device.dispose(),
@@ -23,14 +31,17 @@ export function serveRank(device: Device, port: RankPort<FromRank, ToRank>): voi
 class RankServer {
   readonly #device: Device;
   readonly #port: RankPort<FromRank, ToRank>;
+  readonly #services: RankServices;
   readonly #tensors = new Map<Handle, DeviceTensor>();
   readonly #executables = new Map<Handle, Executable>();
   /** The first error of a command that no request has been answered with yet. */
   #failure: unknown;
+  #lastFill: Promise<void> = Promise.resolve();
 
-  constructor(device: Device, port: RankPort<FromRank, ToRank>) {
+  constructor(device: Device, port: RankPort<FromRank, ToRank>, services: RankServices) {
     this.#device = device;
     this.#port = port;
+    this.#services = services;
   }
 
   command(command: Command): void {
@@ -38,6 +49,8 @@ class RankServer {
       this.#run(command);
     } catch (error) {
       this.#failure ??= error;
+      // The others are in the step, and would wait for this rank.
+      if (command.kind === 'submit') this.#port.post({ kind: 'lost', error: rankError(error) });
     }
   }
 
@@ -48,7 +61,8 @@ class RankServer {
     );
     const opCounts = [...this.#executables].map(([handle, executable]) => [handle, executable.opCounts()] as const);
     const allocatedBytes = this.#device.allocatedBytes();
-    this.#port.post({ kind: 'answer', id, result, error, opCounts, allocatedBytes });
+    const memory = request.kind === 'synchronize' ? { memory: this.#device.info.memory } : {};
+    this.#port.post({ kind: 'answer', id, result, error, opCounts, allocatedBytes, ...memory });
   }
 
   #run(command: Command): void {
@@ -97,6 +111,16 @@ class RankServer {
         );
         return undefined;
       }
+      case 'fill':
+        await this.#fill(this.#tensor(request.tensor));
+        return undefined;
+      case 'join':
+        await offered(this.#services.join, 'join')(request.tensor, request.pipeline);
+        return undefined;
+      case 'tune':
+      case 'capture':
+        await this.#device[request.kind]?.(request.executables.map(handle => this.#executable(handle)));
+        return undefined;
       case 'profile':
         return this.#executable(request.executable).profile(request.sizes);
       case 'transfer':
@@ -109,6 +133,13 @@ class RankServer {
         await this.#device.dispose();
         return undefined;
     }
+  }
+
+  /** One after another: the rank holds no more than a few chunks of a file. */
+  #fill(tensor: DeviceTensor): Promise<void> {
+    const fill = offered(this.#services.fill, 'fill');
+    this.#lastFill = this.#lastFill.catch(() => {}).then(() => fill(tensor));
+    return this.#lastFill;
   }
 
   #tensor(handle: Handle): DeviceTensor {
@@ -125,6 +156,11 @@ class RankServer {
     }
     return executable;
   }
+}
+
+function offered<F>(service: F | undefined, name: string): F {
+  if (service !== undefined) return service;
+  throw new DeviceError(`rank: found a request to ${name}, expected none: it has no such service.`);
 }
 
 function rankError(error: unknown): RankError {

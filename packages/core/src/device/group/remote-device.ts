@@ -17,32 +17,43 @@ import {
 } from '../../contract/contract.ts';
 import { resolveShape, wholeRecords } from '../../program/index.ts';
 import { specBytes } from '../reference/tensor.ts';
-import type { Command, FromRank, Handle, RankError, RankPort, Request, ToRank } from './messages.ts';
+import type { Command, FromRank, GroupPlace, Handle, RankError, RankPort, Request, ToRank } from './messages.ts';
 import { handleOf, RemoteExecutable, RemoteTensor } from './remote-handles.ts';
 
 type Answer = Extract<FromRank, { kind: 'answer' }>;
 
-/** Resolves with the rank's device when its thread is ready. Rejects when the thread ends before. */
-export function openRemoteDevice(port: RankPort<ToRank, FromRank>): Promise<RemoteDevice> {
+export interface RemoteDeviceOptions {
+  /** Such as `The thread of a rank`. */
+  readonly who?: string;
+  /** The rank fills weights from files of its own. */
+  readonly hasFiles?: boolean;
+}
+
+/** Resolves with the rank's device when it is ready. Rejects when the rank ends before. */
+export function openRemoteDevice(
+  port: RankPort<ToRank, FromRank>,
+  options: RemoteDeviceOptions = {},
+): Promise<RemoteDevice> {
+  const { who = 'The thread of a rank', hasFiles = false } = options;
   return new Promise((resolve, reject) => {
     let device: RemoteDevice | undefined;
     port.listen(
       message => {
-        if (message.kind !== 'ready') device?.receive(message);
-        else {
-          device = new RemoteDevice(message.info, port);
+        if (message.kind === 'ready') {
+          device = new RemoteDevice(message.info, port, hasFiles);
           resolve(device);
-        }
+        } else if (device !== undefined) device.receive(message);
+        else if (message.kind === 'lost') reject(new DeviceError(`${who} failed: ${message.error.message}`));
       },
       reason => {
         device?.lose(reason);
-        reject(new DeviceError(`The thread of a rank ended before it was ready: ${reason}.`));
+        reject(new DeviceError(`${who} ended before it was ready: ${reason}.`));
       },
     );
   });
 }
 
-/** The device of another thread. Orders are posted to it at once, so they take effect in call order there. */
+/** The device of another thread or process. Orders are posted to it at once, so they take effect in call order there. */
 export class RemoteDevice implements Device {
   readonly info: DeviceInfo;
   readonly lost: Promise<DeviceLostError>;
@@ -54,10 +65,26 @@ export class RemoteDevice implements Device {
   #nextHandle = 0;
   #nextId = 0;
   #allocated = 0;
+  #memory: DeviceInfo['memory'];
+  /** Absent where the rank has no files. */
+  readonly fill?: (tensor: DeviceTensor) => Promise<void>;
 
-  constructor(info: DeviceInfo, port: RankPort<ToRank, FromRank>) {
-    this.info = info;
+  constructor(info: DeviceInfo, port: RankPort<ToRank, FromRank>, hasFiles = false) {
+    this.#memory = info.memory;
+    const memory = () => this.#memory;
+    this.info = {
+      ...info,
+      /** As of the last synchronize. */
+      get memory() {
+        return memory();
+      },
+    };
     this.#port = port;
+    if (hasFiles) {
+      this.fill = async tensor => {
+        await this.#request({ kind: 'fill', tensor: handleOf(tensor) });
+      };
+    }
     this.lost = new Promise(resolve => {
       this.#reportLoss = resolve;
     });
@@ -129,6 +156,19 @@ export class RemoteDevice implements Device {
     this.#command({ kind: 'submit', steps: list, times });
   }
 
+  /** The rank takes its places: resolves when the others have taken theirs. */
+  async join(tensor: GroupPlace, pipeline: GroupPlace): Promise<void> {
+    await this.#request({ kind: 'join', tensor, pipeline });
+  }
+
+  async tune(executables: readonly Executable[]): Promise<void> {
+    await this.#request({ kind: 'tune', executables: handlesOf(executables) });
+  }
+
+  async capture(steps: readonly Executable[]): Promise<void> {
+    await this.#request({ kind: 'capture', executables: handlesOf(steps) });
+  }
+
   async transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void> {
     await this.#request({ kind: 'transfer', blocks, hostSlots, direction });
   }
@@ -155,9 +195,10 @@ export class RemoteDevice implements Device {
       this.lose(message.error.message);
       return;
     }
-    const { id, error, opCounts, allocatedBytes } = message;
+    const { id, error, opCounts, allocatedBytes, memory } = message;
     for (const [handle, counts] of opCounts) this.#executables.get(handle)?.take(counts);
     this.#allocated = allocatedBytes;
+    if (memory !== undefined) this.#memory = memory;
     const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
     if (error === undefined) waiting?.resolve(message);
@@ -215,6 +256,10 @@ export class RemoteDevice implements Device {
   #checkPresent(): void {
     if (this.#gone !== undefined) throw this.#gone;
   }
+}
+
+function handlesOf(executables: readonly Executable[]): Handle[] {
+  return executables.map(executable => (executable as RemoteExecutable).handle);
 }
 
 function halves(chunk: Uint8Array<ArrayBuffer>): Uint16Array {

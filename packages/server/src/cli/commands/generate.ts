@@ -5,6 +5,7 @@ import { bringModel } from '../bring-model.ts';
 import type { Command } from '../command.ts';
 import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
 import { helpFlag, parseFlags, UsageError } from '../flags.ts';
+import { followIfRank } from '../follow-if-rank.ts';
 import { samplingFlags, samplingParams } from '../sampling-flags.ts';
 
 const promptFlags = {
@@ -39,14 +40,17 @@ export const generate: Command = {
         `generate takes one MODEL, a folder or a name, got ${positionals.length}. A prompt needs --prompt.`,
       );
     }
+    const options = { model, ...engineOptions(given) };
+    const config = parseEngineConfig(options);
+    const followed = await followIfRank(given.device ?? 'auto', config, io, line => io.err(`${line}\n`));
+    if (followed !== null) return followed;
     const common = samplingParams(given);
     const file = given['prompts-file'];
     const jobs: Job[] = (given.prompt ?? []).map(prompt => ({ prompt, params: common }));
     if (file !== undefined) jobs.push(...(await readJobs(file, common)));
     if (jobs.length === 0) throw new UsageError('generate needs a prompt: --prompt TEXT or --prompts-file FILE.');
     const device = given.device === undefined ? {} : { device: given.device };
-    const options = { model, ...engineOptions(given) };
-    await bringModel(parseEngineConfig(options), model, line => io.err(`${line}\n`));
+    await bringModel(config, model, line => io.err(`${line}\n`));
     const llm = new LLM({ ...options, ...device });
     try {
       for (const notice of (await llm.load()).notices) io.err(`${notice}\n`);

@@ -8,6 +8,7 @@ import { bringModel } from '../bring-model.ts';
 import type { Command, CommandIo } from '../command.ts';
 import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
 import { helpFlag, parseFlags, UsageError } from '../flags.ts';
+import { followIfRank } from '../follow-if-rank.ts';
 
 const batchFlags = {
   'input-file': {
@@ -49,7 +50,10 @@ export const runBatchCommand: Command = {
   ],
   async run(argv, io) {
     const task = readTask(argv, io);
-    await bringModel(parseEngineConfig(task.engine), task.engine.model, line => io.err(`${line}\n`));
+    const config = parseEngineConfig(task.engine);
+    const followed = await followIfRank(task.device.device ?? 'auto', config, io, line => io.err(`${line}\n`));
+    if (followed !== null) return followed;
+    await bringModel(config, task.engine.model, line => io.err(`${line}\n`));
     const llm = new LLM({ ...task.engine, ...task.device });
     try {
       const { asyncLLM, tokenizer } = await llm.load();

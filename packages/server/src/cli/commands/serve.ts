@@ -1,15 +1,20 @@
 import { parseEngineConfig } from '@quire/core';
 import { pino } from 'pino';
 import { DASHBOARD_PATH } from '../../dashboard/step-feed.ts';
+import { placeOfProcess } from '../../ranks/launch.ts';
 import { type RunningServer, startServer } from '../../serve/start-server.ts';
 import { bringModel } from '../bring-model.ts';
 import type { Command, CommandIo } from '../command.ts';
 import { deviceFlag, engineFlags, engineOptions } from '../engine-flags.ts';
 import { helpFlag, parseFlags, UsageError } from '../flags.ts';
+import { followIfRank } from '../follow-if-rank.ts';
 import { accessFlags, addressFlags, featureFlags, LOG_LEVELS, runFlags, serverOptions } from '../server-flags.ts';
 
 const serverFlags = { ...addressFlags, ...accessFlags, ...featureFlags, ...runFlags } as const;
 const flags = { ...serverFlags, ...deviceFlag, ...engineFlags, ...helpFlag } as const;
+
+/** For clients to hear why their requests ended. */
+const LAST_WORDS_MS = 1000;
 
 export const serve: Command = {
   usage: ['serve MODEL [flags]'],
@@ -36,7 +41,10 @@ export const serve: Command = {
     const access = serverOptions(given, io.env);
     const log = pino({ level }, pino.destination(2));
     const options = { model, ...engineOptions(given) };
-    await bringModel(parseEngineConfig(options), model, line => log.info(line));
+    const config = parseEngineConfig(options);
+    const followed = await followIfRank(given.device ?? 'auto', config, io, line => log.info(line));
+    if (followed !== null) return followed;
+    await bringModel(config, model, line => log.info(line));
     const server = await startServer({
       ...options,
       ...(given.device === undefined ? {} : { device: given.device }),
@@ -45,7 +53,8 @@ export const serve: Command = {
       log,
     });
     io.out(startMessage(server, access.ui === true));
-    return untilSignal(server, (given['shutdown-timeout'] ?? 30) * 1000, io);
+    const signal = untilSignal(server, (given['shutdown-timeout'] ?? 30) * 1000, io);
+    return placeOfProcess(config, io.env) === null ? signal : Promise.race([signal, untilGivenUp(server, io)]);
   },
 };
 
@@ -70,6 +79,14 @@ function startMessage(server: RunningServer, ui: boolean): string {
 
 function group(value: number): string {
   return value.toLocaleString('en-US');
+}
+
+/** A server whose ranks are gone leaves, so that whoever started them can start all again. */
+async function untilGivenUp(server: RunningServer, io: CommandIo): Promise<number> {
+  const reason = await server.givenUp;
+  io.err(`quire: ${reason.message}\n`);
+  await server.close(LAST_WORDS_MS);
+  return 1;
 }
 
 /** The first SIGTERM or SIGINT drains and ends with 0; a second one ends at once, with 128 plus its number. */

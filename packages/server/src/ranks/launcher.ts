@@ -1,14 +1,16 @@
+import { QuireError } from '@quire/core';
+
 /**
  * The place of this process among those that a launcher has started together, one per GPU, from the environment variables that
  * the launcher sets: those of torchrun, Slurm's srun, Open MPI's mpirun, and Kubernetes' LeaderWorkerSet.
  */
 
 /** A launcher's variables that are missing, malformed or contradict one another. `variable` names the first. */
-export class LauncherError extends Error {
+export class LauncherError extends QuireError {
   override readonly name = 'LauncherError';
   readonly variable: string;
   constructor(variable: string, message: string) {
-    super(message);
+    super('launcher', message);
     this.variable = variable;
   }
 }
@@ -20,6 +22,8 @@ export interface RankPlace {
   readonly size: number;
   /** Among the processes of this machine: the index of its GPU. */
   readonly localRank: number;
+  /** The launcher starts one process on each machine, whatever that has of GPUs. */
+  readonly isOnePerMachine: boolean;
   /** Where rank 0 listens. */
   readonly leader: { readonly host: string; readonly port: number };
 }
@@ -99,7 +103,8 @@ export function rankPlace(environment: Environment): RankPlace | null {
       `${launcher.name}: found no ${launcher.host}, expected the host name or address of rank 0's machine.`,
     );
   }
-  return { launcher: launcher.name, rank, size, localRank, leader: { host, port } };
+  const isOnePerMachine = launcher.localRank === null;
+  return { launcher: launcher.name, rank, size, localRank, isOnePerMachine, leader: { host, port } };
 }
 
 function isStartedBy({ name, mark }: Launcher, environment: Environment): boolean {

@@ -1,0 +1,169 @@
+/**
+ * One process per rank, on emulated GPUs that meet through the stand-in for NCCL in shared memory: the golden tokens, what each rank
+ * holds, and what happens when a rank is killed or does not fit.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { goldenCases } from '../e2e/models.ts';
+import { build } from '../server/build.ts';
+import { endRanks, freePort, type RankOptions, type RankProcess, startRank } from '../support/rank-processes.ts';
+
+const MINUTES = 60_000;
+const here = hostname();
+const folder = mkdtempSync(join(tmpdir(), 'quire-ranks-'));
+beforeAll(build, 5 * MINUTES);
+afterEach(endRanks);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** `npm run test:cuda-emu:groups`: all cases. */
+const everything = process.env.QUIRE_GROUPS === 'all';
+const small = [
+  '--device',
+  'cuda-emu',
+  '--dtype',
+  'float32',
+  '--max-num-seqs',
+  '16',
+  '--num-gpu-blocks-override',
+  '200',
+];
+const tensor = ['--tensor-parallel-size', '2'];
+const pipeline = ['--pipeline-parallel-size', '2'];
+
+/** Starts `quire generate` as both ranks. */
+async function generate(model: string, flags: readonly string[], options: RankOptions[] = []): Promise<RankProcess[]> {
+  const port = await freePort();
+  return [0, 1].map(rank => startRank(rank, port, ['generate', model, ...small, ...flags], options[rank]));
+}
+
+/** The golden cases with the shortest prompts, as lines for --prompts-file. */
+function shortCases(model: string, most: number) {
+  const long = goldenCases(model).filter(({ tokenIds }) => tokenIds.length > most);
+  const cases = long.sort((a, b) => a.promptTokenIds.length - b.promptTokenIds.length).slice(0, 2);
+  const file = join(folder, `${model.split('/')[1]}.jsonl`);
+  const lines = cases.map(({ prompt }) => JSON.stringify({ prompt, temperature: 0, maxTokens: most }));
+  writeFileSync(file, lines.join('\n'));
+  return { file, expected: cases.map(({ tokenIds }) => tokenIds.slice(0, most)) };
+}
+
+describe('two processes give the golden tokens', () => {
+  it.each([
+    ['models/tiny-llama', 'ranks', tensor],
+    ['models/tiny-opt', 'stages', pipeline],
+  ])('of %s as %s', { timeout: 5 * MINUTES }, async (model, _, flags) => {
+    const { file, expected } = shortCases(model, 5);
+    const [leader, follower] = await generate(model, [...flags, '--prompts-file', file, '--json']);
+    expect(await leader!.exit, leader!.log()).toEqual({ code: 0, signal: null });
+    expect(await follower!.exit, follower!.log()).toEqual({ code: 0, signal: null });
+    const outputs = leader!
+      .out()
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line).outputs[0].tokenIds);
+    expect(outputs).toEqual(expected);
+    expect(follower!.log()).toMatch(
+      new RegExp(`Rank 1 of 2 \\(torchrun\\) on ${here}, process \\d+: follows rank 0 with `),
+    );
+    expect(follower!.log()).toContain('rank 0 has finished');
+    expect(follower!.out()).toBe('');
+  });
+});
+
+/** Starts `quire serve` as both ranks; resolves with its address when it serves. */
+async function serve(): Promise<{ leader: RankProcess; follower: RankProcess; url: string }> {
+  const port = await freePort();
+  const argv = ['serve', 'models/tiny-llama', '--port', '0', ...small, ...tensor];
+  const [leader, follower] = [0, 1].map(rank => startRank(rank, port, argv)) as [RankProcess, RankProcess];
+  const [, url] = await leader.said(/Serving .* on (http:\S+)/);
+  return { leader, follower, url: url! };
+}
+
+function complete(url: string, params: object): Promise<Response> {
+  const body = JSON.stringify({
+    model: 'models/tiny-llama',
+    prompt: 'Once',
+    temperature: 0,
+    ignore_eos: true,
+    ...params,
+  });
+  return fetch(`${url}/v1/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+}
+
+const gone = `Rank 1 of 2 on ${here} is gone: it closed its connection. Start the group again.`;
+
+describe('a rank that is killed', () => {
+  it('ends requests and the server with an error that names it and its host', { timeout: 3 * MINUTES }, async () => {
+    const { leader, follower, url } = await serve();
+    const response = await complete(url, { max_tokens: 400, stream: true });
+    let text = '';
+    // A stream that is not whole ends without its last chunk.
+    await expect(async () => {
+      for await (const chunk of response.body!) {
+        if (text === '') follower.child.kill('SIGKILL');
+        text += Buffer.from(chunk).toString();
+      }
+    }).rejects.toThrow('terminated');
+    expect(text).not.toContain('[DONE]');
+    expect(text).toContain(gone);
+    expect(await leader.exit).toEqual({ code: 1, signal: null });
+    expect(leader.log()).toContain(
+      `quire: The engine ended, and no other can take its place: Rank 1 of the group failed: ${gone}`,
+    );
+  });
+
+  it('ends the others when it is rank 0', { timeout: 3 * MINUTES }, async () => {
+    const [leader, follower] = await generate('models/tiny-llama', [...tensor, '--prompt', 'x', '--max-tokens', '400']);
+    await follower!.said(/follows rank 0/);
+    leader!.child.kill('SIGKILL');
+    expect(await follower!.exit).toEqual({ code: 1, signal: null });
+    expect(follower!.log()).toContain('quire: Rank 0 of 2 on 127.0.0.1 is gone');
+  });
+
+  it.runIf(everything)('takes an idle server with it', { timeout: 3 * MINUTES }, async () => {
+    const { leader, follower } = await serve();
+    follower.child.kill('SIGKILL');
+    expect(await leader.exit).toEqual({ code: 1, signal: null });
+    expect(leader.log()).toContain(gone);
+  });
+});
+
+it.runIf(everything)('signals for all let requests finish, then all end', { timeout: 3 * MINUTES }, async () => {
+  const { leader, follower, url } = await serve();
+  const answer = complete(url, { max_tokens: 6 });
+  await delay(500);
+  follower.child.kill('SIGTERM');
+  leader.child.kill('SIGTERM');
+  const { usage } = (await (await answer).json()) as { usage: { completion_tokens: number } };
+  expect(usage.completion_tokens).toBe(6);
+  expect(await leader.exit).toEqual({ code: 0, signal: null });
+  expect(await follower.exit).toEqual({ code: 0, signal: null });
+});
+
+describe('ranks that do not fit', () => {
+  it('are refused with what differs', { timeout: 2 * MINUTES }, async () => {
+    const port = await freePort();
+    const argv = (model: string) => ['generate', model, ...small, ...tensor, '--prompt', 'x'];
+    const leader = startRank(0, port, argv('models/tiny-llama'));
+    const follower = startRank(1, port, argv('models/tiny-opt'));
+    for (const rank of [leader, follower]) {
+      expect((await rank.exit).code).toBe(1);
+      expect(rank.log()).toMatch(
+        /does not fit: found the model's config\.json sha256 \w+ of \d+ bytes, expected sha256/,
+      );
+    }
+  });
+
+  it('are refused where the launcher has started another number', { timeout: MINUTES }, async () => {
+    const [rank] = await generate('models/tiny-llama', [...tensor, '--prompt', 'x'], [{ size: 3 }, { size: 3 }]);
+    expect((await rank!.exit).code).toBe(2);
+    expect(rank!.log()).toContain(
+      '--tensor-parallel-size 2 times pipelineParallelSize 1 is 2, but torchrun has started 3 processes',
+    );
+  });
+});
+
+function delay(milliseconds: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, milliseconds));
+}
