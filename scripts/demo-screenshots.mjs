@@ -13,12 +13,12 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const [folder = join(root, 'docs/images'), ...names] = process.argv.slice(2);
 const wide = { width: 1280, height: 860 };
 const narrow = { width: 390, height: 844 };
-/** Names of files, what the address says, and when there is something to see. */
+/** Names of files, what the address says, and what the pool must show at least before the engine is paused for the picture. */
 const pictures = [
-  ['demo-prefix', wide, 'light', 'scenario=prefix', pool => Number(pool.shared) >= 8 && Number(pool.used) >= 20],
-  ['demo-burst-dark', wide, 'dark', 'scenario=burst&blocks=128', pool => Number(pool.used) >= 40],
-  ['demo-narrow', narrow, 'light', 'scenario=fork', pool => Number(pool.shared) >= 5 && Number(pool.used) >= 14],
-  ['demo-narrow-dark', narrow, 'dark', 'scenario=pressure', pool => Number(pool.used) >= 50],
+  ['demo-prefix', wide, 'light', 'scenario=prefix', { shared: 8, used: 22 }],
+  ['demo-burst-dark', wide, 'dark', 'scenario=burst&blocks=128&seqs=16', { used: 50, cached: 4 }],
+  ['demo-narrow', narrow, 'light', 'scenario=fork', { shared: 5, used: 16 }],
+  ['demo-narrow-dark', narrow, 'dark', 'scenario=pressure', { used: 50, cached: 1 }],
 ];
 
 const outDir = mkdtempSync(join(tmpdir(), 'quire-pictures-'));
@@ -31,18 +31,14 @@ await build({ ...config, build: { outDir, emptyOutDir: true } });
 const server = await preview({ ...config, build: { outDir }, preview: { port: 0, host: '127.0.0.1' } });
 const { browser, close } = await openChromium();
 try {
-  for (const [name, viewport, colorScheme, address, isThere] of pictures) {
+  for (const [name, viewport, colorScheme, address, least] of pictures) {
     if (names.length > 0 && !names.includes(name)) continue;
     const page = await browser.newPage({ viewport, colorScheme, locale: 'en-US' });
-    page.setDefaultTimeout(120_000);
     await page.goto(`${server.resolvedUrls.local[0]}#device=reference&${address}`);
-    const pool = page.getByTestId('pool');
-    const deadline = Date.now() + 120_000;
-    while (!isThere(await pool.evaluate(({ dataset }) => ({ ...dataset })))) {
-      if (Date.now() > deadline) throw new Error(`${name}: what it should show did not come in two minutes.`);
-      await page.waitForTimeout(50);
-    }
-    await page.screenshot({ path: join(folder, `${name}.png`) });
+    await page.waitForFunction(pauseOnce, least, { polling: 'raf', timeout: 120_000 });
+    // The plots draw twice a second.
+    await page.waitForTimeout(1000);
+    await page.screenshot({ path: join(folder, `${name}.png`), fullPage: viewport === narrow });
     process.stdout.write(`${name}\n`);
     await page.close();
   }
@@ -50,4 +46,12 @@ try {
   await close();
   await server.close();
   rmSync(outDir, { recursive: true, force: true });
+}
+
+/** In the page: pauses the engine as soon as the pool shows so much. */
+function pauseOnce(least) {
+  const { dataset } = document.querySelector('[data-testid=pool]');
+  if (!Object.entries(least).every(([what, count]) => Number(dataset[what]) >= count)) return false;
+  document.querySelector('[aria-label=Pause]').click();
+  return true;
 }

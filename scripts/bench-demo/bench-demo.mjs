@@ -1,7 +1,7 @@
 /**
  * Measures the demo page in Chromium, and Quire beside llama.cpp in the same browser:
- *   npm run bench:demo [-- page|peers]
- * wllama is installed into .cache/peers when it is first needed.
+ *   npm run bench:demo [-- page|peers [TOKENS]]
+ * TOKENS: of each request, 64 if not given. wllama is installed into .cache/peers when it is first needed.
  */
 import { execFileSync } from 'node:child_process';
 import {
@@ -24,13 +24,12 @@ import { folderToGguf } from '../gguf/folder-to-gguf.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const WLLAMA = '3.13.0';
-const TOKENS = 64;
+const [part = 'all', tokens = '64'] = process.argv.slice(2);
 const peers = join(root, '.cache/peers');
 const out = mkdtempSync(join(tmpdir(), 'quire-bench-'));
 const say = line => process.stdout.write(`${line}\n`);
 
 try {
-  const [part = 'all'] = process.argv.slice(2);
   say(`${cpus().length} cores of ${cpus()[0].model}, load ${loadavg()[0].toFixed(1)}, Node ${process.version}`);
   if (part !== 'peers') await measurePage();
   if (part !== 'page') await measurePeers();
@@ -96,9 +95,13 @@ async function measureDrawing(browser, url) {
   const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
   await page.addInitScript(() => {
     window.longTasks = [];
+    window.shifts = [];
     new PerformanceObserver(list => {
       for (const { duration, startTime } of list.getEntries()) window.longTasks.push([startTime, duration]);
     }).observe({ entryTypes: ['longtask'] });
+    new PerformanceObserver(list => {
+      for (const { value, startTime } of list.getEntries()) window.shifts.push([startTime, value]);
+    }).observe({ entryTypes: ['layout-shift'] });
   });
   await page.goto(`${url}#device=reference&blocks=128&seqs=16`);
   await page.locator('.bar[data-status=ready]').waitFor({ timeout: 60_000 });
@@ -137,6 +140,7 @@ async function measureDrawing(browser, url) {
     return {
       ...{ frames: frames.length, median: at(0.5), p95: at(0.95), max: at(1), most },
       long: window.longTasks.filter(([time]) => time > start).map(([, duration]) => Math.round(duration)),
+      shifted: window.shifts.filter(([time]) => time > start).reduce((sum, [, value]) => sum + value, 0),
     };
   });
   const perFrame = (1000 * ((await taskSeconds()) - before)) / drawn.frames;
@@ -146,6 +150,7 @@ async function measureDrawing(browser, url) {
   say(
     `tasks over 50 ms on the main thread meanwhile: ${drawn.long.length === 0 ? 'none' : drawn.long.join(', ')} (target: none)`,
   );
+  say(`layout shift meanwhile: ${drawn.shifted.toFixed(4)} (target: none; 0.1 counts as good)`);
   await page.close();
 }
 
@@ -184,7 +189,7 @@ async function measurePeers() {
     say(
       `llama.cpp on the same weights, "${prompt}": ${await page.evaluate(text => window.textOfWllama(text), prompt)}`,
     );
-    const task = { counts: [1, 8], maxTokens: TOKENS };
+    const task = { counts: [1, 8], maxTokens: Number(tokens) };
     const threads = cpus().length;
     const engines = {
       'wllama, WASM': () => page.evaluate(given => window.benchWllama(given), { ...task, gpu: false, threads }),
@@ -192,6 +197,7 @@ async function measurePeers() {
       'Quire, WebGPU': () => page.evaluate(given => window.benchQuire(given), { ...task, device: 'webgpu' }),
       'Quire, reference': () => page.evaluate(given => window.benchQuire(given), { ...task, device: 'reference' }),
     };
+    say(`${tokens} tokens per request`);
     say('| engine | 1 request | 8 requests | gain |\n|---|---|---|---|');
     for (const [name, run] of Object.entries(engines)) {
       const result = await run().catch(error => ({ failed: error.message.split('\n')[0] }));

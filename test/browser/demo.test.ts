@@ -1,5 +1,5 @@
 /** The demo page in a real browser: what it shows is what the engine counts. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,18 @@ const models = fileURLToPath(new URL('../../models', import.meta.url));
 const configFile = join(root, 'vite.config.ts');
 /** Browsers offer WebGPU to secure pages and to localhost alone. */
 const INSECURE_HOST = 'quire.test';
+/** `npm run test:browser:full`: also what takes minutes. */
+const isFull = process.env.QUIRE_BROWSER === 'full';
 const errors: string[] = [];
+
+declare global {
+  interface Window {
+    /** When something moved by itself, in milliseconds, and how much. */
+    shifts: [time: number, score: number][];
+    readyAt: number;
+  }
+}
+
 let outDir: string;
 let server: PreviewServer;
 let browser: Browser;
@@ -53,13 +64,33 @@ async function open(hash: string, host = '127.0.0.1'): Promise<Page> {
     if (message.type() === 'error') errors.push(message.text());
   });
   page.on('pageerror', error => errors.push(error.message));
+  await page.addInitScript(watchShifts);
   await page.goto(`${server.resolvedUrls!.local[0]!.replace('127.0.0.1', host)}#${hash}`);
   return page;
+}
+
+/** Notes what moves without having been asked to, as the layout-shift score of Web Vitals does. */
+function watchShifts(): void {
+  window.shifts = [];
+  new PerformanceObserver(list => {
+    for (const entry of list.getEntries() as (PerformanceEntry & { value: number; hadRecentInput: boolean })[]) {
+      if (!entry.hadRecentInput) window.shifts.push([entry.startTime, entry.value]);
+    }
+  }).observe({ type: 'layout-shift', buffered: true });
+}
+
+/** Nothing has moved since the engine was ready. */
+async function expectStill(opened: Page): Promise<void> {
+  const shifts = await opened.evaluate(() => window.shifts.filter(([time]) => time > window.readyAt));
+  expect(shifts.reduce((sum, [, score]) => sum + score, 0)).toBeLessThan(0.02);
 }
 
 async function ready(hash: string): Promise<Page> {
   const opened = await open(hash);
   await opened.locator('.bar[data-status=ready]').waitFor();
+  await opened.evaluate(async () => {
+    for (let i = 0; i < 2; i++) window.readyAt = await new Promise(requestAnimationFrame);
+  });
   return opened;
 }
 
@@ -75,13 +106,36 @@ async function largest(opened: Page, selector: string, attributes: readonly stri
           const cards = [...document.querySelectorAll<HTMLElement>('.card')];
           const ended =
             cards.length > 0 && cards.every(({ dataset }) => ['finished', 'failed'].includes(dataset.status!));
-          if (ended && document.querySelector('[data-testid=took]') !== null) resolve(most);
+          const took = document.querySelector<HTMLElement>('[data-testid=took]')!;
+          if (ended && took.dataset.running === 'false' && took.textContent !== '') resolve(most);
           else setTimeout(look, 10);
         };
         look();
       }),
     [selector, attributes] as const,
   );
+}
+
+interface GoldenCase {
+  readonly name: string;
+  readonly prompt: string;
+  readonly promptTokenIds: number[];
+  readonly maxTokens: number;
+  readonly tokenIds: number[];
+  readonly text: string;
+}
+
+/** What PyTorch gave. */
+function goldenCases(model: string): GoldenCase[] {
+  return (JSON.parse(readFileSync(join(models, model, 'golden.json'), 'utf8')) as { cases: GoldenCase[] }).cases;
+}
+
+function goldenOf(model: string, name: string): GoldenCase {
+  return goldenCases(model).find(each => each.name === name)!;
+}
+
+async function atFullSpeed(opened: Page): Promise<void> {
+  await opened.getByLabel('Speed', { exact: true }).first().selectOption('Full');
 }
 
 /** The machine may be busy, and the adapter computes in software. */
@@ -101,6 +155,13 @@ describe('scenarios, on the reference device', () => {
     await soon(() => opened.locator('.card[data-status=finished]').count()).toBe(8);
     const text = await opened.locator('.card[data-request="1"] .text').textContent();
     expect(text).toMatch(/^The capital of Japan is /);
+    await expectStill(opened);
+    // The same arrivals in static batches, whose time stands beside.
+    await atFullSpeed(opened);
+    await opened.getByLabel('Batching').selectOption('static');
+    await opened.getByRole('button', { name: 'Shared prefix' }).click();
+    await soon(() => opened.getByTestId('took').textContent()).toMatch(/^continuous took .* s, static took .* m?s$/);
+    expect(new URL(opened.url()).hash).toBe('#scenario=prefix&device=reference');
   });
 
   it('shows copy on write where the samples of a prompt diverge', async () => {
@@ -109,15 +170,17 @@ describe('scenarios, on the reference device', () => {
     expect(shared).toBeGreaterThanOrEqual(8);
     expect(copies).toBeGreaterThan(0);
     expect(await opened.locator('.card .completion').count()).toBe(4);
+    await expectStill(opened);
   });
 
   it('preempts under pressure, and ends every request', async () => {
     const opened = await ready('device=reference&scenario=pressure');
-    await opened.getByLabel('Speed', { exact: true }).first().selectOption('Full');
+    await atFullSpeed(opened);
     const [waiting] = await largest(opened, '[data-testid=batch]', ['waiting']);
     expect(waiting).toBeGreaterThan(0);
     expect(Number(await figure(opened, 'preempted'))).toBeGreaterThan(0);
     expect(await opened.locator('.card[data-status=finished]').count()).toBe(10);
+    await expectStill(opened);
   });
 });
 
@@ -131,6 +194,13 @@ describe('the controls', () => {
       await step.click();
       await soon(() => figure(opened, 'step')).toBe(String(i));
     }
+    const pool = opened.getByTestId('pool');
+    await pool.focus();
+    await opened.keyboard.press('ArrowRight');
+    await opened.keyboard.press('ArrowRight');
+    await soon(() => opened.getByTestId('block').textContent()).toMatch(
+      /^Block 2: held 4 times, by request 1; 16 of 16/,
+    );
     const look = opened.getByLabel('Look back');
     await look.fill('0');
     expect(await figure(opened, 'step')).toBe('1');
@@ -167,8 +237,7 @@ describe('the controls', () => {
 
 describe('chat', () => {
   it('answers with the golden text, stops, and begins again', async () => {
-    const golden = JSON.parse(readFileSync(join(models, 'tiny-llama/golden.json'), 'utf8'));
-    const capital = golden.cases.find((each: { name: string }) => each.name === 'capital');
+    const capital = goldenOf('tiny-llama', 'capital');
     const opened = await ready('device=reference');
     await opened.getByRole('tab', { name: 'Chat' }).click();
     await opened.getByLabel('Message').fill('What is the capital of Japan?');
@@ -209,6 +278,31 @@ describe('cross-check', () => {
     await soon(() => summary.textContent()).toContain('were noticed');
     expect(await row.getAttribute('data-status')).toBe('failed');
   });
+
+  const opsWithTables = ['prepareInputs', 'pagedAttention'];
+  it.runIf(isFull)(
+    'is green for every operation, and red once broken, beside what CUDA gave',
+    { timeout: 1_200_000 },
+    async () => {
+      const opened = await open('tab=crosscheck&device=reference');
+      const summary = opened.getByTestId('crosscheck-summary');
+      const statuses = () =>
+        opened.locator('tr[data-op]').evaluateAll(rows => rows.map(row => (row as HTMLElement).dataset));
+      const ended = () => expect.poll(() => summary.getAttribute('data-running'), { timeout: 600_000 }).toBe('false');
+      await opened.getByRole('button', { name: 'Run' }).click();
+      await ended();
+      const green = await statuses();
+      console.log(await summary.textContent());
+      expect(green.length).toBeGreaterThan(30);
+      expect(green.filter(({ status }) => status !== 'passed')).toEqual([]);
+      expect(await opened.locator('tr[data-op] td:last-child').filter({ hasText: 'none' }).count()).toBe(0);
+      await opened.getByRole('button', { name: 'Break it' }).click();
+      await ended();
+      console.log(await summary.textContent());
+      const red = (await statuses()).filter(({ status }) => status === 'failed').map(({ op }) => op);
+      expect(red).toEqual(expect.arrayContaining(opsWithTables));
+    },
+  );
 });
 
 describe("OpenAI's API in the tab", () => {
@@ -247,19 +341,51 @@ describe("OpenAI's API in the tab", () => {
   });
 });
 
+describe('a folder of this machine', () => {
+  it('is read where it is, and goes on with a text where it has no chat template', async () => {
+    const golden = goldenOf('tiny-opt', 'brave-cat');
+    const folder = join(outDir, 'tiny-opt');
+    const { chat_template: _, ...config } = JSON.parse(readFileSync(join(folder, 'tokenizer_config.json'), 'utf8'));
+    writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify(config));
+    const opened = await ready('tab=models&device=reference');
+    await opened.getByLabel('Model folder').setInputFiles(folder);
+    await soon(() => opened.getByTestId('model-facts').textContent()).toContain('tiny-opt (OPTForCausalLM)');
+    await atFullSpeed(opened);
+    await opened.getByRole('tab', { name: 'Chat' }).click();
+    expect(await opened.locator('.empty').textContent()).toContain('no chat template');
+    await opened.getByRole('tab', { name: 'Pages' }).click();
+    await opened.getByLabel('Your own prompt').fill(golden.prompt);
+    await opened.getByRole('button', { name: 'Send' }).click();
+    await opened.locator('.card[data-status=finished]').waitFor();
+    const text = (await opened.locator('.card .text').textContent())!;
+    expect(text.length).toBeGreaterThan(100);
+    expect(golden.text.startsWith(text)).toBe(true);
+  });
+});
+
 describe('a model behind an address', () => {
   it('goes on with a broken download, and is there the next time', async () => {
     const files = await ModelServer.open(join(models, 'tiny-llama'));
     try {
       const opened = await ready('tab=models&device=reference');
+      const failed = opened.getByTestId('failed');
       const load = async () => {
         await opened.getByLabel('Address of a model').fill(files.url);
         await opened.locator('form').getByRole('button', { name: 'Load' }).click();
       };
+      files.claimedBytes = 2 ** 45;
+      await load();
+      await soon(() => failed.textContent()).toMatch(/32768.00 GiB of weights are to be fetched, and this browser/);
+      files.claimedBytes = null;
+      expect(files.requests.filter(request => /^GET model.safetensors(?!\.)/.test(request))).toEqual([]);
       files.breakAfter = 1_000_000;
       await load();
-      await opened.getByTestId('failed').waitFor();
-      expect(await opened.getByTestId('failed').textContent()).toMatch(/broke at \d+ bytes.*go on from there/);
+      await soon(() => failed.textContent()).toMatch(/broke at \d+ bytes.*go on from there/);
+      // The header, for the memory plan, before the weights.
+      const got = files.requests.filter(request => /^GET model.safetensors(?!\.)/.test(request));
+      expect(got.at(-1)).toBe('GET model.safetensors');
+      expect(got[0]).toBe('GET model.safetensors bytes=0-7');
+      expect(got.slice(0, -1).filter(request => !/ bytes=\d+-\d{1,4}$/.test(request))).toEqual([]);
       errors.splice(0);
       files.breakAfter = null;
       files.requests.length = 0;
@@ -277,7 +403,7 @@ describe('a model behind an address', () => {
       const remove = opened.getByRole('button', { name: /^Remove/ });
       await remove.click();
       await soon(() => opened.getByRole('alert').textContent()).toContain('is in use');
-      await opened.getByLabel('Device').selectOption('auto');
+      await opened.getByRole('button', { name: 'tiny-llama' }).click();
       await soon(() => opened.getByTestId('model-facts').textContent()).toContain('modeltiny-llama');
       await remove.click();
       await stored.waitFor({ state: 'detached' });
@@ -301,22 +427,22 @@ describe('the page', () => {
     await opened.keyboard.press('Enter');
     const heading = opened.locator('#tour-title');
     for (const number of [1, 2, 3, 4, 5]) {
-      expect(await heading.textContent()).toContain(`(${number} of 5)`);
+      await soon(() => heading.textContent()).toContain(`(${number} of 5)`);
       expect(await opened.locator('.explained').count()).toBe(1);
       await opened.keyboard.press('ArrowRight');
     }
     await opened.keyboard.press('Escape');
     await heading.waitFor({ state: 'detached' });
-    expect(await opened.locator('.explained').count()).toBe(0);
+    await soon(() => opened.locator('.explained').count()).toBe(0);
   });
 });
 
 describe('devices', () => {
   it('gives the greedy tokens of Node for every golden prompt', async () => {
-    const golden = JSON.parse(readFileSync(join(models, 'tiny-llama/golden.json'), 'utf8'));
+    const golden = goldenCases('tiny-llama');
     const opened = await ready('device=webgpu&blocks=256');
     expect(await opened.getByTestId('software').textContent()).toContain('computes in software');
-    await opened.getByLabel('Speed', { exact: true }).first().selectOption('Full');
+    await atFullSpeed(opened);
     const tokens = await opened.evaluate(
       cases =>
         Promise.all(
@@ -327,21 +453,21 @@ describe('devices', () => {
             return (await response.json()).choices[0].token_ids as number[];
           }),
         ),
-      golden.cases as { promptTokenIds: number[]; maxTokens: number }[],
+      golden,
     );
-    expect(tokens).toEqual(golden.cases.map((each: { tokenIds: number[] }) => each.tokenIds));
+    expect(tokens).toEqual(golden.map(each => each.tokenIds));
   });
 
   it('runs on WebGPU, and loses no request with the device', async () => {
     const opened = await ready('device=webgpu');
+    await atFullSpeed(opened);
     await opened.getByLabel('Your own prompt').fill('Tell me a story about a pig and a map.');
     await opened.getByRole('button', { name: 'Send' }).click();
     await soon(async () => Number(await figure(opened, 'step'))).toBeGreaterThan(3);
     await opened.getByRole('button', { name: 'Lose the GPU' }).click();
     await opened.getByTestId('recovered').waitFor({ timeout: 60_000 });
     await opened.locator('.card[data-status=finished]').waitFor({ timeout: 60_000 });
-    const golden = JSON.parse(readFileSync(join(models, 'tiny-llama/golden.json'), 'utf8'));
-    const pig = golden.cases.find((each: { name: string }) => each.name === 'pig-map');
+    const pig = goldenOf('tiny-llama', 'pig-map');
     const text = (await opened.locator('.card .text').textContent())!;
     expect(text.startsWith(pig.text)).toBe(true);
   });

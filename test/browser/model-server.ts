@@ -11,6 +11,8 @@ export class ModelServer {
   readonly requests: string[] = [];
   /** Bytes of the weights after which the next answer breaks off; null: none does. */
   breakAfter: number | null = null;
+  /** What HEAD says of the weights; null: the truth. */
+  claimedBytes: number | null = null;
 
   private constructor(folder: string) {
     this.#server = createServer((req, res) => {
@@ -25,12 +27,17 @@ export class ModelServer {
       const hash = createHash('sha256').update(bytes).digest('hex');
       res.setHeader('etag', `"${hash}"`);
       if (file.endsWith('.safetensors')) res.setHeader('x-linked-etag', `"${hash}"`);
-      const from = Number(/^bytes=(\d+)-$/.exec(req.headers.range ?? '')?.[1] ?? 0);
-      if (from > 0) res.setHeader('content-range', `bytes ${from}-${bytes.length - 1}/${bytes.length}`);
-      res.writeHead(from > 0 ? 206 : 200, { 'content-length': bytes.length - from });
-      if (req.method === 'HEAD') return void res.end();
-      const breaks = this.breakAfter !== null && file.endsWith('.safetensors');
-      if (!breaks) return void res.end(bytes.subarray(from));
+      if (req.method === 'HEAD') {
+        const claimed = file.endsWith('.safetensors') ? this.claimedBytes : null;
+        return void res.writeHead(200, { 'content-length': claimed ?? bytes.length }).end();
+      }
+      const range = /^bytes=(\d+)-(\d*)$/.exec(req.headers.range ?? '');
+      const from = Number(range?.[1] ?? 0);
+      const end = range?.[2] ? Math.min(bytes.length, Number(range[2]) + 1) : bytes.length;
+      if (range !== null) res.setHeader('content-range', `bytes ${from}-${end - 1}/${bytes.length}`);
+      res.writeHead(range === null ? 200 : 206, { 'content-length': end - from });
+      const breaks = this.breakAfter !== null && end > this.breakAfter && file.endsWith('.safetensors');
+      if (!breaks) return void res.end(bytes.subarray(from, end));
       res.write(bytes.subarray(from, this.breakAfter!), () => setTimeout(() => res.destroy(), 200));
     });
   }

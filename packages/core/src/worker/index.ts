@@ -1,5 +1,6 @@
 export { DebugRunner, type DebugRunnerOptions, openDebugRunner } from './debug-runner.ts';
 export { type KvBudget, type KvCacheQuestion, type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
+export { type MemoryNeed, memoryNeed } from './memory-need.ts';
 export { chooseDTypes, type ModelDTypes } from './model-dtypes.ts';
 export { createModelRunner, ModelRunner, type ModelRunnerOptions, weightSupply } from './model-runner.ts';
 export type { StageTimer } from './stage-timer.ts';

@@ -142,7 +142,7 @@ function planStep(config: WorkerConfig, model: ModelConfig, device: Device, maxM
 }
 
 /** Bytes of temporaries and shared tensors beside weights and cache; the sampler takes as much again as its logits. */
-function estimateWorkingBytes(inputs: PlanInputs, maxModelLen: number): number {
+export function estimateWorkingBytes(inputs: PlanInputs, maxModelLen: number): number {
   const { config, model, device } = inputs;
   const step = planStep(config, model, device, maxModelLen);
   const program = buildProgram(inputs, step, 1);

@@ -37,6 +37,20 @@ export async function remoteSize(url: URL): Promise<number | null> {
   return response.ok && length !== null ? Number(length) : null;
 }
 
+/** The whole file is in the store. */
+export async function isWhole(store: Store, name: string): Promise<boolean> {
+  return (await readNote(store, name))?.done === true;
+}
+
+/** What an earlier download left of a file. */
+export async function storedBytes({ folder }: Store, name: string): Promise<number> {
+  try {
+    return (await (await folder.getFileHandle(name)).getFile()).size;
+  } catch {
+    return 0;
+  }
+}
+
 /**
  * The file, from the store or from the server; null when the server has none. Begins where an earlier download stopped, if the
  * server still has the same file (by its etag) and answers ranges. Throws ModelFormatError when the file does not come whole.

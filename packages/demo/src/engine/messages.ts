@@ -2,9 +2,13 @@
 import type { ChatMessage, FinishReason, SamplingParams, StepTrace } from '@quire/core';
 import type { OpName } from '@quire/core/contract';
 
+/** Models that come with the page. */
+export const bundledModels = ['tiny-llama', 'tiny-opt'] as const;
+export type BundledModel = (typeof bundledModels)[number];
+
 /** Where a model comes from. */
 export type ModelChoice =
-  | { readonly kind: 'bundled'; readonly name: string }
+  | { readonly kind: 'bundled'; readonly name: BundledModel }
   | { readonly kind: 'files'; readonly name: string; readonly files: readonly File[] }
   | { readonly kind: 'url'; readonly url: string };
 
@@ -57,6 +61,7 @@ export interface EngineInfo {
   /** Blocks of the pool, the null block included. */
   readonly numBlocks: number;
   readonly blockSize: number;
+  /** Without one, conversations are continued as plain text. */
   readonly hasChatTemplate: boolean;
   /** Bytes that the engine holds on the device. */
   readonly deviceBytes?: number;

@@ -1,21 +1,21 @@
 import { MemorySource, ModelFormatError, type ModelSource } from '@quire/core';
-import type { ModelChoice, OnProgress } from './messages.ts';
+import type { BundledModel, ModelChoice, OnProgress } from './messages.ts';
+import type { CheckModel } from './url-source.ts';
 
-/** Files of a bundled model, beside the page. */
-const BUNDLED = [
-  'config.json',
-  'generation_config.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'model.safetensors',
-];
+/** Files of the bundled models, which lie beside the page. */
+const bundledFiles: Readonly<Record<BundledModel, readonly string[]>> = {
+  'tiny-llama': ['tokenizer.json', 'tokenizer_config.json', 'model.safetensors'],
+  'tiny-opt': ['vocab.json', 'merges.txt', 'special_tokens_map.json', 'tokenizer_config.json', 'pytorch_model.bin'],
+};
 
-/** Throws ModelFormatError when files are missing or cannot be read. */
-export async function openSource(model: ModelChoice, progress: OnProgress): Promise<ModelSource> {
+/** `check` may refuse a model of which the weights would have to be fetched. Throws ModelFormatError when files are missing or cannot be read. */
+export async function openSource(model: ModelChoice, progress: OnProgress, check: CheckModel): Promise<ModelSource> {
   if (model.kind === 'files') return new FilesSource(model.name, model.files);
-  if (model.kind === 'url') return (await import('./url-source.ts')).openUrl(model.url, progress);
+  if (model.kind === 'url') return (await import('./url-source.ts')).openUrl(model.url, progress, check);
   const files = new Map<string, Uint8Array>();
-  for (const file of BUNDLED) files.set(file, await fetchFile(`${model.name}/${file}`, progress));
+  for (const file of ['config.json', 'generation_config.json', ...bundledFiles[model.name]]) {
+    files.set(file, await fetchFile(`${model.name}/${file}`, progress));
+  }
   return new MemorySource(files, model.name);
 }
 

@@ -1,5 +1,6 @@
 import {
   type AsyncLLM,
+  type EngineConfig,
   type LoadedEngine,
   loadEngine,
   type ModelSource,
@@ -8,12 +9,22 @@ import {
   type SamplingParams,
 } from '@quire/core';
 import type { App } from '@quire/server/app';
-import type { EngineInfo, EngineSettings, FromEngine, ModelChoice, Prompt } from './messages.ts';
+import type { EngineInfo, EngineSettings, FromEngine, ModelChoice, OnProgress, Prompt } from './messages.ts';
 import { openSource } from './model-source.ts';
 import { type OpenedDevice, openDevice } from './open-device.ts';
 import { Pacer } from './pacer.ts';
+import { checkRoom, machineBytes } from './room.ts';
 
 type Tell = (message: FromEngine) => void;
+
+interface Parts {
+  readonly source: ModelSource;
+  /** In the order in which they were opened: each replaced the one before. */
+  readonly devices: OpenedDevice[];
+  readonly config: EngineConfig;
+  readonly reopen: () => Promise<OpenedDevice>;
+  readonly tell: Tell;
+}
 
 /** A model on a device, and the requests that run on it. */
 export class EngineSession {
@@ -39,17 +50,34 @@ export class EngineSession {
     const start = performance.now();
     tell({ kind: 'loading', what: 'device', loaded: 0, total: null });
     const devices = [await openDevice(settings.device)];
-    const source = await openSource(model, (what, loaded, total) => tell({ kind: 'loading', what, loaded, total }));
-    tell({ kind: 'loading', what: 'engine', loaded: 0, total: null });
+    const { device } = devices[0]!;
+    const config = engineConfig(model.kind === 'url' ? model.url : model.name, settings);
+    const progress: OnProgress = (what, loaded, total) => tell({ kind: 'loading', what, loaded, total });
+    let source: ModelSource | undefined;
+    try {
+      source = await openSource(model, progress, opened => checkRoom(opened, config, device, machineBytes()));
+      progress('engine', 0, null);
+      const reopen = () => openDevice(settings.device);
+      const session = await EngineSession.#start({ source, devices, config, reopen, tell });
+      tell({ kind: 'ready', info: session.#info(performance.now() - start) });
+      return session;
+    } catch (error) {
+      await source?.close();
+      for (const opened of devices) await opened.device.dispose();
+      throw error;
+    }
+  }
+
+  static async #start({ source, devices, config, reopen, tell }: Parts): Promise<EngineSession> {
     let session: EngineSession | null = null;
     const engine = await loadEngine({
       source,
       device: devices[0]!.device,
       reopenDevice: async () => {
-        devices.push(await openDevice(settings.device));
+        devices.push(await reopen());
         return devices.at(-1)!.device;
       },
-      config: engineConfig(source.location, settings),
+      config,
       observer: {
         onTrace: trace => {
           tell({ kind: 'trace', trace });
@@ -58,7 +86,6 @@ export class EngineSession {
       },
     });
     session = new EngineSession({ engine, source, devices, tell });
-    tell({ kind: 'ready', info: session.#info(performance.now() - start) });
     return session;
   }
 
@@ -124,6 +151,7 @@ export class EngineSession {
     if ('text' in prompt) return prompt.text;
     const tokenizer = this.#engine.tokenizer!;
     const { messages } = prompt;
+    if (!tokenizer.hasChatTemplate) return messages.map(({ content }) => content).join('\n');
     return { prompt: tokenizer.renderChat(messages), promptTokenIds: tokenizer.encodeChat(messages) };
   }
 

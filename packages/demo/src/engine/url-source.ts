@@ -1,17 +1,23 @@
 import { ConfigError, ModelFormatError, type ModelSource, parseModelConfig } from '@quire/core';
-import { type Downloaded, download, openStore, remoteSize } from './download.ts';
+import { bytes as inWords } from '../format.ts';
+import { type Downloaded, download, isWhole, openStore, remoteSize, type Store, storedBytes } from './download.ts';
 import type { OnProgress } from './messages.ts';
+import { NoRangesError, RangedSource } from './ranged-source.ts';
 
 /** Files that may be there; weights are named by what is found. */
 const SMALL = ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
 const WEIGHTS = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
+/** Looks at a model whose weights are not here yet: only headers of them should be read. Throws to refuse it. */
+export type CheckModel = (source: ModelSource) => Promise<void>;
+
 /**
  * Fetches a model in Hugging Face's layout into the browser's storage, and opens it from there. The address is
- * a page of the hub, or any folder of files. Throws ModelFormatError when files are missing, do not fit, or change under a download.
+ * a page of the hub, or any folder of files. Throws ModelFormatError when files are missing, do not fit, or change under a download,
+ * and what `check` throws before weights are fetched.
  */
-export async function openUrl(address: string, progress: OnProgress): Promise<ModelSource> {
+export async function openUrl(address: string, progress: OnProgress, check: CheckModel): Promise<ModelSource> {
   const base = fileBase(address);
   const store = await openStore(base);
   const files = new Map<string, Downloaded>();
@@ -26,7 +32,7 @@ export async function openUrl(address: string, progress: OnProgress): Promise<Mo
     // A model that the engine does not know is refused before its weights are fetched.
     await parseModelConfig(source);
     const shards = (await fetchFile(INDEX)) === null ? [WEIGHTS] : await shardsOf(source);
-    await checkRoom(await totalSize(shards, base));
+    await checkWeights({ source, store, base, shards }, check);
     for (const shard of shards) {
       if ((await fetchFile(shard)) !== null) continue;
       throw new ModelFormatError('IO_ERROR', 'the server has no such file', { file: shard });
@@ -70,19 +76,40 @@ async function shardsOf(source: ModelSource): Promise<string[]> {
   );
 }
 
-async function totalSize(shards: readonly string[], base: string): Promise<number> {
-  const sizes = await Promise.all(shards.map(shard => remoteSize(new URL(shard, base))));
-  return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0);
+interface Weights {
+  readonly source: ModelSource;
+  readonly store: Store;
+  readonly base: string;
+  readonly shards: readonly string[];
 }
 
-/** Before anything large is fetched. */
-async function checkRoom(bytes: number): Promise<void> {
+/** Before anything large is fetched: whether this browser keeps it, and the device has room for it. */
+async function checkWeights({ source, store, base, shards }: Weights, check: CheckModel): Promise<void> {
+  const sizes = new Map<string, number>();
+  let missing = 0;
+  for (const shard of shards) {
+    if (await isWhole(store, shard)) continue;
+    const size = await remoteSize(new URL(shard, base));
+    if (size === null) return;
+    sizes.set(shard, size);
+    missing += size - (await storedBytes(store, shard));
+  }
+  if (sizes.size === 0) return;
+  await checkStorage(missing);
+  try {
+    if (sizes.size === shards.length) await check(new RangedSource(source, base, sizes));
+  } catch (error) {
+    // Then the engine says so once the weights are here.
+    if (!(error instanceof NoRangesError)) throw error;
+  }
+}
+
+async function checkStorage(bytes: number): Promise<void> {
   const { quota, usage = 0 } = await navigator.storage.estimate();
   if (quota === undefined || bytes <= quota - usage) return;
-  const mib = (value: number) => `${Math.ceil(value / 2 ** 20)} MiB`;
   throw new ModelFormatError(
     'IO_ERROR',
-    `the weights are ${mib(bytes)}, and this browser has room for ${mib(quota - usage)}. Remove stored models, or take a smaller one`,
+    `${inWords(bytes)} of weights are to be fetched, and this browser has room for ${inWords(quota - usage)}. Remove stored models, or take a smaller one`,
     { file: WEIGHTS },
   );
 }

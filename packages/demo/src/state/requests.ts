@@ -20,6 +20,8 @@ export interface RequestView {
   /** Of this page; others are of other clients of a server, and only what a trace tells is known of them. */
   readonly isOwn: boolean;
   readonly n: number;
+  /** Tokens that a completion may have; null where that is not known. */
+  readonly maxTokens: number | null;
   /** performance.now() when it was sent. */
   readonly sent: number;
   completions: CompletionView[];
@@ -34,7 +36,7 @@ export interface RequestView {
 
 const GOLDEN_ANGLE = 137.508;
 /** Finished requests that stay on the page. */
-const KEPT = 24;
+const KEPT = 32;
 
 /** All requests of the page, oldest first. `version` changes with every change to any of them. */
 export class Requests {
@@ -42,10 +44,20 @@ export class Requests {
   readonly #views = new Map<string, RequestView>();
   /** Not shown any more, and not finished: a conversation may hold them. */
   readonly #hidden = new Map<string, RequestView>();
+  /** Names in the order in which they are shown. */
+  #places: string[] = [];
   #count = 0;
 
   get all(): RequestView[] {
     return [...this.#views.values()];
+  }
+
+  /**
+   * As they are shown: one that begins to run takes the first place of one that has ended. So those that run are on top, and none of
+   * them moves when another ends.
+   */
+  get placed(): RequestView[] {
+    return this.#places.map(id => this.#views.get(id)!);
   }
 
   get(id: string): RequestView | undefined {
@@ -58,20 +70,17 @@ export class Requests {
 
   add(id: string, prompt: Prompt, params: SamplingParams): RequestView {
     const text = 'text' in prompt ? prompt.text : (prompt.messages.at(-1)?.content ?? '');
-    return this.#add(id, text, params.n ?? 1, true);
+    return this.#add({ id, prompt: text, n: params.n ?? 1, maxTokens: params.maxTokens ?? null, isOwn: true });
   }
 
-  #add(id: string, prompt: string, n: number, isOwn: boolean): RequestView {
+  #add(known: Pick<RequestView, 'id' | 'prompt' | 'n' | 'maxTokens' | 'isOwn'>): RequestView {
     const number = ++this.#count;
     const view: RequestView = {
-      id,
+      ...known,
       number,
       hue: (number * GOLDEN_ANGLE) % 360,
-      prompt,
-      isOwn,
-      n,
       sent: performance.now(),
-      completions: Array.from({ length: n }, () => ({ text: '', numTokens: 0, finishReason: null })),
+      completions: Array.from({ length: known.n }, () => ({ text: '', numTokens: 0, finishReason: null })),
       numPromptTokens: 0,
       timeToFirstToken: null,
       firstOutput: null,
@@ -79,7 +88,8 @@ export class Requests {
       finished: false,
       error: null,
     };
-    this.#views.set(id, view);
+    this.#views.set(view.id, view);
+    this.#places.push(view.id);
     this.#forgetOldest();
     this.version.value++;
     return view;
@@ -119,16 +129,18 @@ export class Requests {
     this.#hidden.clear();
   }
 
-  /** Requests of other clients, from the steps of the engine. `prefix`: what names of this page's own begin with. */
+  /** What the steps of the engine tell, also of requests of other clients. `prefix`: what names of this page's own begin with. */
   follow({ sequences }: StepTrace, prefix: string): void {
     const seen = new Set<string>();
-    for (const { requestId: id, index, numPromptTokens, numTokens } of sequences) {
-      if (id.startsWith(prefix)) continue;
+    for (const { requestId: id, index, numPromptTokens, numTokens, status } of sequences) {
       seen.add(id);
-      const view = this.#views.get(id) ?? this.#add(id, `of another client (${id})`, 1, false);
+      const known = this.#views.get(id);
+      if (known === undefined && id.startsWith(prefix)) continue;
+      const view = known ?? this.#add({ id, prompt: `of another client (${id})`, n: 1, maxTokens: null, isOwn: false });
+      view.numPromptTokens = numPromptTokens;
+      if (status === 'running') this.#promote(id);
       if (view.isOwn) continue;
       view.finished = false;
-      view.numPromptTokens = numPromptTokens;
       while (view.completions.length <= index) view.completions.push({ text: '', numTokens: 0, finishReason: null });
       view.completions[index] = { text: '', numTokens: numTokens - numPromptTokens, finishReason: null };
     }
@@ -147,6 +159,7 @@ export class Requests {
   clear(): void {
     for (const [id, view] of this.#views) if (!view.finished) this.#hidden.set(id, view);
     this.#views.clear();
+    this.#places = [];
     this.#count = 0;
     this.version.value++;
   }
@@ -155,9 +168,19 @@ export class Requests {
     return this.#views.get(id) ?? this.#hidden.get(id);
   }
 
+  #promote(id: string): void {
+    const at = this.#places.indexOf(id);
+    const free = this.#places.findIndex(other => this.#views.get(other)!.finished);
+    if (free === -1 || free > at) return;
+    this.#places[at] = this.#places[free]!;
+    this.#places[free] = id;
+  }
+
   #forgetOldest(): void {
     const finished = this.all.filter(view => view.finished);
-    for (const { id } of finished.slice(0, Math.max(0, finished.length - KEPT))) this.#views.delete(id);
+    if (finished.length <= KEPT) return;
+    for (const { id } of finished.slice(0, finished.length - KEPT)) this.#views.delete(id);
+    this.#places = this.#places.filter(id => this.#views.has(id));
   }
 }
 

@@ -53,7 +53,7 @@ export const scenarios: readonly Scenario[] = [
   {
     id: 'burst',
     title: 'Burst',
-    look: 'Thirty requests at once. Twelve run, the others wait; as soon as one ends another starts, and prompts are computed in chunks between the decode steps of the rest.',
+    look: 'Thirty requests at once. Some run, the others wait; as soon as one ends another starts, and prompts are computed in chunks between the decode steps of the rest.',
     requests: Array.from({ length: 30 }, (_, i) => ({ at: 0, prompt: chat(story(i)), params: varied(40, i) })),
   },
   {

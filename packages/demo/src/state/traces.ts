@@ -1,5 +1,6 @@
 import { computed, type ReadonlySignal, type Signal, signal } from '@preact/signals';
 import type { StepTrace } from '@quire/core';
+import type { EngineInfo } from '../engine/messages.ts';
 
 /** Steps that can be scrubbed through. */
 const KEPT = 2000;
@@ -62,9 +63,21 @@ export function promptTokens({ batch }: StepTrace): number {
   return batch.reduce((sum, { phase, numTokens }) => sum + (phase === 'prefill' ? numTokens : 0), 0);
 }
 
-/** Numbers of the pool that the header and the tests read. */
-export function poolCounts({ pool }: StepTrace): { total: number; used: number; shared: number; cached: number } {
-  const counts = { total: pool.refCounts.length - 1, used: 0, shared: 0, cached: 0 };
+export interface PoolCounts {
+  /** Without the null block. */
+  readonly total: number;
+  readonly used: number;
+  readonly shared: number;
+  /** Free ones whose content can still be found. */
+  readonly cached: number;
+}
+
+/** Numbers of the pool that the header and the tests read; before the first step all blocks are free. */
+export function poolCounts(trace: StepTrace | null, info: EngineInfo | null): PoolCounts {
+  const numBlocks = trace?.pool.refCounts.length ?? info?.numBlocks ?? 1;
+  const counts = { total: numBlocks - 1, used: 0, shared: 0, cached: 0 };
+  if (trace === null) return counts;
+  const { pool } = trace;
   for (let block = 1; block < pool.refCounts.length; block++) {
     const holders = pool.refCounts[block]!;
     if (holders > 0) counts.used++;

@@ -36,7 +36,10 @@ export function Api({ session }: { session: Session }) {
         <p>The official client works as it is:</p>
       )}
       <pre>
-        <code>{`const client = new OpenAI({ baseURL: '${String(session.apiUrl).slice(0, -1)}', apiKey: ${session.kind === 'tab' ? "'none', dangerouslyAllowBrowser: true" : 'KEY'} });
+        <code>{`const client = new OpenAI({
+  baseURL: '${String(session.apiUrl).slice(0, -1)}',
+  apiKey: ${session.kind === 'tab' ? "'none',\n  dangerouslyAllowBrowser: true" : 'KEY'},
+});
 const stream = await client.chat.completions.create(${JSON.stringify(body, null, 2)});`}</code>
       </pre>
       <button

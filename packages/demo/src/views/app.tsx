@@ -1,7 +1,7 @@
-import { useSignal } from '@preact/signals';
+import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { DeviceChoice, EngineSettings, ModelChoice } from '../engine/messages.ts';
-import { runScenario, scenarios } from '../state/scenarios.ts';
+import { type Batching, runScenario, scenarios } from '../state/scenarios.ts';
 import type { Session } from '../state/session.ts';
 import { Api } from './api.tsx';
 import { BlockPool } from './block-pool.tsx';
@@ -36,16 +36,17 @@ export function App({ session, address }: AppProps) {
   const model = useSignal<ModelChoice>(BUNDLED);
   const selected = useSignal<number | null>(null);
   const run = useSignal<ScenarioRun | null>(null);
+  const batching = useSignal<Batching>('continuous');
 
   const start = async (id: string) => {
     const scenario = scenarios.find(each => each.id === id);
     if (scenario === undefined) return;
     run.value?.abort.abort();
-    const batching = run.value?.batching ?? 'continuous';
-    const abort = new AbortController();
-    run.value = { id, batching, abort, milliseconds: {} };
-    const milliseconds = await runScenario(session, scenario, batching, abort.signal);
-    if (milliseconds !== null) run.value = { ...run.value, milliseconds: { [batching]: milliseconds } };
+    const [how, abort] = [batching.value, new AbortController()];
+    const times = run.value?.id === id ? run.value.times : {};
+    run.value = { id, abort, times, running: true };
+    const milliseconds = await runScenario(session, scenario, how, abort.signal);
+    if (milliseconds !== null) run.value = { id, abort, times: { ...times, [how]: milliseconds }, running: false };
   };
   const load = (choice: ModelChoice, changed: EngineSettings) => {
     run.value?.abort.abort();
@@ -65,6 +66,7 @@ export function App({ session, address }: AppProps) {
       }),
     [],
   );
+  useSignalEffect(() => history.replaceState(null, '', addressOf(tab.value, settings.value, run.value?.id)));
   const touring = useSignal(address.has('tour'));
   useShortcuts(session);
 
@@ -78,6 +80,7 @@ export function App({ session, address }: AppProps) {
           <Scenarios
             session={session}
             run={run}
+            batching={batching}
             start={start}
             tour={() => {
               touring.value = true;
@@ -101,7 +104,7 @@ export function App({ session, address }: AppProps) {
       {tab.value === 'chat' && <Chat session={session} />}
       {tab.value === 'crosscheck' && <Crosscheck session={session} />}
       {tab.value === 'api' && <Api session={session} />}
-      {tab.value === 'models' && <Models session={session} settings={settings.value} load={load} />}
+      {tab.value === 'models' && <Models session={session} model={model.value} settings={settings.value} load={load} />}
     </>
   );
 }
@@ -111,16 +114,29 @@ function known(tab: string | null, offered: Partial<Record<Tab, string>>): Tab {
 }
 
 /** A pool that is small enough to be filled before the visitor's eyes. */
+const DEFAULTS: EngineSettings = { device: 'auto', numBlocks: 64, maxNumSeqs: 12, maxNumBatchedTokens: 64 };
+
 function settingsOf(address: URLSearchParams): EngineSettings {
-  const blocks = Number(address.get('blocks') ?? 64);
+  const blocks = Number(address.get('blocks'));
   const device = address.get('device');
-  const seqs = Number(address.get('seqs') ?? 12);
+  const seqs = Number(address.get('seqs'));
   return {
-    device: ['auto', 'webgpu', 'reference'].includes(device ?? '') ? (device as DeviceChoice) : 'auto',
-    numBlocks: Number.isInteger(blocks) && blocks >= 34 && blocks <= 512 ? blocks : 64,
-    maxNumSeqs: Number.isInteger(seqs) && seqs >= 1 && seqs <= 16 ? seqs : 12,
-    maxNumBatchedTokens: 64,
+    ...DEFAULTS,
+    ...(['webgpu', 'reference'].includes(device ?? '') && { device: device as DeviceChoice }),
+    ...(Number.isInteger(blocks) && blocks >= 34 && blocks <= 512 && { numBlocks: blocks }),
+    ...(Number.isInteger(seqs) && seqs >= 1 && seqs <= 16 && { maxNumSeqs: seqs }),
   };
+}
+
+/** The address that opens what is seen now. */
+function addressOf(tab: Tab, { device, numBlocks, maxNumSeqs }: EngineSettings, scenario: string | undefined): string {
+  const said = new URLSearchParams();
+  if (tab !== 'pages') said.set('tab', tab);
+  if (scenario !== undefined) said.set('scenario', scenario);
+  if (device !== DEFAULTS.device) said.set('device', device);
+  if (numBlocks !== DEFAULTS.numBlocks) said.set('blocks', String(numBlocks));
+  if (maxNumSeqs !== DEFAULTS.maxNumSeqs) said.set('seqs', String(maxNumSeqs));
+  return `#${said}`;
 }
 
 /** Space pauses, the right arrow makes one step, unless something that takes keys has the focus. */

@@ -2,7 +2,7 @@ import { type Signal, useComputed } from '@preact/signals';
 import type { StepTrace } from '@quire/core';
 import type { RequestView } from '../state/requests.ts';
 import type { Session } from '../state/session.ts';
-import { poolCounts } from '../state/traces.ts';
+import { type PoolCounts, poolCounts } from '../state/traces.ts';
 import { type Surface, useCanvas } from './canvas.ts';
 
 export interface BlockPoolProps {
@@ -10,7 +10,7 @@ export interface BlockPoolProps {
   readonly selected: Signal<number | null>;
 }
 
-/** Stripes of a shared block; more holders are told as a number. */
+/** Stripes of a shared block; how many hold it is told as a number too. */
 const MOST_STRIPES = 4;
 const GAP = 3;
 /** Pools of servers have thousands of blocks: their tiles touch. */
@@ -31,12 +31,18 @@ export function BlockPool({ session, selected }: BlockPoolProps) {
     return surface => drawPool(surface, trace, holders, lit, idle);
   });
   const trace = session.traces.shown.value;
-  const counts = trace === null ? { total: 0, used: 0, shared: 0, cached: 0 } : poolCounts(trace);
-  const pick = (event: PointerEvent) => {
-    const { offsetX: x, offsetY: y } = event;
-    const { clientWidth: width, clientHeight: height } = canvas.current!;
-    const total = session.traces.shown.value?.pool.refCounts.length ?? 0;
-    selected.value = total === 0 ? null : blockAt(x, y, grid(width, height, total - 1), total - 1);
+  const counts = poolCounts(trace, session.info.value);
+  const layout = () => grid(canvas.current!.clientWidth, canvas.current!.clientHeight, counts.total);
+  const pick = ({ offsetX: x, offsetY: y }: PointerEvent) => {
+    selected.value = counts.total === 0 ? null : blockAt(x, y, layout(), counts.total);
+  };
+  const move = (event: KeyboardEvent) => {
+    const { columns } = layout();
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    if (by === undefined || counts.total === 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    selected.value = Math.min(counts.total, Math.max(1, (selected.value ?? 1 - by) + by));
   };
   return (
     <section class="pool" aria-label="Block pool">
@@ -44,6 +50,8 @@ export function BlockPool({ session, selected }: BlockPoolProps) {
       <canvas
         ref={canvas}
         role="img"
+        tabIndex={0}
+        aria-describedby="block"
         aria-label={`${counts.used} of ${counts.total} blocks are held, ${counts.shared} of them shared; ${counts.cached} free ones are cached.`}
         data-testid="pool"
         data-used={counts.used}
@@ -55,11 +63,13 @@ export function BlockPool({ session, selected }: BlockPoolProps) {
         onPointerLeave={() => {
           selected.value = null;
         }}
+        onKeyDown={move}
+        onBlur={() => {
+          selected.value = null;
+        }}
       />
-      <p class="about" data-testid="block">
-        {selected.value === null || trace === null
-          ? `${counts.used} held, ${counts.shared} shared, ${counts.cached} free but cached, ${counts.total - counts.used - counts.cached} free`
-          : describe(selected.value, trace, owners.value)}
+      <p class="about" id="block" data-testid="block">
+        {selected.value === null || trace === null ? summary(counts) : describe(selected.value, trace, owners.value)}
       </p>
       <ul class="legend" aria-label="Legend">
         <li>
@@ -90,6 +100,11 @@ function ownersOf(trace: StepTrace | null, find: (id: string) => RequestView | u
     }
   }
   return owners;
+}
+
+function summary({ total, used, shared, cached }: PoolCounts): string {
+  if (total === 0) return 'No engine runs yet.';
+  return `${used} held, ${shared} shared, ${cached} free but cached, ${total - used - cached} free`;
 }
 
 function describe(block: number, { pool }: StepTrace, owners: ReadonlyMap<number, Owner[]>): string {
@@ -178,7 +193,9 @@ function drawBlock({ context, colour }: Surface, x: number, y: number, size: num
     context.fillRect(x, top, size, size * tile.fill);
   }
   stripes.forEach(({ hue }, i) => {
-    context.fillStyle = `hsl(${hue} ${colour('--tile')})`;
+    // Samples of one request have its colour: their stripes are told apart by their lightness.
+    const isSame = i % 2 === 1 && stripes[i - 1]!.hue === hue;
+    context.fillStyle = `hsl(${hue} ${colour(isSame ? '--tile-stripe' : '--tile')})`;
     context.fillRect(x + i * width, top, width, size * tile.fill);
   });
   if (!tile.isHeld && tile.cached) outline(context, x, y, size, colour('--cached'), 1.5);
@@ -189,7 +206,7 @@ function drawBlock({ context, colour }: Surface, x: number, y: number, size: num
   context.font = `${Math.min(11, size / 2.4)}px system-ui, sans-serif`;
   context.textAlign = 'center';
   context.textBaseline = 'middle';
-  const label = tile.owners.length > MOST_STRIPES ? `${tile.owners.length}x` : (tile.owners[0]?.number ?? tile.block);
+  const label = tile.owners.length > 1 ? `${tile.owners.length}x` : (tile.owners[0]?.number ?? tile.block);
   context.fillText(String(label), x + size / 2, y + size / 2);
 }
 

@@ -58,7 +58,20 @@ function drawOn(canvas: HTMLCanvasElement, paint: (surface: Surface) => void): v
   const context = canvas.getContext('2d')!;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  const style = getComputedStyle(canvas);
-  paint({ context, width, height, colour: name => style.getPropertyValue(name).trim() });
+  paint({ context, width, height, colour: coloursOf(canvas) });
   canvas.dataset.drawMilliseconds = (performance.now() - start).toFixed(2);
+}
+
+/** Each is looked up once a frame, however many tiles have it. */
+function coloursOf(element: Element): (name: string) => string {
+  const style = getComputedStyle(element);
+  const found = new Map<string, string>();
+  return name => {
+    let value = found.get(name);
+    if (value === undefined) {
+      value = style.getPropertyValue(name).trim();
+      found.set(name, value);
+    }
+    return value;
+  };
 }

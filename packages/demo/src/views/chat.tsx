@@ -1,9 +1,10 @@
 import { type Signal, useSignal } from '@preact/signals';
 import { useRef } from 'preact/hooks';
+import type { EngineInfo } from '../engine/messages.ts';
+import { milliseconds, rate } from '../format.ts';
 import type { ChatSettings } from '../state/conversation.ts';
 import { type RequestView, speedOf } from '../state/requests.ts';
 import type { Session } from '../state/session.ts';
-import { milliseconds, rate } from './format.ts';
 
 /** A conversation with the model, over the same engine. */
 export function Chat({ session }: { session: Session }) {
@@ -19,12 +20,7 @@ export function Chat({ session }: { session: Session }) {
   return (
     <main class="chat" id="panel">
       <div class="log" ref={log} aria-live="polite" data-testid="chat-log">
-        {turns.value.length === 0 && (
-          <p class="empty">
-            Ask for a story about an animal and a thing, a capital, a sum, or a spelling: that is what the bundled model
-            knows.
-          </p>
-        )}
+        {turns.value.length === 0 && <p class="empty">{hint(session.info.value)}</p>}
         {turns.value.map(turn => (
           <Exchange key={turn.answer.id} user={turn.user} view={turn.answer} />
         ))}
@@ -76,6 +72,12 @@ export function Chat({ session }: { session: Session }) {
       <SamplingSettings settings={conversation.settings} />
     </main>
   );
+}
+
+function hint(info: EngineInfo | null): string {
+  if (info?.hasChatTemplate === false) return 'This model has no chat template: it goes on with what is said, as text.';
+  if (info?.model !== 'tiny-llama') return 'Say something to the model.';
+  return 'Ask for a story about an animal and a thing, a capital, a sum, or a spelling: that is what the bundled model knows.';
 }
 
 function Exchange({ user, view }: { user: string; view: RequestView }) {

@@ -71,18 +71,26 @@ export function Crosscheck({ session }: { session: Session }) {
 function Row({ row: { op, cases, failed, worst, message } }: { row: CrosscheckRow }) {
   const other = cudaRows.get(op);
   return (
-    <tr data-op={op} data-status={failed === 0 ? 'passed' : 'failed'} title={message ?? ''}>
-      <th scope="row">{op}</th>
-      <td>{cases}</td>
-      <td>{failed === 0 ? 'none' : failed}</td>
-      <td>
-        <meter min={0} max={1} low={0.8} high={0.99} optimum={0} value={Math.min(1, worst ?? 1)} />{' '}
-        {worst === null ? 'no number' : worst.toFixed(3)}
-        {message !== null && <p class="bad">{message}</p>}
-      </td>
-      <td>
-        {other === undefined ? 'none' : `${other.cases} cases, ${other.failed} failed, ${other.worst?.toFixed(3)}`}
-      </td>
-    </tr>
+    <>
+      <tr data-op={op} data-status={failed === 0 ? 'passed' : 'failed'}>
+        <th scope="row">{op}</th>
+        <td>{cases}</td>
+        <td>{failed === 0 ? 'none' : failed}</td>
+        <td>
+          <meter min={0} max={1} low={0.8} high={0.99} optimum={0} value={Math.min(1, worst ?? 1)} />{' '}
+          {worst === null ? 'no number' : worst.toFixed(3)}
+        </td>
+        <td>
+          {other === undefined ? 'none' : `${other.cases} cases, ${other.failed} failed, ${other.worst?.toFixed(3)}`}
+        </td>
+      </tr>
+      {message !== null && (
+        <tr>
+          <td colSpan={5} class="bad">
+            {message}
+          </td>
+        </tr>
+      )}
+    </>
   );
 }

@@ -1,6 +1,6 @@
+import { percent, rate } from '../format.ts';
 import type { Session } from '../state/session.ts';
 import { poolCounts } from '../state/traces.ts';
-import { percent, rate } from './format.ts';
 import { Icon } from './icons.tsx';
 
 /** Milliseconds between steps. */
@@ -9,8 +9,9 @@ const speeds = { Slow: 400, Watch: 60, Full: 0 } as const;
 /** What the engine is, how fast it goes, and the controls of its steps. */
 export function Header({ session }: { session: Session }) {
   const info = session.info.value;
+  const status = session.status.value;
   return (
-    <header class="bar" data-status={session.status.value.kind}>
+    <header class="bar" data-status={status.kind}>
       <div class="brand">
         <h1>Quire</h1>
         <p title={info === null ? '' : `${info.architecture ?? info.deviceKind} on ${info.deviceName}`}>
@@ -19,13 +20,20 @@ export function Header({ session }: { session: Session }) {
       </div>
       <Figures session={session} />
       <Transport session={session} />
+      {status.kind === 'loading' && (
+        <progress
+          max={status.total ?? 1}
+          {...(status.total === null ? {} : { value: status.loaded })}
+          aria-label="Loading"
+        />
+      )}
     </header>
   );
 }
 
 function Figures({ session }: { session: Session }) {
   const trace = session.traces.shown.value;
-  const counts = trace === null ? null : poolCounts(trace);
+  const { used, total } = poolCounts(trace, session.info.value);
   const { decode, prefill } = session.traces.rates();
   const { prefixCacheHits = 0, prefixCacheQueries = 0, preemptions = 0 } = trace?.counters ?? {};
   return (
@@ -33,11 +41,7 @@ function Figures({ session }: { session: Session }) {
       <Figure name="step" value={String(trace?.step ?? 0)} title="Steps since the engine started" />
       <Figure name="tokens/s" value={rate(decode)} title="Generated tokens per second, over two seconds" />
       <Figure name="prefill/s" value={rate(prefill)} title="Prompt tokens computed per second, over two seconds" />
-      <Figure
-        name="blocks"
-        value={counts === null ? '0' : `${counts.used}/${counts.total}`}
-        title="KV blocks that requests hold"
-      />
+      <Figure name="blocks" value={`${used}/${total}`} title="KV blocks that requests hold" />
       <Figure
         name="hit rate"
         value={percent(prefixCacheQueries === 0 ? 0 : prefixCacheHits / prefixCacheQueries)}

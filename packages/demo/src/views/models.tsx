@@ -1,11 +1,13 @@
 import { useSignal } from '@preact/signals';
-import type { DeviceChoice, EngineSettings, ModelChoice } from '../engine/messages.ts';
+import { bundledModels, type DeviceChoice, type EngineSettings, type ModelChoice } from '../engine/messages.ts';
+import { bytes, milliseconds } from '../format.ts';
 import type { Session } from '../state/session.ts';
-import { bytes, milliseconds } from './format.ts';
 import { StoredModels } from './stored-models.tsx';
 
 export interface ModelsProps {
   readonly session: Session;
+  /** What runs, or was to. */
+  readonly model: ModelChoice;
   readonly settings: EngineSettings;
   readonly load: (model: ModelChoice, settings: EngineSettings) => void;
 }
@@ -17,7 +19,7 @@ const devices: Readonly<Record<DeviceChoice, string>> = {
 };
 
 /** Which model runs, where, and what else could. */
-export function Models({ session, settings, load }: ModelsProps) {
+export function Models({ session, model, settings, load }: ModelsProps) {
   const info = session.info.value;
   return (
     <main class="models" id="panel">
@@ -41,12 +43,7 @@ export function Models({ session, settings, load }: ModelsProps) {
         Device
         <select
           value={settings.device}
-          onChange={event =>
-            load(
-              { kind: 'bundled', name: 'tiny-llama' },
-              { ...settings, device: event.currentTarget.value as DeviceChoice },
-            )
-          }
+          onChange={event => load(model, { ...settings, device: event.currentTarget.value as DeviceChoice })}
         >
           {Object.entries(devices).map(([name, words]) => (
             <option key={name} value={name}>
@@ -55,6 +52,19 @@ export function Models({ session, settings, load }: ModelsProps) {
           ))}
         </select>
       </label>
+      <h3>Bundled models</h3>
+      <div class="row">
+        {bundledModels.map(name => (
+          <button
+            key={name}
+            type="button"
+            aria-pressed={model.kind === 'bundled' && model.name === name}
+            onClick={() => load({ kind: 'bundled', name }, settings)}
+          >
+            {name}
+          </button>
+        ))}
+      </div>
       <h3>A folder on this machine</h3>
       <p>
         A model in Hugging Face's layout: config.json, tokenizer.json and safetensors. Nothing is uploaded: the files
@@ -106,7 +116,8 @@ function Address({ load }: { load: (model: ModelChoice) => void }) {
       <h3>An address</h3>
       <p>
         A folder in Hugging Face's layout, such as https://huggingface.co/org/name. Files are kept in this browser's
-        storage, and a broken download goes on where it stopped.
+        storage, and a broken download goes on where it stopped. Before weights are fetched, their headers tell whether
+        there is room for them on the device.
       </p>
       <div class="row">
         <input

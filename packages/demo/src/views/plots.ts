@@ -7,9 +7,10 @@ export function draw(
   { title, series }: { title: string; series: readonly { readonly label: string; readonly colour: string }[] },
 ): uPlot {
   const colour = (name: string) => getComputedStyle(root).getPropertyValue(name).trim();
+  // Functions, because the page may turn dark meanwhile.
   const axis = {
-    stroke: colour('--muted'),
-    grid: { stroke: colour('--rule'), width: 1 },
+    stroke: () => colour('--muted'),
+    grid: { stroke: () => colour('--rule'), width: 1 },
     ticks: { show: false },
     size: 40,
   };
@@ -21,12 +22,13 @@ export function draw(
       scales: { x: { time: false } },
       legend: { live: false },
       cursor: { show: false },
+      hooks: { destroy: [() => sizes.disconnect()] },
       axes: [{ ...axis, show: false }, axis],
       series: [
         {},
         ...series.map(({ label, colour: name }, i) => ({
           label,
-          stroke: colour(name),
+          stroke: () => colour(name),
           width: 2,
           dash: i === 0 ? [] : [4, 3],
           points: { show: false },
@@ -36,6 +38,7 @@ export function draw(
     [[], ...series.map(() => [])],
     root,
   );
-  new ResizeObserver(() => plot.setSize({ width: Math.max(200, root.clientWidth), height: 120 })).observe(root);
+  const sizes = new ResizeObserver(() => plot.setSize({ width: Math.max(200, root.clientWidth), height: 120 }));
+  sizes.observe(root);
   return plot;
 }

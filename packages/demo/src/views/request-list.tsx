@@ -1,8 +1,8 @@
 import type { Signal } from '@preact/signals';
 import type { SequenceTrace, StepTrace } from '@quire/core';
+import { milliseconds, rate } from '../format.ts';
 import { type RequestView, speedOf } from '../state/requests.ts';
 import type { Session } from '../state/session.ts';
-import { milliseconds, rate } from './format.ts';
 import { Icon } from './icons.tsx';
 
 export interface RequestListProps {
@@ -16,24 +16,28 @@ export function RequestList({ session, selected }: RequestListProps) {
   session.requests.version.value;
   const trace = session.traces.shown.value;
   const sequences = byRequest(trace);
-  const order = (view: RequestView) => (view.finished ? 1 : 0);
-  const views = session.requests.all.sort(
-    (a, b) => order(a) - order(b) || (a.finished ? b.number - a.number : a.number - b.number),
-  );
   return (
     <section class="requests" aria-label="Requests">
       <h2>Requests</h2>
-      {views.length === 0 && <p class="empty">No requests yet.</p>}
-      {views.map(view => (
-        <Card
-          key={view.id}
-          view={view}
-          sequences={sequences.get(view.id) ?? []}
-          trace={trace}
-          selected={selected}
-          abort={() => session.abort(view.id)}
-        />
-      ))}
+      {session.requests.all.length === 0 && <p class="empty">No requests yet.</p>}
+      {session.requests.placed.map((view, place) => {
+        const own = sequences.get(view.id) ?? NOTHING;
+        const phase = phaseOf(view, own);
+        const still = phase.status === 'finished' || phase.status === 'waiting';
+        return (
+          // A place keeps its element: another request there moves nothing. Properties of one that rests stay the same.
+          <Card
+            key={place}
+            session={session}
+            view={view}
+            status={phase.status}
+            words={phase.words}
+            sequences={still ? NOTHING : own}
+            trace={still ? null : trace}
+            selected={selected}
+          />
+        );
+      })}
     </section>
   );
 }
@@ -48,19 +52,24 @@ function byRequest(trace: StepTrace | null): Map<string, SequenceTrace[]> {
   return found;
 }
 
+const NOTHING: readonly SequenceTrace[] = [];
+
 interface CardProps {
+  readonly session: Session;
   readonly view: RequestView;
+  readonly status: string;
+  /** What it does now. */
+  readonly words: string;
   readonly sequences: readonly SequenceTrace[];
   readonly trace: StepTrace | null;
   readonly selected: Signal<number | null>;
-  readonly abort: () => void;
 }
 
-function Card({ view, sequences, trace, selected, abort }: CardProps) {
-  const phase = phaseOf(view, sequences);
+function Card({ session, view, status, words, sequences, trace, selected }: CardProps) {
   const speed = speedOf(view);
+  const blockSize = session.info.value?.blockSize ?? 16;
   return (
-    <article class="card" data-status={phase.status} data-request={view.number} style={{ '--hue': String(view.hue) }}>
+    <article class="card" data-status={status} data-request={view.number} style={{ '--hue': String(view.hue) }}>
       <header>
         <span class="number" aria-hidden="true">
           {view.number}
@@ -74,14 +83,14 @@ function Card({ view, sequences, trace, selected, abort }: CardProps) {
             class="icon"
             aria-label={`Cancel request ${view.number}`}
             title="Cancel"
-            onClick={abort}
+            onClick={() => session.abort(view.id)}
           >
             <Icon name="close" />
           </button>
         )}
       </header>
+      <p class="phase">{words}</p>
       <p class="phase">
-        <span>{phase.words}</span>
         <span>{view.timeToFirstToken === null ? '' : `first token ${milliseconds(view.timeToFirstToken)}`}</span>
         <span>{speed === null ? '' : `${rate(speed)} tokens/s`}</span>
       </p>
@@ -91,9 +100,7 @@ function Card({ view, sequences, trace, selected, abort }: CardProps) {
         return (
           <div key={index} class="completion">
             <p class="text">{completion.text}</p>
-            {sequence !== undefined && trace !== null && (
-              <BlockTable sequence={sequence} trace={trace} selected={selected} />
-            )}
+            <BlockTable tiles={tilesOf(sequence, trace)} most={mostBlocks(view, blockSize)} selected={selected} />
           </div>
         );
       })}
@@ -120,33 +127,50 @@ function phaseOf(view: RequestView, sequences: readonly SequenceTrace[]): { stat
   return { status: 'decode', words: `decode ${decoded}, prompt ${first.numPromptTokens}${cached}` };
 }
 
-/** Tiles in the order of positions, each with the number of its physical block. */
-function BlockTable({
-  sequence,
-  trace,
-  selected,
-}: {
-  sequence: SequenceTrace;
-  trace: StepTrace;
-  selected: Signal<number | null>;
-}) {
-  const { pool } = trace;
+/** Blocks in the order of positions, `*` after the shared ones: a text, so that a table that stays the same is not drawn again. */
+function tilesOf(sequence: SequenceTrace | undefined, trace: StepTrace | null): string {
+  if (sequence === undefined || trace === null) return '';
+  return Array.from(sequence.blockTable, block => `${block}${trace.pool.refCounts[block]! > 1 ? '*' : ''}`).join(' ');
+}
+
+/** Of a completion that grows to its limit; its last token is never written to the cache. */
+function mostBlocks({ numPromptTokens, maxTokens }: RequestView, blockSize: number): number {
+  return maxTokens === null || numPromptTokens === 0 ? 0 : Math.ceil((numPromptTokens + maxTokens - 1) / blockSize);
+}
+
+interface BlockTableProps {
+  readonly tiles: string;
+  /** Blocks that it may come to. */
+  readonly most: number;
+  readonly selected: Signal<number | null>;
+}
+
+/** Tiles in the order of positions, each with the number of its physical block; those that may still be needed are empty. */
+function BlockTable({ tiles, most, selected }: BlockTableProps) {
+  const blocks = tiles === '' ? [] : tiles.split(' ');
   return (
-    <ol class="table" aria-label="Block table">
-      {Array.from(sequence.blockTable, block => (
-        <li
-          key={block}
-          data-block={block}
-          class={`${pool.refCounts[block]! > 1 ? 'shared' : ''} ${selected.value === block ? 'lit' : ''}`}
-          onPointerEnter={() => {
-            selected.value = block;
-          }}
-          onPointerLeave={() => {
-            selected.value = null;
-          }}
-        >
-          {block}
-        </li>
+    <ol
+      class="table"
+      aria-label="Block table"
+      onPointerOver={({ target }) => {
+        const { block } = (target as HTMLElement).dataset;
+        selected.value = block === undefined ? null : Number(block);
+      }}
+      onPointerLeave={() => {
+        selected.value = null;
+      }}
+    >
+      {blocks.map(tile => {
+        const block = Number.parseInt(tile, 10);
+        const kind = tile.endsWith('*') ? 'shared' : '';
+        return (
+          <li key={block} data-block={block} class={selected.value === block ? `${kind} lit` : kind}>
+            {block}
+          </li>
+        );
+      })}
+      {Array.from({ length: Math.max(0, most - blocks.length) }, (_, i) => (
+        <li key={`to come ${i}`} class="empty" aria-hidden="true" />
       ))}
     </ol>
   );

@@ -1,20 +1,22 @@
 import { type Signal, useSignal } from '@preact/signals';
 import type { EngineSettings } from '../engine/messages.ts';
+import { milliseconds } from '../format.ts';
 import { readRecording } from '../state/recording.ts';
 import { type Batching, scenarios } from '../state/scenarios.ts';
 import type { Session } from '../state/session.ts';
-import { milliseconds } from './format.ts';
 
 export interface ScenarioRun {
   readonly id: string;
-  readonly batching: Batching;
   readonly abort: AbortController;
-  readonly milliseconds: Partial<Record<Batching, number>>;
+  readonly running: boolean;
+  /** Milliseconds that this scenario took. */
+  readonly times: Partial<Record<Batching, number>>;
 }
 
 export interface ScenariosProps {
   readonly session: Session;
   readonly run: Signal<ScenarioRun | null>;
+  readonly batching: Signal<Batching>;
   readonly start: (id: string) => void;
   /** Explains the page. */
   readonly tour: () => void;
@@ -24,7 +26,7 @@ export interface ScenariosProps {
 }
 
 /** What to watch, and how. */
-export function Scenarios({ session, run, start, tour, settings, resize }: ScenariosProps) {
+export function Scenarios({ session, run, batching, start, tour, settings, resize }: ScenariosProps) {
   const isReady = session.status.value.kind === 'ready';
   const current = scenarios.find(({ id }) => id === run.value?.id);
   return (
@@ -51,7 +53,7 @@ export function Scenarios({ session, run, start, tour, settings, resize }: Scena
         <button type="button" onClick={tour}>
           What is what?
         </button>
-        <Batches run={run} />
+        <Batches batching={batching} />
         {session.kind === 'tab' && <Pool settings={settings} resize={resize} />}
         <TraceFile session={session} />
         {session.info.value?.deviceKind === 'webgpu' && session.kind === 'tab' && (
@@ -64,6 +66,7 @@ export function Scenarios({ session, run, start, tour, settings, resize }: Scena
             Lose the GPU
           </button>
         )}
+        <Times run={run.value} />
       </div>
     </section>
   );
@@ -85,24 +88,33 @@ function Pool({ settings, resize }: Pick<ScenariosProps, 'settings' | 'resize'>)
 }
 
 /** Continuous batching, or the older way for contrast. */
-function Batches({ run }: { run: Signal<ScenarioRun | null> }) {
-  const current = run.value;
-  if (current === null) return null;
-  const time = current.milliseconds[current.batching];
+function Batches({ batching }: { batching: Signal<Batching> }) {
   return (
     <label>
       Batching
       <select
-        value={current.batching}
+        value={batching.value}
         onChange={event => {
-          run.value = { ...current, batching: event.currentTarget.value as Batching };
+          batching.value = event.currentTarget.value as Batching;
         }}
       >
         <option value="continuous">continuous</option>
         <option value="static">static, for contrast</option>
       </select>
-      {time !== undefined && <output data-testid="took">took {milliseconds(time)}</output>}
     </label>
+  );
+}
+
+function Times({ run }: { run: ScenarioRun | null }) {
+  const { continuous, static: batch } = run?.times ?? {};
+  const took = [
+    ...(continuous === undefined ? [] : [`continuous took ${milliseconds(continuous)}`]),
+    ...(batch === undefined ? [] : [`static took ${milliseconds(batch)}`]),
+  ];
+  return (
+    <output class="times" data-testid="took" data-running={run?.running ?? false}>
+      {took.join(', ')}
+    </output>
   );
 }
 

@@ -2,8 +2,8 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { ModelChoice } from '../engine/messages.ts';
 import { removeModel, type StoredModel, storedModels } from '../engine/stored-models.ts';
+import { bytes } from '../format.ts';
 import type { Session } from '../state/session.ts';
-import { bytes } from './format.ts';
 
 export interface StoredModelsProps {
   readonly session: Session;

@@ -1,7 +1,10 @@
 /** Numbers as the page shows them. */
 export function rate(tokensPerSecond: number): string {
-  return tokensPerSecond < 10 ? tokensPerSecond.toFixed(1) : Math.round(tokensPerSecond).toLocaleString('en');
+  return tokensPerSecond < 10 ? tokensPerSecond.toFixed(1) : grouped.format(tokensPerSecond);
 }
+
+/** Made once: every `toLocaleString` makes one. */
+const grouped = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 
 export function milliseconds(value: number): string {
   return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(value < 10_000 ? 2 : 1)} s`;
