@@ -46,6 +46,8 @@ export class Requests {
   readonly #hidden = new Map<string, RequestView>();
   /** Names in the order in which they are shown. */
   #places: string[] = [];
+  /** Those that ran in the last step. */
+  #running: ReadonlySet<string> = new Set();
   #count = 0;
 
   get all(): RequestView[] {
@@ -131,19 +133,21 @@ export class Requests {
 
   /** What the steps of the engine tell, also of requests of other clients. `prefix`: what names of this page's own begin with. */
   follow({ sequences }: StepTrace, prefix: string): void {
-    const seen = new Set<string>();
+    const [seen, running] = [new Set<string>(), new Set<string>()];
     for (const { requestId: id, index, numPromptTokens, numTokens, status } of sequences) {
       seen.add(id);
       const known = this.#views.get(id);
       if (known === undefined && id.startsWith(prefix)) continue;
       const view = known ?? this.#add({ id, prompt: `of another client (${id})`, n: 1, maxTokens: null, isOwn: false });
       view.numPromptTokens = numPromptTokens;
-      if (status === 'running') this.#promote(id);
+      if (status === 'running') running.add(id);
       if (view.isOwn) continue;
       view.finished = false;
       while (view.completions.length <= index) view.completions.push({ text: '', numTokens: 0, finishReason: null });
       view.completions[index] = { text: '', numTokens: numTokens - numPromptTokens, finishReason: null };
     }
+    for (const id of running) if (!this.#running.has(id)) this.#promote(id);
+    this.#running = running;
     for (const view of this.#views.values()) if (!view.isOwn && !seen.has(view.id)) view.finished = true;
     this.#forgetOldest();
     this.version.value++;
