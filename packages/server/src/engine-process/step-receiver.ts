@@ -3,7 +3,6 @@ import type {
   FrontRequest,
   FrontRequests,
   PositionLogprobs,
-  RequestGroup,
   SequenceEnd,
   SequenceOutput,
 } from '@quire/core';
@@ -11,6 +10,7 @@ import { fromErrorData } from './errors.ts';
 import { type Frame, FrameError, FrameKind } from './frames.ts';
 import { checkHead, failureSchema } from './messages.ts';
 import { type BeamOutput, type RemoteStats, readRecords, type StepVisitor } from './step-records.ts';
+import { Wakes } from './wakes.ts';
 import { WordReader } from './words.ts';
 
 export interface ReceiverHooks {
@@ -21,12 +21,12 @@ export interface ReceiverHooks {
   stats(stats: RemoteStats): void;
 }
 
-/** Gives requests what the engine says of them. Each stream is told once per frame. */
+/** Gives requests what the engine says of them. Each stream is told once per frame at most. */
 export class StepReceiver implements StepVisitor {
   readonly #front: FrontRequests;
   readonly #inside: Map<number, FrontRequest>;
   readonly #hooks: ReceiverHooks;
-  readonly #changed = new Set<RequestGroup>();
+  readonly #wakes = new Wakes();
 
   /** `inside`: the requests that the engine has; those that end leave it. */
   constructor(front: FrontRequests, inside: Map<number, FrontRequest>, hooks: ReceiverHooks) {
@@ -42,8 +42,7 @@ export class StepReceiver implements StepVisitor {
       else if (kind === FrameKind.failure) this.#fail(head);
       else throw new FrameError(`A frame of kind ${kind} is none that an engine sends.`);
     } finally {
-      for (const group of this.#changed) group.notify();
-      this.#changed.clear();
+      this.#wakes.flush();
     }
   }
 
@@ -152,7 +151,7 @@ export class StepReceiver implements StepVisitor {
   /** `stopped`: the index of a completion that was ended here. */
   #told(name: number, request: FrontRequest, stopped: number | null): void {
     const { group } = request;
-    this.#changed.add(group);
+    this.#wakes.add(group);
     const isOver = group.isFinished || group.failure !== null;
     if (isOver) this.#inside.delete(name);
     if (stopped !== null) this.#hooks.abort(name, isOver ? null : stopped);
