@@ -21,6 +21,7 @@ describe('launchers', () => {
 
   it.each<[Environment, string, number, number, number, string, number]>([
     [torchrun, 'torchrun', 5, 8, 1, 'node0', 1234],
+    [{ ...torchrun, TORCHELASTIC_USE_AGENT_STORE: 'True' }, 'torchrun', 5, 8, 1, 'node0', 1235],
     [{ ...slurm, ...torchrun }, 'torchrun', 5, 8, 1, 'node0', 1234],
     [slurm, 'srun', 2, 4, 0, 'node7', 29500],
     [mpi, 'mpirun', 1, 2, 1, '10.0.0.1', 29500],

@@ -1,4 +1,7 @@
 import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { type EngineConfig, type ModelSource, wantedWeights } from '@quire/core';
 import { openModelSource } from '../node/model-folder.ts';
 import { version } from '../version.ts';
@@ -42,7 +45,19 @@ export async function rankCard(kind: string, config: CardConfig, source: ModelSo
   for (const name of filesOf(await source.list(), isDummy)) {
     files.push([`the model's ${name}`, await digestOf(source, name)]);
   }
-  return Object.fromEntries([['Quire', version], ['device', kind], ...options, ...files]);
+  const quire = `${version} (engine ${await codeDigest()})`;
+  return Object.fromEntries([['Quire', quire], ['device', kind], ...options, ...files]);
+}
+
+/** Of the engine: what it says to a device, and how it lays out weights, changes between two versions too. */
+async function codeDigest(): Promise<string> {
+  const folder = dirname(createRequire(import.meta.url).resolve('@quire/core'));
+  const names = await readdir(folder, { recursive: true });
+  const hash = createHash('sha256');
+  for (const name of names.filter(name => /(?<!\.d)\.[jt]s$/.test(name)).sort()) {
+    hash.update(`${name}\n`).update(await readFile(join(folder, name)));
+  }
+  return hash.digest('hex').slice(0, 12);
 }
 
 /** Those that a rank reads. */

@@ -95,7 +95,9 @@ export function rankPlace(environment: Environment): RankPlace | null {
   const size = integer(launcher.size, 1, 65_536);
   const rank = integer(launcher.rank, 0, size);
   const localRank = launcher.localRank === null ? 0 : integer(launcher.localRank, 0, size);
-  const port = environment.MASTER_PORT === undefined ? DEFAULT_PORT : integer('MASTER_PORT', 1, 65_536);
+  const given = environment.MASTER_PORT === undefined ? DEFAULT_PORT : integer('MASTER_PORT', 1, 65_535);
+  // torchrun's own agent listens on the port that it names.
+  const port = environment.TORCHELASTIC_USE_AGENT_STORE === 'True' ? given + 1 : given;
   const host = environment[launcher.host] ?? (size === 1 ? '127.0.0.1' : '');
   if (host === '') {
     throw new LauncherError(
