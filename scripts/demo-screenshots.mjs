@@ -36,9 +36,12 @@ try {
     const page = await browser.newPage({ viewport, colorScheme, locale: 'en-US' });
     await page.goto(`${server.resolvedUrls.local[0]}#device=reference&${address}`);
     await page.waitForFunction(pauseOnce, least, { polling: 'raf', timeout: 120_000 });
+    // A narrow page is shown whole; what is out of sight is not drawn.
+    const height = await page.evaluate(() => document.documentElement.scrollHeight);
+    if (viewport === narrow) await page.setViewportSize({ ...narrow, height });
     // The plots draw twice a second.
     await page.waitForTimeout(1000);
-    await page.screenshot({ path: join(folder, `${name}.png`), fullPage: viewport === narrow });
+    await page.screenshot({ path: join(folder, `${name}.png`) });
     process.stdout.write(`${name}\n`);
     await page.close();
   }
