@@ -18,7 +18,7 @@ export const groupDTypes = {
   linear: { activations, weights: matrices },
   gatedLinear: { activations, weights: matrices },
   moeRoute: {},
-  groupedLinear: { activations, weights },
+  groupedLinear: { activations, weights: matrices },
   rope: { activations, weights },
   kvWrite: { activations, kv },
   ropeKvWrite: { activations, weights, kv },
