@@ -21,7 +21,6 @@ cudaError_t argmax(const Argmax&, const Step&);
 cudaError_t logProbs(const LogProbs&, const Step&);
 
 // Bytes of workspace that an operation needs at the largest sizes.
-size_t penaltiesWorkspace(const Penalties&, const StepSizes& maxSizes);
 size_t filterLogitsWorkspace(const FilterLogits&, const StepSizes& maxSizes);
 size_t sampleWorkspace(const StepSizes& maxSizes);
 size_t argmaxWorkspace(const StepSizes& maxSizes);

@@ -36,6 +36,8 @@ export function logitProcessorCases(): CaseGroup[] {
     { ops: ['maskLogits', 'penalties'], vocab: 97, maxSamples: 5, inPlace: true, quick: true },
     { ops: ['biasLogits', 'penalties'], vocab: 97, maxSamples: 5, inPlace: true, quick: false },
     { ops: processors, vocab: 40, maxSamples: 6, inPlace: true, quick: true },
+    // More than one block of a row.
+    { ops: processors, vocab: 9000, maxSamples: 2, inPlace: true, quick: true },
     { ops: processors, vocab: 131, maxSamples: 5, inPlace: false, quick: true },
     { ops: ['biasLogits', 'penalties'], vocab: 3000, maxSamples: 3, inPlace: false, quick: false },
     { ops: processors, vocab: 50_272, maxSamples: 2, inPlace: true, quick: false },
