@@ -6,6 +6,8 @@ namespace quire {
 
 namespace {
 
+constexpr StepSizes kOneRow{1, 1, 1, 1, 1, 1, 1};
+
 size_t bytesOf(const Tensor& t) { return static_cast<size_t>(t.rows) * t.columns * (t.dtype == DType::f32 ? 4 : 2); }
 bool overlap(const Tensor& a, const Tensor& b) {
   const char *const from = a.as<char>(), *const other = b.as<char>();
@@ -19,30 +21,99 @@ bool shareFields(const OpReader& a, const OpReader& b, std::initializer_list<con
   return true;
 }
 
-// rmsNorm or layerNorm, and the linear layer behind it. The norm's input is read while the output is written, which the plan of
-// the temporaries does not know: it may have given both one place.
+// An rmsNorm or layerNorm of a plan.
+struct PlannedNorm {
+  PlannedTensor weight, bias;
+  float eps;
+  bool centred;
+  explicit PlannedNorm(const OpReader& r) : weight(r.tensor("weight")), eps(static_cast<float>(r.number("eps"))), centred(r.name() == "layerNorm") {
+    if (centred) bias = r.tensor("bias");
+  }
+  InputNorm at(const StepSizes& z) const { return {weight.at(z), bias.at(z), eps, centred}; }
+};
+bool isNorm(const OpReader& r) { return (r.name() == "rmsNorm" && r.tensor("residual").data == nullptr) || r.name() == "layerNorm"; }
+
+// What stands in front of a linear layer in a plan: a norm; the sum of a residual and the norm; a norm of that sum.
+struct PlannedInput {
+  PlannedTensor x;
+  std::optional<PlannedNorm> norm, second;
+  PlannedTensor residual, sum;
+  // Operations, and what the layer behind them reads.
+  size_t count = 0;
+  PlannedTensor out;
+  NormedInput at(const StepSizes& z) const { return {norm->at(z), residual.at(z), sum.at(z), second ? second->at(z) : InputNorm{}}; }
+};
+
+std::optional<PlannedInput> inputOf(const std::vector<OpReader>& ops, size_t first) {
+  const OpReader& norm = ops[first];
+  if (!isNorm(norm)) return std::nullopt;
+  PlannedInput in{norm.tensor("x"), PlannedNorm(norm), {}, {}, {}, 1, norm.tensor("out")};
+  if (!norm.feedsNextOnly()) {
+    in.sum = in.out;
+    return in;
+  }
+  const OpReader* const add = first + 1 < ops.size() && ops[first + 1].name() == "add" ? &ops[first + 1] : nullptr;
+  if (add == nullptr) return in;
+  const auto a = add->tensor("a"), b = add->tensor("b");
+  if (a.data == b.data) return in;
+  in.residual = a.data == in.out.data ? b : a;
+  in.sum = in.out = add->tensor("out"), in.count = 2;
+  if (first + 2 >= ops.size()) return in;
+  const OpReader& second = ops[first + 2];
+  if (second.name() == "rmsNorm" && isNorm(second) && second.feedsNextOnly() && second.tensor("x").data == in.sum.data) in.second = PlannedNorm(second), in.out = second.tensor("out"), in.count = 3;
+  return in;
+}
+
+// The plan of the temporaries does not know that x and the residual are read while sum and output are written: it keeps their places
+// for that long where it can (src/fusion.ts).
 template <class LayerOf>
-std::optional<Fusion> normAnd(LayerOf layerOf, const OpReader& norm, const OpReader& layer, const StepSizes& maxSizes) {
-  const bool centred = norm.name() == "layerNorm";
-  const auto x = norm.tensor("x"), weight = norm.tensor("weight"), bias = centred ? norm.tensor("bias") : PlannedTensor{};
-  const auto eps = static_cast<float>(norm.number("eps"));
+std::optional<Fusion> normedLayer(LayerOf layerOf, const PlannedInput& in, const OpReader& layer, const StepSizes& maxSizes) {
   const auto at = layerOf(layer);
-  if (!isSame(norm, "out", layer, "x") || overlap(x.at(maxSizes), at(maxSizes).out)) return std::nullopt;
-  return Fusion{2, [=](const Step& s, cudaError_t& error) {
-    auto a = at(s.sizes);
-    a.x = x.at(s.sizes);
-    const InputNorm input{weight.at(s.sizes), bias.at(s.sizes), eps, centred};
-    if (!takesNorm(a, input)) return false;
+  const auto x = in.x;
+  auto problem = [=](const StepSizes& z) {
+    auto a = at(z);
+    a.x = x.at(z);
+    return a;
+  };
+  if (layer.tensor("x").data != in.out.data) return std::nullopt;
+  const auto out = at(maxSizes).out, sum = in.sum.at(maxSizes);
+  for (const Tensor& read : {x.at(maxSizes), in.residual.at(maxSizes)}) {
+    if (read && (overlap(read, out) || (sum && overlap(read, sum)))) return std::nullopt;
+  }
+  // The layer's own residual is read by the block that writes in its place, and by no block that stores the sum.
+  const Tensor residual = layer.name() == "linear" ? layer.tensor("residual").at(maxSizes) : Tensor{};
+  if (residual && sum && overlap(residual, sum)) return std::nullopt;
+  // Not even at one row: fewer of the operations may go together.
+  if (!takesNormed(problem(kOneRow), in.at(kOneRow))) return std::nullopt;
+  return Fusion{in.count + 1, [=](const Step& s, cudaError_t& error) {
+    const auto a = problem(s.sizes);
+    const NormedInput input = in.at(s.sizes);
+    if (!takesNormed(a, input)) return false;
     error = normedLinear(a, input, s);
     return true;
   }};
 }
 
-std::optional<Fusion> normedLayer(const OpReader& norm, const OpReader& layer, const StepSizes& maxSizes) {
-  if ((norm.name() != "rmsNorm" && norm.name() != "layerNorm") || !norm.feedsNextOnly() || norm.tensor("residual").data != nullptr) return std::nullopt;
-  if (layer.name() == "linear") return normAnd(linearOf, norm, layer, maxSizes);
-  if (layer.name() == "gatedLinear") return normAnd(gatedLinearOf, norm, layer, maxSizes);
+std::optional<Fusion> normedLayer(const std::vector<OpReader>& ops, size_t first, const StepSizes& maxSizes) {
+  const auto in = inputOf(ops, first);
+  if (!in || first + in->count >= ops.size()) return std::nullopt;
+  const OpReader& layer = ops[first + in->count];
+  if (layer.name() == "linear") return normedLayer(linearOf, *in, layer, maxSizes);
+  if (layer.name() == "gatedLinear") return normedLayer(gatedLinearOf, *in, layer, maxSizes);
   return std::nullopt;
+}
+
+// The norms of all queries and of all keys of a row, and their rotation and cache write.
+std::optional<Fusion> normedRotation(const std::vector<OpReader>& ops, size_t first) {
+  if (first + 2 >= ops.size() || ops[first].name() != "normColumns" || ops[first + 1].name() != "normColumns" || ops[first + 2].name() != "ropeKvWrite") return std::nullopt;
+  if (!isSame(ops[first], "x", ops[first + 2], "qkv") || !isSame(ops[first + 1], "x", ops[first + 2], "qkv")) return std::nullopt;
+  const auto query = normColumnsOf(ops[first]), key = normColumnsOf(ops[first + 1]);
+  const auto write = ropeKvWriteOf(ops[first + 2]);
+  if (!takesNormedColumns(query(kOneRow), key(kOneRow), write(kOneRow))) return std::nullopt;
+  return Fusion{3, [=](const Step& s, cudaError_t& error) {
+    error = normedRopeKvWrite(query(s.sizes), key(s.sizes), write(s.sizes), s);
+    return true;
+  }};
 }
 
 std::optional<Fusion> preparation(const OpReader& inputs, const OpReader& samples) {
@@ -98,7 +169,8 @@ std::optional<Fusion> processing(const std::vector<OpReader>& ops, size_t first)
 Fusion findFusion(const std::vector<OpReader>& ops, size_t first, const StepSizes& maxSizes) {
   if (first + 1 >= ops.size()) return {};
   const OpReader &a = ops[first], &b = ops[first + 1];
-  if (auto found = normedLayer(a, b, maxSizes)) return *found;
+  if (auto found = normedLayer(ops, first, maxSizes)) return *found;
+  if (auto found = normedRotation(ops, first)) return *found;
   if (auto found = preparation(a, b)) return *found;
   if (auto found = advancing(a, b, maxSizes)) return *found;
   return processing(ops, first).value_or(Fusion{});

@@ -53,6 +53,23 @@ inline auto gatedLinearOf(const OpReader& r) {
   return [=](const StepSizes& z) { return GatedLinear{x.at(z), w.at(z), out.at(z), b.at(z), activation}; };
 }
 
+inline auto normColumnsOf(const OpReader& r) {
+  const auto x = r.tensor("x"), w = r.tensor("weight");
+  const auto eps = static_cast<float>(r.number("eps"));
+  const int column = r.integer("column");
+  return [=](const StepSizes& z) { return NormColumns{x.at(z), w.at(z), eps, column}; };
+}
+
+inline auto ropeKvWriteOf(const OpReader& r) {
+  const auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache"),
+             kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
+  const int rotaryDim = r.integer("rotaryDim");
+  const bool interleaved = r.integer("interleaved") != 0;
+  const AttentionShape shape = r.attention();
+  const HeadNorms norms = r.norms();
+  return [=](const StepSizes& z) { return RopeKvWrite{qkv.at(z), positions.at(z), table.at(z), slots.at(z), k.at(z), v.at(z), rotaryDim, interleaved, shape, norms, kScales.at(z), vScales.at(z)}; };
+}
+
 inline auto prepareInputsOf(const OpReader& r) {
   const auto batch = r.tensor("batch"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), tables = r.tensor("blockTables"), input = r.tensor("inputIds"), positions = r.tensor("positions"),
              slots = r.tensor("slotMapping"), sequences = r.tensor("sequences");

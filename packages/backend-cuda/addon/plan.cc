@@ -118,15 +118,7 @@ const std::map<std::string, Builder>& builders() {
          const AttentionShape shape = r.attention();
          return {[=](const Step& s) { const auto& z = s.sizes; return kvWrite({qkv.at(z), slots.at(z), k.at(z), v.at(z), shape, kScales.at(z), vScales.at(z)}, s); }};
        }},
-      {"ropeKvWrite", [](const OpReader& r, const Context&) -> Built {
-         auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache"),
-              kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
-         const int rotaryDim = r.integer("rotaryDim");
-         const bool interleaved = r.integer("interleaved") != 0;
-         const AttentionShape shape = r.attention();
-         const HeadNorms norms = r.norms();
-         return {[=](const Step& s) { const auto& z = s.sizes; return ropeKvWrite({qkv.at(z), positions.at(z), table.at(z), slots.at(z), k.at(z), v.at(z), rotaryDim, interleaved, shape, norms, kScales.at(z), vScales.at(z)}, s); }};
-       }},
+      {"ropeKvWrite", [](const OpReader& r, const Context&) { return built(ropeKvWriteOf(r), ropeKvWrite); }},
       {"pagedAttention", [](const OpReader& r, const Context& c) -> Built {
          auto qkv = r.tensor("qkv"), k = r.tensor("kCache"), v = r.tensor("vCache"), sequences = r.tensor("sequences"), tables = r.tensor("blockTables"), out = r.tensor("out"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
          const auto scale = static_cast<float>(r.number("scale")), softCap = static_cast<float>(r.number("softCap"));
@@ -149,12 +141,7 @@ const std::map<std::string, Builder>& builders() {
          const auto factor = static_cast<float>(r.number("factor")), softCap = static_cast<float>(r.number("softCap"));
          return {[=](const Step& s) { const auto& z = s.sizes; return scale({x.at(z), out.at(z), factor, softCap}, s); }};
        }},
-      {"normColumns", [](const OpReader& r, const Context&) -> Built {
-         auto x = r.tensor("x"), w = r.tensor("weight");
-         const auto eps = static_cast<float>(r.number("eps"));
-         const int column = r.integer("column");
-         return {[=](const Step& s) { const auto& z = s.sizes; return normColumns({x.at(z), w.at(z), eps, column}, s); }};
-       }},
+      {"normColumns", [](const OpReader& r, const Context&) { return built(normColumnsOf(r), normColumns); }},
       {"pool", [](const OpReader& r, const Context&) -> Built {
          auto x = r.tensor("x"), sequences = r.tensor("sequences"), out = r.tensor("out");
          const bool sum = r.integer("sum") != 0;
@@ -173,10 +160,7 @@ const std::map<std::string, Builder>& builders() {
          auto k = r.tensor("kCache"), v = r.tensor("vCache"), blocks = r.tensor("blocks"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
          return {[=](const Step& s) { const auto& z = s.sizes; return zeroBlocks({k.at(z), v.at(z), blocks.at(z), kScales.at(z), vScales.at(z)}, s); }};
        }},
-      {"penalties", [](const OpReader& r, const Context& c) {
-         const auto at = penaltiesOf(r);
-         return built(at, penalties, penaltiesWorkspace(at(c.maxSizes), c.maxSizes));
-       }},
+      {"penalties", [](const OpReader& r, const Context&) { return built(penaltiesOf(r), penalties); }},
       {"biasLogits", [](const OpReader& r, const Context&) { return built(biasLogitsOf(r), biasLogits); }},
       {"maskLogits", [](const OpReader& r, const Context&) { return built(maskLogitsOf(r), maskLogits); }},
       {"filterLogits", [](const OpReader& r, const Context& c) -> Built {

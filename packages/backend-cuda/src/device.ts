@@ -19,6 +19,7 @@ import { assertOffered, checkBindings, checkSizes, planMemory, validateProgram }
 import type { GraphInfo, GroupPlace, NativeDevice, NativeError } from './addon.ts';
 import { describePlan, sizeWords } from './compile.ts';
 import { CudaExecutable } from './executable.ts';
+import { sharedWith } from './fusion.ts';
 import { HostTier } from './host-tier.ts';
 import { allocateTensor, CudaTensor, specBytes } from './tensor.ts';
 
@@ -142,7 +143,8 @@ export class CudaDevice implements Device {
     checkBindings(program, bindings);
     assertOffered(this.info, program);
     const keepAll = options.keepAll ?? false;
-    const plan = planMemory(program, { alignment: ALIGNMENT, maxArenaBytes: this.info.limits.maxTensorBytes, keepAll });
+    const maxArenaBytes = this.info.limits.maxTensorBytes;
+    const plan = planMemory(program, { alignment: ALIGNMENT, maxArenaBytes, keepAll, sharedWith });
     const arenas = plan.arenas.map((bytes, i) =>
       this.createTensor({
         name: `arena ${i} of ${program.name}`,

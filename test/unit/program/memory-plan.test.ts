@@ -97,6 +97,11 @@ describe('planMemory', () => {
     expect(planMemory(chain(20), { alignment: 256, maxArenaBytes: 2 ** 20 }).arenas).toEqual([512 + 12 * 8 * 4]);
   });
 
+  it('keeps what an op reads for the ops that it may share a launch with', () => {
+    const options = { alignment: 256, maxArenaBytes: 2 ** 20, sharedWith: () => 1 };
+    expect(planMemory(chain(20), options).arenas).toEqual([1024 + 12 * 8 * 4]);
+  });
+
   it('opens another arena rather than pass the cap', () => {
     expect(planMemory(chain(20), { alignment: 256, maxArenaBytes: 600 }).arenas).toEqual([384, 384]);
   });

@@ -1,10 +1,12 @@
-// linear of the norm of few rows, on tensor cores, in one launch: rmsNorm or layerNorm, then the product.
+// linear of few rows with norms in front, on tensor cores, in one launch: rmsNorm or layerNorm, where there is one the sum with a
+// residual and the rmsNorm of that, then the product.
 //
-// One block for each multiprocessor: it norms x into shared memory once, where x stays, and takes tiles of 16 rows of the weight
-// one after another. Its 8 warps own a slice of K each, with a ring of kStages tiles that runs on from one tile of the output to
-// the next, and their sums are added in the order of the slices: a row has the bits that the norm's own kernel and swapAb give it.
-// Weights are on their way while x is normed, which costs no time of its own as long as the ring covers it. A norm for each tile
-// of the output, as in a grid of swapAb's, would be hundreds of norms.
+// One block for each multiprocessor: it makes the rows of the product in shared memory once, where they stay, and takes tiles of 16
+// rows of the weight one after another. Its 8 warps own a slice of K each, with a ring of kStages tiles that runs on from one tile of
+// the output to the next, and their sums are added in the order of the slices: a row has the bits that the kernels of the norms, of
+// add and swapAb give it. Weights are on their way while x is normed, which costs no time of its own as long as the ring covers it. A
+// norm for each tile of the output, as in a grid of swapAb's, would be hundreds of norms. The sum, where others read it, is stored by
+// block 0.
 //
 // x and weight are both f16 or both bf16. Norms that every block of a product repeats: after calm (github.com/zeux/calm,
 // src/infer.cu), which applies the scale behind the sums; here what is multiplied is rounded as the norm's own output.
@@ -22,14 +24,25 @@ constexpr int kDeep = 6, kShallow = 4;
 // What a block may have on every chip, less its static arrays.
 constexpr size_t kMostShared = 162 * 1024;
 
-// Where what lies in shared memory, in bytes. Sums are there twice: while those of a tile are read, the next are written.
-struct Places {
-  int sums, rows, weight, bias, end;
+// What stands in front of the product, as the kernel takes it; what is null is left out.
+struct InputRows {
+  RowNorm norm;
+  const void* residual;
+  void* sum;
+  RowNorm second;
 };
-__host__ __device__ inline Places placesOf(int stages, int slots, int k, int weightSize, bool hasBias) {
+
+// Where what lies in shared memory, in bytes: from `rows` on the rows, then the vectors of the norms. Sums of the product are there
+// twice: while those of a tile are read, the next are written.
+struct Places {
+  int sums, rows, weight, bias, second, end;
+};
+__host__ __device__ inline int vectorBytes(const RowNorm& norm, const void* vector, int k) { return vector == nullptr ? 0 : k * (norm.dtype == DType::f32 ? 4 : 2); }
+__host__ __device__ inline Places placesOf(int stages, int slots, int k, const InputRows& in) {
   const int sums = kWarps * stages * kTile * 2, rows = sums + 2 * kWarps * kWarpSums * 4;
-  const int weight = rows + (k + kK - 1) / kK * kK * slots * 2, bias = weight + k * weightSize;
-  return {sums, rows, weight, bias, bias + (hasBias ? k * weightSize : 0)};
+  const int weight = rows + (k + kK - 1) / kK * kK * slots * 2, bias = weight + vectorBytes(in.norm, in.norm.weight, k);
+  const int second = bias + vectorBytes(in.norm, in.norm.bias, k);
+  return {sums, rows, weight, bias, second, second + vectorBytes(in.second, in.second.weight, k)};
 }
 // Rows of x that have a place: a power of two.
 int slotsOf(int rows) { return rows <= 2 ? rows : rows <= 4 ? 4 : 8; }
@@ -73,33 +86,50 @@ __device__ __forceinline__ void multiplyTile(float (&sums)[1][1][4], const T* we
   }
 }
 
-// Norms the packs of x, which lie raw in `rows`, in place; packs beyond x become 0.
+// Norms the packs of rows in place, adds the residual to them, and stores them into sum; both may be null. Packs beyond the rows
+// become 0. Four residuals of a thread are on their way at once.
 template <class T>
-__device__ __forceinline__ void normRows(const RowNorm& norm, T* rows, int slots, int used, int k, const NormStats* stats, const char* weight, const char* bias) {
+__device__ __forceinline__ void normRows(const RowNorm& norm, T* rows, int slots, int used, int k, const NormStats* stats, const char* weight, const char* bias, const T* residual, T* sum) {
+  constexpr int kAtOnce = 4;
   const int packs = k / 8, places = (k + kK - 1) / kK * 8;
 #pragma unroll 1
-  for (int i = threadIdx.x; i < slots * places; i += kThreads) {
-    const int row = i / places, pack = i % places;
-    Pack<T> values{};
-    if (row < used && pack < packs) {
-      const NormStats s = stats[row];
-      float weights[8], biases[8] = {};
-      loadBeside<T>(weight, norm.dtype, pack, weights);
-      if (norm.bias != nullptr) loadBeside<T>(bias, norm.dtype, pack, biases);
-      values = *packAt(rows, slots, row, pack);
+  for (int first = threadIdx.x; first < slots * places; first += kAtOnce * kThreads) {
+    Pack<T> added[kAtOnce];
+    auto isWithin = [&](int i) { return i < slots * places && i / places < used && i % places < packs; };
+    auto offset = [&](int i) { return static_cast<int64_t>(i / places) * packs + i % places; };
 #pragma unroll
-      for (int j = 0; j < 8; j++) values.values[j] = fromFloat<T>(normed(norm, toFloat(values.values[j]), s, weights[j], biases[j]));
+    for (int u = 0; u < kAtOnce; u++) {
+      if (const int i = first + u * kThreads; residual != nullptr && isWithin(i)) added[u] = GPU_LOAD(reinterpret_cast<const Pack<T>*>(residual) + offset(i));
     }
-    *packAt(rows, slots, row, pack) = values;
+#pragma unroll
+    for (int u = 0; u < kAtOnce; u++) {
+      const int i = first + u * kThreads, row = i / places, pack = i % places;
+      if (i >= slots * places) break;
+      Pack<T> values{};
+      if (isWithin(i)) {
+        const NormStats s = stats[row];
+        float weights[8], biases[8] = {};
+        loadBeside<T>(weight, norm.dtype, pack, weights);
+        if (norm.bias != nullptr) loadBeside<T>(bias, norm.dtype, pack, biases);
+        values = *packAt(rows, slots, row, pack);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+          values.values[j] = fromFloat<T>(normed(norm, toFloat(values.values[j]), s, weights[j], biases[j]));
+          if (residual != nullptr) values.values[j] = fromFloat<T>(toFloat(added[u].values[j]) + toFloat(values.values[j]));
+        }
+        if (sum != nullptr) GPU_STORE(reinterpret_cast<Pack<T>*>(sum) + offset(i), values);
+      }
+      *packAt(rows, slots, row, pack) = values;
+    }
   }
 }
 
 template <class T, int kStages>
-__global__ void __launch_bounds__(kThreads, 1) linearNormed(const T* x, const T* weight, LinearOutput out, RowNorm norm, int k, int length, int tiles, int slots) {
+__global__ void __launch_bounds__(kThreads, 1) linearNormed(const T* x, const T* weight, LinearOutput out, InputRows in, int k, int length, int tiles, int slots) {
   DYN_SHARED(char, shared);
   SHARED(float, rowSums, kNormedRows * kSumsOfRow);
   SHARED(NormStats, stats, kNormedRows);
-  const Places at = placesOf(kStages, slots, k, norm.dtype == DType::f32 ? 4 : 2, norm.bias != nullptr);
+  const Places at = placesOf(kStages, slots, k, in);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   T* const ring = reinterpret_cast<T*>(shared) + warp * kStages * kTile;
   T* const rows = reinterpret_cast<T*>(shared + at.rows);
@@ -115,8 +145,9 @@ __global__ void __launch_bounds__(kThreads, 1) linearNormed(const T* x, const T*
     });
   };
 
-  copyBytes(shared + at.weight, norm.weight, at.bias - at.weight);
-  copyBytes(shared + at.bias, norm.bias, at.end - at.bias);
+  copyBytes(shared + at.weight, in.norm.weight, at.bias - at.weight);
+  copyBytes(shared + at.bias, in.norm.bias, at.second - at.bias);
+  copyBytes(shared + at.second, in.second.weight, at.end - at.second);
   cpAsyncCommit();
   for (int i = 0; i < kStages; i++) {
     if (i < own * steps) copyWeights(i);
@@ -128,11 +159,18 @@ __global__ void __launch_bounds__(kThreads, 1) linearNormed(const T* x, const T*
     const Pack<T> values = GPU_LOAD(reinterpret_cast<const Pack<T>*>(x + static_cast<int64_t>(row) * k) + pack);
     return *packAt(rows, slots, row, pack) = values;
   };
-  findStats<kWarps, T>(norm, out.rows, k, stats, rowSums, read, [&](int row, int pack) { return *packAt(rows, slots, row, pack); });
+  auto again = [&](int row, int pack) { return *packAt(rows, slots, row, pack); };
+  findStats<kWarps, T>(in.norm, out.rows, k, stats, rowSums, read, again);
   cpAsyncWait<kStages>();
-  __syncthreads();  // all threads' copies of the norm's weight have landed
-  normRows(norm, rows, slots, out.rows, k, stats, shared + at.weight, shared + at.bias);
+  __syncthreads();  // all threads' copies of the norms' vectors have landed
+  T* const sum = blockIdx.x == 0 ? static_cast<T*>(in.sum) : nullptr;
+  normRows(in.norm, rows, slots, out.rows, k, stats, shared + at.weight, shared + at.bias, static_cast<const T*>(in.residual), sum);
   __syncthreads();
+  if (in.second.weight != nullptr) {
+    findStats<kWarps, T>(in.second, out.rows, k, stats, rowSums, again, again);
+    normRows<T>(in.second, rows, slots, out.rows, k, stats, shared + at.second, nullptr, nullptr, nullptr);
+    __syncthreads();
+  }
 
   int i = 0;
   for (int n = 0; n < own; n++) {
@@ -149,26 +187,20 @@ __global__ void __launch_bounds__(kThreads, 1) linearNormed(const T* x, const T*
     if (steps > 0) spreadSums(all + warp * kWarpSums, kSumStride, sums);
     __syncthreads();
     storeBlock<1, kThreads>(out, tileOf(n), 0, out.rows, [&](int row, int local, float (&total)[4]) {
-      total[0] = total[1] = total[2] = total[3] = 0.0f;
-#pragma unroll 4
-      for (int slice = 0; slice < slices; slice++) {
-        const auto part = *reinterpret_cast<const float4*>(all + slice * kWarpSums + row * kSumStride + local);
-        total[0] += part.x, total[1] += part.y, total[2] += part.z, total[3] += part.w;
-      }
+      addSlices(total, reinterpret_cast<const char*>(all + row * kSumStride + local), kWarpSums * 4, slices);
     });
   }
 }
 
 struct Problem {
   LinearProblem linear;
-  InputNorm norm;
+  NormedInput input;
+  InputRows rows() const { return {rowNorm(input.norm), input.residual.data, input.sum.data, rowNorm(input.second)}; }
 };
-Problem problemOf(const Linear& a, const InputNorm& norm) { return {{a.x, a.weight, a.out, a.bias, a.residual, a.activation, a.outColumn}, norm}; }
-Problem problemOf(const GatedLinear& a, const InputNorm& norm) { return {{a.x, a.weight, a.out, a.bias, {}, a.activation, 0, true}, norm}; }
+Problem problemOf(const Linear& a, const NormedInput& input) { return {{a.x, a.weight, a.out, a.bias, a.residual, a.activation, a.outColumn}, input}; }
+Problem problemOf(const GatedLinear& a, const NormedInput& input) { return {{a.x, a.weight, a.out, a.bias, {}, a.activation, 0, true}, input}; }
 
-size_t sharedBytes(const Problem& p, int stages) {
-  return placesOf(stages, slotsOf(p.linear.rows()), p.linear.k(), p.norm.weight.dtype == DType::f32 ? 4 : 2, p.norm.bias.data != nullptr).end;
-}
+size_t sharedBytes(const Problem& p, int stages) { return placesOf(stages, slotsOf(p.linear.rows()), p.linear.k(), p.rows()).end; }
 
 template <class T, int kStages>
 cudaError_t launchWith(const Problem& problem, const Step& s) {
@@ -176,7 +208,7 @@ cudaError_t launchWith(const Problem& problem, const Step& s) {
   const int tiles = static_cast<int>(ceilDiv(p.n(), p.gated ? 8 : 16));
   const unsigned blocks = static_cast<unsigned>(tiles < s.smCount ? tiles : s.smCount);
   const GpuLaunch l{p.gated ? "gatedLinearNormed" : "linearNormed", {blocks}, {kThreads}, sharedBytes(problem, kStages), s.stream};
-  return gpuLaunch(l, linearNormed<T, kStages>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), rowNorm(problem.norm), p.k(), sliceLength(p.k()), tiles, slotsOf(p.rows()));
+  return gpuLaunch(l, linearNormed<T, kStages>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), problem.rows(), p.k(), sliceLength(p.k()), tiles, slotsOf(p.rows()));
 }
 
 // The deeper ring where it leaves room for x.
@@ -191,28 +223,32 @@ bool isFloat(DType t) { return t == DType::f32 || is16Bit(t); }
 bool hasTensorCores(const LinearProblem& p) { return is16Bit(p.x.dtype) && p.x.dtype == p.weight.dtype; }
 
 bool hasNormPacks(const Problem& p) {
-  const std::initializer_list<const void*> pointers = {p.linear.x.data, p.norm.weight.data, p.norm.bias.data};
+  const NormedInput& in = p.input;
+  const std::initializer_list<const void*> pointers = {p.linear.x.data, in.norm.weight.data, in.norm.bias.data, in.residual.data, in.sum.data, in.second.weight.data};
   return p.linear.x.dtype == DType::f32 ? hasRowPacks<float>(p.linear.k(), pointers) : hasRowPacks<__half>(p.linear.k(), pointers);
 }
 
 bool isTaken(const Problem& problem) {
   const LinearProblem& p = problem.linear;
+  const NormedInput& in = problem.input;
   if (p.rows() == 0 || p.rows() > kNormedRows || p.n() == 0) return false;
-  if (!isFloat(p.x.dtype) || !isFloat(p.weight.dtype) || !isFloat(problem.norm.weight.dtype)) return false;
-  return hasWideRows(p) && hasNormPacks(problem) && (!hasTensorCores(p) || sharedBytes(problem, kShallow) <= kMostShared);
+  if (!isFloat(p.x.dtype) || !isFloat(p.weight.dtype) || !isFloat(in.norm.weight.dtype) || !isFloat(in.second.weight.dtype)) return false;
+  if (!hasWideRows(p) || !hasNormPacks(problem)) return false;
+  if (!hasTensorCores(p)) return !in.residual && !in.sum && !in.second.weight;
+  return !in.second.centred && sharedBytes(problem, kShallow) <= kMostShared;
 }
 
 cudaError_t launch(const Problem& p, const Step& s) {
-  if (!hasTensorCores(p.linear)) return linearGemvLaunch(p.linear, rowNorm(p.norm), s);
+  if (!hasTensorCores(p.linear)) return linearGemvLaunch(p.linear, rowNorm(p.input.norm), s);
   return p.linear.weight.dtype == DType::f16 ? launchFor<__half>(p, s) : launchFor<__nv_bfloat16>(p, s);
 }
 
 }  // namespace
 
-bool takesNorm(const Linear& a, const InputNorm& norm) { return isTaken(problemOf(a, norm)); }
-bool takesNorm(const GatedLinear& a, const InputNorm& norm) { return isTaken(problemOf(a, norm)); }
+bool takesNormed(const Linear& a, const NormedInput& input) { return isTaken(problemOf(a, input)); }
+bool takesNormed(const GatedLinear& a, const NormedInput& input) { return isTaken(problemOf(a, input)); }
 
-cudaError_t normedLinear(const Linear& a, const InputNorm& norm, const Step& s) { return launch(problemOf(a, norm), s); }
-cudaError_t normedLinear(const GatedLinear& a, const InputNorm& norm, const Step& s) { return launch(problemOf(a, norm), s); }
+cudaError_t normedLinear(const Linear& a, const NormedInput& input, const Step& s) { return launch(problemOf(a, input), s); }
+cudaError_t normedLinear(const GatedLinear& a, const NormedInput& input, const Step& s) { return launch(problemOf(a, input), s); }
 
 }  // namespace quire

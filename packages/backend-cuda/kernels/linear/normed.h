@@ -1,4 +1,4 @@
-// A product with a norm of its input in front; see ops/joint.h.
+// A product with norms of its input in front; see ops/joint.h.
 #pragma once
 #include "../lib/row_norm.h"
 #include "../ops/joint.h"

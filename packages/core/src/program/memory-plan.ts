@@ -1,4 +1,4 @@
-import type { Program, TensorName } from '../contract/contract.ts';
+import type { Op, Program, TensorName } from '../contract/contract.ts';
 import { opAccess } from './access.ts';
 import { ProgramError } from './program-error.ts';
 import { tensorBytes } from './shapes.ts';
@@ -10,6 +10,10 @@ export interface MemoryPlanOptions {
   maxArenaBytes: number;
   /** Every temporary keeps its own place for the whole step. */
   keepAll?: boolean;
+  /**
+   * How many ops behind it may share a launch with an op: what it reads keeps its place until the last of them. Default: none.
+   */
+  sharedWith?: (op: Op) => number;
 }
 
 /** Where a temporary lies at the Program's maxSizes. */
@@ -38,7 +42,7 @@ interface Lifetime {
  * The plan depends on the Program and the options alone.
  */
 export function planMemory(program: Program, options: MemoryPlanOptions): MemoryPlan {
-  const lifetimes = findLifetimes(program, options.keepAll ?? false);
+  const lifetimes = findLifetimes(program, options);
   lifetimes.sort((a, b) => b.bytes - a.bytes || a.first - b.first);
   const plan: MemoryPlan = { arenas: [], places: {} };
   const placed: Lifetime[][] = [];
@@ -49,7 +53,7 @@ export function planMemory(program: Program, options: MemoryPlanOptions): Memory
   return plan;
 }
 
-function findLifetimes(program: Program, keepAll: boolean): Lifetime[] {
+function findLifetimes(program: Program, { keepAll = false, sharedWith = () => 0 }: MemoryPlanOptions): Lifetime[] {
   const lifetimes = new Map<TensorName, Lifetime>();
   for (const [name, tensor] of Object.entries(program.tensors)) {
     if (tensor.kind !== 'temporary') continue;
@@ -58,12 +62,14 @@ function findLifetimes(program: Program, keepAll: boolean): Lifetime[] {
   }
   program.ops.forEach((op, index) => {
     const { reads, writes } = opAccess(op);
-    for (const name of [...reads, ...writes]) {
+    const extend = (name: TensorName, last: number) => {
       const lifetime = lifetimes.get(name);
-      if (lifetime === undefined) continue;
+      if (lifetime === undefined) return;
       lifetime.first = Math.min(lifetime.first, index);
-      lifetime.last = Math.max(lifetime.last, index);
-    }
+      lifetime.last = Math.max(lifetime.last, last);
+    };
+    for (const name of writes) extend(name, index);
+    for (const name of reads) extend(name, index + sharedWith(op));
   });
   return [...lifetimes.values()];
 }

@@ -3,6 +3,7 @@ import { numberCases } from '../define.ts';
 import { advancedCases } from '../sequences/advanced.ts';
 import { logitProcessorCases } from '../sequences/logit-processors.ts';
 import { normedGatedLinearCases, normedLinearCases } from '../sequences/normed-linear.ts';
+import { normedRotationCases } from '../sequences/normed-rotation.ts';
 import { preparationCases } from '../sequences/preparation.ts';
 import type { CaseGroup, ConformanceCase } from '../types.ts';
 import { addCases } from './add.ts';
@@ -61,7 +62,7 @@ const lists = {
   groupedLinear: groupedLinearCases,
   rope: ropeCases,
   kvWrite: kvWriteCases,
-  ropeKvWrite: ropeKvWriteCases,
+  ropeKvWrite: () => [...ropeKvWriteCases(), ...normedRotationCases()],
   pagedAttention: pagedAttentionCases,
   gatedActivation: gatedActivationCases,
   add: addCases,

@@ -1,6 +1,6 @@
 /**
- * A norm, and the linear layer that alone reads what it makes: a device may run the two as one launch, and the case compares that with
- * the two ops of the oracle.
+ * A norm, and the linear layer behind it, perhaps with a sum or with a sum and another norm between them: a device may run them as one
+ * launch, and the case compares that with the ops of the oracle.
  */
 import type { FloatDType, Op } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
@@ -8,12 +8,12 @@ import { type GatedLinearShape, gatedLinearCheck } from '../cases/gated-linear.t
 import { EPS, layerNormBound, rowStatistics } from '../cases/layer-norm.ts';
 import { type LinearShape, linearCheck } from '../cases/linear.ts';
 import { rmsNormBound } from '../cases/rms-norm.ts';
-import { unitRoundoff } from '../checks.ts';
+import { unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import type { LinearInput } from '../linear-input.ts';
 import { floats, type Pattern } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
-import type { CaseGroup, FloatType } from '../types.ts';
+import type { CaseGroup, CaseInputs, FloatType } from '../types.ts';
 
 type Norm = 'rmsNorm' | 'layerNorm' | 'layerNorm with bias';
 interface Shape {
@@ -28,6 +28,11 @@ interface Shape {
   out?: FloatType;
   bias?: boolean;
   residual?: boolean;
+  /**
+   * Others read what the layer does: the normed rows; their sum with a residual of their own; or such a sum, whose rmsNorm the layer
+   * reads. Default: the layer alone reads the normed rows.
+   */
+  between?: 'nothing' | 'sum' | 'sum and norm';
   counts?: readonly number[];
   kinds?: readonly Pattern[];
   quick?: boolean;
@@ -51,6 +56,10 @@ export function normedLinearCases(): CaseGroup[] {
     { norm: 'layerNorm with bias', k: 8192, n: 9, weights: 'bf16', activations: 'bf16', counts: [1, 2] },
     { norm: 'rmsNorm', k: 20, n: 9, weights: 'bf16', activations: 'bf16', counts: [2, 6] },
     { norm: 'rmsNorm', k: 8, n: 24, weights: 'f16', activations: 'f16', counts: [66, 17, 8], quick: true },
+    ...betweens({ n: 70, weights: 'bf16', activations: 'bf16', quick: true }),
+    ...betweens({ n: 37, weights: 'f16', activations: 'f16', counts: [8, 1, 5, 20] }),
+    { norm: 'layerNorm with bias', between: 'nothing', k: 136, n: 24, weights: 'f16', activations: 'f16', bias: true },
+    { norm: 'rmsNorm', between: 'sum and norm', k: 3584, n: 18, weights: 'bf16', activations: 'bf16', counts: [1, 8] },
   ];
   return shapes.flatMap(linears);
 }
@@ -63,8 +72,21 @@ export function normedGatedLinearCases(): CaseGroup[] {
     { norm: 'rmsNorm', k: 128, n: 70, weights: 'f16', activations: 'f16', ...small, quick: true },
     { norm: 'layerNorm with bias', k: 1160, n: 20, weights: 'bf16', activations: 'bf16', bias: true },
     { norm: 'rmsNorm', k: 40, n: 9, weights: 'f32', activations: 'bf16', bias: true },
+    ...betweens({ n: 19, weights: 'bf16', activations: 'bf16', quick: true }),
   ];
   return shapes.flatMap(gates);
+}
+
+/** A shape of each kind that has something between its norm and its layer. */
+function betweens(shape: Omit<Shape, 'norm' | 'k' | 'between'>): Shape[] {
+  return [
+    { ...shape, norm: 'layerNorm with bias', between: 'nothing', k: 96 },
+    { ...shape, norm: 'rmsNorm', between: 'nothing', k: 520, counts: [1, 3, 8] },
+    { ...shape, norm: 'rmsNorm', between: 'sum', k: 264 },
+    { ...shape, norm: 'layerNorm', between: 'sum', k: 40, counts: [2, 8] },
+    { ...shape, norm: 'rmsNorm', between: 'sum and norm', k: 72 },
+    { ...shape, norm: 'layerNorm with bias', between: 'sum and norm', k: 1040, counts: [4, 7] },
+  ];
 }
 
 function linears(shape: Shape): CaseGroup[] {
@@ -87,10 +109,14 @@ type LayerOp = Extract<Op, { op: 'linear' | 'gatedLinear' }>;
 
 function pairs(shape: Shape, layer: Op, check: ReturnType<typeof linearCheck>, weightRows: number): CaseGroup[] {
   const { norm, k, n, weights, activations = 'f32', out = activations, residual = false, quick = false } = shape;
-  const { counts = rows.counts, kinds = rows.kinds } = shape;
+  const { counts = rows.counts, kinds = rows.kinds, between } = shape;
   const { op, weight, bias } = layer as LayerOp;
   const vectors = norm === 'layerNorm with bias' ? ['normWeight', 'normBias'] : ['normWeight'];
-  const extras = [bias !== undefined && 'bias', residual && 'residual'].filter(Boolean);
+  if (between === 'sum and norm') vectors.push('secondWeight');
+  const sums = between === 'sum' || between === 'sum and norm';
+  const extras = [bias !== undefined && 'bias', residual && 'residual', between && `between=${between}`].filter(
+    Boolean,
+  );
   return group({
     name: [`${norm}, ${op} K=${k} N=${n} ${activations}*${weights}->${out}`, ...extras].join(' '),
     quick,
@@ -102,15 +128,32 @@ function pairs(shape: Shape, layer: Op, check: ReturnType<typeof linearCheck>, w
       if (bias !== undefined) builder.external(bias, weights, [weightRows]);
       if (residual) builder.external('residual', out, ['tokens', n]);
       builder.external('out', out, ['tokens', n]);
-      builder.temporary('normed', activations, ['tokens', k]);
+      const row = ['tokens', k] as const;
+      if (between === 'nothing') builder.external('normed', activations, row);
+      else builder.temporary('normed', activations, row);
       const normed = { x: 'x', weight: 'normWeight', out: 'normed', eps: EPS };
       if (norm === 'rmsNorm') builder.add({ op: 'rmsNorm', ...normed });
       else builder.add({ op: 'layerNorm', ...normed, ...(norm !== 'layerNorm' && { bias: 'normBias' }) });
-      builder.add(layer);
+      if (sums) {
+        builder.external('added', activations, row);
+        builder.external('sum', activations, row);
+        builder.add({ op: 'add', a: 'added', b: 'normed', out: 'sum' });
+      }
+      if (between === 'sum and norm') {
+        builder.temporary('twice', activations, row);
+        builder.add({ op: 'rmsNorm', x: 'sum', weight: 'secondWeight', out: 'twice', eps: EPS });
+      }
+      const source = between === 'sum' ? 'sum' : between === 'sum and norm' ? 'twice' : 'normed';
+      builder.add({ ...(layer as LayerOp), x: source });
     },
-    checks: { out: check },
+    checks: {
+      out: check,
+      ...(between === 'nothing' && { normed: storedRows(shape, false) }),
+      ...(sums && { sum: storedRows(shape, true) }),
+    },
     variants: rowVariants(counts, kinds, (random, tokens, pattern) => ({
       x: encodeFloats(activations, floats(random, tokens * k, pattern)),
+      ...(sums && { added: encodeFloats(activations, floats(random, tokens * k)) }),
       ...Object.fromEntries(vectors.map(name => [name, encodeFloats(weights, floats(random, k))])),
       [weight]: encodeFloats(weights, floats(random, weightRows * k)),
       ...(bias !== undefined && { [bias]: encodeFloats(weights, floats(random, weightRows)) }),
@@ -119,29 +162,103 @@ function pairs(shape: Shape, layer: Op, check: ReturnType<typeof linearCheck>, w
   });
 }
 
-/** The normed rows as the oracle stores them, and how far those of another device may be off: its error, and where that may round the other way. */
-function normedInput({ norm, weights }: Shape): LinearInput {
+/** Values as they are stored, and how far those of another device may be off. */
+interface Rows {
+  readonly x: Float32Array;
+  readonly spread: Float64Array;
+}
+
+const storedReason =
+  'of the norm see rms-norm.ts and layer-norm.ts; where the error of a value may round it the other way, what that makes of it, in ' +
+  'the sum too';
+
+/** What others read: the normed rows, or their sum with the residual. */
+function storedRows(shape: Shape, summed: boolean) {
+  const { k, activations = 'f32' } = shape;
+  return within(
+    storedReason,
+    ({ inputs }) => {
+      const normed = normedRows(shape, inputs, activations, k);
+      const { spread } = summed ? summedRows(inputs, activations, normed) : normed;
+      return i => spread[i]!;
+    },
+    activations,
+  );
+}
+
+/** The rows that the layer multiplies. */
+function normedInput(shape: Shape): LinearInput {
   return (inputs, activations, k) => {
-    const x = decodeFloats(activations, inputs.x!);
-    const weight = decodeFloats(weights, inputs.normWeight!);
-    const bias = inputs.normBias === undefined ? new Float32Array(k) : decodeFloats(weights, inputs.normBias);
-    const exact = new Float64Array(x.length);
-    for (let row = 0; row < x.length / k; row++) {
-      const { mean, deviation } = norm === 'rmsNorm' ? rootMeanSquare(x, row, k) : rowStatistics(x, row, k);
-      for (let i = 0; i < k; i++) exact[row * k + i] = ((x[row * k + i]! - mean) / deviation) * weight[i]! + bias[i]!;
-    }
-    const rounded = (values: Float64Array) =>
-      decodeFloats(activations, encodeFloats(activations, Float32Array.from(values)));
-    const bound = norm === 'rmsNorm' ? rmsNormBound(rounded(exact), k) : layerNormBound(x, weight, bias);
-    const errors = exact.map((value, i) => bound(i) + unitRoundoff.f32 * Math.abs(value));
-    const [stored, low, high] = [
-      rounded(exact),
-      rounded(exact.map((v, i) => v - errors[i]!)),
-      rounded(exact.map((v, i) => v + errors[i]!)),
-    ];
-    const spread = errors.map((_, i) => Math.max(high[i]! - stored[i]!, stored[i]! - low[i]!));
-    return { x: stored, spread };
+    const normed = normedRows(shape, inputs, activations, k);
+    if (shape.between === undefined || shape.between === 'nothing') return normed;
+    const sum = summedRows(inputs, activations, normed);
+    return shape.between === 'sum' ? sum : secondRows(shape, inputs, activations, k, sum);
   };
+}
+
+function normedRows({ norm, weights }: Shape, inputs: CaseInputs, activations: FloatType, k: number): Rows {
+  const x = decodeFloats(activations, inputs.x!);
+  const weight = decodeFloats(weights, inputs.normWeight!);
+  const bias = inputs.normBias === undefined ? new Float32Array(k) : decodeFloats(weights, inputs.normBias);
+  const exact = new Float64Array(x.length);
+  for (let row = 0; row < x.length / k; row++) {
+    const { mean, deviation } = norm === 'rmsNorm' ? rootMeanSquare(x, row, k) : rowStatistics(x, row, k);
+    for (let i = 0; i < k; i++) exact[row * k + i] = ((x[row * k + i]! - mean) / deviation) * weight[i]! + bias[i]!;
+  }
+  const bound = norm === 'rmsNorm' ? rmsNormBound(roundedTo(activations, exact), k) : layerNormBound(x, weight, bias);
+  return stored(activations, exact, bound);
+}
+
+/** The residual and the normed rows, each of which may be off. */
+function summedRows(inputs: CaseInputs, activations: FloatType, { x, spread }: Rows): Rows {
+  const added = decodeFloats(activations, inputs.added!);
+  return stored(
+    activations,
+    Float64Array.from(x, (value, i) => added[i]! + value),
+    i => spread[i]!,
+  );
+}
+
+/** The rmsNorm of rows that may be off: an error moves its value, and the mean of the squares. */
+function secondRows({ weights }: Shape, inputs: CaseInputs, activations: FloatType, k: number, sum: Rows): Rows {
+  const weight = decodeFloats(weights, inputs.secondWeight!);
+  const [exact, moved] = [new Float64Array(sum.x.length), new Float64Array(sum.x.length)];
+  for (let row = 0; row < sum.x.length / k; row++) {
+    const { deviation } = rootMeanSquare(sum.x, row, k);
+    let change = 0;
+    for (let i = row * k; i < (row + 1) * k; i++) change += Math.abs(sum.x[i]!) * sum.spread[i]!;
+    for (let i = 0; i < k; i++) {
+      const at = row * k + i;
+      exact[at] = (sum.x[at]! / deviation) * weight[i]!;
+      // Twice: of second order.
+      moved[at] =
+        2 *
+        ((Math.abs(weight[i]!) * sum.spread[at]!) / deviation + (Math.abs(exact[at]!) * change) / (k * deviation ** 2));
+    }
+  }
+  const bound = rmsNormBound(roundedTo(activations, exact), k);
+  return stored(activations, exact, i => bound(i) + moved[i]!);
+}
+
+function roundedTo(activations: FloatType, values: Float64Array): Float32Array {
+  return decodeFloats(activations, encodeFloats(activations, Float32Array.from(values)));
+}
+
+/** Values as the oracle stores them, and how far off those with such errors may be, which perhaps are rounded the other way. */
+function stored(activations: FloatType, exact: Float64Array, bound: (i: number) => number): Rows {
+  const errors = exact.map((value, i) => bound(i) + unitRoundoff.f32 * Math.abs(value));
+  const [x, low, high] = [
+    roundedTo(activations, exact),
+    roundedTo(
+      activations,
+      exact.map((v, i) => v - errors[i]!),
+    ),
+    roundedTo(
+      activations,
+      exact.map((v, i) => v + errors[i]!),
+    ),
+  ];
+  return { x, spread: errors.map((_, i) => Math.max(high[i]! - x[i]!, x[i]! - low[i]!)) };
 }
 
 function rootMeanSquare(x: Float32Array, row: number, k: number) {
