@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type CudaEmuOptions, loadEmulator } from '@quire/backend-cuda';
 import { formatTable, runCrosscheck } from '@quire/conformance';
 import type { Device } from '@quire/core/contract';
-import { encodeFloats, ProgramBuilder } from '@quire/core/program';
+import { encodeFloats, ProgramBuilder, quantizeRows } from '@quire/core/program';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openTestCudaEmu, openTestReference } from '../support/devices.ts';
 import { buildStubLibraries } from '../support/stub-libraries.ts';
@@ -56,6 +56,32 @@ describe('linear through cuBLASLt', () => {
     await gatedLaunches(await open({ cacheFolder }));
     chooseInFile(cacheFolder, libraryChoice);
     expect(await gatedLaunches(await open({ cacheFolder }))).toBe(2);
+  });
+
+  it('multiplies q8 of very many rows as a 16-bit weight', { timeout: 60_000 }, async () => {
+    const [rows, n, k] = [513, 24, 16];
+    const product = async (device: Device) => {
+      const builder = new ProgramBuilder('product', noSizes);
+      builder.external('x', 'bf16', [rows, k]);
+      builder.external('weight', 'q8', [n, k]);
+      builder.external('out', 'f32', [rows, n]);
+      builder.add({ op: 'linear', x: 'x', weight: 'weight', out: 'out', activation: 'none', outColumn: 0 });
+      const x = createTensor(device, 'x', [rows, k], { dtype: 'bf16' });
+      const weight = createTensor(device, 'weight', [n, k], { dtype: 'q8' });
+      const out = createTensor(device, 'out', [rows, n]);
+      const numbers = (count: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(12.9898 * i));
+      device.write(x, encodeFloats('bf16', numbers(rows * k)));
+      device.write(weight, quantizeRows('q8', numbers(n * k), k));
+      const executable = await device.compile(builder.build(), { x, weight, out });
+      device.submit([{ executable, sizes: noSizes }]);
+      return readFloats(device, out);
+    };
+    const expands = () => loadEmulator().counters().linearQuantExpand?.launches ?? 0;
+    const before = expands();
+    const found = await product(await open({ cacheFolder: join(folder, 'q8') }));
+    expect(expands() - before).toBe(1);
+    const expected = await product(await openTestReference());
+    expect(Math.max(...found.map((value, i) => Math.abs(value - expected[i]!)))).toBeLessThan(1e-5);
   });
 
   it('times a shape once, and keeps the choice for other processes', async () => {

@@ -1,10 +1,9 @@
-/** Weights in few bits: rows that keep their bits whatever their batch, and q8 at many rows through the products for floats. */
-import { type EmulatedChip, loadEmulator } from '@quire/backend-cuda';
-import { CaseRunner, conformanceCases, judge } from '@quire/conformance';
+/** Weights in few bits: rows that keep their bits whatever their batch. */
+import type { EmulatedChip } from '@quire/backend-cuda';
 import { type FloatDType, type QuantDType, quantDTypes } from '@quire/core/contract';
 import { encodeFloats, ProgramBuilder, quantizeRows } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
-import { openTestCudaEmu, openTestReference } from '../support/devices.ts';
+import { openTestCudaEmu } from '../support/devices.ts';
 import { createTensor, noSizes } from './fixtures.ts';
 
 const MINUTES = 60_000;
@@ -52,29 +51,13 @@ describe('weights in few bits', () => {
         [30, 3],
         [64, 1],
         [64, 132],
+        // Large tiles above; small ones, and none.
+        [68, 3],
+        [68, 132],
       ] as const) {
         const some = await product(weights, activations, rows, { smCount, blocksPerSm: 2, order: 'shuffled', seed: 5 });
         expect(some, `${rows} rows on ${smCount} SMs`).toEqual(most.subarray(0, rows * n));
       }
     },
   );
-
-  it('q8 at many rows goes through a float weight where rows may depend on their batch', {
-    timeout: 5 * MINUTES,
-  }, async () => {
-    const [device, reference] = [await openTestCudaEmu({ batchInvariant: false }), await openTestReference()];
-    const [runner, oracle] = [new CaseRunner(device), new CaseRunner(reference)];
-    const launches = () => loadEmulator().counters().linearQuantExpand?.launches ?? 0;
-    const before = launches();
-    const cases = conformanceCases().filter(
-      ({ op, name }) => (op === 'linear' || op === 'gatedLinear') && /\bq8\b.*(tokens|rows)=(65|66|130)\b/.test(name),
-    );
-    for (const testCase of cases) {
-      const inputs = testCase.inputs();
-      const verdict = judge(testCase, inputs, await oracle.run(testCase, inputs), await runner.run(testCase, inputs));
-      expect(verdict.failure, testCase.name).toBeUndefined();
-    }
-    expect(cases.length).toBeGreaterThan(5);
-    expect(launches() - before).toBeGreaterThan(5);
-  });
 });

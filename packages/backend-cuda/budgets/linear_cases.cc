@@ -67,7 +67,7 @@ Case makeNormedCase(const NormedProjection& p, Scale scale, int smCount) {
   const Tensor x = makeTensor(DType::bf16, p.rows, k, Traffic::cached), out = makeTensor(DType::bf16, p.rows, n, Traffic::cached);
   const Tensor weight = makeTensor(DType::bf16, gated ? 2 * n : n, k, Traffic::streamed), scales = makeTensor(DType::bf16, 1, k, Traffic::cached);
   const Tensor shifts = p.centred ? makeTensor(DType::bf16, 1, k, Traffic::cached) : Tensor{};
-  const InputNorm norm{scales, shifts, 1e-5f, p.centred};
+  const NormedInput norm{{scales, shifts, 1e-5f, p.centred}};
   auto launch = [=](int sms) {
     const Step step{{}, {}, sms, nullptr};
     return gated ? normedLinear(GatedLinear{x, weight, out, {}, Activation::silu}, norm, step) : normedLinear(Linear{x, weight, out, {}, {}, Activation::none, 0}, norm, step);
@@ -107,8 +107,10 @@ std::vector<Case> linearCases(Scale scale, int smCount) {
       {"linearQuantSwapAb q4_128, 16 rows", "8B qkv", 16, 6144, 4096, false, true, 16, 0, 4096, DType::bf16, DType::q4_128},
       {"linearQuantSwapAb q4_32, 32 rows", "8B qkv", 32, 6144, 4096, false, true, 32, 0, 4096, DType::bf16, DType::q4_32},
       {"linearQuantSwapAb q4_32, 64 rows", "8B o", 64, 4096, 4096, false, true, 64, 0, 4096, DType::bf16, DType::q4_32},
-      {"linearQuantSwapAb q8, 2048 rows", "8B qkv", 2048, 6144, 4096, false, true, 128, 256, 1024, DType::bf16, DType::q8},
-      {"linearQuantSwapAb q4_32, 2048 rows", "8B qkv", 2048, 6144, 4096, false, true, 128, 256, 1024, DType::bf16, DType::q4_32},
+      {"linearQuantSwapAb q8, 64 rows, tall tile", "8B gate and up", 64, 28672, 4096, false, true, 64, 0, 512, DType::bf16, DType::q8},
+      {"linearQuantTiled q8, 2048 rows", "8B qkv", 2048, 6144, 4096, false, true, 256, 512, 512, DType::bf16, DType::q8},
+      {"linearQuantTiled q4_32, 2048 rows", "8B qkv", 2048, 6144, 4096, false, true, 256, 512, 512, DType::bf16, DType::q4_32},
+      {"linearQuantTiled q4_128z, 128 rows, small tile", "8B o", 128, 4096, 4096, false, true, 128, 128, 512, DType::bf16, DType::q4_128z},
       {"gatedLinearQuantSwapAb q4_32, 1 row", "8B gate and up", 1, 14336, 4096, true, true, 1, 0, 2048, DType::bf16, DType::q4_32},
       {"linearTiled large", "8B qkv", 2048, 6144, 4096, false, true, 256, 512, 512},
       {"linearTiled small", "Qwen3-0.6B o", 128, 1024, 2048, false, true, 128, 128, 512},

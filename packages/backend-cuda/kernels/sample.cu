@@ -6,7 +6,7 @@
 namespace quire {
 namespace {
 
-__global__ void __launch_bounds__(kSamplerThreads) sampleKernel(const float* logits, const float* thresholds, const uint32_t* samples, const uint32_t* rows, uint32_t* sampled, int vocabulary, Slices slices, RowAdvance advance) {
+__global__ void __launch_bounds__(kSamplerThreads, 3) sampleKernel(const float* logits, const float* thresholds, const uint32_t* samples, const uint32_t* rows, uint32_t* sampled, int vocabulary, Slices slices, RowAdvance advance) {
   waitForPrevious();
   const int s = blockIdx.x;
   const SampleView sample = viewSample(samples, rows, s);

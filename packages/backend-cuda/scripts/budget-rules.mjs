@@ -6,6 +6,7 @@ const families = {
   linearGemv: { needs: ['wideLoads'] },
   linearQuantGemv: { needs: ['wideLoads'] },
   linearQuantSwapAb: { needs: ['wideAsyncCopies', 'tensorCore'] },
+  linearQuantTiled: { needs: ['wideAsyncCopies', 'tensorCore'] },
   linearSwapAb: { needs: ['wideAsyncCopies', 'tensorCore'] },
   linearNormed: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
   linearSplit: { needs: ['wideAsyncCopies', 'tensorCore'], blocksPerSm: 2 },

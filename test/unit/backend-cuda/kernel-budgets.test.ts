@@ -20,6 +20,7 @@ const hot = [
   'linearQuantGemv',
   'linearQuantSwapAb',
   'gatedLinearQuantSwapAb',
+  'linearQuantTiled',
   'decodeTensor',
   'decodeSimt',
   'prefill',

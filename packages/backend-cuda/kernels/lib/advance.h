@@ -45,6 +45,8 @@ __device__ __forceinline__ void advanceBehind(const RowAdvance& a, int samples, 
   if (a.batch == nullptr) return;
   if (samples == 1) __syncthreads();
   else if (!arriveLast(counter, samples, isLast)) return;
+  // Several rows at once would cost the kernel that samples more registers than its own work.
+#pragma unroll 1
   for (int i = threadIdx.x; i < a.numSequences; i += blockDim.x) advanceRow(a, i);
 }
 

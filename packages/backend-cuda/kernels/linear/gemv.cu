@@ -1,30 +1,23 @@
 // linear for few rows, in f32: weights stream once through registers, activations lie in shared memory as f32.
 //
-// A warp owns 4 rows of the weight (gated: 2 of gates and the 2 of their ups) and one of up to 8 slices of K; a block is 8
-// warps. A lane reads 16 bytes of each weight row at a time, the next set before it uses this one: 8 loads in flight (4 at 8
-// rows of x). Narrow outputs split K across the warps of a block, so that the chip is full; slices interleave, and are
-// added in their order. The first weights are read before the kernel in front has finished: they do not depend on it.
+// A lane reads 16 bytes of each of its warp's 4 rows of the weight at a time, the next sets before it uses these: 8 loads in flight
+// (12 at 4 rows of x, of which an SM has one block, and 4 at 8). Narrow outputs split K across the warps of a block, so that the
+// chip is full; slices interleave, and are added in their order. The first weights are read before the kernel in front has
+// finished: they do not depend on it.
 //
 // Rows of x beyond 8 are further blocks. The order of summation depends on N and K alone. Structure after calm's matrix
 // times vector kernel (github.com/zeux/calm, src/infer.cu).
+#include "gemv.h"
 #include "normed.h"
-#include "output.h"
 
 namespace quire {
 namespace {
 
-constexpr int kColumns = 4;
-constexpr int kWarps = 8;
-constexpr int kThreads = 32 * kWarps;
-// Enough warps to keep any chip's memory busy.
-constexpr int kEnoughWarps = 4096;
+using namespace gemv;
 
-// Floats of each row of x in shared memory at a time. A multiple of what all slices take in one set of loads.
-template <int kRows>
-constexpr int kChunk = kRows <= 2 ? 8192 : 4096;
 // Sets of 16 bytes of each weight row that a lane reads at once.
 template <int kRows>
-constexpr int kUnroll = kRows <= 4 ? 2 : 1;
+constexpr int kUnroll = kRows <= 2 ? 2 : kRows <= 4 ? 3 : 1;
 
 template <class W, int kRows>
 struct Gemv {
@@ -75,47 +68,22 @@ __device__ __forceinline__ float normedElement(const RowNorm& norm, const NormSt
   return toFloat(fromFloat<T>(normed(norm, toFloat(x), stats, loadElement(norm.weight, norm.dtype, i), bias)));
 }
 
-// Brings `packs` packs of kRows rows of x from element k0 on into shared memory, normed where there is a norm; what lies outside of
-// x becomes 0.
-template <int kPack, int kRows>
-__device__ __forceinline__ void stage(float4* to, const void* x, DType dtype, int row0, int rows, int k0, int k, int packs, const RowNorm& norm, const NormStats* stats) {
-  constexpr int kPlanes = kPack / 4;
-  withElement(dtype, [&](auto* t) {
-    using T = Element<decltype(t)>;
-    for (int i = threadIdx.x; i < kRows * packs * kPlanes; i += kThreads) {
-      const int r = i / (packs * kPlanes), quad = i % (packs * kPlanes), at = k0 + 4 * quad;
-      float4 f{0, 0, 0, 0};
-      if (row0 + r < rows && at < k) {
-        const auto q = *reinterpret_cast<const Quad<T>*>(static_cast<const T*>(x) + static_cast<int64_t>(row0 + r) * k + at);
-        f = {toFloat(q.values[0]), toFloat(q.values[1]), toFloat(q.values[2]), toFloat(q.values[3])};
-        if (norm.weight != nullptr) {
-          const NormStats& s = stats[r];
-          f = {normedElement(norm, s, q.values[0], at), normedElement(norm, s, q.values[1], at + 1), normedElement(norm, s, q.values[2], at + 2), normedElement(norm, s, q.values[3], at + 3)};
-        }
-      }
-      to[(r * kPlanes + quad % kPlanes) * packs + quad / kPlanes] = f;
-    }
-  });
-}
-
 template <class W, int kRows>
 __global__ void __launch_bounds__(kThreads, kRows <= 2 ? 2 : 1) linearGemv(const void* x, DType xDType, const W* weight, LinearOutput out, int k, int slices, int chunk, RowNorm norm) {
   using G = Gemv<W, kRows>;
-  constexpr int kSums = kRows * kColumns, kSteps = kUnroll<kRows>;
+  constexpr int kSteps = kUnroll<kRows>;
   DYN_SHARED(float4, activations);
-  SHARED(float, partial, kWarps * kSums);
+  SHARED(float, partial, kWarps * kRows * kColumns);
   SHARED(float, rowSums, kRows * kSumsOfRow);
   SHARED(NormStats, stats, kRows);
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int groups = kWarps / slices, group = warp / slices, slice = warp % slices;
-  const int columns = out.gated ? kColumns / 2 : kColumns;
-  const int firstColumn = blockIdx.x * groups * columns, row0 = blockIdx.y * kRows;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = warp / slices, slice = warp % slices;
+  const Place place(out, slices, kRows);
 
   const W* rows[kColumns];
 #pragma unroll
   for (int c = 0; c < kColumns; c++) {
-    const int column = firstColumn + group * columns + c % columns;
-    rows[c] = column < out.n ? weight + static_cast<int64_t>(column + c / columns * out.n) * k : nullptr;
+    const int row = place.weightRow(out, group, c);
+    rows[c] = row >= 0 ? weight + static_cast<int64_t>(row) * k : nullptr;
   }
   const int packs = k / G::kPack, stride = 32 * slices, chunkPacks = chunk / G::kPack;
   G gemv;
@@ -132,7 +100,8 @@ __global__ void __launch_bounds__(kThreads, kRows <= 2 ? 2 : 1) linearGemv(const
   for (int first = 0; first < packs; first += kSteps * stride) {
     if (first % chunkPacks == 0) {
       __syncthreads();
-      stage<G::kPack, kRows>(activations, x, xDType, row0, out.rows, first * G::kPack, k, chunkPacks, norm, stats);
+      stage<G::kPack, kRows, false>(activations, x, xDType, place.row0, out.rows, first * G::kPack, k, chunkPacks,
+                                    [&](auto element, int row, int i) { return norm.weight == nullptr ? toFloat(element) : normedElement(norm, stats[row], element, i); });
       __syncthreads();
     }
     uint4 now[kSteps][kColumns];
@@ -151,39 +120,14 @@ __global__ void __launch_bounds__(kThreads, kRows <= 2 ? 2 : 1) linearGemv(const
   }
   launchDependents();
 
-  const float sum = warpSums<kSums>(gemv.sums);
-  if (lane % (32 / kSums) == 0) partial[warp * kSums + lane / (32 / kSums)] = sum;
-  __syncthreads();
-  const int width = groups * columns;
-#pragma unroll 1
-  for (int i = threadIdx.x; i < width * kRows; i += kThreads) {
-    const int r = i / width, c = i % width;
-    if (row0 + r >= out.rows || firstColumn + c >= out.n) continue;
-    const float* at = partial + c / columns * slices * kSums + r * kColumns + c % columns;
-    float sums[1] = {0}, ups[1] = {0};
-#pragma unroll 1
-    for (int s = 0; s < slices; s++) {
-      sums[0] += at[s * kSums];
-      if (out.gated) ups[0] += at[s * kSums + columns];
-    }
-    storeOutput(out, row0 + r, firstColumn + c, sums, ups);
-  }
-}
-
-// The least number of slices, up to one per warp, that makes enough warps and leaves every lane a pack.
-int sliceCount(int weightRows, int k, int pack) {
-  int slices = 1;
-  while (slices < kWarps && weightRows / kColumns * slices < kEnoughWarps && k >= 2 * slices * 32 * pack) slices *= 2;
-  return slices;
+  storeSums<kRows>(out, place, partial, gemv.sums, [](int, float sum) { return sum; });
 }
 
 template <class W, int kRows>
 cudaError_t launch(const LinearProblem& p, const RowNorm& norm, const Step& s) {
   constexpr int kPack = Gemv<W, kRows>::kPack;
-  const int slices = sliceCount(p.weight.rows, p.k(), kPack), set = 32 * kPack * slices * kUnroll<kRows>;
-  const int whole = static_cast<int>(ceilDiv(p.k(), set)) * set, chunk = whole < kChunk<kRows> ? whole : kChunk<kRows>;
-  const int columns = kWarps / slices * (p.gated ? kColumns / 2 : kColumns);
-  const GpuLaunch l{p.gated ? "gatedLinearGemv" : "linearGemv", {ceilDiv(p.n(), columns), ceilDiv(p.rows(), kRows)}, {kThreads}, chunk * kRows * sizeof(float), s.stream};
+  const int slices = sliceCount(p.weight.rows, p.k(), kPack, kWarps), chunk = chunkOf<kRows>(p.k(), 32 * kPack * slices * kUnroll<kRows>);
+  const GpuLaunch l = launchOf(p.gated ? "gatedLinearGemv" : "linearGemv", p, s, slices, chunk, kRows);
   return gpuLaunch(l, linearGemv<W, kRows>, p.x.data, p.x.dtype, p.weight.as<W>(), makeOutput(p), p.k(), slices, chunk, norm);
 }
 

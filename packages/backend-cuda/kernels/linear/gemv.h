@@ -12,14 +12,15 @@ constexpr int kThreads = 32 * kWarps;
 // Enough warps to keep any chip's memory busy.
 constexpr int kEnoughWarps = 4096;
 
-// Floats of each row of x in shared memory at a time. A multiple of what all slices take in one set of loads.
+// Floats of each row of x in shared memory at a time, about.
 template <int kRows>
 constexpr int kChunk = kRows <= 2 ? 8192 : 4096;
 
 // Brings `packs` packs of kRows rows of x from element k0 on into shared memory, per row kPack / 4 planes of 4 floats per pack, so
-// that neighbouring lanes read neighbouring 16 bytes. What lies outside of x becomes 0. kRagged: rows of any length, at any address.
-template <int kPack, int kRows, bool kRagged>
-__device__ __forceinline__ void stage(float4* to, const void* x, DType dtype, int row0, int rows, int k0, int k, int packs) {
+// that neighbouring lanes read neighbouring 16 bytes. What lies outside of x becomes 0, and the rest of(element, row, column).
+// kRagged: rows of any length, at any address.
+template <int kPack, int kRows, bool kRagged, class Of>
+__device__ __forceinline__ void stage(float4* to, const void* x, DType dtype, int row0, int rows, int k0, int k, int packs, Of of) {
   constexpr int kPlanes = kPack / 4;
   withElement(dtype, [&](auto* t) {
     using T = Element<decltype(t)>;
@@ -29,10 +30,10 @@ __device__ __forceinline__ void stage(float4* to, const void* x, DType dtype, in
       if (row0 + r < rows && at < k) {
         const T* const from = static_cast<const T*>(x) + static_cast<int64_t>(row0 + r) * k + at;
         if constexpr (kRagged) {
-          f = {toFloat(from[0]), at + 1 < k ? toFloat(from[1]) : 0.0f, at + 2 < k ? toFloat(from[2]) : 0.0f, at + 3 < k ? toFloat(from[3]) : 0.0f};
+          f = {of(from[0], r, at), at + 1 < k ? of(from[1], r, at + 1) : 0.0f, at + 2 < k ? of(from[2], r, at + 2) : 0.0f, at + 3 < k ? of(from[3], r, at + 3) : 0.0f};
         } else {
           const auto q = *reinterpret_cast<const Quad<T>*>(from);
-          f = {toFloat(q.values[0]), toFloat(q.values[1]), toFloat(q.values[2]), toFloat(q.values[3])};
+          f = {of(q.values[0], r, at), of(q.values[1], r, at + 1), of(q.values[2], r, at + 2), of(q.values[3], r, at + 3)};
         }
       }
       to[(r * kPlanes + quad % kPlanes) * packs + quad / kPlanes] = f;
@@ -86,11 +87,11 @@ inline int sliceCount(int weightRows, int k, int pack, int most) {
   return slices;
 }
 
-// `set`: columns that all slices take in one set of loads. Returns the columns of x in shared memory at a time.
+// `set`: columns that all slices take in one set of loads. Returns the columns of x in shared memory at a time, whole sets.
 template <int kRows>
 int chunkOf(int k, int set) {
-  const int whole = static_cast<int>(ceilDiv(k, set)) * set;
-  return whole < kChunk<kRows> ? whole : kChunk<kRows>;
+  const int whole = static_cast<int>(ceilDiv(k, set)) * set, most = kChunk<kRows> < set ? set : kChunk<kRows> / set * set;
+  return whole < most ? whole : most;
 }
 
 inline GpuLaunch launchOf(const char* name, const LinearProblem& p, const Step& s, int slices, int chunk, int rows) {

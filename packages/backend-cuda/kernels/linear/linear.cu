@@ -50,7 +50,7 @@ cudaError_t linearOwnLaunch(const LinearProblem& p, const Step& s) {
 }
 
 size_t linearWorkspace(const LinearProblem& p, bool batchInvariant, const LinearLibrary* library) {
-  if (isQuantized(p.weight.dtype)) return batchInvariant ? 0 : linearQuantManyRowsWorkspace(p, library);
+  if (isQuantized(p.weight.dtype)) return batchInvariant || library == nullptr ? 0 : linearQuantLibraryWorkspace(p, *library);
   const size_t own = !batchInvariant && p.rows() >= kLeastSplitRows && hasTensorCores(p) ? workspaceBytes(kSplitScratch) : 0;
   return std::max(own, library == nullptr ? 0 : library->workspace(p));
 }

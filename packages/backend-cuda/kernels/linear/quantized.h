@@ -9,11 +9,12 @@ namespace quire {
 cudaError_t linearQuantLaunch(const LinearProblem&, const Step&);
 // Any dtype and shape, in f32.
 cudaError_t linearQuantGemvLaunch(const LinearProblem&, const Step&);
-// Activations of 16 bits with rows of 16 bytes: tensor cores, any number of rows.
+// Activations of 16 bits with rows of 16 bytes: tensor cores, any number of rows. Both have the same bits; tiled is for many.
 cudaError_t linearQuantSwapAbLaunch(const LinearProblem&, const Step&);
-// q8, the same activations, many rows: through a float weight in the workspace. The sums depend on the number of rows.
-cudaError_t linearQuantManyRowsLaunch(const LinearProblem&, const Step&);
+cudaError_t linearQuantTiledLaunch(const LinearProblem&, const Step&);
+// q8, the same activations: through a float weight in the workspace and the step's library. The sums depend on the number of rows.
+cudaError_t linearQuantLibraryLaunch(const LinearProblem&, const Step&);
 // Bytes of workspace for a problem of so many rows or fewer; 0 for one that it does not suit.
-size_t linearQuantManyRowsWorkspace(const LinearProblem&, const LinearLibrary*);
+size_t linearQuantLibraryWorkspace(const LinearProblem&, const LinearLibrary&);
 
 }  // namespace quire

@@ -86,8 +86,9 @@ __global__ void __launch_bounds__(kThreads, kRows <= 4 ? 2 : 1) linearQuantGemv(
   for (int first = 0; first < packs; first += stride) {
     if (first % chunkPacks == 0) {
       __syncthreads();
-      if (ragged) stage<F::kPack, kRows, true>(activations, x, xDType, place.row0, out.rows, first * F::kPack, k, chunkPacks);
-      else stage<F::kPack, kRows, false>(activations, x, xDType, place.row0, out.rows, first * F::kPack, k, chunkPacks);
+      auto of = [](auto element, int, int) { return toFloat(element); };
+      if (ragged) stage<F::kPack, kRows, true>(activations, x, xDType, place.row0, out.rows, first * F::kPack, k, chunkPacks, of);
+      else stage<F::kPack, kRows, false>(activations, x, xDType, place.row0, out.rows, first * F::kPack, k, chunkPacks, of);
       __syncthreads();
     }
     uint4 codes[kColumns];

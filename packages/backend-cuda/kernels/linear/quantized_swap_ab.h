@@ -1,30 +1,22 @@
 // linear with a quantised weight on tensor cores: codes stream once through shared memory, straight from their records, and become
-// numbers in registers; scales are taken in where the sums lie, in f32. So a product is that of the exact weights: codes less their
-// zero points are small integers, which f16 and bf16 hold, and nothing else is rounded to 16 bits.
+// numbers in registers; scales are taken in where the sums lie, in f32. So a product is that of the exact weights, and nothing of
+// them is rounded to 16 bits.
 //
 // A block owns 16 kWeightTiles rows of the weight and 8 kRowTiles rows of x; its 8 warps own a slice of K each, with a ring of
 // kStages stages of their own that no other warp waits for, and their sums are added in the order of the slices. A stage is 128
-// bytes of codes of each row. The scales of the block's rows are copied once, in front, for the whole of K. A step is 32 columns:
-// lane l holds the codes of columns 8 (l % 4) .. + 7 of rows l / 4 and l / 4 + 8, and the same columns of row l / 4 of x, which it
-// reads from memory by 16 bytes, steps ahead: instructions of 16 columns take them in halves of four from each lane, in an order
-// that both operands share. Rows of x beyond a block's are further blocks.
+// bytes of codes of each row. The scales of the block's rows are copied once, in front, for the whole of K. A lane reads its columns
+// of x (quantized_tile.h) from memory by 16 bytes, steps ahead. Rows of x beyond a block's are further blocks.
 //
-// q4: a step's sums begin at 0 and are added times the scale of their group. q8: sums run on, and take in the scale of their row at
-// the end. The order depends on K alone. x is f16 or bf16, with rows of 16 bytes. Structure after swap_ab.cu and Marlin
-// (github.com/IST-DASLab/marlin), codes to numbers after its lop3 with a power of two.
+// q8 takes in the scale of a row at the end. The order of summation depends on K alone. x is f16 or bf16, with rows of 16 bytes.
+// Structure after swap_ab.cu and Marlin (github.com/IST-DASLab/marlin), codes to numbers after its lop3 with a power of two.
 #pragma once
-#include "quantized.h"
-#include "tile.h"
+#include "quantized_tile.h"
 
 namespace quire::quantized {
 
 constexpr int kWarps = kSlices;
 constexpr int kThreads = 32 * kWarps;
 constexpr int kStageBytes = 128;
-// Columns of a step.
-constexpr int kStep = 32;
-// Slices are whole groups.
-inline int sliceColumns(int k) { return static_cast<int>(ceilDiv(k, kSlices * 128)) * 128; }
 
 template <int kRowTiles_, int kWeightTiles_, int kStages_, int kAhead_, int kBlocks_>
 struct Shape {
@@ -43,25 +35,6 @@ inline int scaleStride(const QuantRecord& r) { return r.scaleBytes / 16 % 2 == 1
 
 // Where 16-byte chunk `chunk` of row `row` of a stage lies: words of 8 rows and halves of 4 rows of one chunk are in different banks.
 __device__ __forceinline__ int chunkAt(int row, int chunk) { return row * kStageBytes + (chunk ^ ((row & 3) << 1 | (row >> 2 & 1))) * 16; }
-
-// Operand A of the two instructions of a step: rows `row` and `row` + 8 of the stage.
-template <class T, class F>
-__device__ __forceinline__ void loadCodes(uint32_t (&a)[2][4], const char* stage, int row, int step, const GroupScale (&groups)[2]) {
-  const int part = threadIdx.x % 4;
-#pragma unroll
-  for (int r = 0; r < 2; r++) {
-    if constexpr (F::kBits == 4) {
-      const auto word = *reinterpret_cast<const uint32_t*>(stage + chunkAt(row + 8 * r, step) + 4 * part);
-      const uint32_t zeros = zeroPair<T>(groups[r].zero);
-#pragma unroll
-      for (int i = 0; i < 4; i++) a[i / 2][r + i % 2 * 2] = codePair4<T>(word, i, zeros);
-    } else {
-      const auto words = *reinterpret_cast<const uint2*>(stage + chunkAt(row + 8 * r, 2 * step + part / 2) + part % 2 * 8);
-#pragma unroll
-      for (int i = 0; i < 4; i++) a[i / 2][r + i % 2 * 2] = codePair8<T>(i < 2 ? words.x : words.y, i % 2);
-    }
-  }
-}
 
 template <class T, class F, class S>
 __global__ void __launch_bounds__(kThreads, S::kBlocks) linearQuantSwapAb(const T* x, const char* weight, QuantRecord record, int stride, LinearOutput out, int k, int length) {
@@ -119,31 +92,9 @@ __global__ void __launch_bounds__(kThreads, S::kBlocks) linearQuantSwapAb(const 
 
   float sums[S::kWeightTiles][S::kRowTiles][4] = {};
   auto multiply = [&](const char* stage, int inStage, int step, const uint4 (&now)[S::kRowTiles]) {
-#pragma unroll
-    for (int m = 0; m < S::kWeightTiles; m++) {
-      GroupScale groups[2] = {};
-      if constexpr (F::kBits == 4) {
-        const int group = (begin + step * kStep) >> record.groupShift;
-#pragma unroll
-        for (int r = 0; r < 2; r++) groups[r] = groupScale<F::kZeros>(scaleBits<F::kZeros>(scales + (16 * m + 8 * r + lane / 4) * stride, group));
-      }
-      uint32_t a[2][4];
-      loadCodes<T, F>(a, stage, 16 * m + lane / 4, inStage, groups);
-#pragma unroll
-      for (int t = 0; t < S::kRowTiles; t++) {
-        const uint32_t b[2][2] = {{now[t].x, now[t].y}, {now[t].z, now[t].w}};
-        if constexpr (F::kBits == 8) {
-          mma16816<T>(sums[m][t], a[0], b[0]);
-          mma16816<T>(sums[m][t], a[1], b[1]);
-        } else {
-          float part[4] = {};
-          mma16816<T>(part, a[0], b[0]);
-          mma16816<T>(part, a[1], b[1]);
-#pragma unroll
-          for (int i = 0; i < 4; i++) sums[m][t][i] += groups[i / 2].scale * part[i];
-        }
-      }
-    }
+    const int part = lane % 4, group = (begin + step * kStep) >> record.groupShift;
+    auto codesAt = [&](int row) { return stage + (F::kBits == 4 ? chunkAt(row, inStage) + 4 * part : chunkAt(row, 2 * inStage + part / 2) + part % 2 * 8); };
+    multiplyStep<T, F>(sums, now, codesAt, [&](int row) { return scaleBits<F::kZeros>(scales + row * stride, group); });
   };
   for (int stage = 0; stage < stages; stage++) {
     cpAsyncWait<S::kStages - 1>();
@@ -173,12 +124,7 @@ __global__ void __launch_bounds__(kThreads, S::kBlocks) linearQuantSwapAb(const 
   __syncthreads();
   const int slices = (k + length - 1) / length;
   storeBlock<S::kWeightTiles, kThreads>(out, firstTile, firstRow, S::kRows, [&](int row, int local, float (&total)[4]) {
-    total[0] = total[1] = total[2] = total[3] = 0.0f;
-#pragma unroll 4
-    for (int slice = 0; slice < slices; slice++) {
-      const auto part = *reinterpret_cast<const float4*>(shared + slice * S::kWarpBytes + (row * S::kSumStride + local) * 4);
-      total[0] += part.x, total[1] += part.y, total[2] += part.z, total[3] += part.w;
-    }
+    addSlices(total, shared + (row * S::kSumStride + local) * 4, S::kWarpBytes, slices);
     if constexpr (F::kBits == 8) {
 #pragma unroll
       for (int i = 0; i < 4; i++) total[i] *= *reinterpret_cast<const float*>(scales + (local + i) * stride);
@@ -216,8 +162,11 @@ cudaError_t launchFor(const LinearProblem& p, const Step& s) {
   if (p.rows() <= 8) return tiles / 2 >= s.smCount ? launchFirst<T, F, Shape<1, 2, 2, 4, 2>, Lowest>(p, s) : launch<T, F, Lowest>(p, s);
   if (p.rows() <= 16) return launchFirst<T, F, Shape<2, 2, 2, 2, 1>, Lowest>(p, s);
   if (p.rows() <= 32) return launchFirst<T, F, Shape<4, 2, 2, 1, 1>, Lowest>(p, s);
-  const bool tall = p.rows() > 64 || tiles / 4 >= s.smCount;
-  return tall ? launchFirst<T, F, Shape<8, 4, 2, 1, 1>, Shape<8, 2, 2, 1, 1>, Lowest>(p, s) : launchFirst<T, F, Shape<8, 2, 2, 1, 1>, Lowest>(p, s);
+  // Sums of q4 have scales beside them: those of four tiles of the weight would not fit a thread's registers.
+  if constexpr (F::kBits == 8) {
+    if (tiles / 4 >= s.smCount) return launchFirst<T, F, Shape<8, 4, 2, 1, 1>, Shape<8, 2, 2, 1, 1>, Lowest>(p, s);
+  }
+  return launchFirst<T, F, Shape<8, 2, 2, 1, 1>, Lowest>(p, s);
 }
 
 template <class T>

@@ -75,12 +75,7 @@ __global__ void __launch_bounds__(kThreads, 1) linearSwapAb(const T* x, const T*
   __syncthreads();
   const int slices = (k + length - 1) / length;
   storeBlock<S::kWeightTiles, kThreads>(out, firstTile, 0, S::kRows, [&](int row, int local, float (&total)[4]) {
-    total[0] = total[1] = total[2] = total[3] = 0.0f;
-#pragma unroll 4
-    for (int slice = 0; slice < slices; slice++) {
-      const auto part = *reinterpret_cast<const float4*>(shared + slice * S::kWarpBytes + (row * S::kSumStride + local) * 4);
-      total[0] += part.x, total[1] += part.y, total[2] += part.z, total[3] += part.w;
-    }
+    addSlices(total, shared + (row * S::kSumStride + local) * 4, S::kWarpBytes, slices);
   });
 }
 

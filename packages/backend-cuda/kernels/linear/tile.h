@@ -97,6 +97,17 @@ __device__ __forceinline__ void spreadSums(float* to, int stride, const float (&
   }
 }
 
+// total = the sums of four weight rows, added in the order of the slices of K; `from` points to those of the first, `stride` bytes in
+// front of those of the next.
+__device__ __forceinline__ void addSlices(float (&total)[4], const char* from, int stride, int slices) {
+  total[0] = total[1] = total[2] = total[3] = 0.0f;
+#pragma unroll 4
+  for (int slice = 0; slice < slices; slice++) {
+    const auto part = *reinterpret_cast<const float4*>(from + slice * stride);
+    total[0] += part.x, total[1] += part.y, total[2] += part.z, total[3] += part.w;
+  }
+}
+
 // Stores a block's sums. sumsAt(row, local, quad) gives those of row `row` of the block and weight rows local .. local + 3.
 template <int kWeightTiles, int kThreads, class SumsAt>
 __device__ __forceinline__ void storeBlock(const LinearOutput& o, int firstTile, int firstRow, int rows, SumsAt sumsAt) {

@@ -238,12 +238,14 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<C, kHeadDim, kHeads>:
     ChunkFold<T, kHeadDim, kHeads> fold(p.work, part);
     WarpState<T, C, kHeadDim, S::kColumns> state;
     Cursor at = part.cursor;
-    QueryHeads heads{};
     bool last = false;
     for (uint32_t i = 0; !last;) {
       const uint32_t count = at.tilesOfChunk();
       last = at.place + count >= part.end;
-      if (i == 0 || at.tile == 0) heads = queryHeads<kHeads>(p, at.head), state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + heads.first * kHeadDim, heads.count);
+      if (i == 0 || at.tile == 0) {
+        const QueryHeads heads = queryHeads<kHeads>(p, at.head);
+        state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + heads.first * kHeadDim, heads.count);
+      }
       state.clear();
       uint32_t position = at.firstPosition() + threadIdx.x / 32 * kSliceTokens;
       for (const uint32_t end = i + count; i < end; i++, position += kTileTokens) {
@@ -252,6 +254,8 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<C, kHeadDim, kHeads>:
         feed.fetch(stage(i + S::kStages - 1), keys, values);
         state.attend(stage(i), position, at.tiles.begin, at.tiles.end, p.scale);
       }
+      // Found again: the walk of a chunk has no register for them.
+      const QueryHeads heads = queryHeads<kHeads>(p, at.head);
       __syncthreads();  // all have merged the chunk in front
       state.handOver(parts, heads.count);
       __syncthreads();
