@@ -86,9 +86,13 @@ async function* pieceChunks(
     const chunks = sourceRows(checkpoint, tensor, piece, first + from, first + filled, as);
     const isStored = isQuantDType(dtype) || tensor.dtype === dtype;
     const rows = isStored ? chunks : convertedChunks(chunks, tensor.dtype as FloatDType, dtype);
-    yield* columns === undefined ? rows : columnChunks(rows, width, columns, dtype);
+    yield* columns === undefined || isWhole(columns, width) ? rows : columnChunks(rows, width, columns, dtype);
   }
   yield* zeroChunks((to - Math.max(from, filled)) * rowBytes);
+}
+
+function isWhole({ start, end, length }: Cut, width: number): boolean {
+  return start === 0 && end === width && length === width;
 }
 
 function shapeOf({ tensor, shape = tensor.shape }: Piece): readonly number[] {

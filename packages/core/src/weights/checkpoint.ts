@@ -133,8 +133,15 @@ class FileCheckpoint implements Checkpoint {
   }
 
   async *stream(tensor: CheckpointTensor, chunkBytes = DEFAULT_CHUNK_BYTES): AsyncIterable<Uint8Array> {
-    for (let at = tensor.start; at < tensor.end; at += chunkBytes) {
-      yield await this.#source.read(tensor.file, at, Math.min(tensor.end, at + chunkBytes));
+    const { file, end } = tensor;
+    const read = (at: number) => (at < end ? this.#source.read(file, at, Math.min(end, at + chunkBytes)) : null);
+    let next = read(tensor.start);
+    for (let at = tensor.start; at < end; at += chunkBytes) {
+      const chunk = await next!;
+      // The next chunk is read while this one is used. Where nobody comes for it, its failure is nobody's.
+      next = read(at + chunkBytes);
+      next?.catch(() => {});
+      yield chunk;
     }
   }
 }
