@@ -1,7 +1,12 @@
-/** Two ranks that meet over TCP and NCCL's stand-in, both in this process: what each of them holds, and has read itself. */
-import type { CudaDevice } from '@quire/backend-cuda';
-import { openCudaEmuRank } from '@quire/backend-cuda';
+/**
+ * Two ranks that meet over TCP and NCCL's stand-in, both in this process: what each of them holds, and has read itself. And the
+ * stand-in alone, with a rank in another process that is killed.
+ */
+import { spawn } from 'node:child_process';
+import { type CudaDevice, openCudaEmuRank } from '@quire/backend-cuda';
 import { type EngineConfig, parseEngineConfig } from '@quire/core';
+import { DeviceLostError } from '@quire/core/contract';
+import { ProgramBuilder } from '@quire/core/program';
 import { afterAll, expect, it } from 'vitest';
 import { loadWeights } from '../../packages/core/src/models/index.ts';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
@@ -9,8 +14,10 @@ import { cardOf } from '../../packages/server/src/ranks/card.ts';
 import { followRank } from '../../packages/server/src/ranks/follow.ts';
 import { leadGroup } from '../../packages/server/src/ranks/lead.ts';
 import { openModel } from '../e2e/models.ts';
+import { root } from '../server/build.ts';
 import { openTestReference } from '../support/devices.ts';
 import { freePort } from '../support/rank-processes.ts';
+import { floatTensor, noSizes } from './fixtures.ts';
 
 const folder = 'models/tiny-llama';
 const launcher = { launcher: 'torchrun', size: 2, isOnePerMachine: false };
@@ -70,4 +77,33 @@ it.each([
   whole.dispose();
   await group.dispose();
   expect(await followed).toEqual({ error: null, isStuck: false });
+});
+
+const alone = { rank: 0, size: 1, id: new Uint8Array() };
+
+it('a rank that is killed is a fault that names it, also where nobody else watches', async () => {
+  const { device, groupId } = await openCudaEmuRank({ localRank: 0, tensorParallelSize: 2 });
+  const id = groupId(2);
+  const script = `
+    import { openCudaEmuRank } from './packages/backend-cuda/dist/index.js';
+    const { device } = await openCudaEmuRank({ localRank: 1, tensorParallelSize: 2 });
+    const alone = { rank: 0, size: 1, id: new Uint8Array() };
+    await device.joinGroup({ rank: 1, size: 2, id: Uint8Array.from(${JSON.stringify([...id])}) }, alone);
+    setInterval(() => {}, 1000);
+  `;
+  const other = spawn('node', ['--input-type=module', '-e', script], { cwd: root, stdio: 'inherit' });
+  await device.joinGroup({ rank: 0, size: 2, id }, alone);
+  other.kill('SIGKILL');
+  const builder = new ProgramBuilder('sum', noSizes);
+  builder.external('x', 'f32', [1, 4]);
+  builder.add({ op: 'allReduce', x: 'x', out: 'x' });
+  const x = floatTensor(device, 'x', [1, 2, 3, 4]);
+  const executable = await device.compile(builder.build(), { x });
+  const since = Date.now();
+  device.submit([{ executable, sizes: noSizes }]);
+  const error = await device.synchronize().catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(DeviceLostError);
+  expect((error as Error).message).toContain('allReduce failed: cudaErrorLaunchFailure (rank 1 of the group is gone)');
+  expect(Date.now() - since).toBeLessThan(10_000);
+  await device.dispose();
 });
