@@ -36,11 +36,11 @@ try {
     const page = await browser.newPage({ viewport, colorScheme, locale: 'en-US' });
     await page.goto(`${server.resolvedUrls.local[0]}#device=reference&${address}`);
     await page.waitForFunction(pauseOnce, least, { polling: 'raf', timeout: 120_000 });
-    // A narrow page is shown whole; what is out of sight is not drawn.
-    const height = await page.evaluate(() => document.documentElement.scrollHeight);
-    if (viewport === narrow) await page.setViewportSize({ ...narrow, height });
-    // The plots draw twice a second.
+    // A narrow page is shown whole: what is out of sight is not drawn, and has its height only when it is. The plots draw twice a second.
+    if (viewport === narrow) await page.setViewportSize({ ...narrow, height: 4000 });
     await page.waitForTimeout(1000);
+    const height = await page.evaluate(() => document.querySelector('main').getBoundingClientRect().bottom + 16);
+    if (viewport === narrow) await page.setViewportSize({ ...narrow, height: Math.ceil(height) });
     await page.screenshot({ path: join(folder, `${name}.png`) });
     process.stdout.write(`${name}\n`);
     await page.close();
