@@ -38,7 +38,9 @@ const rows = [
   row('load.deviceWrite', Math.round(best.writeRate), 'MB/s'),
   row('load.weights', Math.round(rate), 'MB/s', Math.round(limit)),
   row('load.peak', megabytes(best.peakBytes), 'MB', megabytes(1.2 * bytes + best.deviceBytes)),
-  ...Object.entries(best.stages).map(([stage, ms]) => row(`load.time.${stage.replaceAll(' ', '')}`, Math.round(ms), 'ms')),
+  ...Object.entries(best.stages).map(([stage, ms]) =>
+    row(`load.time.${stage.replaceAll(' ', '')}`, Math.round(ms), 'ms'),
+  ),
 ];
 const report = await benchReport(best.device, rows);
 if (options.json) console.log(JSON.stringify(report));
