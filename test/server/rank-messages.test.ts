@@ -81,6 +81,14 @@ describe('a rank at the other end of messages', () => {
     expect(group.allocatedBytes()).toBe(device.allocatedBytes());
     const { executables } = (await llm.load()).runner;
     expect(executables.get('model')!.opCounts().linear).toBeGreaterThan(0);
+    // It fills them again.
+    await llm.sleep({ discardWeights: true });
+    await group.synchronize();
+    expect(device.allocatedBytes()).toBe(0);
+    await llm.wakeUp();
+    const [again] = await llm.generate(golden.prompt, { temperature: 0, maxTokens: 4 });
+    expect(again!.outputs[0]!.tokenIds).toEqual(golden.tokenIds.slice(0, 4));
+    expect(planning.mostRead).toBeLessThan(100_000);
   });
 
   it('says what it cannot fill', async () => {
