@@ -51,6 +51,11 @@ const faults: readonly (readonly [what: string, op: OpName, fault: Fault])[] = [
   ],
   ['shares of the chosen alone', 'moeRoute', instead('moeRoute', op => ({ normalize: !op.normalize }))],
   ['experts one off', 'groupedLinear', instead('groupedLinear', op => ({ firstExpert: op.firstExpert + 1 }))],
+  [
+    'slices of adapters exchanged',
+    'loraLinear',
+    instead('loraLinear', op => ({ sliceColumns: [...op.sliceColumns].reverse() })),
+  ],
   ['a position offset left out', 'embed', instead('embed', () => ({ offset: 0 }))],
   ['a part of the table one row off', 'embed', instead('embed', op => ({ firstRow: op.firstRow && op.firstRow - 1 }))],
   ['no epsilon', 'layerNorm', instead('layerNorm', () => ({ eps: 0 }))],

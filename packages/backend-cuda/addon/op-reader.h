@@ -31,6 +31,11 @@ class OpReader {
     const Tensor q = tensor("qNorm").at({}), k = tensor("kNorm").at({});
     return {q, k, q ? static_cast<float>(number("normEps")) : 0.0f};
   }
+  LoraSlices loraSlices() const {
+    LoraSlices slices{integer("sliceColumns"), {}};
+    for (int i = 0, end = 0; i < slices.count; i++) slices.end[i] = end += integer(("sliceColumns." + std::to_string(i)).c_str());
+    return slices;
+  }
   AttentionShape attention() const { return {integer("heads"), integer("kvHeads"), integer("headDim"), integer("blockSize")}; }
 
  private:

@@ -106,6 +106,15 @@ const std::map<std::string, Builder>& builders() {
          const int firstExpert = r.integer("firstExpert");
          return {[=](const Step& s) { const auto& z = s.sizes; return groupedLinear({x.at(z), experts.at(z), w.at(z), out.at(z), shares.at(z), residual.at(z), activation, firstExpert}, s); }};
        }},
+      {"prepareAdapters", [](const OpReader& r, const Context&) -> Built {
+         auto sequences = r.tensor("sequences"), rows = r.tensor("rows"), adapters = r.tensor("adapters");
+         return {[=](const Step& s) { const auto& z = s.sizes; return prepareAdapters({sequences.at(z), rows.at(z), adapters.at(z)}, s); }};
+       }},
+      {"loraLinear", [](const OpReader& r, const Context&) -> Built {
+         auto x = r.tensor("x"), adapters = r.tensor("adapters"), a = r.tensor("a"), b = r.tensor("b"), scales = r.tensor("scales"), hidden = r.tensor("hidden"), out = r.tensor("out");
+         const LoraSlices slices = r.loraSlices();
+         return {[=](const Step& s) { const auto& z = s.sizes; return loraLinear({x.at(z), adapters.at(z), a.at(z), b.at(z), scales.at(z), hidden.at(z), out.at(z), slices}, s); }};
+       }},
       {"rope", [](const OpReader& r, const Context&) -> Built {
          auto qkv = r.tensor("qkv"), positions = r.tensor("positions"), table = r.tensor("table");
          const int heads = r.integer("heads"), kvHeads = r.integer("kvHeads"), headDim = r.integer("headDim"), rotaryDim = r.integer("rotaryDim");

@@ -10,6 +10,7 @@
 #include "ops/joint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
+#include "ops/lora.h"
 #include "ops/moe.h"
 #include "ops/rows.h"
 #include "ops/sampling.h"

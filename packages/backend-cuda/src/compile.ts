@@ -72,7 +72,7 @@ function describeOp(
   }
   const attributes: Record<string, number> = {};
   for (const [field, value] of Object.entries(op)) {
-    if (!fields.has(field)) attributes[field] = attributeNumber(value as number | boolean | Activation);
+    if (!fields.has(field)) describeAttribute(field, value as Attribute | readonly number[], attributes);
   }
   return { op: op.op, tensors, attributes };
 }
@@ -84,7 +84,23 @@ function describeTensor({ dtype, shape }: ProgramTensor, { handle, offset }: Loc
   return [handle, offset, dtypeIndex[dtype], 0, sizeNames.indexOf(rows), columns];
 }
 
-function attributeNumber(value: number | boolean | Activation): number {
+type Attribute = number | boolean | Activation;
+
+/** A list is its length, and its numbers under names of their own: `field.0`, `field.1` ... */
+function describeAttribute(
+  field: string,
+  value: Attribute | readonly number[],
+  attributes: Record<string, number>,
+): void {
+  if (typeof value !== 'object') {
+    attributes[field] = attributeNumber(value);
+    return;
+  }
+  attributes[field] = value.length;
+  for (const [i, number] of value.entries()) attributes[`${field}.${i}`] = number;
+}
+
+function attributeNumber(value: Attribute): number {
   if (typeof value === 'string') return activationIndex[value];
   return Number(value);
 }

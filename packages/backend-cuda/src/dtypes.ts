@@ -19,6 +19,8 @@ export const groupDTypes = {
   gatedLinear: { activations, weights: matrices },
   moeRoute: {},
   groupedLinear: { activations, weights: matrices },
+  prepareAdapters: {},
+  loraLinear: { activations, weights },
   rope: { activations, weights },
   kvWrite: { activations, kv },
   ropeKvWrite: { activations, weights, kv },

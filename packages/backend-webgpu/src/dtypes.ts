@@ -24,6 +24,8 @@ export const dtypes = {
   gatedLinear: { activations, weights: matrices },
   moeRoute: {},
   groupedLinear: { activations, weights: matrices },
+  prepareAdapters: {},
+  loraLinear: { activations, weights },
   rope: { activations, weights },
   kvWrite: { activations, kv },
   ropeKvWrite: { activations, weights, kv },

@@ -1,5 +1,6 @@
 /** The engine core: everything a Node or browser entry needs to load a model and to serve requests. */
 
+export { type Adapter, checkAdapterName, type LoraRequest } from './engine/adapters.ts';
 export { AsyncLLM, type GenerateOptions } from './engine/async-llm.ts';
 export { BlockManager } from './engine/block-manager.ts';
 export type { BlockObserver } from './engine/block-observer.ts';

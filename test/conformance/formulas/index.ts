@@ -25,6 +25,8 @@ const formulas: Formulas = {
   gatedLinear: tensorOps.gatedLinear,
   moeRoute: tensorOps.moeRoute,
   groupedLinear: tensorOps.groupedLinear,
+  prepareAdapters: rowState.prepareAdapters,
+  loraLinear: tensorOps.loraLinear,
   rope: tensorOps.rope,
   kvWrite: tensorOps.kvWrite,
   ropeKvWrite: tensorOps.ropeKvWrite,

@@ -90,6 +90,16 @@ export function prepareSamples(op: OpOf<'prepareSamples'>, t: Tensors): void {
   }
 }
 
+export function prepareAdapters(op: OpOf<'prepareAdapters'>, t: Tensors): void {
+  for (const token of range(t.sizes.tokens)) t.set(op.adapters, NONE, token);
+  for (const index of range(t.sizes.sequences)) {
+    const word = (at: number) => t.at(op.sequences, index, at);
+    if (word(Sequence.contextLen) === 0) continue;
+    const adapter = t.at(op.rows, word(Sequence.row), Row.adapter);
+    for (const i of range(word(Sequence.queryLen))) t.set(op.adapters, adapter, word(Sequence.queryStart) + i);
+  }
+}
+
 export function advanceRows(op: OpOf<'advanceRows'>, t: Tensors): void {
   const slot = (t.at(op.batch, 0, BatchHeader.stepCounter) - 1) % t.shape(op.ring)[0]!;
   for (const index of range(t.sizes.sequences)) {

@@ -147,6 +147,28 @@ export function groupedLinear(op: OpOf<'groupedLinear'>, t: Tensors): void {
   }
 }
 
+export function loraLinear(op: OpOf<'loraLinear'>, t: Tensors): void {
+  const [slots, columns, rank] = t.shape(op.b) as [number, number, number];
+  const depth = t.shape(op.x)[1]!;
+  const sliceOf = range(columns).map(column => {
+    const ends = op.sliceColumns.map((_, j) => sum(op.sliceColumns.slice(0, j + 1)));
+    return ends.findIndex(end => column < end);
+  });
+  for (const token of range(t.sizes.tokens)) {
+    const slot = t.at(op.adapters, token);
+    if (slot >= slots) continue;
+    const hidden = range(op.sliceColumns.length * rank).map(row =>
+      sum(range(depth).map(k => t.at(op.x, token, k) * t.at(op.a, slot, row, k))),
+    );
+    hidden.forEach((value, row) => void t.set(op.hidden, value, token, row));
+    for (const column of range(columns)) {
+      const slice = sliceOf[column]!;
+      const product = sum(range(rank).map(r => t.at(op.b, slot, column, r) * hidden[slice * rank + r]!));
+      t.set(op.out, t.at(op.out, token, column) + t.at(op.scales, slot, slice) * product, token, column);
+    }
+  }
+}
+
 /** Rotation as a product of complex numbers, of heads that are scaled to length sqrt(headDim) first where there are norms. */
 export function rope(op: OpOf<'rope'>, t: Tensors): void {
   const half = op.rotaryDim / 2;

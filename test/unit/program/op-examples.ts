@@ -129,6 +129,32 @@ export const correct: { [K in Op['op']]: [op: Extract<Op, { op: K }>, tensors: T
       out: ['f16', 'tokens', 5],
     },
   ],
+  prepareAdapters: [
+    { op: 'prepareAdapters', sequences: 'sequences', rows: 'rows', adapters: 'adapters' },
+    { ...state, adapters: ['u32', 'tokens'] },
+  ],
+  loraLinear: [
+    {
+      op: 'loraLinear',
+      x: 'x',
+      adapters: 'adapters',
+      a: 'a',
+      b: 'b',
+      scales: 'scales',
+      hidden: 'hidden',
+      out: 'out',
+      sliceColumns: [4, 2],
+    },
+    {
+      x: ['f16', 'tokens', 8],
+      adapters: ['u32', 'tokens'],
+      a: ['bf16', 3, 10, 8],
+      b: ['bf16', 3, 6, 5],
+      scales: ['f32', 3, 2],
+      hidden: ['f32', 'tokens', 10],
+      out: ['f16', 'tokens', 6],
+    },
+  ],
   rope: [
     {
       op: 'rope',

@@ -173,6 +173,8 @@ describe('the dtype table of the reference device', () => {
       gatedLinear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16","q8","q4_32","q4_128","q4_32z","q4_128z"]}
       moeRoute: {}
       groupedLinear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16","q8","q4_32","q4_128","q4_32z","q4_128z"]}
+      prepareAdapters: {}
+      loraLinear: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       rope: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"]}
       kvWrite: {"activations":["f32","f16","bf16"],"kv":["f32","f16","bf16","i8","f8e4m3"]}
       ropeKvWrite: {"activations":["f32","f16","bf16"],"weights":["f32","f16","bf16"],"kv":["f32","f16","bf16","i8","f8e4m3"]}

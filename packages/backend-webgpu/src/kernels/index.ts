@@ -17,12 +17,14 @@ import { kvWrite } from './kv-write.ts';
 import { layerNorm } from './layer-norm.ts';
 import { linear } from './linear.ts';
 import { logProbs } from './log-probs.ts';
+import { loraLinear } from './lora-linear.ts';
 import { maskLogits } from './mask-logits.ts';
 import { moeRoute } from './moe-route.ts';
 import { normColumns } from './norm-columns.ts';
 import { pagedAttention } from './paged-attention.ts';
 import { penalties } from './penalties.ts';
 import { pool } from './pool.ts';
+import { prepareAdapters } from './prepare-adapters.ts';
 import { prepareInputs } from './prepare-inputs.ts';
 import { prepareSamples } from './prepare-samples.ts';
 import { rmsNorm } from './rms-norm.ts';
@@ -47,6 +49,8 @@ export const kernels = {
   gatedLinear,
   moeRoute,
   groupedLinear,
+  prepareAdapters,
+  loraLinear,
   rope,
   kvWrite,
   ropeKvWrite,

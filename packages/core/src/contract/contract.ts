@@ -195,6 +195,29 @@ export interface OpCatalogue {
     activation: Activation;
     firstExpert: number;
   };
+  /** adapters[t] = the adapter (see `Row`) of the row that token t belongs to; NONE for tokens of spent sequences and padding. */
+  prepareAdapters: { sequences: TensorName; rows: TensorName; adapters: TensorName };
+  /**
+   * Low-rank adapters of a linear layer (Hu et al. 2021), several in one batch: what the layer of each token's adapter adds. The columns
+   * of out are slices, each with matrices of its own: slice j has sliceColumns[j] of them. With s = adapters[t], and for every slice j:
+   *
+   *   hidden[t][j rank + r] = sum_k x[t][k] a[s][j rank + r][k]
+   *   out[t][n] += scales[s][j] sum_r b[s][n][r] hidden[t][j rank + r]      for n in slice j
+   *
+   * x [tokens, K], a [slots, slices rank, K], b [slots, N, rank], scales f32 [slots, slices], hidden f32 [tokens, slices rank], out
+   * [tokens, N]. One to MAX_LORA_SLICES slices. Where a token has no adapter (NONE), its rows of hidden and
+   * out stay as they are.
+   */
+  loraLinear: {
+    x: TensorName;
+    adapters: TensorName;
+    a: TensorName;
+    b: TensorName;
+    scales: TensorName;
+    hidden: TensorName;
+    out: TensorName;
+    sliceColumns: readonly number[];
+  };
   /**
    * Rotates queries and keys of qkv in place by position. table f32 [positions, rotaryDim]: rotaryDim / 2 cosines, then as
    * many sines, made on the host. Pairs are (i, i + rotaryDim / 2), or (2 i, 2 i + 1) when interleaved.
@@ -350,6 +373,8 @@ export type OpOf<K extends OpName> = Extract<Op, { op: K }>;
 
 /** The logit of a masked token: finite, because WGSL may assume that infinities are absent. */
 export const MASKED_LOGIT = -3.0e38;
+/** Slices of a loraLinear at most: queries, keys and values, and one to spare. */
+export const MAX_LORA_SLICES = 4;
 /** The threshold under which nothing is filtered. */
 export const NO_THRESHOLD = -3.4028234663852886e38;
 

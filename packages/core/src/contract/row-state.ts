@@ -46,6 +46,8 @@ export const Row = {
   numBiases: 16,
   /** Not 0: only the ids of the row's mask may be sampled. */
   masked: 17,
+  /** Slot of its adapter, or NONE. */
+  adapter: 18,
 } as const;
 export const ROW_WORDS = 24;
 

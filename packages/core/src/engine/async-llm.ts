@@ -2,6 +2,7 @@ import { EngineClosedError } from '../errors.ts';
 import type { SamplingParams } from '../sampling/sampling-params.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits } from '../worker/types.ts';
+import type { LoraRequest } from './adapters.ts';
 import type { EngineStats } from './engine-stats.ts';
 import { type AddOptions, LLMEngine, type LLMEngineOptions } from './llm-engine.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
@@ -108,6 +109,24 @@ export class AsyncLLM implements AsyncDisposable {
   /** Ends every running request with this id, with reason `abort`. */
   abort(requestId: string): void {
     this.#engine.abortById(requestId);
+  }
+
+  /** Names of the adapters that requests may ask for. */
+  get loras(): string[] {
+    return this.#engine.adapters.names;
+  }
+
+  /**
+   * Loads an adapter that requests may ask for, while others run. Rejects with InvalidRequestError when the name is taken or the engine
+   * takes no more, and with ModelFormatError when it does not fit the model.
+   */
+  addLora(request: LoraRequest): Promise<void> {
+    return this.#engine.adapters.load(request);
+  }
+
+  /** Requests that began with it go on; no other one may. Rejects with InvalidRequestError when there is no such adapter. */
+  async removeLora(loraName: string): Promise<void> {
+    this.#engine.adapters.remove(loraName);
   }
 
   stats(): EngineStats {

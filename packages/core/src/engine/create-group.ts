@@ -4,6 +4,7 @@ import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import { deriveSeed } from '../sampling/seeds.ts';
 import type { GrammarService } from '../structured-output/grammar-service.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
+import type { Adapter } from './adapters.ts';
 import { BeamSearch } from './beam-search.ts';
 import { RequestGroup, SequenceOutput } from './output-processor.ts';
 import { rankOf } from './priority.ts';
@@ -30,6 +31,8 @@ export interface GroupInit {
   pools?: PoolingConfig['type'] | null | undefined;
   /** The engine guesses tokens ahead. */
   speculates: boolean;
+  /** Computes it, in place of the model alone. */
+  adapter?: Adapter | null;
   /** What its completions begin with. */
   resume?: readonly ResumedCompletion[] | undefined;
   /** Its tokens are computed by another engine: nothing is prepared here that only computing needs. */
@@ -70,6 +73,7 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
     pools: init.pools ?? null,
     constraint: init.isElsewhere === true ? null : createConstraint(params, init, init.resume?.[index]?.tokenIds ?? []),
     speculates: init.speculates && !params.useBeamSearch && params.logprobTokenIds === null,
+    adapter: init.adapter ?? null,
     ...(params.cacheSalt === null ? {} : { salt: params.cacheSalt }),
   };
   return new SequenceOutput(group, index, request, tokenizer);

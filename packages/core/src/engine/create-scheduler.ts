@@ -20,6 +20,7 @@ export type LLMEngineConfig = Pick<
       | 'longPrefillTokenThreshold'
       | 'maxNumQueuedReqs'
       | 'maxNumQueuedTokens'
+      | 'maxCpuLoras'
     >
   >;
 

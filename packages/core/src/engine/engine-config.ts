@@ -58,6 +58,10 @@ export interface EngineOptions {
   pipelineParallelSize?: number;
   distributedExecutorBackend?: string | null;
   workerUseRay?: boolean;
+  enableLora?: boolean;
+  maxLoras?: number;
+  maxLoraRank?: number;
+  maxCpuLoras?: number | null;
   enforceEager?: boolean;
   lazyGraphs?: boolean | null;
   speculativeConfig?: object | null;
@@ -107,6 +111,10 @@ export interface EngineConfig {
   readonly pipelineParallelSize: number;
   /** Whether ranks are threads or processes; null: as a launcher has it. */
   readonly distributedExecutorBackend: 'uni' | 'external_launcher' | null;
+  readonly enableLora: boolean;
+  readonly maxLoras: number;
+  readonly maxLoraRank: number;
+  readonly maxCpuLoras: number | null;
   readonly enforceEager: boolean;
   readonly lazyGraphs: boolean | null;
   readonly speculativeConfig: SpeculativeConfig | null;
@@ -129,6 +137,9 @@ export function parseEngineConfig(options: EngineOptions | Readonly<Record<strin
   const checked = Object.fromEntries(entries) as Checked;
   if (checked.longPrefillTokenThreshold > 0 && !checked.enableChunkedPrefill) {
     refuseTogether('longPrefillTokenThreshold', 'bounds the chunks of a prompt, but enableChunkedPrefill is false');
+  }
+  if (checked.maxCpuLoras !== null && checked.maxCpuLoras < checked.maxLoras) {
+    refuseTogether('maxCpuLoras', `is ${checked.maxCpuLoras}, below maxLoras (${checked.maxLoras})`);
   }
   return Object.freeze({
     ...checked,

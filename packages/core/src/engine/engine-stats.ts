@@ -5,6 +5,9 @@ import type { StepTrace } from './step-trace.ts';
 export interface EngineStats {
   numRequestsRunning: number;
   numRequestsWaiting: number;
+  /** Names of the adapters that running and waiting requests ask for. */
+  runningAdapters: readonly string[];
+  waitingAdapters: readonly string[];
   /** Share of the KV blocks that requests hold, 0 to 1. */
   kvCacheUsage: number;
   numPreemptions: number;

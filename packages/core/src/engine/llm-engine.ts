@@ -4,6 +4,7 @@ import type { SamplingParams } from '../sampling/sampling-params.ts';
 import type { GrammarService } from '../structured-output/grammar-service.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
 import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
+import { AdapterRegistry, adapterNames, type LoadAdapter, type LoraRequest } from './adapters.ts';
 import type { BlockObserver } from './block-observer.ts';
 import { createGroup } from './create-group.ts';
 import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
@@ -44,6 +45,8 @@ export interface LLMEngineOptions {
   clock?: () => number;
   /** Replaces the hash of the prefix cache. */
   prefixHash?: BlockHash;
+  /** Loads an adapter into host memory. Absent: the engine takes none. */
+  loadAdapter?: LoadAdapter;
 }
 
 export interface AddOptions {
@@ -54,6 +57,8 @@ export interface AddOptions {
    * derive from it. A request that goes on in another engine keeps it. Default: the next one.
    */
   number?: number;
+  /** The adapter that computes it, which must be loaded. Default: the model alone does. */
+  loraRequest?: Pick<LoraRequest, 'loraName'> | null;
   /** What its completions begin with, one entry for each: they go on where another engine left them, token for token. */
   resume?: readonly ResumedCompletion[];
 }
@@ -73,6 +78,7 @@ export class LLMEngine {
   readonly #reporter: StepReporter;
   readonly #requests: RequestRegistry;
   readonly #gate: GrammarGate;
+  readonly adapters: AdapterRegistry;
   #numSequences = 0;
   #promptTokens = 0;
   #cachedPromptTokens = 0;
@@ -95,6 +101,7 @@ export class LLMEngine {
       finished: group => this.#reporter.finished(group),
       clock: this.#clock,
     });
+    this.adapters = new AdapterRegistry(options.loadAdapter ?? null, config.maxCpuLoras ?? null);
     this.#gate = this.#createGate(options.grammars ?? null);
     this.scheduler = createScheduler(executor, config, blockOptions(options));
   }
@@ -129,7 +136,8 @@ export class LLMEngine {
   /** Queues a request that was checked against this engine's limits before, by `resolveRequest`. Throws as `add` does. */
   enqueue({ prompt, params }: ResolvedRequest, options: AddOptions = {}): RequestGroup {
     if (this.#closed !== null) throw this.#closed;
-    const { number = this.#numSequences, resume } = options;
+    const { number = this.#numSequences, resume, loraRequest = null } = options;
+    const adapter = loraRequest === null ? null : this.adapters.get(loraRequest.loraName);
     checkQueuedTokens(this.scheduler.waiting, this.#options.config, prompt.tokenIds.length);
     if (resume !== undefined) checkResume(resume, params, this.limits.vocabSize);
     const group = createGroup({
@@ -145,6 +153,7 @@ export class LLMEngine {
       grammars: this.#gate.serviceFor(params.structuredOutputs),
       pools: this.limits.pooling?.type,
       speculates: (this.#options.config.speculativeConfig ?? null) !== null,
+      adapter,
       resume,
     });
     const ends = resume === undefined ? [] : resumeGroup(group, resume, this.#eos);
@@ -269,6 +278,8 @@ export class LLMEngine {
     return {
       numRequestsRunning: scheduler.running.length,
       numRequestsWaiting: scheduler.waiting.length + this.#gate.numWaiting,
+      runningAdapters: adapterNames(scheduler.running),
+      waitingAdapters: adapterNames(scheduler.waiting),
       kvCacheUsage: scheduler.blocks.usage,
       numPreemptions: scheduler.counters.preemptions,
       prefixCacheQueries: scheduler.counters.prefixCacheQueries,

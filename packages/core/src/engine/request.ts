@@ -1,6 +1,7 @@
 import type { PoolingConfig } from '../models/config.ts';
 import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import type { RowSampling } from '../worker/types.ts';
+import { type Adapter, cacheRoot } from './adapters.ts';
 import { BlockTable } from './block-table.ts';
 import type { TokenConstraint } from './token-constraint.ts';
 
@@ -16,6 +17,8 @@ export interface RequestInit {
   stopTokenIds: readonly number[];
   /** Requests under different salts share no cached blocks. */
   salt?: string;
+  /** Computes it, in place of the model alone. Default null. */
+  adapter?: Adapter | null;
   /** Its place among all requests: lower runs first. Unique. */
   rank?: number;
   /** The host must see each sampled token before the next step of this request can be scheduled. */
@@ -32,6 +35,8 @@ export interface RequestInit {
 
 /** No row of the device. */
 export const NO_ROW = -1;
+/** No slot for an adapter. */
+export const NO_SLOT = -1;
 
 /**
  * One sequence: its tokens, and how far they are computed. The host's copy is the truth; blocks and row are only borrowed.
@@ -71,6 +76,11 @@ export class Request {
   followers: readonly Request[] = [];
   /** All completions of its prompt: while one runs, another may begin with its blocks. */
   siblings: readonly Request[] = [];
+  readonly adapter: Adapter | null;
+  /** Where its adapter lies on the device while it runs. */
+  adapterSlot = NO_SLOT;
+  /** Requests with other adapters that began while this one waited for room for its own. */
+  timesPassed = 0;
   readonly constraint: TokenConstraint | null;
   /** What a logits processor of the caller's threw. */
   processorError: Error | null = null;
@@ -110,7 +120,8 @@ export class Request {
     this.stopsFrom = neverStops ? Number.MAX_SAFE_INTEGER : this.numPromptTokens + params.minTokens + 1;
     this.#scoresPrompt = params.promptLogprobs !== null;
     this.sampling = rowSampling(init);
-    this.table = new BlockTable(init.salt);
+    this.adapter = init.adapter ?? null;
+    this.table = new BlockTable(cacheRoot(this.adapter, init.salt ?? ''));
     this.rank = init.rank ?? 0;
     this.owner = init.owner;
     this.pools = init.pools ?? null;

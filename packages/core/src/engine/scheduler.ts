@@ -1,8 +1,10 @@
 import type { ExecutorLimits } from '../worker/types.ts';
 import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
 import { checkFits, fitsCache } from './check-fits.ts';
+import type { Adapter } from './adapters.ts';
+import { AdapterSlots } from './adapter-slots.ts';
 import type { HostTier } from './host-tier.ts';
-import type { Request } from './request.ts';
+import { NO_SLOT, type Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
 import type { SpeculativeConfig } from './speculative-config.ts';
 import { Speculator } from './speculator.ts';
@@ -28,6 +30,9 @@ export interface SchedulerOptions {
   /** Guesses tokens and has them checked, for requests that speculate. */
   speculation?: SpeculativeConfig | null;
 }
+
+/** Requests that may begin with adapters that are there while one waits for room for its own: batches stay full, and nobody starves. */
+const MAX_TIMES_PASSED = 64;
 
 export interface SchedulerCounters {
   preemptions: number;
@@ -76,6 +81,7 @@ export class Scheduler {
   readonly #watermarkBlocks: number;
   readonly #freeRows: number[];
   readonly #speculator: Speculator | null;
+  readonly #adapters: AdapterSlots;
   readonly #spare: StepBatch[] = [];
   /** Requests whose prompt is computed and whose followers may start with the next step. */
   #leaders: Request[] = [];
@@ -94,6 +100,7 @@ export class Scheduler {
     this.#starts = new TableStarts(options.blocks, this.hostTier);
     this.#watermarkBlocks = Math.floor((options.watermark ?? 0) * options.limits.numBlocks);
     this.#freeRows = Array.from({ length: options.limits.maxNumSeqs }, (_, i) => options.limits.maxNumSeqs - 1 - i);
+    this.#adapters = new AdapterSlots(options.limits.numAdapterSlots ?? 0);
     this.#speculator = options.speculation ? new Speculator(options.speculation, this.#freeRows) : null;
   }
 
@@ -181,6 +188,7 @@ export class Scheduler {
     if (this.waiting.length === 0) this.#repeater.repeat(batch, this.#limits.ringSlots - stepsInFlight);
     batch.copies = this.blocks.takeCopies();
     batch.zeroBlocks = this.blocks.takeZeroBlocks();
+    batch.adapterLoads = this.#adapters.takeLoads();
     batch.seal();
     return batch;
   }
@@ -239,12 +247,23 @@ export class Scheduler {
 
   #scheduleWaiting(batch: StepBatch): void {
     let next: Request | null;
+    let passed: Request | null = null;
     for (let request = this.waiting.first; request !== null; request = next) {
       next = request.after;
       if (this.#tokenBudget === 0 || this.#freeRows.length === 0) return;
       if (request.waitsForHost || !this.suspects.lets(request)) continue;
+      if (request.adapter !== null && !this.#hasRoomFor(request.adapter, passed)) {
+        passed ??= request;
+        continue;
+      }
       if (!this.#admit(batch, request)) return;
+      if (passed !== null && request.adapter !== null) passed.timesPassed++;
     }
+  }
+
+  /** `passed`: who waits for room already. It is not passed for ever by requests whose adapters are there. */
+  #hasRoomFor(adapter: Adapter, passed: Request | null): boolean {
+    return (passed?.timesPassed ?? 0) < MAX_TIMES_PASSED && this.#adapters.hasRoomFor(adapter);
   }
 
   /** Gives a waiting request its blocks, a row and its first tokens to compute. Returns false when it has to wait. */
@@ -289,6 +308,8 @@ export class Scheduler {
     request.row = this.#freeRows.pop()!;
     request.isRowNew = true;
     request.firstStep = this.#step;
+    request.timesPassed = 0;
+    if (request.adapter !== null) request.adapterSlot = this.#adapters.take(request.adapter);
   }
 
   #giveUpLoad(request: Request): void {
@@ -383,6 +404,8 @@ export class Scheduler {
     if (discard) this.blocks.discard(request.table);
     else this.blocks.free(request.table);
     this.#freeRows.push(request.row);
+    if (request.adapterSlot !== NO_SLOT) this.#adapters.release(request.adapterSlot);
+    request.adapterSlot = NO_SLOT;
     this.#speculator?.release(request);
     request.resetComputed();
   }

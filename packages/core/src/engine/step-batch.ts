@@ -1,6 +1,6 @@
-import type { BlockGrant, HostLogits, NewRow, RowEdit, RowMask, SchedulerOutput } from '../worker/types.ts';
+import type { AdapterLoad, BlockGrant, HostLogits, NewRow, RowEdit, RowMask, SchedulerOutput } from '../worker/types.ts';
 import { hostLogits } from './host-logits.ts';
-import { NO_ROW, type Request } from './request.ts';
+import { NO_ROW, NO_SLOT, type Request } from './request.ts';
 import type { DraftRow } from './speculator.ts';
 
 /** Columns of one step, one entry per sequence. */
@@ -62,6 +62,7 @@ export class StepBatch implements SchedulerOutput {
   masks: RowMask[] = [];
   hostLogits: HostLogits[] = [];
   pooledRows: number[] = [];
+  adapterLoads: readonly AdapterLoad[] = [];
   numSequences = 0;
   numDecodeSequences = 0;
   times = 1;
@@ -234,6 +235,7 @@ export function newRow(request: Request): NewRow {
     tokenLimit: request.tokenLimit,
     sampling: request.sampling,
     logprobs: request.params.logprobs,
+    adapterSlot: request.adapterSlot === NO_SLOT ? null : request.adapterSlot,
   };
 }
 

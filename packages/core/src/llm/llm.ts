@@ -1,4 +1,5 @@
 import type { Device } from '../contract/contract.ts';
+import type { LoraRequest } from '../engine/adapters.ts';
 import type { AsyncLLM } from '../engine/async-llm.ts';
 import { type EngineConfig, type EngineOptions, parseEngineConfig } from '../engine/engine-config.ts';
 import type { RequestOutput } from '../engine/outputs.ts';
@@ -40,6 +41,8 @@ export interface RunOptions {
   onProgress?: (progress: Progress) => void;
   /** Aborts the call: it rejects with the signal's reason. */
   signal?: AbortSignal;
+  /** The adapter that computes the call, which must be loaded. Default: the model alone does. */
+  loraRequest?: Pick<LoraRequest, 'loraName'> | null;
 }
 
 /**
@@ -106,7 +109,7 @@ export class LLM implements AsyncDisposable {
     options.signal?.throwIfAborted();
     const tokenizer = await this.tokenizer();
     const { asyncLLM } = await this.load();
-    const { onProgress: _, signal: __, ...template } = options;
+    const { onProgress: _, signal: __, loraRequest: ___, ...template } = options;
     const prompts = listConversations(messages).map(conversation => ({
       prompt: tokenizer.renderChat(conversation, template),
       promptTokenIds: tokenizer.encodeChat(conversation, template),
@@ -126,13 +129,25 @@ export class LLM implements AsyncDisposable {
     options.signal?.throwIfAborted();
     const { asyncLLM } = await this.load();
     const { form, rest } = resolvePooling(params, requirePooling(asyncLLM.limits));
-    const begin: Begin = (prompt, _, signal) => asyncLLM.embed(prompt, rest, signal ? { signal } : {});
+    const { loraRequest = null } = options;
+    const begin: Begin = (prompt, _, signal) =>
+      asyncLLM.embed(prompt, rest, { loraRequest, ...(signal ? { signal } : {}) });
     const outputs = await runAll(
       begin,
       listPrompts(prompts).map(prompt => [prompt, {}]),
       options,
     );
     return outputs.map(output => embeddingOutput(output, form));
+  }
+
+  /** Loads an adapter that calls may ask for by `loraRequest`. Rejects as AsyncLLM.addLora does. */
+  async addLora(request: LoraRequest): Promise<void> {
+    await (await this.load()).asyncLLM.addLora(request);
+  }
+
+  /** Requests that began with it go on; no other one may. */
+  async removeLora(loraName: string): Promise<void> {
+    await (await this.load()).asyncLLM.removeLora(loraName);
   }
 
   /** Frees the KV cache, and with `discardWeights` the weights too; calls that run wait for `wakeUp`. */
@@ -191,8 +206,9 @@ async function generateAll(
   const params = paramsOf(samplingParams, prompts.length);
   await Promise.all([...new Set(params)].map(each => asyncLLM.prepare(each)));
   options.signal?.throwIfAborted();
+  const { loraRequest = null } = options;
   const begin: Begin = (prompt, each, signal) =>
-    asyncLLM.generate(prompt, each, { outputKind: 'final', ...(signal ? { signal } : {}) });
+    asyncLLM.generate(prompt, each, { outputKind: 'final', loraRequest, ...(signal ? { signal } : {}) });
   return runAll(
     begin,
     prompts.map((prompt, i) => [prompt, params[i]!]),

@@ -1,4 +1,5 @@
-import type { Device } from '../contract/contract.ts';
+import type { Device, FloatDType } from '../contract/contract.ts';
+import type { LoadAdapter } from '../engine/adapters.ts';
 import { AsyncLLM } from '../engine/async-llm.ts';
 import type { BlockObserver } from '../engine/block-observer.ts';
 import type { EngineConfig } from '../engine/engine-config.ts';
@@ -6,6 +7,7 @@ import type { EngineObserver } from '../engine/engine-stats.ts';
 import { chooseRunner } from '../engine/pooler-config.ts';
 import { ConfigError } from '../errors.ts';
 import type { GenerationConfig, ModelConfig } from '../models/config.ts';
+import { loadAdapter } from '../models/index.ts';
 import { parseGenerationConfig, parseModelConfig } from '../models/parse-config.ts';
 import type { GrammarPort } from '../structured-output/grammar-messages.ts';
 import { GrammarService } from '../structured-output/grammar-service.ts';
@@ -69,6 +71,7 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
       tokenizer,
       generationConfig,
       eosTokenIds: stops,
+      ...(config.enableLora ? { loadAdapter: adapterLoader(options, modelConfig, runner) } : {}),
       ...(grammars ? { grammars } : {}),
       ...(options.observer ? { observer: options.observer } : {}),
       ...(options.blockObserver ? { blockObserver: options.blockObserver } : {}),
@@ -100,6 +103,28 @@ function executorOpener(
     const cache = weightCache ? { weightCache } : {};
     const timer = timeStage ? { timeStage } : {};
     return createModelRunner({ device, modelConfig, engineConfig: config, checkpoint, ...cache, ...timer });
+  };
+}
+
+/** Sources that are opened here are closed here. */
+function adapterLoader(
+  { openAdapter, config }: LoadEngineOptions,
+  modelConfig: ModelConfig,
+  runner: ModelRunner,
+): LoadAdapter {
+  const dtype = runner.dtypes.activations as FloatDType;
+  const target = { config: modelConfig, maxRank: config.maxLoraRank, dtype };
+  return async location => {
+    if (typeof location !== 'string') return loadAdapter(location, target);
+    if (openAdapter === undefined) {
+      throw new ConfigError(`There are no folders here. Give the adapter ${location} as an open source.`, 'loraPath');
+    }
+    const source = await openAdapter(location);
+    try {
+      return await loadAdapter(source, target);
+    } finally {
+      await source.close();
+    }
   };
 }
 

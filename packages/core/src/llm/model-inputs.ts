@@ -24,6 +24,8 @@ export interface LLMRuntime {
   openSource(location: string, options: SourceOptions): Promise<ModelSource>;
   /** Starts a thread that runs a GrammarServer; without it, structured outputs are refused. */
   readonly openGrammarThread?: () => GrammarPort;
+  /** Opens the folder of an adapter. Absent where there are none. */
+  openAdapter?(folder: string): Promise<ModelSource>;
   /** Memory of this machine in bytes. Absent where it is not told. */
   readonly hostMemoryBytes?: number;
   /** The text of a file. Absent where there are none. */
@@ -45,6 +47,8 @@ export interface ModelInputs {
   readonly weightCache?: WeightCache;
   /** Starts a thread that matches grammars, for structured outputs. */
   readonly openGrammarThread?: () => GrammarPort;
+  /** Opens the folder of an adapter; without it, adapters must be open sources. */
+  readonly openAdapter?: (folder: string) => Promise<ModelSource>;
 }
 
 /** Opens what a configuration names. `opened` is told of all that is opened, so that it can be closed. */
@@ -69,7 +73,7 @@ export async function openModelInputs(
     );
   }
   const source = typeof model === 'string' ? await open(model, { revision, weights: wantedWeights(config) }) : model;
-  const { openGrammarThread } = runtime;
+  const { openGrammarThread, openAdapter } = runtime;
   const isNamed = generationConfig !== 'auto' && generationConfig !== 'vllm';
   return {
     source,
@@ -77,6 +81,7 @@ export async function openModelInputs(
     ...(isNamed ? { generationConfigSource: await open(generationConfig, { weights: 'none' }) } : {}),
     ...(chatTemplate === null ? {} : { chatTemplate: await templateText(chatTemplate, runtime) }),
     ...(openGrammarThread === undefined ? {} : { openGrammarThread }),
+    ...(openAdapter === undefined ? {} : { openAdapter }),
     ...(config.loadFormat === 'npcache' ? { weightCache: keep(openCache(source, downloadDir, runtime)) } : {}),
   };
 }

@@ -3,6 +3,7 @@ import { ProgramBuilder } from '../program/index.ts';
 import type { DecoderStyle } from './architecture.ts';
 import type { ModelConfig } from './config.ts';
 import { declareCaches } from './kv-caches.ts';
+import { type LoraLayer, type LoraShape, loraLayers, loraTensors } from './lora/index.ts';
 import type { PlacedWeight, WeightLayout } from './model-weights.ts';
 import { architectureOf } from './registry.ts';
 import { ropeTables } from './rope-table.ts';
@@ -17,11 +18,15 @@ export interface ModelProgramOptions {
   readonly numBlocks: number;
   readonly activationDtype: DType;
   readonly kvDtype: DType;
+  /** Room for adapters. Default: there are none. */
+  readonly lora?: LoraShape | null;
   /** Ranks of the tensor-parallel group; `config` then has the sizes of one of them (`shardConfig`). Default 1. */
   readonly ranks?: number;
   /** Stages of the pipeline. Default 1. */
   readonly stages?: number;
 }
+
+const ADAPTERS = 'adapters';
 
 interface LinearOptions {
   readonly x: TensorName;
@@ -38,12 +43,16 @@ export class DecoderOps {
   readonly builder: ProgramBuilder;
   /** More than one rank. */
   readonly parallel: boolean;
+  /** Layers that adapters may change, by name. */
+  readonly #lora: ReadonlyMap<string, LoraLayer>;
 
   constructor(config: ModelConfig, options: ModelProgramOptions) {
     this.config = config;
     this.options = options;
     this.style = architectureOf(config).style(config);
     this.parallel = (options.ranks ?? 1) > 1;
+    const layers = (options.lora ?? null) === null ? [] : loraLayers(config);
+    this.#lora = new Map(layers.map(layer => [layer.name, layer]));
     this.builder = new ProgramBuilder(`${config.architecture}.model`, options.maxSizes);
   }
 
@@ -111,6 +120,37 @@ export class DecoderOps {
         activation,
         outColumn: part.firstRow,
       });
+    });
+    this.#adapt(name, x, out);
+  }
+
+  /** Whether the adapter of a token adds something to a linear layer. */
+  isAdapted(name: string): boolean {
+    return this.#lora.has(name);
+  }
+
+  /** Which adapter computes each token, for all layers. */
+  prepareAdapters(state: { sequences: TensorName; rows: TensorName }): void {
+    if ((this.options.lora ?? null) === null) return;
+    const adapters = this.builder.temporary(ADAPTERS, 'u32', ['tokens']);
+    this.builder.add({ op: 'prepareAdapters', ...state, adapters });
+  }
+
+  #adapt(name: string, x: TensorName, out: TensorName): void {
+    const layer = this.#lora.get(name);
+    if (layer === undefined) return;
+    const { a, b, scales } = loraTensors(layer, this.options.lora!, this.options.activationDtype);
+    for (const { name, dtype, shape } of [a, b, scales]) this.builder.external(name, dtype, shape);
+    this.builder.add({
+      op: 'loraLinear',
+      x,
+      adapters: ADAPTERS,
+      a: a.name,
+      b: b.name,
+      scales: scales.name,
+      hidden: this.builder.temporary(`${name}.loraHidden`, 'f32', ['tokens', a.shape[1]]),
+      out,
+      sliceColumns: layer.slices.map(({ columns }) => columns),
     });
   }
 

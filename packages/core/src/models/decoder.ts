@@ -101,8 +101,10 @@ class Decoder {
     };
     const { blockSize } = this.#ops.options;
     this.#builder.add({ op: 'prepareInputs', batch, rows, tokenIds, blockTables, sequences, blockSize, ...inputs });
-    if (this.#config.pooling !== null) return inputs;
-    this.#builder.add({ op: 'prepareSamples', batch, sequences, tokenIds, samples });
+    // Behind the preparation of inputs, which may be one launch with that of samples.
+    const { pooling } = this.#config;
+    if (pooling === null) this.#builder.add({ op: 'prepareSamples', batch, sequences, tokenIds, samples });
+    this.#ops.prepareAdapters({ sequences, rows });
     return inputs;
   }
 
@@ -238,12 +240,12 @@ class Decoder {
     return up;
   }
 
-  /** One op, unless the device's limits have split the weight: a part may have gates without their ups. */
+  /** One op, unless an adapter comes in between, or the device's limits have split the weight: a part may have gates without their ups. */
   #gatedMlp(name: string, x: TensorName): TensorName {
     const { intermediateSize, activation } = this.#config;
     const out = this.#ops.activation(`${name}.mlpGated`, intermediateSize);
     const weight = `${name}.mlpUp.weight`;
-    if (this.#ops.weight(weight).parts.length === 1) {
+    if (this.#ops.weight(weight).parts.length === 1 && !this.#ops.isAdapted(`${name}.mlpUp`)) {
       const bias = `${name}.mlpUp.bias`;
       const optional = this.#ops.options.weights.has(bias) ? { bias } : {};
       this.#builder.add({ op: 'gatedLinear', x, weight, ...optional, out, activation });

@@ -10,6 +10,16 @@ export {
   type WeightSupply,
 } from './load-weights.ts';
 export {
+  type AdapterLayer,
+  type AdapterTarget,
+  type AdapterWeights,
+  type LoraShape,
+  layerColumns,
+  loadAdapter,
+  loraLayers,
+  loraTensors,
+} from './lora/index.ts';
+export {
   type ModelWeight,
   type PlacedWeight,
   planWeights,

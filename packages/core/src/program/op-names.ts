@@ -14,6 +14,8 @@ const catalogue = {
   gatedLinear: true,
   moeRoute: true,
   groupedLinear: true,
+  prepareAdapters: true,
+  loraLinear: true,
   rope: true,
   kvWrite: true,
   ropeKvWrite: true,

@@ -109,6 +109,16 @@ export const operandTable = {
     residual: optional(read('activation')),
     out: writeOver('activation', 'residual'),
   },
+  prepareAdapters: { sequences: read('u32'), rows: read('u32'), adapters: write('u32') },
+  loraLinear: {
+    x: read('activation'),
+    adapters: read('u32'),
+    a: read('weight'),
+    b: read('weight'),
+    scales: read('f32'),
+    hidden: write('f32'),
+    out: update('activation'),
+  },
   rope: { qkv: update('activation'), positions: read('u32'), table: read('f32'), ...normOperands },
   kvWrite: { qkv: read('activation'), slotMapping: read('u32'), ...cacheOperands },
   ropeKvWrite: {

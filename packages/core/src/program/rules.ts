@@ -2,6 +2,7 @@ import {
   type AttentionShape,
   BATCH_WORDS,
   type HeadNorms,
+  MAX_LORA_SLICES,
   type OpName,
   type OpOf,
   ROW_WORDS,
@@ -184,6 +185,34 @@ export const rules = {
       context.require(found === inputs, `${found} columns`, `${inputs} (for ${chosen} experts of a token)`, 'x');
       const total = context.max('N');
       context.require(total % rows === 0, `${total} rows`, `a multiple of ${rows}, those of an expert`, 'weight');
+    },
+  },
+  prepareAdapters: { shapes: () => ({ sequences, rows: rowState.rows, adapters: ['T'] }) },
+  loraLinear: {
+    attributes({ sliceColumns }, context) {
+      const fits = sliceColumns.length > 0 && sliceColumns.length <= MAX_LORA_SLICES;
+      context.require(fits, `${sliceColumns.length} slices`, `1 to ${MAX_LORA_SLICES}`, 'sliceColumns');
+      const whole = sliceColumns.every(columns => Number.isInteger(columns) && columns > 0);
+      context.require(whole, `[${sliceColumns.join(', ')}]`, 'positive integers', 'sliceColumns');
+    },
+    shapes: () => ({
+      x: ['T', 'K'],
+      adapters: ['T'],
+      a: ['A', 'R', 'K'],
+      b: ['A', 'N', 'P'],
+      scales: ['A', 'C'],
+      hidden: ['T', 'R'],
+      out: ['T', 'N'],
+    }),
+    check({ sliceColumns }, context) {
+      const slices = sliceColumns.length;
+      const [rank, rows] = [context.max('P'), context.max('R')];
+      const expected = `${slices * rank} (${slices} slices of rank ${rank})`;
+      context.require(rows === slices * rank, `${rows} rows of a slot`, expected, 'a');
+      context.require(context.max('C') === slices, `${context.max('C')} of a slot`, `${slices}, one per slice`, 'scales');
+      const columns = sliceColumns.reduce((sum, part) => sum + part, 0);
+      const width = context.max('N');
+      context.require(columns === width, `${columns} columns`, `those of out (${width})`, 'sliceColumns');
     },
   },
   rope: {

@@ -62,6 +62,20 @@ export async function openCheckpoint(source: ModelSource, only?: CheckpointForma
   throw await nothingToRead(source, only);
 }
 
+/**
+ * One safetensors file by its name, such as that of an adapter.
+ * @throws ModelFormatError with a code ST_*; NO_WEIGHTS when there is no such file.
+ */
+export async function openSafetensors(source: ModelSource, file: string): Promise<Checkpoint> {
+  const size = await source.size(file);
+  if (size !== null) return openSingle(source, file, size, readSafetensors);
+  throw new ModelFormatError('NO_WEIGHTS', 'the file is missing', {
+    file,
+    expected: 'a safetensors file',
+    advice: 'Save the weights as safetensors: other formats are not read here.',
+  });
+}
+
 async function openSingle(source: ModelSource, file: string, size: number, read: FileReader): Promise<Checkpoint> {
   const tensors = await read(source, file, size);
   return new FileCheckpoint(source, new Map(tensors.map(tensor => [tensor.name, tensor])), []);

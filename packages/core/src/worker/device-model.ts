@@ -17,7 +17,7 @@ import {
   type WeightSupply,
 } from '../models/index.ts';
 import { chooseDTypes, type ModelDTypes } from './model-dtypes.ts';
-import { checkWorkerConfig, type ModelPlan, type PlanInputs, planModel, planRehearsal } from './model-plan.ts';
+import { adapterTensors, checkWorkerConfig, type ModelPlan, type PlanInputs, planModel, planRehearsal } from './model-plan.ts';
 import { bytesPerSecond, type StageTimer, untimed } from './stage-timer.ts';
 import { fillsDevice, type WorkerConfig } from './worker-config.ts';
 
@@ -48,7 +48,7 @@ export class DeviceModel {
     const dtypes = options.dtypes ?? chooseDTypes(engineConfig, modelConfig, device);
     checkStages(modelConfig, device.info.stages);
     const config = shardConfig(modelConfig, planShards(modelConfig, device.info.ranks));
-    checkWorkerConfig(engineConfig, config, device);
+    checkWorkerConfig(engineConfig, config, device, dtypes);
     const weights = await timeStage(
       'weights',
       () => loadWeights(device, modelConfig, supply, dtypes.weights, dtypes.quantization),
@@ -103,6 +103,7 @@ export class DeviceModel {
       this.#createCaches();
       for (const tensor of Object.values(stateTensors(plan.rowState, config.vocabSize))) this.createState(tensor);
       if (config.pooling !== null) this.createState(pooledTensor(plan.rowState, config));
+      for (const tensor of adapterTensors(config, plan.lora, plan.dtypes)) this.createState(tensor);
       this.#createRopeTables();
     } catch (error) {
       this.#disposeTensors();

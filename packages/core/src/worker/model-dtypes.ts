@@ -34,14 +34,14 @@ export interface ModelDTypes {
  * device does not offer, and for a quantization that is not the checkpoint's.
  */
 export function chooseDTypes(
-  config: Pick<WorkerConfig, 'dtype' | 'kvCacheDtype' | 'quantization'>,
+  config: Pick<WorkerConfig, 'dtype' | 'kvCacheDtype' | 'quantization' | 'enableLora'>,
   model: ModelConfig,
   device: InfoOnly,
 ): ModelDTypes {
   const { software } = device.info.capabilities;
   const wanted = config.dtype === 'auto' ? model.dtype : config.dtype;
   const asked = config.dtype !== 'auto' || !software;
-  const narrow = wanted !== 'f32' && asked && offersModel(device, model, wanted);
+  const narrow = wanted !== 'f32' && asked && offersModel(device, model, wanted, config.enableLora === true);
   const activations = narrow ? wanted : 'f32';
   const kvCache =
     config.kvCacheDtype === 'auto' ? autoCache(activations, wanted, device) : checkedCache(config.kvCacheDtype, device);
@@ -78,7 +78,7 @@ function offersCache(device: InfoOnly, dtype: DType): boolean {
 }
 
 /** Whether a device offers every op of a model with weights, activations and cache of one dtype. All layers have the same ops. */
-function offersModel({ info }: InfoOnly, model: ModelConfig, dtype: FloatDType): boolean {
+function offersModel({ info }: InfoOnly, model: ModelConfig, dtype: FloatDType, hasAdapters: boolean): boolean {
   const oneLayer = { ...model, numLayers: 1 };
   const shards = planShards(oneLayer, info.ranks);
   const weights = shardWeights(architectureOf(oneLayer).weights(oneLayer), shards);
@@ -90,6 +90,7 @@ function offersModel({ info }: InfoOnly, model: ModelConfig, dtype: FloatDType):
     numBlocks: 2,
     activationDtype: dtype,
     kvDtype: dtype,
+    lora: hasAdapters ? { slots: 1, rank: 1 } : null,
     ranks: info.ranks,
   });
   return ops.every(op => offers(info.dtypes, op, { ...program, ops }) === true);

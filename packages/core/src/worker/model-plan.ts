@@ -3,10 +3,14 @@ import type { ModelConfig } from '../models/config.ts';
 import {
   buildModelProgram,
   cacheBlockBytes,
+  type LoraShape,
   layersPerStage,
+  loraLayers,
+  loraTensors,
   maximalShape,
   type RowStateShape,
   ropeTables,
+  type StateTensor,
   stateTensors,
   type WeightLayout,
 } from '../models/index.ts';
@@ -15,8 +19,10 @@ import { type KvCacheSize, kvCacheSize } from './kv-cache-size.ts';
 import type { ModelDTypes } from './model-dtypes.ts';
 import type { DeltaLimits } from './state-programs.ts';
 import {
+  checkLoraTensors,
   hostBlocks,
   kvBudget,
+  loraShape,
   MAX_BIAS_WORDS,
   stepBudgets,
   type WorkerConfig,
@@ -37,14 +43,26 @@ export interface ModelPlan {
   readonly maxSizes: StepSizes;
   readonly maxLogprobs: number;
   readonly deltaLimits: DeltaLimits;
+  /** Room for adapters, or null. */
+  readonly lora: LoraShape | null;
   readonly program: Program;
 }
 
 type StepPlan = Pick<ModelPlan, 'rowState' | 'maxSizes' | 'maxLogprobs'>;
 
 /** Throws ConfigError for what can be refused before the weights are loaded. */
-export function checkWorkerConfig(config: WorkerConfig, model: ModelConfig, device: Device): void {
+export function checkWorkerConfig(
+  config: WorkerConfig,
+  model: ModelConfig,
+  device: Device,
+  dtypes: ModelDTypes,
+): void {
   planStep(config, model, device, wantedModelLen(config, model).length);
+  const adapters = adapterTensors(model, loraShape(config, device), dtypes);
+  checkLoraTensors(
+    adapters.map(({ name, dtype, shape }) => ({ name, bytes: shapeBytes(dtype, shape as number[]) })),
+    device,
+  );
 }
 
 /** What a plan is made of. */
@@ -99,7 +117,8 @@ function planWithCache(inputs: PlanInputs, kvCache: KvCacheSize): Omit<ModelPlan
     segments: MAX_DELTA_SEGMENTS,
   };
   const program = buildProgram(inputs, step, kvCache.numBlocks);
-  return { ...step, blockSize: config.blockSize, dtypes, kvCache, deltaLimits, program };
+  const lora = loraShape(config, device);
+  return { ...step, blockSize: config.blockSize, dtypes, kvCache, deltaLimits, lora, program };
 }
 
 function buildProgram(inputs: PlanInputs, { rowState, maxSizes }: StepPlan, numBlocks: number): Program {
@@ -112,9 +131,16 @@ function buildProgram(inputs: PlanInputs, { rowState, maxSizes }: StepPlan, numB
     numBlocks,
     activationDtype: dtypes.activations,
     kvDtype: dtypes.kvCache,
+    lora: loraShape(config, device),
     ranks: device.info.ranks,
     stages: device.info.stages,
   });
+}
+
+/** Where adapters lie on the device: a, b and scales of every layer that they may change. */
+export function adapterTensors(model: ModelConfig, lora: LoraShape | null, dtypes: ModelDTypes): StateTensor[] {
+  if (lora === null) return [];
+  return loraLayers(model).flatMap(layer => Object.values(loraTensors(layer, lora, dtypes.activations)));
 }
 
 function planStep(config: WorkerConfig, model: ModelConfig, device: Device, maxModelLen: number): StepPlan {
@@ -148,7 +174,9 @@ export function estimateWorkingBytes(inputs: PlanInputs, maxModelLen: number): n
   const program = buildProgram(inputs, step, 1);
   const maxArenaBytes = device.info.limits.maxTensorBytes;
   const arenas = planMemory(program, { alignment: 256, maxArenaBytes }).arenas;
-  const state = Object.values(stateTensors(step.rowState, model.vocabSize)).map(({ dtype, shape }) =>
+  const adapters = adapterTensors(model, loraShape(config, device), inputs.dtypes);
+  const shared = [...Object.values(stateTensors(step.rowState, model.vocabSize)), ...adapters];
+  const state = shared.map(({ dtype, shape }) =>
     shapeBytes(dtype, maximalShape(shape, step.maxSizes)),
   );
   const tables = ropeTables(model).map(({ rope }) => 4 * rope.rotaryDim * step.rowState.maxModelLen);

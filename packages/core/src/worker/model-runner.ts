@@ -3,6 +3,7 @@ import type { ModelConfig } from '../models/config.ts';
 import { pooledWidth, type WeightSupply } from '../models/index.ts';
 import type { RowDelta } from '../program/index.ts';
 import type { Checkpoint, WeightCache } from '../weights/types.ts';
+import { writeAdapter } from './adapter-writer.ts';
 import { DeviceModel } from './device-model.ts';
 import { processLogits, readLogits, type SampleLogits } from './host-logits.ts';
 import type { KvCacheSize } from './kv-cache-size.ts';
@@ -194,6 +195,8 @@ export class ModelRunner implements ModelExecutor {
 
   /** Writes what changed; what must run for that lies in `#before`. */
   #prepare(step: SchedulerOutput): void {
+    // Steps submitted before have what was there before.
+    for (const load of step.adapterLoads ?? []) writeAdapter(this.#model, load);
     this.#writer.write(step);
     // Cleared first: a block that is copied into is new, one that is copied from is not.
     this.#changeBlocks('zeroBlocks', 'blockList', step.zeroBlocks, BLOCK_BATCH);
@@ -306,6 +309,7 @@ function copyStep(step: SchedulerOutput): SchedulerOutput {
     masks: [...step.masks],
     hostLogits: [...step.hostLogits],
     pooledRows: [...(step.pooledRows ?? [])],
+    adapterLoads: [...(step.adapterLoads ?? [])],
   };
 }
 
@@ -324,6 +328,7 @@ function executorLimits({ config, plan }: DeviceModel): ExecutorLimits {
     maxLogprobs,
     maxBiasWords: MAX_BIAS_WORDS,
     pooling: config.pooling && { ...config.pooling, width: pooledWidth(config) },
+    ...(plan.lora && { numAdapterSlots: plan.lora.slots }),
     ringSlots: rowState.ringSlots,
   };
 }

@@ -1,4 +1,4 @@
-import { ROW_WORDS, Row } from '../contract/contract.ts';
+import { NONE, ROW_WORDS, Row } from '../contract/contract.ts';
 import type { NewRow, RowSampling } from './types.ts';
 
 const words = new Uint32Array(ROW_WORDS);
@@ -26,6 +26,7 @@ export function rowRecord(row: NewRow, blockCredit: number): Uint32Array {
   words[Row.numStopIds] = maskedStopIds(sampling).length;
   words[Row.numBiases] = sampling.logitBias.length;
   words[Row.masked] = Number(sampling.masked);
+  words[Row.adapter] = row.adapterSlot ?? NONE;
   return words;
 }
 

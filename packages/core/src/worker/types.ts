@@ -1,5 +1,6 @@
 import type { StepSizes } from '../contract/contract.ts';
 import type { PoolingConfig } from '../models/config.ts';
+import type { AdapterWeights } from '../models/index.ts';
 
 /** The sampler state of a row, resolved: no nulls, no defaults left to apply. */
 export interface RowSampling {
@@ -33,6 +34,14 @@ export interface NewRow {
   sampling: RowSampling;
   /** Top logprobs wanted per sampled token, or null. */
   logprobs: number | null;
+  /** Where its adapter lies. Absent or null: it has none. */
+  adapterSlot?: number | null;
+}
+
+/** An adapter that takes a slot on the device, in place of the one that was there. */
+export interface AdapterLoad {
+  readonly slot: number;
+  readonly weights: AdapterWeights;
 }
 
 /** A row that goes on from tokens that the host chose. Never of a new row, which brings all its tokens. */
@@ -99,6 +108,8 @@ export interface SchedulerOutput {
   hostLogits: readonly HostLogits[];
   /** Rows whose sequence is computed with this step, of a model that pools. Default: none. */
   pooledRows?: readonly number[];
+  /** Adapters to bring to the device before the step. Default: none. */
+  adapterLoads?: readonly AdapterLoad[];
 }
 
 /** Log-probabilities of the samples of one repeat, struct of arrays; sample s of sequence i is at sampleStart[i] + s. */
@@ -186,6 +197,8 @@ export interface ExecutorLimits {
   maxBiasWords: number;
   /** How requests are pooled. Absent or null: they sample. */
   pooling?: PoolingLimits | null | undefined;
+  /** Adapters that it holds at once. Absent: none. */
+  numAdapterSlots?: number | undefined;
   /** Steps that may be in flight, and repeats of one submit that the sample ring can hold. */
   ringSlots: number;
 }

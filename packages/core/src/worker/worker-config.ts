@@ -1,7 +1,7 @@
 import type { CacheDType, Device, FloatDType } from '../contract/contract.ts';
 import { ConfigError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
-import { type Quantization, widestActivation } from '../models/index.ts';
+import { type LoraShape, type Quantization, widestActivation } from '../models/index.ts';
 import type { KvBudget } from './kv-cache-size.ts';
 
 /** What the worker needs to know of the engine's configuration; EngineConfig has all of it. null: decided here. */
@@ -32,11 +32,17 @@ export interface WorkerConfig {
   readonly swapSpace?: number;
   /** Positions whose logits may be computed in one step. Default: maxNumSeqs, at least 64. */
   readonly maxSamples?: number;
+  /** Make room for adapters: as many at once, of this rank at most. Default: none. */
+  readonly enableLora?: boolean;
+  readonly maxLoras?: number;
+  readonly maxLoraRank?: number;
 }
 
 const SOFTWARE_CAP_BYTES = 256 * 2 ** 20;
 const HARDWARE_CAP_BYTES = 2 ** 30;
 const DEFAULT_UTILIZATION = 0.9;
+const DEFAULT_LORAS = 1;
+const DEFAULT_LORA_RANK = 16;
 
 /** Words of a row's bias list: OpenAI's 300 logit biases and a generous number of stop ids. */
 export const MAX_BIAS_WORDS = 1024;
@@ -59,6 +65,35 @@ function longestModelLen({ maxPositionEmbeddings, rope }: ModelConfig): number {
     return Math.max(maxPositionEmbeddings, Math.floor(scaling.originalMaxPositions * scaling.factor));
   const stretch = scaling?.type === 'linear' || scaling?.type === 'dynamic' ? scaling.factor : 1;
   return Math.floor(maxPositionEmbeddings * stretch);
+}
+
+/** Room for adapters, or null. Throws ConfigError where the device has none to give. */
+export function loraShape(config: WorkerConfig, { info }: Device): LoraShape | null {
+  if (config.enableLora !== true) return null;
+  const offered = [info.dtypes.prepareAdapters, info.dtypes.loraLinear].find(entry => 'unsupported' in entry);
+  if (offered !== undefined && 'unsupported' in offered) {
+    throw new ConfigError(`enableLora is true, but ${info.name} cannot: ${offered.unsupported}.`, 'enableLora');
+  }
+  if (info.ranks === 1 && info.stages === 1) {
+    return { slots: config.maxLoras ?? DEFAULT_LORAS, rank: config.maxLoraRank ?? DEFAULT_LORA_RANK };
+  }
+  throw new ConfigError(
+    `enableLora is true, but the model is divided among ${info.ranks * info.stages} ranks, and adapters are not. Set ` +
+      'tensorParallelSize and pipelineParallelSize to 1, or merge the adapter into the model.',
+    'enableLora',
+  );
+}
+
+/** Throws ConfigError when a tensor of all adapters is above what the device binds. */
+export function checkLoraTensors(tensors: readonly { name: string; bytes: number }[], { info }: Device): void {
+  const { maxTensorBytes } = info.limits;
+  const large = tensors.find(({ bytes }) => bytes > maxTensorBytes);
+  if (large === undefined) return;
+  throw new ConfigError(
+    `All adapters together take ${large.bytes} bytes in ${large.name}, but this device binds at most ${maxTensorBytes} bytes at ` +
+      'once. Lower maxLoras or maxLoraRank.',
+    'maxLoras',
+  );
 }
 
 /** Whether the size of the cache follows from what the device has left. */

@@ -25,12 +25,14 @@ import { kvWriteCases } from './kv-write.ts';
 import { layerNormCases } from './layer-norm.ts';
 import { linearCases } from './linear.ts';
 import { logProbsCases } from './log-probs.ts';
+import { loraLinearCases } from './lora-linear.ts';
 import { maskLogitsCases } from './mask-logits.ts';
 import { moeRouteCases } from './moe-route.ts';
 import { normColumnsCases } from './norm-columns.ts';
 import { pagedAttentionCases } from './paged-attention.ts';
 import { penaltiesCases } from './penalties.ts';
 import { poolCases } from './pool.ts';
+import { prepareAdaptersCases } from './prepare-adapters.ts';
 import { prepareInputsCases } from './prepare-inputs.ts';
 import { prepareSamplesCases } from './prepare-samples.ts';
 import { recvCases } from './recv.ts';
@@ -60,6 +62,8 @@ const lists = {
   gatedLinear: () => [...gatedLinearCases(), ...normedGatedLinearCases()],
   moeRoute: moeRouteCases,
   groupedLinear: groupedLinearCases,
+  prepareAdapters: prepareAdaptersCases,
+  loraLinear: loraLinearCases,
   rope: ropeCases,
   kvWrite: kvWriteCases,
   ropeKvWrite: () => [...ropeKvWriteCases(), ...normedRotationCases()],

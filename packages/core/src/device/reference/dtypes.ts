@@ -18,6 +18,8 @@ export const dtypes = {
   gatedLinear: { activations: floats, weights: matrices },
   moeRoute: {},
   groupedLinear: { activations: floats, weights: matrices },
+  prepareAdapters: {},
+  loraLinear: { activations: floats, weights: floats },
   rope: { activations: floats, weights: floats },
   kvWrite: { activations: floats, kv: caches },
   ropeKvWrite: { activations: floats, weights: floats, kv: caches },

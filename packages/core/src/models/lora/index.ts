@@ -1,0 +1,2 @@
+export { type AdapterLayer, type AdapterTarget, type AdapterWeights, loadAdapter } from './load-adapter.ts';
+export { type LoraLayer, type LoraShape, layerColumns, loraLayers, loraTensors } from './lora-layers.ts';

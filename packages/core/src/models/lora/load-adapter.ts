@@ -1,0 +1,263 @@
+import type { FloatDType, TypedArray } from '../../contract/contract.ts';
+import { InvalidRequestError, ModelFormatError } from '../../errors.ts';
+import { encodeFloats } from '../../program/index.ts';
+import { openSafetensors } from '../../weights/checkpoint.ts';
+import type { Checkpoint, CheckpointTensor, ModelSource } from '../../weights/types.ts';
+import type { ModelConfig } from '../config.ts';
+import { architectureOf } from '../registry.ts';
+import { tensorChunks } from '../weight-chunks.ts';
+import { ADAPTER_CONFIG, type AdapterConfig, endsWithName, ofModule, readAdapterConfig } from './adapter-config.ts';
+import { type LoraLayer, type LoraSlice, layerColumns, loraLayers } from './lora-layers.ts';
+
+const ADAPTER_WEIGHTS = 'adapter_model.safetensors';
+const PREFIX = 'base_model.model.';
+
+/** What an adapter is loaded for. */
+export interface AdapterTarget {
+  readonly config: ModelConfig;
+  /** The largest that an adapter may have: that of the room on the device. */
+  readonly maxRank: number;
+  /** In which it is kept, and lies on the device. */
+  readonly dtype: FloatDType;
+}
+
+/** An adapter in host memory, in the layout of the device: matrices filled up with zeros to the rank of its room. */
+export interface AdapterWeights {
+  readonly dtype: FloatDType;
+  /** The largest of its modules. */
+  readonly rank: number;
+  /** By the layer's name. Layers that it does not change are missing. */
+  readonly layers: ReadonlyMap<string, AdapterLayer>;
+}
+
+/** One layer of an adapter, see loraLinear of the contract: a [slices rank, depth], b [columns, rank], scales [slices]. */
+export interface AdapterLayer {
+  readonly a: TypedArray;
+  readonly b: TypedArray;
+  readonly scales: Float32Array;
+}
+
+/** A [rank, depth] and B [outputs, rank] of a module, as they are saved. */
+interface ModulePair {
+  readonly a: CheckpointTensor;
+  readonly b: CheckpointTensor;
+}
+
+/**
+ * Loads a LoRA adapter (Hu et al. 2021) from a folder as PEFT saves it: adapter_config.json and adapter_model.safetensors. Nothing
+ * else is read.
+ * @throws ModelFormatError when it does not fit the model, or asks for more than low-rank changes of linear layers; InvalidRequestError
+ * when its rank is above the room for it.
+ */
+export async function loadAdapter(source: ModelSource, target: AdapterTarget): Promise<AdapterWeights> {
+  const settings = await readAdapterConfig(source);
+  checkRank(settings, target.maxRank);
+  const checkpoint = await openSafetensors(source, ADAPTER_WEIGHTS);
+  const layers = loraLayers(target.config);
+  const pairs = mapModules(checkpoint, layers, settings, target.config);
+  const loaded = new Map<string, AdapterLayer>();
+  for (const layer of layers) {
+    if (layer.slices.some(({ module }) => pairs.has(module))) {
+      loaded.set(layer.name, await loadLayer(checkpoint, layer, pairs, settings, target));
+    }
+  }
+  const rank = Math.max(...[...pairs.values()].map(({ a }) => a.shape[0]!));
+  return { dtype: target.dtype, rank, layers: loaded };
+}
+
+function checkRank({ rank, rankPattern }: AdapterConfig, maxRank: number): void {
+  const largest = Math.max(rank, ...rankPattern.values());
+  if (largest <= maxRank) return;
+  throw new InvalidRequestError(
+    `The adapter has rank ${largest}, but maxLoraRank of this engine is ${maxRank}. Start it with --max-lora-rank ${largest}.`,
+    'lora_path',
+  );
+}
+
+/** The tensors of each module. Every tensor of the file must belong to one, and every module that is named must be there. */
+function mapModules(
+  checkpoint: Checkpoint,
+  layers: readonly LoraLayer[],
+  settings: AdapterConfig,
+  config: ModelConfig,
+): Map<string, ModulePair> {
+  const modules = new Map(layers.flatMap(layer => layer.slices.map(({ module }) => [module, layer] as const)));
+  const found = new Map<string, Partial<Record<'a' | 'b', CheckpointTensor>>>();
+  for (const tensor of checkpoint.tensors.values()) {
+    const { module, kind } = readName(tensor, modules, config);
+    checkTargeted(module, tensor, settings);
+    found.set(module, { ...found.get(module), [kind]: tensor });
+  }
+  const pairs = new Map<string, ModulePair>();
+  for (const [module, layer] of modules) {
+    const { a, b } = found.get(module) ?? {};
+    if (a === undefined && b === undefined && !isTargeted(module, settings)) continue;
+    if (a === undefined || b === undefined) throw missing(module, a === undefined ? 'A' : 'B', config);
+    checkShapes({ a, b }, module, layer, settings);
+    pairs.set(module, { a, b });
+  }
+  if (pairs.size === 0) throw nothing(config);
+  return pairs;
+}
+
+function readName(
+  tensor: CheckpointTensor,
+  modules: ReadonlyMap<string, LoraLayer>,
+  config: ModelConfig,
+): { module: string; kind: 'a' | 'b' } {
+  const kinds = { '.lora_A.weight': 'a', '.lora_B.weight': 'b' } as const;
+  const { name } = tensor;
+  for (const [end, kind] of Object.entries(kinds)) {
+    if (!name.startsWith(PREFIX) || !name.endsWith(end)) continue;
+    const path = name.slice(PREFIX.length, -end.length);
+    for (const prefix of architectureOf(config).prefixes) {
+      const module = path.slice(prefix.length);
+      if (path.startsWith(prefix) && modules.has(module)) return { module, kind };
+    }
+  }
+  throw new ModelFormatError('WT_UNEXPECTED', 'the tensor belongs to no module that adapters may change', {
+    file: ADAPTER_WEIGHTS,
+    tensor: name,
+    found: describeTensor(name),
+    expected: `lora_A and lora_B of ${moduleKinds(modules.keys())} of ${config.architecture} with ${config.numLayers} layers`,
+    advice: 'Train the adapter for these modules alone, or merge it into the model.',
+  });
+}
+
+function describeTensor(name: string): string {
+  if (name.includes('lora_magnitude_vector')) return 'a magnitude of DoRA';
+  if (name.includes('lora_embedding_')) return 'a change of the embeddings';
+  if (name.includes('.lora_')) return 'a module that is not among them';
+  return 'a whole module, which the adapter would replace';
+}
+
+/** Names of modules within a layer, each once. */
+function moduleKinds(modules: Iterable<string>): string {
+  return [...new Set([...modules].map(module => module.replace(/^.*?\.\d+\./, '')))].join(', ');
+}
+
+function isTargeted(module: string, { targets, layers }: AdapterConfig): boolean {
+  return targets !== null && isInLayers(module, layers) && targets.some(target => endsWithName(module, target));
+}
+
+function isInLayers(module: string, layers: AdapterConfig['layers']): boolean {
+  return layers === null || layers.includes(Number(/\.(\d+)\./.exec(module)?.[1]));
+}
+
+function checkTargeted(module: string, tensor: CheckpointTensor, settings: AdapterConfig): void {
+  const { targets, layers, fields } = settings;
+  const isNamed = targets === null || targets.some(target => endsWithName(module, target));
+  if (isNamed && isInLayers(module, layers)) return;
+  throw fields.bad(isNamed ? 'layers_to_transform' : 'target_modules', `one that says so of ${tensor.name}`, 'CF_FIELD');
+}
+
+function checkShapes({ a, b }: ModulePair, module: string, { depth, slices }: LoraLayer, settings: AdapterConfig): void {
+  const rank = ofModule(settings.rankPattern, module, settings.rank);
+  const { slice, columns } = slices.find(slice => slice.module === module)!;
+  checkTensor(a, [rank, depth]);
+  checkTensor(b, [slice?.tensorRows ?? columns, rank]);
+}
+
+function checkTensor({ name, shape, dtype }: CheckpointTensor, expected: readonly number[]): void {
+  const details = { file: ADAPTER_WEIGHTS, tensor: name };
+  if (shape.length !== expected.length || expected.some((dim, i) => dim !== shape[i])) {
+    throw new ModelFormatError('WT_SHAPE', 'the tensor has another shape than the model and the adapter say', {
+      ...details,
+      found: `[${shape.join(', ')}]`,
+      expected: `[${expected.join(', ')}]`,
+      advice: `Check that the adapter was trained for this model, and r in ${ADAPTER_CONFIG}.`,
+    });
+  }
+  if (['f32', 'f16', 'bf16'].includes(dtype)) return;
+  throw new ModelFormatError('WT_DTYPE', 'the tensor has a dtype that adapters cannot have', {
+    ...details,
+    found: dtype,
+    expected: 'f32, f16 or bf16',
+    advice: 'Save the adapter in one of these.',
+  });
+}
+
+function missing(module: string, kind: 'A' | 'B', config: ModelConfig): ModelFormatError {
+  return new ModelFormatError('WT_MISSING', 'the adapter lacks a tensor of a module that it changes', {
+    file: ADAPTER_WEIGHTS,
+    tensor: `${PREFIX}${architectureOf(config).prefixes[0]}${module}.lora_${kind}.weight`,
+    expected: 'lora_A and lora_B of every module that target_modules names',
+    advice: 'Save the adapter again.',
+  });
+}
+
+function nothing(config: ModelConfig): ModelFormatError {
+  return new ModelFormatError('WT_MISSING', 'the adapter changes nothing', {
+    file: ADAPTER_WEIGHTS,
+    found: 'no tensors',
+    expected: `some of ${moduleKinds(loraLayers(config).flatMap(({ slices }) => slices.map(({ module }) => module)))}`,
+  });
+}
+
+async function loadLayer(
+  checkpoint: Checkpoint,
+  layer: LoraLayer,
+  pairs: ReadonlyMap<string, ModulePair>,
+  settings: AdapterConfig,
+  { maxRank, dtype }: AdapterTarget,
+): Promise<AdapterLayer> {
+  const { slices, depth } = layer;
+  const a = new Float32Array(slices.length * maxRank * depth);
+  const b = new Float32Array(layerColumns(layer) * maxRank);
+  const scales = new Float32Array(slices.length);
+  let column = 0;
+  for (const [index, slice] of slices.entries()) {
+    const pair = pairs.get(slice.module);
+    if (pair !== undefined) {
+      a.set(await readValues(checkpoint, pair.a), index * maxRank * depth);
+      copyRows(await readValues(checkpoint, pair.b), pair.b.shape[1]!, slice, b.subarray(column * maxRank), maxRank);
+      scales[index] = scaleOf(slice.module, settings);
+    }
+    column += slice.columns;
+  }
+  return { a: encoded(dtype, a), b: encoded(dtype, b), scales };
+}
+
+function scaleOf(module: string, { rank, alpha, rankPattern, alphaPattern, usesRsLora }: AdapterConfig): number {
+  const own = ofModule(rankPattern, module, rank);
+  return ofModule(alphaPattern, module, alpha) / (usesRsLora ? Math.sqrt(own) : own);
+}
+
+/** Rows of `rank` values of B that a slice takes, each into one of `maxRank`. */
+function copyRows(
+  values: Float32Array,
+  rank: number,
+  { columns, slice }: LoraSlice,
+  into: Float32Array,
+  maxRank: number,
+): void {
+  const { firstRow = 0, blockRows = columns, stride = 0 } = slice ?? {};
+  for (let i = 0; i < columns; i++) {
+    const row = firstRow + Math.floor(i / blockRows) * stride + (i % blockRows);
+    into.set(values.subarray(row * rank, (row + 1) * rank), i * maxRank);
+  }
+}
+
+/** All values of a tensor, in f32. Throws ModelFormatError WT_VALUE where one is not finite. */
+async function readValues(checkpoint: Checkpoint, tensor: CheckpointTensor): Promise<Float32Array> {
+  const values = new Float32Array(tensor.shape.reduce((product, dim) => product * dim, 1));
+  const bytes = new Uint8Array(values.buffer);
+  let at = 0;
+  for await (const chunk of tensorChunks(checkpoint, tensor, 'f32')) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  const bad = values.findIndex(value => !Number.isFinite(value));
+  if (bad < 0) return values;
+  throw new ModelFormatError('WT_VALUE', 'the tensor has a value that is not finite', {
+    file: ADAPTER_WEIGHTS,
+    tensor: tensor.name,
+    found: `${values[bad]} at ${bad}`,
+    expected: 'finite numbers',
+    advice: 'Save the adapter again.',
+  });
+}
+
+function encoded(dtype: FloatDType, values: Float32Array): TypedArray {
+  return dtype === 'f32' ? values : encodeFloats(dtype, values);
+}
