@@ -2,6 +2,7 @@ import type {
   EngineStats,
   ExecutorLimits,
   GenerateOptions,
+  LoraRequest,
   PromptInput,
   RequestOutput,
   SamplingParams,
@@ -67,6 +68,7 @@ export interface FakeRequest {
   signal: AbortSignal | undefined;
   /** Its outputs were left before their end, which aborts it. */
   wasLeft: boolean;
+  adapter: string | null;
 }
 
 /** Behaves as AsyncLLM does towards the server: validation at once, outputs as deltas or at the end, `abort` when the signal says so. */
@@ -109,8 +111,21 @@ export class FakeEngine implements ServingEngine {
     this.isSleeping = false;
   }
 
+  readonly loras: string[] = [];
+  /** Folders that were loaded. */
+  readonly loraPaths: string[] = [];
+  async addLora({ loraName, loraPath }: LoraRequest): Promise<void> {
+    if (this.loras.includes(loraName)) throw new InvalidRequestError('It is loaded already.', 'lora_name');
+    this.loras.push(loraName);
+    this.loraPaths.push(loraPath as string);
+  }
+  async removeLora(loraName: string): Promise<void> {
+    this.loras.splice(this.loras.indexOf(loraName), 1);
+  }
+
   generate(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): AsyncIterable<RequestOutput> {
-    const request = { prompt, params, signal: options.signal, wasLeft: true };
+    const adapter = options.loraRequest?.loraName ?? null;
+    const request = { prompt, params, signal: options.signal, wasLeft: true, adapter };
     this.requests.push(request);
     this.running++;
     return this.#run(request, options.outputKind === 'delta');
@@ -144,6 +159,8 @@ export class FakeEngine implements ServingEngine {
     return {
       numRequestsRunning: this.running,
       numRequestsWaiting: 0,
+      runningAdapters: this.requests.flatMap(({ adapter }) => adapter ?? []),
+      waitingAdapters: [],
       kvCacheUsage: 0,
       numPreemptions: 0,
       prefixCacheQueries: 0,

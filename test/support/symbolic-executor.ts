@@ -33,6 +33,7 @@ interface DeviceRow {
   table: Int32Array;
   /** The ids that it may sample, once they were written; null: all. */
   mask: Uint32Array | null;
+  adapterSlot: number | null;
 }
 
 export interface SymbolicOptions {
@@ -74,6 +75,8 @@ export class SymbolicExecutor implements ModelExecutor {
   readonly #rows: (DeviceRow | null)[];
   readonly #options: SymbolicOptions;
   readonly #hostSlots = new Map<string, Uint32Array>();
+  /** The rank of the adapter in each slot, by which tests tell them apart. */
+  readonly adapters: number[] = [];
   #transfers: Promise<void> = Promise.resolve();
   /** Steps, repeats counted. */
   steps = 0;
@@ -99,6 +102,10 @@ export class SymbolicExecutor implements ModelExecutor {
     this.failure ??= this.#options.fault?.(step) ?? null;
     if (this.failure !== null) return Promise.reject(this.failure);
     this.#check(step);
+    for (const { slot, weights } of step.adapterLoads ?? []) {
+      assert(slot < (this.limits.numAdapterSlots ?? 0), `adapter slot ${slot}`);
+      this.adapters[slot] = weights.rank;
+    }
     for (const row of step.newRows) this.#takeRow(row);
     for (const edit of step.edits) this.#editRow(edit);
     for (const { row, words } of step.masks) this.#rows[row]!.mask = words.slice();
@@ -212,6 +219,7 @@ export class SymbolicExecutor implements ModelExecutor {
       table: new Int32Array(Math.ceil(maxModelLen / blockSize)).fill(-1),
       // Whatever the row's last owner may sample, this one may not sample anything before its mask is there.
       mask: init.sampling.masked ? new Uint32Array(1) : null,
+      adapterSlot: init.adapterSlot ?? null,
     };
   }
 
@@ -296,6 +304,12 @@ export class SymbolicExecutor implements ModelExecutor {
     return block * blockSize + (position % blockSize);
   }
 
+  /** What is in the slot now: another adapter there shows. */
+  #adapterOf({ adapterSlot }: DeviceRow): number {
+    if (adapterSlot === null) return 0;
+    return this.adapters[adapterSlot] ?? assert.fail(`adapter slot ${adapterSlot} is empty`);
+  }
+
   #writeLayer1(step: SchedulerOutput, live: boolean[]): void {
     const written = new Set<number>();
     for (let i = 0; i < step.numSequences; i++) {
@@ -307,7 +321,7 @@ export class SymbolicExecutor implements ModelExecutor {
         assert(!written.has(slot), 'two tokens of a step write to one slot');
         written.add(slot);
         this.#options.onWrite?.(Math.floor(slot / this.limits.blockSize));
-        this.layer1[slot] = slotHash(row.tokens[position]!, position);
+        this.layer1[slot] = slotHash(row.tokens[position]!, position, this.#adapterOf(row));
         this.tokensComputed++;
       }
     }

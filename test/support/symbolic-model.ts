@@ -20,9 +20,10 @@ export const NAN_TOKEN = 30;
 /** A key/value that spreads to whatever reads it, as NaN does. */
 export const NAN_MARKER = 0xffff_fffe;
 
-export function slotHash(token: number, position: number): number {
+/** `adapter`: which one computes the token; 0: none. */
+export function slotHash(token: number, position: number, adapter = 0): number {
   if (token === NAN_TOKEN) return NAN_MARKER;
-  return clean(mix(mix(0x9747b28c, token + 1), position));
+  return clean(mix(mix(0x9747b28c + adapter, token + 1), position));
 }
 
 /** Continues a fold by one slot; a marker once read stays. */

@@ -2,6 +2,7 @@ import {
   type EngineObserver,
   LLMEngine,
   type LLMEngineConfig,
+  type LLMEngineOptions,
   parseEngineConfig,
   type SamplingParams,
 } from '@quire/core';
@@ -25,6 +26,7 @@ export interface TestEngineOptions {
   executor?: Partial<SymbolicOptions>;
   hash?: (prefix: number, tokens: Uint32Array, start: number, length: number) => number;
   observer?: EngineObserver;
+  loadAdapter?: LLMEngineOptions['loadAdapter'];
 }
 
 export function engineOptions(options: TestEngineOptions = {}) {
@@ -38,6 +40,7 @@ export function engineOptions(options: TestEngineOptions = {}) {
     eosTokenIds: [EOS],
     ...(options.observer ? { observer: options.observer } : {}),
     ...(options.hash ? { prefixHash: options.hash } : {}),
+    ...(options.loadAdapter ? { loadAdapter: options.loadAdapter } : {}),
   };
 }
 

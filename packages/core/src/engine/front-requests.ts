@@ -30,6 +30,8 @@ export interface FrontRequestsOptions {
 
 export interface FrontAddOptions {
   requestId?: string;
+  /** Under which name engines have its adapter. Default: the model alone computes it. */
+  adapter?: string | null;
 }
 
 /** A request with what an engine must be told to begin it, or to go on with it. */
@@ -39,6 +41,7 @@ export interface FrontRequest {
   readonly number: number;
   /** Its completions in order of index, also when only some of them are returned. */
   readonly sequences: readonly SequenceOutput[];
+  readonly adapter: string | null;
 }
 
 /** What became of a beam, all at once. */
@@ -139,7 +142,7 @@ export class FrontRequests {
     this.#numSequences += resolved.bestOf;
     this.#numUnfinished += resolved.bestOf;
     this.#waitingTokens += prompt.tokenIds.length;
-    const request = { group, number, sequences: [...group.sequences] };
+    const request = { group, number, sequences: [...group.sequences], adapter: options.adapter ?? null };
     this.#requests.set(group, request);
     this.#registry.add(group);
     return request;
@@ -253,8 +256,9 @@ export class FrontRequests {
 
   /** What an engine is told of a request that it has not seen: all of it, and what came of it in another engine. */
   askOf(request: FrontRequest): { resolved: ResolvedRequest; options: AddOptions } {
-    const { group, number } = request;
+    const { group, number, adapter } = request;
     const { params, prompt } = group;
+    const loraRequest = adapter === null ? null : { loraName: adapter };
     const hasPromptLogprobs = group.promptLogprobs?.length === prompt.tokenIds.length;
     const asked = {
       ...params,
@@ -267,7 +271,7 @@ export class FrontRequests {
     const resume = this.#resumeOf(request);
     return {
       resolved: { prompt: { text: null, tokenIds: prompt.tokenIds }, params: asked },
-      options: { requestId: group.id, number, ...(resume === undefined ? {} : { resume }) },
+      options: { requestId: group.id, number, loraRequest, ...(resume === undefined ? {} : { resume }) },
     };
   }
 

@@ -1,7 +1,9 @@
 import type { Bindings, Device, Executable, StepSizes } from '../contract/contract.ts';
 import { InvalidRequestError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
+import type { AdapterWeights } from '../models/index.ts';
 import type { Checkpoint } from '../weights/types.ts';
+import { writeAdapter } from './adapter-writer.ts';
 import { DeviceModel } from './device-model.ts';
 import type { ModelDTypes } from './model-dtypes.ts';
 import { ProgramSet } from './program-set.ts';
@@ -21,15 +23,20 @@ export interface DebugRunnerOptions {
   readonly blockSize?: number;
   /** Tokens of a chunk. Default: maxTokens, so that a sequence is computed in one step. */
   readonly maxNumBatchedTokens?: number;
+  /** Computes all sequences, with room for this one and another one. Default: the model alone does. */
+  readonly adapter?: { readonly weights: AdapterWeights; readonly maxRank: number };
   /** Keep every temporary of the model's program readable through `executable.tensor`. */
   readonly keepAll?: boolean;
 }
+
+/** Not the first, so that whoever takes any slot is seen. */
+const ADAPTER_SLOT = 1;
 
 const fullPrecision: ModelDTypes = { weights: 'auto', activations: 'f32', kvCache: 'f32' };
 
 /** Opens a model for teacher-forced forward passes: for golden tests, and to compare devices tensor by tensor. */
 export async function openDebugRunner(options: DebugRunnerOptions): Promise<DebugRunner> {
-  const { device, modelConfig, checkpoint, maxTokens, blockSize = 16 } = options;
+  const { device, modelConfig, checkpoint, maxTokens, blockSize = 16, adapter } = options;
   const maxNumBatchedTokens = options.maxNumBatchedTokens ?? maxTokens;
   const engineConfig = {
     dtype: 'auto',
@@ -45,12 +52,14 @@ export async function openDebugRunner(options: DebugRunnerOptions): Promise<Debu
     runAhead: 1,
     numSchedulerSteps: 1,
     maxSamples: maxNumBatchedTokens,
+    ...(adapter && { enableLora: true, maxLoras: ADAPTER_SLOT + 1, maxLoraRank: adapter.maxRank }),
   } as const;
   const { dtypes = fullPrecision } = options;
   const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights: { checkpoint }, dtypes });
   const programs = new ProgramSet(model);
   try {
     await programs.compileModel({ keepAll: options.keepAll ?? false });
+    if (adapter !== undefined) writeAdapter(model, { slot: ADAPTER_SLOT, weights: adapter.weights });
     return new DebugRunner(model, programs);
   } catch (error) {
     programs.dispose();
@@ -140,7 +149,8 @@ export class DebugRunner {
   /** Writes the row state and the batch of one step over tokens [start, start + length). */
   #prepare(tokenIds: Uint32Array, start: number, length: number): StepSizes {
     const { blockSize } = this.#model.plan;
-    this.#writer.write(chunkStep(tokenIds, start, length, blockSize));
+    const adapterSlot = this.#model.plan.lora === null ? null : ADAPTER_SLOT;
+    this.#writer.write(chunkStep({ tokenIds, start, length, blockSize, adapterSlot }));
     this.#writer.advance(1);
     return {
       tokens: length,
@@ -154,8 +164,16 @@ export class DebugRunner {
   }
 }
 
+interface Chunk {
+  readonly tokenIds: Uint32Array;
+  readonly start: number;
+  readonly length: number;
+  readonly blockSize: number;
+  readonly adapterSlot: number | null;
+}
+
 /** A step of row 0 that computes `length` tokens from `start` on, all of them sampled, on blocks 1, 2, ... */
-function chunkStep(tokenIds: Uint32Array, start: number, length: number, blockSize: number): SchedulerOutput {
+function chunkStep({ tokenIds, start, length, blockSize, adapterSlot }: Chunk): SchedulerOutput {
   const numBlocks = Math.ceil(tokenIds.length / blockSize);
   const blocks = Array.from({ length: numBlocks }, (_, index) => index + 1);
   const newRow = {
@@ -167,6 +185,7 @@ function chunkStep(tokenIds: Uint32Array, start: number, length: number, blockSi
     tokenLimit: tokenIds.length + 1,
     sampling: greedy,
     logprobs: null,
+    adapterSlot,
   };
   return {
     newRows: [newRow],

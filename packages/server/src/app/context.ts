@@ -11,10 +11,11 @@ import type {
 import { HttpError } from '../http/errors.ts';
 import type { StreamLimits } from '../http/event-stream.ts';
 import type { ChatFeatures } from '../openai/chat-features.ts';
+import type { AdapterEngine, Adapters } from './adapters.ts';
 import type { Admission } from './admission.ts';
 
 /** What the server needs of AsyncLLM. */
-export interface ServingEngine {
+export interface ServingEngine extends AdapterEngine {
   readonly limits: ExecutorLimits;
   /** It was disposed or has failed. */
   readonly closed: boolean;
@@ -69,6 +70,8 @@ export interface AppContext {
   readonly tokenizer: ServingTokenizer;
   /** Names that the model answers to; the first is shown. */
   readonly modelNames: readonly string[];
+  /** Adapters, which are models by names of their own. */
+  readonly adapters: Adapters;
   /** How the model calls tools and reasons. */
   readonly features: ChatFeatures;
   /** Unix seconds when the model was loaded. */
@@ -93,8 +96,9 @@ export interface AppContext {
 export function servedModel(context: AppContext, asked: string | null | undefined): string {
   const [first = ''] = context.modelNames;
   if (asked === undefined || asked === null || asked === '') return first;
-  if (context.modelNames.includes(asked)) return asked;
+  const names = [...context.modelNames, ...context.adapters.names];
+  if (names.includes(asked)) return asked;
   const shown = asked.length > 80 ? `${asked.slice(0, 80)}...` : asked;
-  const message = `The model "${shown}" does not exist. This server has ${context.modelNames.join(', ')}.`;
+  const message = `The model "${shown}" does not exist. This server has ${names.join(', ')}.`;
   throw new HttpError(404, message, { param: 'model', code: 'model_not_found' });
 }

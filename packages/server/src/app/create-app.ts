@@ -1,5 +1,6 @@
 import { type ChatFeatureOptions, chatFeatures } from '../openai/chat-features.ts';
 import { version } from '../version.ts';
+import { type AdapterFolders, Adapters } from './adapters.ts';
 import { Admission } from './admission.ts';
 import { App } from './app.ts';
 import {
@@ -18,6 +19,8 @@ export interface AppOptions extends ChatFeatureOptions {
   strict?: boolean | undefined;
   /** Let requests put the engine to sleep and wake it. Default false. */
   enableSleepMode?: boolean | undefined;
+  /** Where requests may load adapters from. Default: nowhere. */
+  adapterFolders?: AdapterFolders | undefined;
   /** Sequences that may wait before requests are refused with 429. Default 256. */
   maxNumQueuedReqs?: number | undefined;
   /** Default 8 MiB. */
@@ -46,6 +49,7 @@ export function createApp(parts: AppParts, options: AppOptions): App {
     metrics,
     log,
     modelNames: options.modelNames,
+    adapters: new Adapters(engine, options.modelNames, options.adapterFolders ?? null),
     features: chatFeatures(options, tokenizer.chatTemplate),
     created: Math.floor(Date.now() / 1000),
     fingerprint: fingerprintOf(version, options.modelNames, engine.limits),

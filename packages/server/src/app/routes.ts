@@ -6,6 +6,7 @@ import { Router } from '../http/router.ts';
 import { handleChat } from '../openai/chat.ts';
 import { handleCompletion } from '../openai/completions.ts';
 import { handleEmbeddings } from '../openai/embeddings.ts';
+import { handleLoadLora, handleUnloadLora } from '../openai/lora.ts';
 import { handleModel, handleModels } from '../openai/models.ts';
 import { renderChat, renderCompletion } from '../openai/render.ts';
 import { handleDetokenize, handleTokenize } from '../openai/tokenize.ts';
@@ -34,6 +35,8 @@ export function createRoutes(app: AppContext): Router {
     .add('/version', { GET: () => jsonReply({ version }) })
     .add('/v1/models', { GET: () => handleModels(app) })
     .add('/v1/models/*', { GET: (_, id) => handleModel(app, id) })
+    .add('/v1/load_lora_adapter', { POST: request => handleLoadLora(app, request) })
+    .add('/v1/unload_lora_adapter', { POST: request => handleUnloadLora(app, request) })
     .add('/v1/completions', { POST: request => handleCompletion(app, request) })
     .add('/v1/completions/render', { POST: request => renderCompletion(app, request) })
     .add('/v1/chat/completions', { POST: request => handleChat(app, request) })

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { ServerOptions } from '../serve/start-server.ts';
+import type { LoraModule, ServerOptions } from '../serve/start-server.ts';
 import { type FlagSpecs, type FlagValues, UsageError } from './flags.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'];
@@ -73,6 +73,16 @@ export const featureFlags = {
     value: 'NAME',
     help: 'How the model sets its reasoning apart: deepseek_r1, qwen3. Default: it does not.',
   },
+  'lora-modules': {
+    type: 'list',
+    value: 'NAME=FOLDER',
+    help: 'Serve the adapter in FOLDER as the model NAME. May be given several times, with several adapters each. Needs --enable-lora.',
+  },
+  'lora-folder': {
+    type: 'list',
+    value: 'FOLDER',
+    help: 'Let requests load and unload adapters that lie in FOLDER: POST /v1/load_lora_adapter and /v1/unload_lora_adapter. May be given several times. Needs --enable-lora.',
+  },
   ui: {
     type: 'boolean',
     help: 'Serve a page at /ui/ that shows the steps of the engine as they happen, and chats.',
@@ -128,6 +138,8 @@ export function serverOptions(given: Flags, env: Readonly<Record<string, string 
     toolCallParser: given['tool-call-parser'],
     enableAutoToolChoice: given['enable-auto-tool-choice'],
     reasoningParser: given['reasoning-parser'],
+    loraModules: given['lora-modules']?.map(readLoraModule),
+    loraFolder: given['lora-folder'],
     ui: given.ui,
     batchFolder: given['batch-folder'],
     batchQueue: given['batch-queue'],
@@ -145,6 +157,19 @@ export function serverOptions(given: Flags, env: Readonly<Record<string, string 
     disableAccessLog: given['disable-uvicorn-access-log'],
     enableRequestIdHeaders: given['enable-request-id-headers'],
   };
+}
+
+/** `name=folder`, or vLLM's JSON. */
+export function readLoraModule(text: string): LoraModule {
+  const [, name, path] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+  if (!text.startsWith('{') && name !== undefined && path !== undefined) return { name, path };
+  try {
+    const given = JSON.parse(text) as Record<string, unknown>;
+    if (typeof given.name === 'string' && typeof given.path === 'string') return { name: given.name, path: given.path };
+  } catch {
+    // Told below.
+  }
+  throw new UsageError(`--lora-modules must be NAME=FOLDER or {"name": ..., "path": ...}, got ${JSON.stringify(text)}.`);
 }
 
 function apiKeys(given: Flags, ofEnvironment = ''): string[] {

@@ -10,6 +10,7 @@ import {
   FrontRequests,
   type GenerateOptions,
   InvalidRequestError,
+  type LoraRequest,
   type PromptInput,
   RequestStream,
   requireGeneration,
@@ -26,6 +27,7 @@ import { type Frame, FrameKind } from './frames.ts';
 import { hostEntry } from './link.ts';
 import type { Ready } from './messages.ts';
 import { encodeAsk } from './params.ts';
+import { RemoteAdapters } from './remote-adapters.ts';
 import { RemoteCounters } from './remote-counters.ts';
 import { StepReceiver } from './step-receiver.ts';
 import { Supervisor } from './supervisor.ts';
@@ -70,6 +72,9 @@ export class EngineProcess implements ServingEngine {
   readonly #supervisor: Supervisor;
   readonly #log: AppLog;
   readonly #counters = new RemoteCounters();
+  readonly #adapters = new RemoteAdapters((method, options) => this.#supervisor.call(method, options));
+  /** The engine has the adapters that requests ask for. */
+  #isRestored = true;
   readonly #blame = new Blame<FrontRequest>();
   /** Requests with a grammar that this engine has begun to compute. */
   #begun = new WeakSet<FrontRequest>();
@@ -187,8 +192,10 @@ export class EngineProcess implements ServingEngine {
   }
 
   #stream(prompt: PromptInput, params: SamplingParams, options: GenerateOptions): RequestStream {
-    const { signal, outputKind = 'cumulative', requestId } = options;
-    const request = this.#front.add(prompt, params, requestId === undefined ? {} : { requestId }, this.numRunning);
+    const { signal, outputKind = 'cumulative', requestId, loraRequest = null } = options;
+    const adapter = loraRequest === null ? null : this.#adapters.keyOf(loraRequest.loraName);
+    const told = { adapter, ...(requestId === undefined ? {} : { requestId }) };
+    const request = this.#front.add(prompt, params, told, this.numRunning);
     if (request.group.params.logitsProcessors.length > 0) {
       this.#front.abort(request.group);
       throw new InvalidRequestError(
@@ -218,6 +225,8 @@ export class EngineProcess implements ServingEngine {
       ...this.#counters.read(this.#supervisor.numRestarts),
       numRequestsRunning: running,
       numRequestsWaiting: front.numUnfinished - running,
+      runningAdapters: this.#adapters.namesOf(front.unfinished.filter(isScheduled)),
+      waitingAdapters: this.#adapters.namesOf(front.unfinished.filter(request => !isScheduled(request))),
       promptTokens: front.promptTokens,
       cachedPromptTokens: front.cachedPromptTokens,
       generationTokens: front.generationTokens,
@@ -254,6 +263,21 @@ export class EngineProcess implements ServingEngine {
     this.#asleep = null;
     this.#isPaused = false;
     this.#lastProgress = performance.now();
+  }
+
+  /** Names of the adapters that requests may ask for. */
+  get loras(): string[] {
+    return this.#adapters.names;
+  }
+
+  /** As AsyncLLM.addLora, of a folder. */
+  addLora(request: LoraRequest): Promise<void> {
+    return this.#adapters.add(request, this.#front.unfinished);
+  }
+
+  /** As AsyncLLM.removeLora. */
+  removeLora(loraName: string): Promise<void> {
+    return this.#adapters.remove(loraName, this.#front.unfinished);
   }
 
   resetPrefixCache(): void {
@@ -293,7 +317,7 @@ export class EngineProcess implements ServingEngine {
   }
 
   #pump(): void {
-    if (!this.#supervisor.isOpen || this.#waiting.size === 0) return;
+    if (!this.#supervisor.isOpen || !this.#isRestored || this.#waiting.size === 0) return;
     // Time in which it had nothing to do is none without progress.
     if (this.#inside.size === 0) this.#lastProgress = performance.now();
     for (const request of this.#blame.admit([...this.#waiting], this.#inside.values())) {
@@ -312,6 +336,17 @@ export class EngineProcess implements ServingEngine {
     if (this.#asleep !== null) this.#supervisor.call('sleep', this.#asleep).catch(() => {});
     else if (this.#isPaused) this.#tell('pause');
     if (this.#isWatched) this.watchSteps(true);
+    void this.#restore();
+  }
+
+  /** Requests wait until the engine has their adapters. */
+  async #restore(): Promise<void> {
+    this.#isRestored = false;
+    const { pid } = this;
+    await this.#adapters.restore((name, err) => this.#log.error({ err }, `the adapter ${name} could not be loaded again`));
+    // Yet another engine may have taken its place meanwhile, and is being told itself.
+    if (pid !== this.pid) return;
+    this.#isRestored = true;
     this.#pump();
   }
 
@@ -365,6 +400,10 @@ export class EngineProcess implements ServingEngine {
     this.#front.close(error);
     this.#reportEnd(error);
   }
+}
+
+function isScheduled({ group }: FrontRequest): boolean {
+  return group.metrics.firstScheduled !== null;
 }
 
 function hasGrammar({ group }: FrontRequest): boolean {

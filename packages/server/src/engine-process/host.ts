@@ -103,10 +103,12 @@ export class EngineHost {
     }
   }
 
-  async #call({ id, method, discardWeights = false, isWatched = false }: CallHead): Promise<void> {
+  async #call({ id, method, discardWeights = false, isWatched = false, loraName = '', loraPath = '' }: CallHead): Promise<void> {
     try {
       if (method === 'dispose') await this.#dispose();
       else if (method === 'watch') this.#feed.gate.isOpen = isWatched;
+      else if (method === 'addLora') await this.#engine!.loaded.asyncLLM.addLora({ loraName, loraPath });
+      else if (method === 'removeLora') await this.#engine!.loaded.asyncLLM.removeLora(loraName);
       else if (method === 'sleep') await this.#engine!.loaded.asyncLLM.sleep({ discardWeights });
       else await this.#engine!.loaded.asyncLLM[method]();
       this.#send(FrameKind.result, { id, error: null });

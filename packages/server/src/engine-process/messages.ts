@@ -22,7 +22,16 @@ export interface AbortHead {
   readonly sequence: number | null;
 }
 
-export type EngineMethod = 'pause' | 'resume' | 'sleep' | 'wakeUp' | 'resetPrefixCache' | 'watch' | 'dispose';
+export type EngineMethod =
+  | 'pause'
+  | 'resume'
+  | 'sleep'
+  | 'wakeUp'
+  | 'resetPrefixCache'
+  | 'watch'
+  | 'addLora'
+  | 'removeLora'
+  | 'dispose';
 
 export interface CallHead {
   readonly id: number;
@@ -30,6 +39,9 @@ export interface CallHead {
   readonly discardWeights?: boolean;
   /** Whether traces of steps are to be sent. */
   readonly isWatched?: boolean;
+  /** Of the adapter that is to be added or removed. */
+  readonly loraName?: string;
+  readonly loraPath?: string;
 }
 
 const count = z.number().int().nonnegative();
@@ -48,6 +60,7 @@ const limits = z.object({
   maxLogprobs: z.number().int(),
   maxBiasWords: count,
   ringSlots: size,
+  numAdapterSlots: size.optional(),
   pooling: z
     .object({
       type: z.enum(['last', 'mean']),

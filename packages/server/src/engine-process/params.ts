@@ -9,6 +9,7 @@ interface AddHead {
   readonly requestId: string;
   readonly params: Record<string, unknown>;
   readonly numPromptTokens: number;
+  readonly adapter: string | null;
   /** null: nothing came of it yet. */
   readonly resume: readonly { numTokens: number; cumulativeLogprob: number | null; end: unknown }[] | null;
 }
@@ -35,6 +36,7 @@ export function encodeAsk({ request, resolved, options }: EngineAsk): { head: Ad
     requestId: options.requestId!,
     params: toJson(params),
     numPromptTokens: prompt.tokenIds.length,
+    adapter: options.loraRequest?.loraName ?? null,
     resume:
       options.resume?.map(({ tokenIds, cumulativeLogprob = null, end = null }) => ({
         numTokens: tokenIds.length,
@@ -46,7 +48,7 @@ export function encodeAsk({ request, resolved, options }: EngineAsk): { head: Ad
 }
 
 export function decodeAsk(head: unknown, words: Uint32Array): EngineAsk {
-  const { request, number, requestId, params, numPromptTokens, resume } = head as AddHead;
+  const { request, number, requestId, params, numPromptTokens, adapter, resume } = head as AddHead;
   const reader = new WordReader(words);
   const prompt = { text: null, tokenIds: toNumbers(reader.list(numPromptTokens)) };
   const completions = resume?.map(({ numTokens, cumulativeLogprob, end }) => ({
@@ -55,7 +57,8 @@ export function decodeAsk(head: unknown, words: Uint32Array): EngineAsk {
     end: end as { reason: 'stop'; stopReason: null } | null,
   }));
   if (!reader.isAtEnd) throw new FrameError('A request has more tokens than its head tells.');
-  const options = { number, requestId, ...(completions === undefined ? {} : { resume: completions }) };
+  const loraRequest = adapter === null ? null : { loraName: adapter };
+  const options = { number, requestId, loraRequest, ...(completions === undefined ? {} : { resume: completions }) };
   return { request, resolved: { prompt, params: fromJson(params) }, options };
 }
 

@@ -103,7 +103,7 @@ export class Supervisor {
   }
 
   /** Rejects with what the engine met, and with EngineError when it ends before it answers. */
-  call(method: EngineMethod, options: Pick<CallHead, 'discardWeights' | 'isWatched'> = {}): Promise<void> {
+  call(method: EngineMethod, options: Omit<CallHead, 'id' | 'method'> = {}): Promise<void> {
     if (!this.isOpen) return Promise.reject(new EngineError('The engine is being started: try again.'));
     const id = this.#numCalls++;
     return new Promise((resolve, reject) => {

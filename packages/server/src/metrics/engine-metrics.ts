@@ -108,6 +108,37 @@ export class EngineMetrics {
   }
 }
 
+/** Which adapters run and wait: one series, whose value is the time of its last change in Unix seconds. */
+export class AdapterMetrics {
+  readonly #gauge: Gauge;
+  readonly #engine: MetricsSource;
+  readonly #maxLora: string;
+  #shown = '';
+
+  constructor(registry: Registry, engine: MetricsSource, maxLoras: number) {
+    this.#engine = engine;
+    this.#maxLora = String(maxLoras);
+    const help = 'Adapters of running and waiting requests, as labels; the value is the time of the last change.';
+    const labelNames = ['max_lora', 'running_lora_adapters', 'waiting_lora_adapters'];
+    this.#gauge = new Gauge({ name: 'vllm:lora_requests_info', help, labelNames, registers: [registry] });
+  }
+
+  update(): void {
+    const { runningAdapters, waitingAdapters } = this.#engine.stats();
+    const labels = {
+      max_lora: this.#maxLora,
+      running_lora_adapters: runningAdapters.join(','),
+      waiting_lora_adapters: waitingAdapters.join(','),
+    };
+    const shown = JSON.stringify(labels);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    // Readers take the series of the highest value: older ones would only pile up.
+    this.#gauge.reset();
+    this.#gauge.set(labels, Date.now() / 1000);
+  }
+}
+
 /** Counters of this library only grow by steps; these are counted elsewhere. */
 function setCounter(counter: Counter, series: readonly (readonly [Record<string, string>, number])[]): void {
   counter.reset();

@@ -1,6 +1,6 @@
 import type { EngineConfig, EngineObserver, FinishedRequest, StepReport } from '@quire/core';
 import { Registry } from 'prom-client';
-import { addCacheConfig, EngineMetrics, type MetricsSource } from './engine-metrics.ts';
+import { AdapterMetrics, addCacheConfig, EngineMetrics, type MetricsSource } from './engine-metrics.ts';
 import { HttpMetrics } from './http-metrics.ts';
 import { ProcessMetrics } from './process-metrics.ts';
 import { RequestMetrics } from './request-metrics.ts';
@@ -15,6 +15,7 @@ export class Metrics implements EngineObserver {
   readonly http: HttpMetrics;
   readonly #registry = new Registry();
   readonly #engine: EngineMetrics;
+  readonly #adapters: AdapterMetrics | null;
   readonly #requests: RequestMetrics;
   readonly #process: ProcessMetrics;
 
@@ -22,6 +23,8 @@ export class Metrics implements EngineObserver {
     const labels = { model_name: modelName, engine: '0' };
     this.#engine = new EngineMetrics(this.#registry, engine, labels);
     addCacheConfig(this.#registry, engine, config);
+    const { enableLora = false, maxLoras = 1 } = config;
+    this.#adapters = enableLora ? new AdapterMetrics(this.#registry, engine, maxLoras) : null;
     this.#requests = new RequestMetrics(this.#registry, labels, engine.limits.maxModelLen);
     this.http = new HttpMetrics(this.#registry);
     this.#process = new ProcessMetrics(this.#registry);
@@ -34,6 +37,7 @@ export class Metrics implements EngineObserver {
   /** The exposition text. */
   expose(): Promise<string> {
     this.#engine.update();
+    this.#adapters?.update();
     this.#process.update();
     return this.#registry.metrics();
   }

@@ -1,5 +1,6 @@
 import { totalmem } from 'node:os';
 import { LLM as CoreLLM, type LLMOptions, type LLMRuntime } from '@quire/core';
+import { openFolderSource } from './folder-source.ts';
 import { openGrammarThread } from './grammar-thread.ts';
 import { openModelSource } from './model-folder.ts';
 import { openDevice } from './open-device.ts';
@@ -11,6 +12,7 @@ export const nodeRuntime: LLMRuntime = {
   openDevice,
   openGrammarThread,
   openSource: openModelSource,
+  openAdapter: openFolderSource,
   readText,
   openWeightCache,
   hostMemoryBytes: totalmem(),

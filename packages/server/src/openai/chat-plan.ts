@@ -81,7 +81,7 @@ export async function encodePlan(app: AppContext, plan: ChatPlan): Promise<ChatG
   const own = { maxTokens, logprobs, ...structured(constraint) };
   const params = toSamplingParams(request, thinkingTokenBudget === null ? own : { ...own, thinkingTokenBudget });
   const shown = hasSpecial(app, output.markers) ? { skip_special_tokens: false, ...params } : params;
-  return { prompts: [prompt], params: shown, constraint, output };
+  return { model: plan.model, prompts: [prompt], params: shown, constraint, output };
 }
 
 /** Whether one of the texts is a special token, which would be left out of completions. */

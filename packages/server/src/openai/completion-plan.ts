@@ -51,7 +51,7 @@ export async function encodeCompletion(app: AppContext, plan: CompletionPlan): P
   const prompts = await Promise.all(plan.prompts.map(prompt => readPrompt(app, prompt, keep, request)));
   for (const prompt of prompts) checkContext(prompt, maxTokens, 'max_tokens', app);
   const params = toSamplingParams(request, { ...samplingOf(request, maxTokens), ...structured(constraint) });
-  return { prompts, params, constraint };
+  return { model: plan.model, prompts, params, constraint };
 }
 
 async function readPrompt(

@@ -57,7 +57,7 @@ export async function handleEmbeddings(app: AppContext, given: AppRequest): Prom
     const keep = keptTokens(app, request.truncate_prompt_tokens, null);
     const prompts = await Promise.all(inputs.map(input => readInput(app, input, keep, request)));
     const { truncatePromptTokens: _, ...params } = rest;
-    const outputs = await collect(app, given, { prompts, params, constraint: null, embeds: true });
+    const outputs = await collect(app, given, { model, prompts, params, constraint: null, embeds: true });
     const embeddings = outputs.map(output => embeddingOutput(output, form));
     const answer = {
       id: answerId('embd', given, request),

@@ -1,9 +1,10 @@
 import { type AppContext, servedModel } from '../app/context.ts';
 import { jsonReply, type Reply } from '../http/reply.ts';
 
-/** GET /v1/models */
+/** GET /v1/models: the names of the model, then its adapters. */
 export function handleModels(app: AppContext): Reply {
-  return jsonReply({ object: 'list', data: app.modelNames.map(name => describe(app, name)) });
+  const names = [...app.modelNames, ...app.adapters.names];
+  return jsonReply({ object: 'list', data: names.map(name => describe(app, name)) });
 }
 
 /** GET /v1/models/{id}: ids may hold slashes. */
@@ -11,7 +12,10 @@ export function handleModel(app: AppContext, id: string): Reply {
   return jsonReply(describe(app, servedModel(app, id)));
 }
 
+/** An adapter has the model as its parent. */
 function describe(app: AppContext, id: string): unknown {
   const { maxModelLen } = app.engine.limits;
-  return { id, object: 'model', created: app.created, owned_by: 'quire', max_model_len: maxModelLen };
+  const parent = app.adapters.request(id) === null ? null : app.modelNames[0];
+  const created = app.adapters.created(id) ?? app.created;
+  return { id, object: 'model', created, owned_by: 'quire', parent, max_model_len: maxModelLen };
 }

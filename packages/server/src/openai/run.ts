@@ -32,6 +32,8 @@ export type RequestEnd = Pick<AppRequest, 'requestId' | 'signal'>;
 
 /** One HTTP request as the engine gets it: one request per prompt, all with the same parameters. */
 export interface Generation {
+  /** The name that it asks for: the model's, or that of an adapter. */
+  readonly model: string;
   readonly prompts: readonly TokenPrompt[];
   readonly params: SamplingParams;
   /** What the params say of the text, in the words of the request. */
@@ -166,10 +168,11 @@ async function runAll(
   const runs: Promise<void>[] = [];
   try {
     // All are queued before any runs: a prompt that is refused is refused before the first output.
+    const options = { signal, requestId: request.requestId, loraRequest: app.adapters.request(generation.model) };
     const streams = prompts.map(prompt =>
       generation.embeds
-        ? app.engine.embed(prompt, params, { signal, requestId: request.requestId })
-        : app.engine.generate(prompt, params, { signal, outputKind, requestId: request.requestId }),
+        ? app.engine.embed(prompt, params, options)
+        : app.engine.generate(prompt, params, { ...options, outputKind }),
     );
     for (const [index, outputs] of streams.entries()) runs.push(consume(outputs, output => onOutput(index, output)));
     await Promise.all(runs);

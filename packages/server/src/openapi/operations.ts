@@ -3,6 +3,7 @@ import { chatSchema } from '../openai/chat-request.ts';
 import { completionSchema } from '../openai/completion-request.ts';
 import { embeddingSchema } from '../openai/embeddings.ts';
 import type { RequestSchema } from '../openai/fields.ts';
+import { loadLoraSchema, unloadLoraSchema } from '../openai/lora.ts';
 import { detokenizeSchema, tokenizeSchema } from '../openai/tokenize.ts';
 import { responsesSchema } from '../responses/request.ts';
 
@@ -51,6 +52,16 @@ export const operationNotes: Readonly<Record<string, OperationNote>> = {
   'POST /wake_up': { summary: 'Wakes the engine.', answer: text },
   'GET /v1/models': { summary: 'The served names.' },
   'GET /v1/models/*': { summary: 'One served name.' },
+  'POST /v1/load_lora_adapter': {
+    summary: 'Loads an adapter from a folder that the operator allows.',
+    body: loadLoraSchema,
+    answer: text,
+  },
+  'POST /v1/unload_lora_adapter': {
+    summary: 'Forgets an adapter; requests that began with it go on.',
+    body: unloadLoraSchema,
+    answer: text,
+  },
   'POST /v1/chat/completions': { summary: 'Chat.', body: chatSchema, examples: chatExamples },
   'POST /v1/chat/completions/render': {
     summary: 'The token ids and parameters of a chat request, without an answer.',

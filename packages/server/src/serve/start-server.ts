@@ -1,4 +1,11 @@
-import { type AsyncLLM, type EngineObserver, type EngineOptions, parseEngineConfig } from '@quire/core';
+import {
+  type AsyncLLM,
+  ConfigError,
+  type EngineConfig,
+  type EngineObserver,
+  type EngineOptions,
+  parseEngineConfig,
+} from '@quire/core';
 import type { Logger } from 'pino';
 import type { App } from '../app/app.ts';
 import { silentLog } from '../app/context.ts';
@@ -10,6 +17,7 @@ import type { HttpExchange } from '../metrics/http-metrics.ts';
 import { describeTransfer } from '../node/transfer-progress.ts';
 import { checkParserNames } from '../openai/chat-features.ts';
 import { ThreadedTokenizer } from '../tokenizer/threaded-tokenizer.ts';
+import { openAdapterFolders } from './adapter-folders.ts';
 import { BootTimeline } from './boot.ts';
 import { Cleanup } from './cleanup.ts';
 import type { HttpServerOptions } from './http-server.ts';
@@ -17,12 +25,18 @@ import type { EngineDescription } from './open-engine.ts';
 import { serveFromProcess, serveInProcess } from './serving.ts';
 import { StatsLogger } from './stats-logger.ts';
 
+/** An adapter to serve from the start. */
+export interface LoraModule {
+  readonly name: string;
+  readonly path: string;
+}
+
 /** How the server is reached, and by whom. */
 type AccessOptions = Omit<HttpServerOptions, 'host' | 'port' | 'apiKeys' | 'onExchange' | 'tracing'>;
 
 export interface ServerOptions
   extends EngineOptions,
-    Omit<AppOptions, 'modelNames' | 'maxNumQueuedReqs'>,
+    Omit<AppOptions, 'modelNames' | 'maxNumQueuedReqs' | 'adapterFolders'>,
     AccessOptions {
   /** Folder of the model. */
   model: string;
@@ -39,6 +53,10 @@ export interface ServerOptions
   engineProcess?: boolean | URL;
   /** Accepted keys. None: every request is let in. */
   apiKeys?: readonly string[];
+  /** Adapters that are served under names of their own. Needs enableLora. */
+  loraModules?: readonly LoraModule[] | undefined;
+  /** Folders from which requests may load adapters. Default: they load none. Needs enableLora. */
+  loraFolder?: readonly string[] | undefined;
   /** Folder for files and batches, of this server alone. Default: there are no /v1/files and /v1/batches. */
   batchFolder?: string | undefined;
   /** Address of a Redis through which servers share the requests of batches, such as redis://host:6379. */
@@ -80,6 +98,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     batchFolder,
     batchQueue,
     ui = false,
+    loraModules = [],
+    loraFolder = [],
     ...rest
   } = options;
   const { strict, enableSleepMode, maxBodyBytes, maxBufferedBytes, slowClientMs, ...others } = rest;
@@ -88,6 +108,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   checkParserNames(features);
   const { access, engineOptions } = splitAccess(remaining);
   const config = parseEngineConfig(engineOptions);
+  checkLora(config, { loraModules, loraFolder });
   const timeline = new BootTimeline();
   const cleanup = new Cleanup();
   try {
@@ -127,9 +148,11 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         maxBodyBytes,
         maxBufferedBytes,
         slowClientMs,
+        adapterFolders: loraFolder.length === 0 ? undefined : await openAdapterFolders(loraFolder),
         ...features,
       },
     );
+    for (const { name, path } of loraModules) await app.context.adapters.add(name, path);
     if (!config.disableLogStats) cleanup.with(new StatsLogger(engine, log), async logger => logger.stop());
     if (batchFolder !== undefined || batchQueue !== undefined) {
       const byPriority = config.schedulingPolicy === 'priority';
@@ -149,6 +172,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   } catch (error) {
     await cleanup.run();
     throw error;
+  }
+}
+
+function checkLora({ enableLora }: EngineConfig, options: Readonly<Record<string, readonly unknown[]>>): void {
+  for (const [name, values] of Object.entries(options)) {
+    if (values.length > 0 && !enableLora) throw new ConfigError(`${name} needs enableLora.`, name);
   }
 }
 

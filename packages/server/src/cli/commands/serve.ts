@@ -29,8 +29,11 @@ export const serve: Command = {
   ],
   async run(argv, io) {
     const { flags: given, positionals } = parseFlags(argv, flags, io.env);
-    const [model] = positionals;
-    if (model === undefined || positionals.length > 1) {
+    const [model, ...more] = positionals;
+    // vLLM's flag takes all adapters that follow it.
+    const modules = given['lora-modules'];
+    const adapters = modules === undefined ? [] : more.filter(text => text.includes('='));
+    if (model === undefined || more.length > adapters.length) {
       throw new UsageError(
         `serve takes one MODEL, a folder or a name, got ${positionals.length}: quire serve models/tiny-llama`,
       );
@@ -38,7 +41,10 @@ export const serve: Command = {
     const level = given['log-level'] ?? 'info';
     if (!LOG_LEVELS.includes(level))
       throw new UsageError(`--log-level must be one of ${LOG_LEVELS.join(', ')}, got "${level}".`);
-    const access = serverOptions(given, io.env);
+    const access = serverOptions(
+      adapters.length === 0 ? given : { ...given, 'lora-modules': [...modules!, ...adapters] },
+      io.env,
+    );
     const log = pino({ level }, pino.destination(2));
     const options = { model, ...engineOptions(given) };
     const config = parseEngineConfig(options);
