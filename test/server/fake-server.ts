@@ -20,7 +20,7 @@ export async function startFakeServer(
   options: Partial<AppOptions & HttpServerOptions> & { tokenizer?: Tokenizer; log?: Logger } = {},
 ): Promise<FakeServer> {
   const engine = new FakeEngine(script);
-  const metrics = new Metrics(engine, 'fake');
+  const metrics = new Metrics(engine, 'fake', { enableLora: true, maxLoras: 2 });
   const { log = pino({ level: 'silent' }) } = options;
   const app = createApp(
     { engine, tokenizer: options.tokenizer ?? characterTokenizer, metrics, log },

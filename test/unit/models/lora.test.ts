@@ -1,52 +1,20 @@
 /** What a folder of an adapter may hold, and what is said of one that is wrong. */
-import { encodeFloats } from '@quire/core/program';
 import { MemorySource, type ModelFormatError } from '@quire/core/weights';
 import { describe, expect, it } from 'vitest';
 import { loadAdapter, loraLayers } from '../../../packages/core/src/models/index.ts';
 import { parseModelConfig } from '../../../packages/core/src/models/parse-config.ts';
 import { openFolderSource } from '../../../packages/server/src/node/folder-source.ts';
+import { type FileTensor, type FileTensors, safetensors } from '../../support/adapter-folder.ts';
 import { llamaConfig } from './configs.ts';
 
 const model = llamaConfig();
 const target = { config: model, maxRank: 8, dtype: 'f32' } as const;
 
-interface Tensor {
-  shape: readonly number[];
-  values?: readonly number[];
-  dtype?: 'F32' | 'F16' | 'I32';
-}
-type Tensors = Readonly<Record<string, Tensor>>;
-
-function safetensors(tensors: Tensors): Uint8Array {
-  const header: Record<string, unknown> = {};
-  const parts: Uint8Array[] = [];
-  let at = 0;
-  for (const [name, { shape, values, dtype = 'F32' }] of Object.entries(tensors)) {
-    const count = shape.reduce((product, dim) => product * dim, 1);
-    const numbers = Float32Array.from({ length: count }, (_, i) => values?.[i] ?? (i % 7) - 3);
-    const raw = encodeFloats(dtype === 'F16' ? 'f16' : 'f32', numbers);
-    const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
-    header[name] = { dtype, shape, data_offsets: [at, at + bytes.length] };
-    parts.push(bytes);
-    at += bytes.length;
-  }
-  const text = new TextEncoder().encode(JSON.stringify(header));
-  const file = new Uint8Array(8 + text.length + at);
-  new DataView(file.buffer).setUint32(0, text.length, true);
-  file.set(text, 8);
-  let start = 8 + text.length;
-  for (const part of parts) {
-    file.set(part, start);
-    start += part.length;
-  }
-  return file;
-}
-
 const basic = { peft_type: 'LORA', r: 2, lora_alpha: 4, target_modules: ['q_proj'], bias: 'none', task_type: 'CAUSAL_LM' };
 
 const moduleName = (layer: number, module: string) => `base_model.model.model.layers.${layer}.${module}`;
 
-function pair(layer: number, module: string, [rows, columns]: readonly [number, number], rank = 2): Tensors {
+function pair(layer: number, module: string, [rows, columns]: readonly [number, number], rank = 2): FileTensors {
   const name = moduleName(layer, module);
   return {
     [`${name}.lora_A.weight`]: { shape: [rank, columns] },
@@ -56,7 +24,7 @@ function pair(layer: number, module: string, [rows, columns]: readonly [number, 
 
 const queries = { ...pair(0, 'self_attn.q_proj', [32, 32]), ...pair(1, 'self_attn.q_proj', [32, 32]) };
 
-function folder(config: object | string, tensors: Tensors | null): MemorySource {
+function folder(config: object | string, tensors: FileTensors | null): MemorySource {
   const files = new Map<string, Uint8Array>();
   files.set(
     'adapter_config.json',
@@ -66,7 +34,7 @@ function folder(config: object | string, tensors: Tensors | null): MemorySource 
   return new MemorySource(files);
 }
 
-async function failure(config: object | string, tensors: Tensors | null = queries): Promise<string> {
+async function failure(config: object | string, tensors: FileTensors | null = queries): Promise<string> {
   const error = await loadAdapter(folder(config, tensors), target).then(
     () => null,
     (reason: ModelFormatError) => reason,
@@ -192,8 +160,8 @@ describe('adapter_config.json', () => {
 
 const A = `${moduleName(0, 'self_attn.q_proj')}.lora_A.weight`;
 const B = `${moduleName(0, 'self_attn.q_proj')}.lora_B.weight`;
-const { [B]: _, ...withoutB } = queries as Record<string, Tensor>;
-const wrongTensors: [what: string, tensors: Tensors | null, message: string, more?: object][] = [
+const { [B]: _, ...withoutB } = queries as Record<string, FileTensor>;
+const wrongTensors: [what: string, tensors: FileTensors | null, message: string, more?: object][] = [
   ['no file', null, 'NO_WEIGHTS: adapter_model.safetensors: the file is missing'],
   ['no tensors', {}, 'WT_MISSING'],
   ['no B', withoutB, 'WT_MISSING: adapter_model.safetensors, tensor base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight'],
