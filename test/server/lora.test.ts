@@ -144,7 +144,9 @@ describe('a server with adapters', () => {
     const iterator = stream[Symbol.asyncIterator]();
     await iterator.next();
     const during = await scrape();
-    expect(during).toEqual([expect.stringContaining('{max_lora="2",running_lora_adapters="one",waiting_lora_adapters=""} ')]);
+    expect(during).toEqual([
+      expect.stringContaining('{max_lora="2",running_lora_adapters="one",waiting_lora_adapters=""} '),
+    ]);
     await iterator.return!();
     await expect.poll(scrape).toEqual([expect.stringContaining(idle)]);
     const [after] = await scrape();
@@ -165,7 +167,9 @@ it('loads none on request without a folder for that', async () => {
   }
   await tiny.server.close(0);
   await expect(startTinyServer({ loraFolder: [allowed] })).rejects.toThrow('loraFolder needs enableLora');
-  await expect(startTinyServer({ enableLora: true, loraFolder: [join(parent, 'none')] })).rejects.toThrow('is no folder');
+  await expect(startTinyServer({ enableLora: true, loraFolder: [join(parent, 'none')] })).rejects.toThrow(
+    'is no folder',
+  );
 });
 
 it('reads them from the command line', () => {
@@ -183,7 +187,11 @@ describe('an engine process', () => {
     const run = async (loraName: string | null) => {
       let ids: number[] = [];
       const options = { outputKind: 'final', loraRequest: loraName === null ? null : { loraName } } as const;
-      for await (const { outputs } of engine.generate(prompt, { temperature: 0, maxTokens: 60, ignoreEos: true }, options))
+      for await (const { outputs } of engine.generate(
+        prompt,
+        { temperature: 0, maxTokens: 60, ignoreEos: true },
+        options,
+      ))
         ids = outputs[0]!.tokenIds;
       return ids;
     };
@@ -201,7 +209,9 @@ describe('an engine process', () => {
     process.kill(engine.pid!, 'SIGKILL');
     expect(await again).toEqual(expected);
     expect(numStarted()).toBe(2);
-    expect(() => engine.generate(prompt, {}, { loraRequest: { loraName: 'two' } })).toThrow('There is no adapter "two"');
+    expect(() => engine.generate(prompt, {}, { loraRequest: { loraName: 'two' } })).toThrow(
+      'There is no adapter "two"',
+    );
     expect(await run('one')).toEqual(expected[1]);
     // Under the same name comes another one.
     await engine.addLora({ loraName: 'two', loraPath: join(allowed, 'one') });

@@ -50,7 +50,10 @@ export function writeAdapterFolder(parent: string, name: string, config: ModelCo
     for (const { module, columns } of slices) {
       const path = `base_model.model.${prefix}${module}`;
       tensors[`${path}.lora_A.weight`] = { shape: [rank, depth], values: Array.from({ length: rank * depth }, random) };
-      tensors[`${path}.lora_B.weight`] = { shape: [columns, rank], values: Array.from({ length: columns * rank }, random) };
+      tensors[`${path}.lora_B.weight`] = {
+        shape: [columns, rank],
+        values: Array.from({ length: columns * rank }, random),
+      };
     }
   }
   const folder = join(parent, name);

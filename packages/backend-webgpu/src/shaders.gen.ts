@@ -1958,6 +1958,90 @@ fn run_sample(sample: u32, lane: u32) {
 }
 `,
   },
+  'lora_linear/expand': {
+    uses: ["sizes","elements","element"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"hidden","access":"read_write","type":"array<f32>"},{"index":1,"name":"adapters","access":"read_write","type":"array<u32>"},{"index":2,"name":"b","access":"read","type":"array<u32>"},{"index":3,"name":"scales","access":"read","type":"array<f32>"},{"index":4,"name":"out","access":"read_write","type":"array<f32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"rank","type":"u32"},{"name":"slices","type":"u32"},{"name":"end_0","type":"u32"},{"name":"end_1","type":"u32"},{"name":"end_2","type":"u32"},{"name":"b_dtype","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  rank: u32,
+  slices: u32,
+  end_0: u32,
+  end_1: u32,
+  end_2: u32,
+  b_dtype: u32,
+}
+@group(0) @binding(0) var<storage, read_write> hidden: array<f32>;
+@group(0) @binding(1) var<storage, read_write> adapters: array<u32>;
+@group(0) @binding(2) var<storage, read> b: array<u32>;
+@group(0) @binding(3) var<storage, read> scales: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.rows) * params.columns; }
+fn run_element(index: u32) {
+  let row = index / params.columns;
+  let column = index % params.columns;
+  let slot = adapters[row];
+  if (slot == NONE) { return; }
+  let slice = u32(column >= params.end_0) + u32(column >= params.end_1) + u32(column >= params.end_2);
+  let hidden_at = (row * params.slices + slice) * params.rank;
+  let b_at = (slot * params.columns + column) * params.rank;
+  var sum = 0.0;
+  for (var r = 0u; r < params.rank; r++) {
+    sum += hidden[hidden_at + r] * element_value(params.b_dtype, b[element_word(params.b_dtype, b_at + r)], b_at + r);
+  }
+  out[index] += scales[slot * params.slices + slice] * sum;
+}
+`,
+  },
+  'lora_linear/shrink': {
+    uses: ["sizes"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"adapters","access":"read_write","type":"array<u32>"},{"index":2,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":3,"name":"hidden","access":"read_write","type":"array<f32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16"]},
+    params: [{"name":"rows","type":"u32"},{"name":"width","type":"u32"},{"name":"depth","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  width: u32,
+  depth: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> adapters: array<u32>;
+@group(0) @binding(2) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(3) var<storage, read_write> hidden: array<f32>;
+@group(0) @binding(4) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let vectors = params.depth / 4u;
+  let tiles = (params.width + 3u) / 4u;
+  let row = group / tiles;
+  if (row >= resolve_size(params.rows)) { return; }
+  let slot = lane_uniform(adapters[row]);
+  if (slot == NONE) { return; }
+  let first = (group % tiles) * 4u;
+  let columns = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.width - 1u)) + slot * params.width;
+  let rows_at = weight_rows(columns);
+  var sums = vec4f();
+  for (var k = lane; k < vectors; k += LANES) {
+    sums += x[row * vectors + k] * mat4x4f(
+      load_weight(rows_at.x, k), load_weight(rows_at.y, k),
+      load_weight(rows_at.z, k), load_weight(rows_at.w, k));
+  }
+  sums = lane_sum4(sums);
+  if (lane != 0u) { return; }
+  for (var i = 0u; i < min(4u, params.width - first); i++) {
+    hidden[row * params.width + first + i] = sums[i];
+  }
+}
+`,
+  },
   'mask_logits': {
     uses: ["sizes","vocabulary"],
     enables: [],
@@ -2376,6 +2460,46 @@ fn run_element(index: u32) {
   if (sequences[at + SEQUENCE_FIRST_POSITION] > 0u) { total = out[to]; }
   for (var token = start; token < end; token++) { total += x[token * params.width + column]; }
   out[to] = total;
+}
+`,
+  },
+  'prepare_adapters': {
+    uses: ["sizes","elements"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":1,"name":"rows","access":"read","type":"array<u32>"},{"index":2,"name":"adapters","access":"read_write","type":"array<u32>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"sequences","type":"u32"},{"name":"tokens","type":"u32"}],
+    source: `struct Params {
+  sequences: u32,
+  tokens: u32,
+}
+@group(0) @binding(0) var<storage, read_write> sequences: array<u32>;
+@group(0) @binding(1) var<storage, read> rows: array<u32>;
+@group(0) @binding(2) var<storage, read_write> adapters: array<u32>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 { return resolve_size(params.tokens); }
+fn begins_by(index: u32, token: u32) -> bool {
+  let at = index * SEQUENCE_WORDS;
+  return sequences[at + SEQUENCE_QUERY_LEN] > 0u && sequences[at + SEQUENCE_QUERY_START] <= token;
+}
+fn run_element(token: u32) {
+  var low = 0u;
+  var high = resolve_size(params.sequences);
+  while (low < high) {
+    let middle = (low + high) / 2u;
+    if (begins_by(middle, token)) { low = middle + 1u; } else { high = middle; }
+  }
+  var adapter = NONE;
+  if (low > 0u) {
+    let at = (low - 1u) * SEQUENCE_WORDS;
+    let end = sequences[at + SEQUENCE_QUERY_START] + sequences[at + SEQUENCE_QUERY_LEN];
+    if (sequences[at + SEQUENCE_CONTEXT_LEN] > 0u && token < end) {
+      adapter = rows[sequences[at + SEQUENCE_ROW] * ROW_WORDS + ROW_ADAPTER];
+    }
+  }
+  adapters[token] = adapter;
 }
 `,
   },

@@ -26,7 +26,8 @@ function adapterEngine(numAdapterSlots: number, options: TestEngineOptions = {})
 }
 
 async function withAdapters(engine: LLMEngine, count: number): Promise<void> {
-  for (let rank = 1; rank <= count; rank++) await engine.adapters.load({ loraName: `a${rank}`, loraPath: folder(rank) });
+  for (let rank = 1; rank <= count; rank++)
+    await engine.adapters.load({ loraName: `a${rank}`, loraPath: folder(rank) });
 }
 
 const lora = (rank: number) => (rank === 0 ? {} : { loraRequest: { loraName: `a${rank}` } });

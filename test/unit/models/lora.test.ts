@@ -10,7 +10,14 @@ import { llamaConfig } from './configs.ts';
 const model = llamaConfig();
 const target = { config: model, maxRank: 8, dtype: 'f32' } as const;
 
-const basic = { peft_type: 'LORA', r: 2, lora_alpha: 4, target_modules: ['q_proj'], bias: 'none', task_type: 'CAUSAL_LM' };
+const basic = {
+  peft_type: 'LORA',
+  r: 2,
+  lora_alpha: 4,
+  target_modules: ['q_proj'],
+  bias: 'none',
+  task_type: 'CAUSAL_LM',
+};
 
 const moduleName = (layer: number, module: string) => `base_model.model.model.layers.${layer}.${module}`;
 
@@ -124,7 +131,11 @@ const wrongConfigs: [what: string, config: object | string, message: string][] =
   ['biases', { ...basic, bias: 'lora_only' }, 'field bias: this value is not supported. Found "lora_only"'],
   ['DoRA', { ...basic, use_dora: true }, 'CF_UNSUPPORTED: adapter_config.json, field use_dora'],
   ['biases of B', { ...basic, lora_bias: true }, 'field lora_bias'],
-  ['whole modules', { ...basic, modules_to_save: ['lm_head'] }, 'field modules_to_save: this value is not supported. Found ["lm_head"]'],
+  [
+    'whole modules',
+    { ...basic, modules_to_save: ['lm_head'] },
+    'field modules_to_save: this value is not supported. Found ["lm_head"]',
+  ],
   ['tokens', { ...basic, trainable_token_indices: [1] }, 'field trainable_token_indices'],
   ['parameters', { ...basic, target_parameters: ['w'] }, 'field target_parameters'],
   ['a changed model', { ...basic, init_lora_weights: 'pissa_niter_4' }, 'field init_lora_weights'],
@@ -164,18 +175,38 @@ const { [B]: _, ...withoutB } = queries as Record<string, FileTensor>;
 const wrongTensors: [what: string, tensors: FileTensors | null, message: string, more?: object][] = [
   ['no file', null, 'NO_WEIGHTS: adapter_model.safetensors: the file is missing'],
   ['no tensors', {}, 'WT_MISSING'],
-  ['no B', withoutB, 'WT_MISSING: adapter_model.safetensors, tensor base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight'],
+  [
+    'no B',
+    withoutB,
+    'WT_MISSING: adapter_model.safetensors, tensor base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight',
+  ],
   ['a layer that is missing', pair(0, 'self_attn.q_proj', [32, 32]), 'layers.1.self_attn.q_proj.lora_A.weight'],
   ['a layer too many', { ...queries, ...pair(2, 'self_attn.q_proj', [32, 32]) }, 'WT_UNEXPECTED'],
   ['another depth', { ...queries, [A]: { shape: [2, 31] } }, 'Found [2, 31]. Expected [2, 32].'],
   ['other rows', { ...queries, [B]: { shape: [33, 2] } }, 'Found [33, 2]. Expected [32, 2].'],
   ['another rank', { ...queries, ...pair(0, 'self_attn.q_proj', [32, 32], 3) }, 'Found [3, 32]. Expected [2, 32].'],
   ['integers', { ...queries, [A]: { shape: [2, 32], dtype: 'I32' } }, 'WT_DTYPE'],
-  ['an infinity', { ...queries, [A]: { shape: [2, 32], values: [0, Number.POSITIVE_INFINITY] } }, 'Found Infinity at 1.'],
+  [
+    'an infinity',
+    { ...queries, [A]: { shape: [2, 32], values: [0, Number.POSITIVE_INFINITY] } },
+    'Found Infinity at 1.',
+  ],
   ['a module of its own', { ...queries, 'base_model.model.lm_head.weight': { shape: [96, 32] } }, 'a whole module'],
-  ['embeddings', { ...queries, 'base_model.model.model.embed_tokens.lora_embedding_A': { shape: [2, 96] } }, 'a change of the embeddings'],
-  ['the head', { ...queries, 'base_model.model.lm_head.lora_A.weight': { shape: [2, 32] } }, 'a module that is not among them'],
-  ['magnitudes', { ...queries, [A.replace('lora_A.weight', 'lora_magnitude_vector')]: { shape: [32] } }, 'a magnitude of DoRA'],
+  [
+    'embeddings',
+    { ...queries, 'base_model.model.model.embed_tokens.lora_embedding_A': { shape: [2, 96] } },
+    'a change of the embeddings',
+  ],
+  [
+    'the head',
+    { ...queries, 'base_model.model.lm_head.lora_A.weight': { shape: [2, 32] } },
+    'a module that is not among them',
+  ],
+  [
+    'magnitudes',
+    { ...queries, [A.replace('lora_A.weight', 'lora_magnitude_vector')]: { shape: [32] } },
+    'a magnitude of DoRA',
+  ],
   ['another prefix', pair(0, 'x', [32, 32]), 'WT_UNEXPECTED'],
   ['a module that is not named', { ...queries, ...pair(0, 'self_attn.k_proj', [16, 32]) }, 'field target_modules'],
   ['a layer that is not named', queries, 'field layers_to_transform', { layers_to_transform: 1 }],

@@ -91,12 +91,7 @@ const wrong: Wrong[] = [
   ['loraLinear', { sliceColumns: [1, 1, 1, 1, 2] }, {}, 'found sliceColumns = 5 slices, expected 1 to 4.'],
   ['loraLinear', { sliceColumns: [6, 0] }, {}, 'found sliceColumns = [6, 0], expected positive integers.'],
   ['loraLinear', { sliceColumns: [4, 3] }, {}, 'found sliceColumns = 7 columns, expected those of out (6).'],
-  [
-    'loraLinear',
-    {},
-    { b: ['bf16', 3, 6, 4] },
-    'a "a": found 10 rows of a slot, expected 8 (2 slices of rank 4).',
-  ],
+  ['loraLinear', {}, { b: ['bf16', 3, 6, 4] }, 'a "a": found 10 rows of a slot, expected 8 (2 slices of rank 4).'],
   [
     'loraLinear',
     { sliceColumns: [3, 2, 1] },

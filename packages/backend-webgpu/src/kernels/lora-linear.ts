@@ -39,18 +39,19 @@ function shrink(op: OpOf<'loraLinear'>, context: KernelContext): Dispatch {
 function expand(op: OpOf<'loraLinear'>, context: KernelContext): Dispatch {
   const [b, out] = [context.tensor(op.b), context.tensor(op.out)];
   const [rows, columns] = [out.shape[0]!, fixed(out, 1)];
-  let end = 0;
-  const ends = op.sliceColumns.map(part => (end += part));
+  const { sliceColumns } = op;
+  const endOf = (slice: number) => sliceColumns.slice(0, slice + 1).reduce((end, part) => end + part, 0);
   return dispatch('lora_linear/expand', {
     fragments: {},
     params: {
       rows: dimCode(rows),
       columns,
       rank: fixed(b, 2),
-      slices: ends.length,
-      end_0: ends[0]!,
-      end_1: ends[1] ?? columns,
-      end_2: ends[2] ?? columns,
+      slices: sliceColumns.length,
+      // Of slices that there are not, the end of the last.
+      end_0: endOf(0),
+      end_1: endOf(1),
+      end_2: endOf(2),
       b_dtype: dtypeCode(b),
     },
     bindings: {

@@ -1,6 +1,6 @@
 import { InvalidRequestError } from '../errors.ts';
-import { show } from '../names.ts';
 import type { AdapterWeights } from '../models/index.ts';
+import { show } from '../names.ts';
 import type { ModelSource } from '../weights/types.ts';
 
 /** An adapter to load: under which name requests ask for it, and its folder, or an open source (which stays the caller's). */
@@ -91,7 +91,10 @@ export class AdapterRegistry {
     }
     const count = this.#byName.size + this.#coming.size;
     if (count < this.#most) return;
-    throw new InvalidRequestError(`${count} adapters are loaded, all that maxCpuLoras allows. Unload one.`, 'lora_name');
+    throw new InvalidRequestError(
+      `${count} adapters are loaded, all that maxCpuLoras allows. Unload one.`,
+      'lora_name',
+    );
   }
 }
 

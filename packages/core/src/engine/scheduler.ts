@@ -1,8 +1,8 @@
 import type { ExecutorLimits } from '../worker/types.ts';
+import { AdapterSlots } from './adapter-slots.ts';
+import type { Adapter } from './adapters.ts';
 import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
 import { checkFits, fitsCache } from './check-fits.ts';
-import type { Adapter } from './adapters.ts';
-import { AdapterSlots } from './adapter-slots.ts';
 import type { HostTier } from './host-tier.ts';
 import { NO_SLOT, type Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';

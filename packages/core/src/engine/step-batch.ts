@@ -1,4 +1,12 @@
-import type { AdapterLoad, BlockGrant, HostLogits, NewRow, RowEdit, RowMask, SchedulerOutput } from '../worker/types.ts';
+import type {
+  AdapterLoad,
+  BlockGrant,
+  HostLogits,
+  NewRow,
+  RowEdit,
+  RowMask,
+  SchedulerOutput,
+} from '../worker/types.ts';
 import { hostLogits } from './host-logits.ts';
 import { NO_ROW, NO_SLOT, type Request } from './request.ts';
 import type { DraftRow } from './speculator.ts';

@@ -209,7 +209,12 @@ export const rules = {
       const [rank, rows] = [context.max('P'), context.max('R')];
       const expected = `${slices * rank} (${slices} slices of rank ${rank})`;
       context.require(rows === slices * rank, `${rows} rows of a slot`, expected, 'a');
-      context.require(context.max('C') === slices, `${context.max('C')} of a slot`, `${slices}, one per slice`, 'scales');
+      context.require(
+        context.max('C') === slices,
+        `${context.max('C')} of a slot`,
+        `${slices}, one per slice`,
+        'scales',
+      );
       const columns = sliceColumns.reduce((sum, part) => sum + part, 0);
       const width = context.max('N');
       context.require(columns === width, `${columns} columns`, `those of out (${width})`, 'sliceColumns');

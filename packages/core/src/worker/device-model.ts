@@ -17,7 +17,14 @@ import {
   type WeightSupply,
 } from '../models/index.ts';
 import { chooseDTypes, type ModelDTypes } from './model-dtypes.ts';
-import { adapterTensors, checkWorkerConfig, type ModelPlan, type PlanInputs, planModel, planRehearsal } from './model-plan.ts';
+import {
+  adapterTensors,
+  checkWorkerConfig,
+  type ModelPlan,
+  type PlanInputs,
+  planModel,
+  planRehearsal,
+} from './model-plan.ts';
 import { bytesPerSecond, type StageTimer, untimed } from './stage-timer.ts';
 import { fillsDevice, type WorkerConfig } from './worker-config.ts';
 

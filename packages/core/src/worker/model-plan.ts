@@ -51,12 +51,7 @@ export interface ModelPlan {
 type StepPlan = Pick<ModelPlan, 'rowState' | 'maxSizes' | 'maxLogprobs'>;
 
 /** Throws ConfigError for what can be refused before the weights are loaded. */
-export function checkWorkerConfig(
-  config: WorkerConfig,
-  model: ModelConfig,
-  device: Device,
-  dtypes: ModelDTypes,
-): void {
+export function checkWorkerConfig(config: WorkerConfig, model: ModelConfig, device: Device, dtypes: ModelDTypes): void {
   planStep(config, model, device, wantedModelLen(config, model).length);
   const adapters = adapterTensors(model, loraShape(config, device), dtypes);
   checkLoraTensors(
@@ -176,9 +171,7 @@ export function estimateWorkingBytes(inputs: PlanInputs, maxModelLen: number): n
   const arenas = planMemory(program, { alignment: 256, maxArenaBytes }).arenas;
   const adapters = adapterTensors(model, loraShape(config, device), inputs.dtypes);
   const shared = [...Object.values(stateTensors(step.rowState, model.vocabSize)), ...adapters];
-  const state = shared.map(({ dtype, shape }) =>
-    shapeBytes(dtype, maximalShape(shape, step.maxSizes)),
-  );
+  const state = shared.map(({ dtype, shape }) => shapeBytes(dtype, maximalShape(shape, step.maxSizes)));
   const tables = ropeTables(model).map(({ rope }) => 4 * rope.rotaryDim * step.rowState.maxModelLen);
   const sampler = 4 * model.vocabSize * step.maxSizes.samples;
   return [...arenas, ...state, ...tables, sampler, 4 * MAX_DELTA_WORDS].reduce((sum, bytes) => sum + bytes, 0);

@@ -169,7 +169,9 @@ export function readLoraModule(text: string): LoraModule {
   } catch {
     // Told below.
   }
-  throw new UsageError(`--lora-modules must be NAME=FOLDER or {"name": ..., "path": ...}, got ${JSON.stringify(text)}.`);
+  throw new UsageError(
+    `--lora-modules must be NAME=FOLDER or {"name": ..., "path": ...}, got ${JSON.stringify(text)}.`,
+  );
 }
 
 function apiKeys(given: Flags, ofEnvironment = ''): string[] {

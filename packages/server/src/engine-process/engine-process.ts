@@ -343,7 +343,9 @@ export class EngineProcess implements ServingEngine {
   async #restore(): Promise<void> {
     this.#isRestored = false;
     const { pid } = this;
-    await this.#adapters.restore((name, err) => this.#log.error({ err }, `the adapter ${name} could not be loaded again`));
+    await this.#adapters.restore((name, err) =>
+      this.#log.error({ err }, `the adapter ${name} could not be loaded again`),
+    );
     // Yet another engine may have taken its place meanwhile, and is being told itself.
     if (pid !== this.pid) return;
     this.#isRestored = true;

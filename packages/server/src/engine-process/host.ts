@@ -103,7 +103,14 @@ export class EngineHost {
     }
   }
 
-  async #call({ id, method, discardWeights = false, isWatched = false, loraName = '', loraPath = '' }: CallHead): Promise<void> {
+  async #call({
+    id,
+    method,
+    discardWeights = false,
+    isWatched = false,
+    loraName = '',
+    loraPath = '',
+  }: CallHead): Promise<void> {
     try {
       if (method === 'dispose') await this.#dispose();
       else if (method === 'watch') this.#feed.gate.isOpen = isWatched;

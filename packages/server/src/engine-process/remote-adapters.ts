@@ -48,10 +48,16 @@ export class RemoteAdapters {
   async add({ loraName: name, loraPath: path }: LoraRequest, unfinished: readonly FrontRequest[]): Promise<void> {
     checkAdapterName(name);
     if (typeof path !== 'string') {
-      throw new InvalidRequestError('The engine runs in a process of its own: give the folder of the adapter.', 'lora_path');
+      throw new InvalidRequestError(
+        'The engine runs in a process of its own: give the folder of the adapter.',
+        'lora_path',
+      );
     }
     if (this.#byName.has(name) || this.#coming.has(name)) {
-      throw new InvalidRequestError(`The adapter ${JSON.stringify(name)} is loaded already. Unload it first.`, 'lora_name');
+      throw new InvalidRequestError(
+        `The adapter ${JSON.stringify(name)} is loaded already. Unload it first.`,
+        'lora_name',
+      );
     }
     this.#coming.add(name);
     try {

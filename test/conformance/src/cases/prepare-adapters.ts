@@ -27,7 +27,9 @@ export function prepareAdaptersCases(): CaseGroup[] {
           rows: withAdapters(step.rows, random),
         }),
         { trivialWhenSpent: 'no token has an adapter' },
-      ).map(variant => (variant.name.startsWith('one ') ? { ...variant, trivial: 'one sequence, one adapter' } : variant)),
+      ).map(variant =>
+        variant.name.startsWith('one ') ? { ...variant, trivial: 'one sequence, one adapter' } : variant,
+      ),
       guarded: true,
     });
   });

@@ -146,7 +146,12 @@ function pattern(
 function refuseUnknown(fields: ConfigFields, members: ReadonlyMap<string, JsonValue>): void {
   for (const [name, value] of members) {
     if (fields.wasRead(name) || ignored.has(name) || isEmpty(value)) continue;
-    throw fields.bad(name, 'a field that is known here, or null: it may change the result', 'CF_UNSUPPORTED', shown(value));
+    throw fields.bad(
+      name,
+      'a field that is known here, or null: it may change the result',
+      'CF_UNSUPPORTED',
+      shown(value),
+    );
   }
 }
 

@@ -148,10 +148,19 @@ function checkTargeted(module: string, tensor: CheckpointTensor, settings: Adapt
   const { targets, layers, fields } = settings;
   const isNamed = targets === null || targets.some(target => endsWithName(module, target));
   if (isNamed && isInLayers(module, layers)) return;
-  throw fields.bad(isNamed ? 'layers_to_transform' : 'target_modules', `one that says so of ${tensor.name}`, 'CF_FIELD');
+  throw fields.bad(
+    isNamed ? 'layers_to_transform' : 'target_modules',
+    `one that says so of ${tensor.name}`,
+    'CF_FIELD',
+  );
 }
 
-function checkShapes({ a, b }: ModulePair, module: string, { depth, slices }: LoraLayer, settings: AdapterConfig): void {
+function checkShapes(
+  { a, b }: ModulePair,
+  module: string,
+  { depth, slices }: LoraLayer,
+  settings: AdapterConfig,
+): void {
   const rank = ofModule(settings.rankPattern, module, settings.rank);
   const { slice, columns } = slices.find(slice => slice.module === module)!;
   checkTensor(a, [rank, depth]);
