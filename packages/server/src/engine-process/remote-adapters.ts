@@ -84,7 +84,8 @@ export class RemoteAdapters {
     const used = new Set(unfinished.map(({ adapter }) => adapter));
     const unused = this.#removed.filter(({ key }) => !used.has(key));
     this.#removed = this.#removed.filter(({ key }) => used.has(key));
-    await Promise.all(unused.map(({ key }) => this.#call('removeLora', { loraName: key })));
+    // An engine that has ended has forgotten them, and the next one is not told of them.
+    await Promise.allSettled(unused.map(({ key }) => this.#call('removeLora', { loraName: key })));
   }
 
   /** Tells a new engine of all that it needs. What cannot be loaded any more is missed by its requests alone. */
