@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createModelRunner, LLMEngine, parseEngineConfig } from '@quire/core';
 import type { Device } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type AdapterWeights, loadAdapter } from '../../packages/core/src/models/index.ts';
+import { type AdapterTarget, type AdapterWeights, loadAdapter } from '../../packages/core/src/models/index.ts';
 import { openDebugRunner } from '../../packages/core/src/worker/index.ts';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
 import { openTestDevice, openTestReference, requiredDevices } from '../support/devices.ts';
@@ -20,11 +20,15 @@ interface Expected {
   logits: number[][];
 }
 
-async function load(model: string, adapter: string, dtype: AdapterWeights['dtype'] = 'f32'): Promise<AdapterWeights> {
+async function load(
+  model: string,
+  adapter: string,
+  { maxRank = MAX_RANK, dtype = 'f32' }: Partial<Pick<AdapterTarget, 'maxRank' | 'dtype'>> = {},
+): Promise<AdapterWeights> {
   const { source: modelSource, modelConfig } = await openModel(`${models}/${model}`);
   await modelSource.close();
   const source = await openFolderSource(join(root, model, adapter));
-  return loadAdapter(source, { config: modelConfig, maxRank: MAX_RANK, dtype }).finally(() => source.close());
+  return loadAdapter(source, { config: modelConfig, maxRank, dtype }).finally(() => source.close());
 }
 
 const expectedOf = (model: string, adapter: string): Expected =>
@@ -46,13 +50,13 @@ async function openEngine(device: Device, options: Record<string, unknown> = {})
   });
   const opening = createModelRunner({ device, modelConfig, engineConfig: config, checkpoint });
   const executor = await opening.finally(() => source.close());
-  const dtype = executor.dtypes.activations as 'f32';
+  const room = { maxRank: config.maxLoraRank, dtype: executor.dtypes.activations as 'f32' };
   const engine = new LLMEngine({
     executor,
     config,
     tokenizer: null,
     eosTokenIds: [],
-    loadAdapter: adapter => load('qwen2-tied', adapter as string, dtype),
+    loadAdapter: adapter => load('qwen2-tied', adapter as string, room),
   });
   for (const name of ['narrow', 'wide']) await engine.adapters.load({ loraName: name, loraPath: name });
   return engine;

@@ -105,6 +105,7 @@ describe('adapters of an engine', () => {
   it('are brought to the device again when it is lost', async () => {
     let submits = 0;
     const { engine } = adapterEngine(2, {
+      config: { numSchedulerSteps: 1 },
       executor: { fault: () => (++submits === 4 ? new DeviceLostError('lost') : null) },
     });
     await withAdapters(engine, 2);
@@ -115,16 +116,17 @@ describe('adapters of an engine', () => {
   });
 
   it('let a request pass only so often that waits for a slot', async () => {
-    const { engine } = adapterEngine(1, { limits: { maxNumSeqs: 2 } });
+    const { engine } = adapterEngine(1, { limits: { maxNumSeqs: 2 }, config: { runAhead: 1, numSchedulerSteps: 1 } });
     await withAdapters(engine, 2);
-    const short = { ...greedy, maxTokens: 4 };
-    engine.add(prompt(3), short, lora(1));
-    const other = engine.add(prompt(3), short, lora(2));
     let passed = 0;
+    // Of different lengths, so that they do not end together.
+    const another = () => ({ ...greedy, maxTokens: passed % 2 === 0 ? 7 : 4 });
+    engine.add(prompt(3), { ...greedy, maxTokens: 5 }, lora(1));
+    const other = engine.add(prompt(3), greedy, lora(2));
     while (!other.isFinished) {
       // Two of the first adapter always wait, so its slot would never be free.
       while ([...engine.scheduler.waiting].filter(({ adapter }) => adapter?.name === 'a1').length < 2) {
-        engine.add(prompt(3), short, lora(1));
+        engine.add(prompt(3), another(), lora(1));
         passed++;
       }
       await engine.step();

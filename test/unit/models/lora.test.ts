@@ -125,7 +125,7 @@ const wrongConfigs: [what: string, config: object | string, message: string][] =
   ['no JSON', '{', 'CF_JSON: adapter_config.json'],
   ['another method', { ...basic, peft_type: 'IA3' }, 'field peft_type: this value is not supported. Found "IA3"'],
   ['no rank', { ...basic, r: null }, 'CF_FIELD: adapter_config.json, field r'],
-  ['rank 0', { ...basic, r: 0 }, 'expected an integer from 1'],
+  ['rank 0', { ...basic, r: 0 }, 'Found 0. Expected an integer from 1'],
   ['a rank above the room', { ...basic, r: 9 }, 'The adapter has rank 9, but maxLoraRank of this engine is 8.'],
   ['a rank above it in a pattern', { ...basic, rank_pattern: { q_proj: 16 } }, 'The adapter has rank 16'],
   ['biases', { ...basic, bias: 'lora_only' }, 'field bias: this value is not supported. Found "lora_only"'],

@@ -87,6 +87,7 @@ const wrong: Wrong[] = [
     { x: ['f16', 'tokens', 4] },
     'found 5 columns, expected a multiple of 2 experts.',
   ],
+  ['prepareAdapters', {}, { adapters: ['f32', 'tokens'] }, 'adapters "adapters": found dtype f32, expected u32.'],
   ['loraLinear', { sliceColumns: [] }, {}, 'found sliceColumns = 0 slices, expected 1 to 4.'],
   ['loraLinear', { sliceColumns: [1, 1, 1, 1, 2] }, {}, 'found sliceColumns = 5 slices, expected 1 to 4.'],
   ['loraLinear', { sliceColumns: [6, 0] }, {}, 'found sliceColumns = [6, 0], expected positive integers.'],
