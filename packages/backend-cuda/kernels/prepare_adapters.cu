@@ -1,6 +1,7 @@
 // prepareAdapters: which adapter computes each token. One thread per token, which finds its sequence by bisection: sequences stand in the
 // order of their tokens, and padding, which has none, behind them.
 #include "lib/elements.h"
+#include "lib/row_adapter.h"
 #include "lib/row_state.h"
 #include "ops/lora.h"
 

@@ -5,7 +5,7 @@
 namespace quire {
 
 namespace Row {
-enum : int { numTokens, numComputed, tokenLimit, blockCredit, promptTokens, temperature, topK, topP, minP, seedLow, seedHigh, presencePenalty, frequencyPenalty, repetitionPenalty, minTokensUntil, numStopIds, numBiases, masked, adapter };
+enum : int { numTokens, numComputed, tokenLimit, blockCredit, promptTokens, temperature, topK, topP, minP, seedLow, seedHigh, presencePenalty, frequencyPenalty, repetitionPenalty, minTokensUntil, numStopIds, numBiases, masked };
 }
 constexpr int ROW_WORDS = 24;
 namespace Batch {
