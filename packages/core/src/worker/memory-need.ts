@@ -27,7 +27,7 @@ export async function memoryNeed(
 ): Promise<MemoryNeed> {
   const dtypes = chooseDTypes(engineConfig, modelConfig, device);
   const config = shardConfig(modelConfig, planShards(modelConfig, device.info.ranks));
-  checkWorkerConfig(engineConfig, config, device);
+  checkWorkerConfig(engineConfig, config, device, dtypes);
   const { layout: weights } = await planLoading(
     device,
     modelConfig,
