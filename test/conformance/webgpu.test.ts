@@ -16,6 +16,7 @@ const laneOps: readonly OpName[] = [
   'linear',
   'gatedLinear',
   'groupedLinear',
+  'loraLinear',
   'rope',
   'ropeKvWrite',
   'pagedAttention',
