@@ -30,7 +30,8 @@ function reductions(width: number, residual: boolean, quick: boolean): CaseGroup
       builder.add({ op: 'allReduce', x: 'x', ...(residual ? { residual: 'residual' } : {}), out });
     },
     checks: { [out]: residual ? withResidual : exact('the sum over one rank is x itself') },
-    variants: rowVariants([9, 1, 4, 8], patterns, (random, rows, pattern) => ({
+    // A sparse row of three is all zeros by chance.
+    variants: rowVariants([9, 1, 4, 8], patterns.slice(0, width > 3 ? undefined : -1), (random, rows, pattern) => ({
       x: floats(random, rows * width, pattern),
       ...(residual ? { residual: floats(random, rows * width, pattern) } : {}),
     })),
