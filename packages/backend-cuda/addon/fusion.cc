@@ -77,6 +77,7 @@ std::optional<Fusion> normedLayer(LayerOf layerOf, const PlannedInput& in, const
   };
   if (layer.tensor("x").data != in.out.data) return std::nullopt;
   const auto out = at(maxSizes).out, sum = in.sum.at(maxSizes);
+  if (sum && overlap(sum, out)) return std::nullopt;
   for (const Tensor& read : {x.at(maxSizes), in.residual.at(maxSizes)}) {
     if (read && (overlap(read, out) || (sum && overlap(read, sum)))) return std::nullopt;
   }

@@ -100,8 +100,10 @@ int ncclCommInitRank(void** comm, int size, ncclUniqueId id, int rank) {
   } catch (const std::runtime_error&) {
     return kInvalidArgument;
   }
+  // The last owner of a group that does not come together unmaps and unlinks it.
+  if (!group->join()) return kRemoteError;
   *comm = new Comm{group};
-  return group->join() ? kSuccess : kRemoteError;
+  return kSuccess;
 }
 int ncclCommAbort(void* comm) {
   groupOf(comm).abort();

@@ -394,7 +394,11 @@ export class Scheduler {
   #preemptIdle(): boolean {
     const mayRun = (request: Request) => !request.waitsForHost && this.suspects.lets(request);
     const victim = this.running.findLast(request => !mayRun(request) && !request.isLoading);
-    if (victim === undefined || ![...this.waiting].some(mayRun)) return false;
+    if (victim === undefined) return false;
+    // Who waits for the host goes on soon: its adapter's slot, which is filled anew for each adapter, is not taken from it.
+    const mayTake = ({ adapter }: Request) =>
+      adapter === null || !this.suspects.lets(victim) || this.#adapters.hasRoomFor(adapter);
+    if (![...this.waiting].some(request => mayRun(request) && mayTake(request))) return false;
     this.running.splice(this.running.indexOf(victim), 1);
     this.#preempt(victim);
     return true;

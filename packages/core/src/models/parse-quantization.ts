@@ -12,6 +12,9 @@ const parsers: Readonly<Record<PackedMethod, Parser>> = {
   fp8: parseFp8,
 };
 
+/** Modules that a config may list by name. */
+const MAX_NAMES = 16_384;
+
 /**
  * Reads quantization_config; null where there is none. Fields that change what weights mean and that are not known here are errors.
  * @throws ModelFormatError CF_FIELD, CF_UNSUPPORTED.
@@ -196,11 +199,12 @@ function parseBlocks(fields: ConfigFields, name: string): { group: number; block
   return { group, blockRows };
 }
 
-/** A list of names, or none. */
+/** A list of names, or none: each is compared with each module. */
 function parseNames(fields: ConfigFields, name: string): string[] {
   const value = fields.get(name) ?? [];
-  if (Array.isArray(value) && value.every(item => typeof item === 'string')) return value as string[];
-  throw fields.bad(name, 'a list of names of modules');
+  const isShort = Array.isArray(value) && value.length <= MAX_NAMES;
+  if (isShort && value.every(item => typeof item === 'string')) return value as string[];
+  throw fields.bad(name, `a list of at most ${MAX_NAMES} names of modules`);
 }
 
 /** Throws for fields that change the result, at another value than those that do not. */

@@ -156,6 +156,11 @@ function drawPool(
   const layout = grid(surface.width, surface.height, count);
   const written = new Set(trace?.pool.written);
   const { columns, size, gap } = layout;
+  const { context } = surface;
+  // Once a frame: a font is parsed and looked up whenever it is set.
+  context.font = `${Math.min(11, size / 2.4)}px system-ui, sans-serif`;
+  context.textAlign = 'center';
+  context.textBaseline = 'middle';
   for (let block = 1; block <= count; block++) {
     const x = gap + ((block - 1) % columns) * (size + gap);
     const y = gap + Math.floor((block - 1) / columns) * (size + gap);
@@ -203,9 +208,6 @@ function drawBlock({ context, colour }: Surface, x: number, y: number, size: num
   if (tile.lit) outline(context, x, y, size, colour('--accent'), 3);
   if (size < 16) return;
   context.fillStyle = tile.owners.length > 0 && tile.fill > 0.5 ? colour('--on-tile') : colour('--faint');
-  context.font = `${Math.min(11, size / 2.4)}px system-ui, sans-serif`;
-  context.textAlign = 'center';
-  context.textBaseline = 'middle';
   const label = tile.owners.length > 1 ? `${tile.owners.length}x` : (tile.owners[0]?.number ?? tile.block);
   context.fillText(String(label), x + size / 2, y + size / 2);
 }

@@ -37,9 +37,12 @@ export class Adapters {
     return this.#engine.loras.includes(name) ? (this.#created.get(name) ?? null) : null;
   }
 
-  /** What the engine is told of a request for a model: the adapter, or null for the model alone. */
+  /**
+   * What the engine is told of a request for a model: the adapter, or null for the model alone. An adapter that was unloaded since the
+   * name was checked is refused by the engine.
+   */
   request(model: string): Pick<LoraRequest, 'loraName'> | null {
-    return !this.#modelNames.includes(model) && this.#engine.loras.includes(model) ? { loraName: model } : null;
+    return this.#modelNames.includes(model) ? null : { loraName: model };
   }
 
   /** Loads an adapter of the operator's. Rejects with InvalidRequestError or ModelFormatError. */
@@ -65,6 +68,8 @@ export class Adapters {
       throw new HttpError(404, message, { param: 'lora_name', code: 'model_not_found' });
     }
     await this.#engine.removeLora(name);
+    // Unless it has been loaded anew.
+    if (!this.#engine.loras.includes(name)) this.#created.delete(name);
   }
 
   /** Who may ask for tokens may not therefore say which files the server reads. */

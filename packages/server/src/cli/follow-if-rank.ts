@@ -56,6 +56,8 @@ function startNeighbours({ rank, size, numLocal, leader }: ProcessPlace, io: Com
     const child = spawn(process.execPath, process.argv.slice(1), { stdio: ['ignore', 2, 2], env });
     // Its death is seen by the others, as that of any rank; so is that of this process by it.
     child.on('error', error => io.err(`quire: rank ${rank + local} cannot be started: ${error.message}\n`));
+    // Where this process fails before all have met, nobody else tells it.
+    process.once('exit', code => code !== 0 && child.kill('SIGKILL'));
     child.unref();
   }
 }

@@ -88,10 +88,24 @@ export class RemoteAdapters {
     await Promise.allSettled(unused.map(({ key }) => this.#call('removeLora', { loraName: key })));
   }
 
-  /** Tells a new engine of all that it needs. What cannot be loaded any more is missed by its requests alone. */
+  /** Tells a new engine of all that it needs. One that cannot be loaded any more is missed by its requests alone, and not offered. */
   async restore(onLost: (name: string, error: unknown) => void): Promise<void> {
-    for (const { key, name, path } of [...this.#byName.values(), ...this.#removed]) {
-      await this.#call('addLora', { loraName: key, loraPath: path }).catch(error => onLost(name, error));
+    for (const adapter of [...this.#byName.values(), ...this.#removed]) {
+      const { key, name, path } = adapter;
+      if (!this.#isWanted(adapter)) continue;
+      try {
+        await this.#call('addLora', { loraName: key, loraPath: path });
+      } catch (error) {
+        if (this.#byName.get(name) === adapter) this.#byName.delete(name);
+        onLost(name, error);
+        continue;
+      }
+      // It was removed, and its last request ended, while it was loaded.
+      if (!this.#isWanted(adapter)) await this.#call('removeLora', { loraName: key }).catch(() => {});
     }
+  }
+
+  #isWanted(adapter: RemoteAdapter): boolean {
+    return this.#byName.get(adapter.name) === adapter || this.#removed.includes(adapter);
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigError, type EngineConfig } from '@quire/core';
 import { type Device, DeviceLostError } from '@quire/core/contract';
 import { DeviceGroup, type FromRank, openRemoteDevice, type RemoteDevice, type ToRank } from '@quire/core/group';
@@ -11,6 +12,8 @@ let reportEnd: (error: DeviceLostError) => void = () => {};
 export const ranksEnded: Promise<DeviceLostError> = new Promise(resolve => {
   reportEnd = resolve;
 });
+/** Milliseconds that devices of a group get to end. */
+const DISPOSAL_MS = 20_000;
 /** Where this process has led a group, and what became of it. */
 const led = new Map<string, string>();
 
@@ -83,6 +86,8 @@ async function gather(meeting: Meeting, place: RankPlace, grid: RankGrid, own: O
   const group = new RankGroup(gridOf(remotes, grid, own), meeting, own);
   void group.lost.then(error => {
     meeting.fail(error.message);
+    // Their lines are closed: what waits for an answer, or asks from now on, would wait for ever.
+    for (const remote of remotes.values()) remote.lose(error.message);
     reportEnd(error);
   });
   return group;
@@ -130,7 +135,12 @@ class RankGroup extends DeviceGroup {
   }
 
   override async dispose(): Promise<void> {
-    await super.dispose();
-    this.#meeting.close();
+    // A device that hangs must not keep the others from hearing that all is done.
+    const isLate = delay(DISPOSAL_MS, undefined, { ref: false });
+    try {
+      await Promise.race([super.dispose(), isLate]);
+    } finally {
+      this.#meeting.close();
+    }
   }
 }

@@ -68,6 +68,8 @@ export class Line {
     this.onFrame = () => {};
     clearInterval(this.#beats);
     this.#socket.end(() => this.#socket.destroy());
+    // An end that takes nothing more would keep the socket, and with it this process.
+    setTimeout(() => this.#socket.destroy(), this.#timing.silence).unref();
   }
 
   #beat(): void {

@@ -134,6 +134,9 @@ class Host implements Meeting {
   readonly #card: Card;
   readonly #timing: Timing;
   readonly #lines = new Map<number, Line>();
+  /** Those that have connected and not said who they are. */
+  readonly #strangers = new Set<Line>();
+  #isOver = false;
   readonly #lose: (error: RankLostError) => void;
   readonly #allCame: () => void;
 
@@ -148,7 +151,11 @@ class Host implements Meeting {
 
   /** Somebody has connected, and is to say who it is. */
   greet(line: Line): void {
+    this.#strangers.add(line);
+    line.onEnd = () => this.#strangers.delete(line);
     line.onFrame = (kind, content) => {
+      this.#strangers.delete(line);
+      if (this.#isOver) return this.#refuse(line, 'the group is at an end');
       const hello = kind === Kind.hello ? readHello(content) : null;
       if (hello === null) return this.#refuse(line, 'found no rank of a Quire group of this version');
       const problem = problemOf(hello, this.#size, this.#lines);
@@ -164,6 +171,7 @@ class Host implements Meeting {
 
   /** All have come. */
   open(): void {
+    this.#closeStrangers();
     for (const line of this.#lines.values()) line.send(Kind.met);
   }
 
@@ -214,6 +222,13 @@ class Host implements Meeting {
       line.close();
     }
     this.#lines.clear();
+    this.#isOver = true;
+    this.#closeStrangers();
+  }
+
+  #closeStrangers(): void {
+    for (const line of this.#strangers) line.close();
+    this.#strangers.clear();
   }
 }
 

@@ -26,6 +26,9 @@ import { serveFromProcess, serveInProcess } from './serving.ts';
 import { StatsLogger } from './stats-logger.ts';
 
 /** An adapter to serve from the start. */
+/** Adapters that may be loaded at once where requests load them, unless maxCpuLoras says otherwise. */
+const ADAPTERS_OF_REQUESTS = 16;
+
 export interface LoraModule {
   readonly name: string;
   readonly path: string;
@@ -106,7 +109,8 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const { toolCallParser, enableAutoToolChoice, reasoningParser, ...remaining } = others;
   const features = { toolCallParser, enableAutoToolChoice, reasoningParser };
   checkParserNames(features);
-  const { access, engineOptions } = splitAccess(remaining);
+  const { access, engineOptions: askedOptions } = splitAccess(remaining);
+  const engineOptions = loraFolder.length > 0 ? withAdapterBound(askedOptions) : askedOptions;
   const config = parseEngineConfig(engineOptions);
   checkLora(config, { loraModules, loraFolder });
   const timeline = new BootTimeline();
@@ -179,6 +183,12 @@ function checkLora({ enableLora }: EngineConfig, options: Readonly<Record<string
   for (const [name, values] of Object.entries(options)) {
     if (values.length > 0 && !enableLora) throw new ConfigError(`${name} needs enableLora.`, name);
   }
+}
+
+/** Requests that may load adapters must not fill the host's memory with them. */
+function withAdapterBound(options: EngineOptions): EngineOptions {
+  const { maxCpuLoras, maxLoras } = parseEngineConfig(options);
+  return maxCpuLoras === null ? { ...options, maxCpuLoras: Math.max(ADAPTERS_OF_REQUESTS, maxLoras) } : options;
 }
 
 function splitAccess(options: AccessOptions & EngineOptions): { access: AccessOptions; engineOptions: EngineOptions } {

@@ -61,8 +61,17 @@ class RankServer {
     );
     const opCounts = [...this.#executables].map(([handle, executable]) => [handle, executable.opCounts()] as const);
     const allocatedBytes = this.#device.allocatedBytes();
-    const memory = request.kind === 'synchronize' ? { memory: this.#device.info.memory } : {};
+    const memory = request.kind === 'synchronize' ? this.#memory() : {};
     this.#port.post({ kind: 'answer', id, result, error, opCounts, allocatedBytes, ...memory });
+  }
+
+  /** Nothing of a device that is lost: the next order says so. */
+  #memory() {
+    try {
+      return { memory: this.#device.info.memory };
+    } catch {
+      return {};
+    }
   }
 
   #run(command: Command): void {

@@ -7,6 +7,8 @@ import { ConfigFields } from '../config-fields.ts';
 export const ADAPTER_CONFIG = 'adapter_config.json';
 const codes: JsonCodes = { syntax: 'CF_JSON', utf8: 'CF_JSON', duplicate: 'CF_DUP', limit: 'CF_LIMIT' };
 const MAX_RANK = 2 ** 16;
+/** Names and numbers of modules in a list: each is compared with each tensor, on the engine's thread. */
+const MAX_LISTED = 4096;
 
 /** What adapter_config.json says of an adapter, as PEFT saves it. */
 export interface AdapterConfig {
@@ -110,17 +112,28 @@ function targets(fields: ConfigFields): readonly string[] | null {
   const value = fields.get('target_modules') ?? null;
   fields.get('exclude_modules');
   if (value === null || typeof value === 'string') return null;
-  const isList = Array.isArray(value) && value.length > 0 && value.every(name => typeof name === 'string');
+  const isList = isShortList(value) && value.length > 0 && value.every(name => typeof name === 'string');
   if (isList) return isEmpty(fields.get('exclude_modules')) ? (value as string[]) : null;
-  throw fields.bad('target_modules', 'a list of names, or a regular expression', 'CF_FIELD', shown(value));
+  throw fields.bad(
+    'target_modules',
+    `a list of ${MAX_LISTED} names at most, or a regular expression`,
+    'CF_FIELD',
+    shown(value),
+  );
 }
 
 function layers(fields: ConfigFields): readonly number[] | null {
   const value = fields.get('layers_to_transform') ?? null;
   if (value === null) return null;
   const list = Array.isArray(value) ? value : [value];
-  if (list.every(layer => typeof layer === 'number' && layer >= 0)) return list as number[];
-  throw fields.bad('layers_to_transform', 'the number of a layer, a list of some, or null', 'CF_FIELD', shown(value));
+  const isList = isShortList(list) && list.every(layer => typeof layer === 'number' && layer >= 0);
+  if (isList) return list as number[];
+  const expected = `the number of a layer, a list of ${MAX_LISTED} at most, or null`;
+  throw fields.bad('layers_to_transform', expected, 'CF_FIELD', shown(value));
+}
+
+function isShortList(value: JsonValue): value is JsonValue[] {
+  return Array.isArray(value) && value.length <= MAX_LISTED;
 }
 
 /** Numbers by names of modules. PEFT takes regular expressions too, which are refused. */
@@ -134,6 +147,7 @@ function pattern(
   const object = fields.object(name);
   const members = fields.get(name);
   if (object === null || !(members instanceof Map)) return entries;
+  if (members.size > MAX_LISTED) throw fields.bad(name, `at most ${MAX_LISTED} modules`, 'CF_LIMIT', `${members.size}`);
   for (const key of members.keys()) {
     if (!/^[\w.]+$/.test(key)) {
       throw object.bad(key, 'the name of a module, or its end', 'CF_UNSUPPORTED', 'a regular expression');

@@ -50,10 +50,10 @@ interface ModulePair {
  * when its rank is above the room for it.
  */
 export async function loadAdapter(source: ModelSource, target: AdapterTarget): Promise<AdapterWeights> {
-  const settings = await readAdapterConfig(source);
+  const layers = loraLayers(target.config);
+  const settings = withOwnNames(await readAdapterConfig(source), layers, target.config);
   checkRank(settings, target.maxRank);
   const checkpoint = await openSafetensors(source, ADAPTER_WEIGHTS);
-  const layers = loraLayers(target.config);
   const pairs = mapModules(checkpoint, layers, settings, target.config);
   const loaded = new Map<string, AdapterLayer>();
   for (const layer of layers) {
@@ -63,6 +63,23 @@ export async function loadAdapter(source: ModelSource, target: AdapterTarget): P
   }
   const rank = Math.max(...[...pairs.values()].map(({ a }) => a.shape[0]!));
   return { dtype: target.dtype, rank, layers: loaded };
+}
+
+/** Whole names of modules, which begin like those of the model's class, as modules are called here: without that beginning. */
+function withOwnNames(settings: AdapterConfig, layers: readonly LoraLayer[], config: ModelConfig): AdapterConfig {
+  const modules = new Set(layers.flatMap(({ slices }) => slices.map(({ module }) => module)));
+  const own = (name: string) => {
+    const names = architectureOf(config).prefixes.filter(prefix => name.startsWith(prefix));
+    return names.map(prefix => name.slice(prefix.length)).find(module => modules.has(module)) ?? name;
+  };
+  const renamed = (entries: ReadonlyMap<string, number>) =>
+    new Map([...entries].map(([name, value]) => [own(name), value] as const));
+  return {
+    ...settings,
+    rankPattern: renamed(settings.rankPattern),
+    alphaPattern: renamed(settings.alphaPattern),
+    targets: settings.targets?.map(own) ?? null,
+  };
 }
 
 function checkRank({ rank, rankPattern }: AdapterConfig, maxRank: number): void {
@@ -86,6 +103,7 @@ function mapModules(
   for (const tensor of checkpoint.tensors.values()) {
     const { module, kind } = readName(tensor, modules, config);
     checkTargeted(module, tensor, settings);
+    if (found.get(module)?.[kind] !== undefined) throw twice(tensor);
     found.set(module, { ...found.get(module), [kind]: tensor });
   }
   const pairs = new Map<string, ModulePair>();
@@ -195,6 +213,19 @@ function missing(module: string, kind: 'A' | 'B', config: ModelConfig): ModelFor
   });
 }
 
+function twice({ name }: CheckpointTensor): ModelFormatError {
+  return new ModelFormatError(
+    'WT_UNEXPECTED',
+    'the adapter has a tensor of the same module and kind under another name',
+    {
+      file: ADAPTER_WEIGHTS,
+      tensor: name,
+      expected: 'one lora_A and one lora_B of a module',
+      advice: 'Save the adapter again.',
+    },
+  );
+}
+
 function nothing(config: ModelConfig): ModelFormatError {
   return new ModelFormatError('WT_MISSING', 'the adapter changes nothing', {
     file: ADAPTER_WEIGHTS,
@@ -221,6 +252,8 @@ async function loadLayer(
       a.set(await readValues(checkpoint, pair.a), index * maxRank * depth);
       copyRows(await readValues(checkpoint, pair.b), pair.b.shape[1]!, slice, b.subarray(column * maxRank), maxRank);
       scales[index] = scaleOf(slice.module, settings);
+      if (!Number.isFinite(scales[index]!))
+        throw settings.fields.bad('lora_alpha', 'a scale that f32 holds', 'CF_FIELD');
     }
     column += slice.columns;
   }
@@ -267,6 +300,17 @@ async function readValues(checkpoint: Checkpoint, tensor: CheckpointTensor): Pro
   });
 }
 
+/** Throws ModelFormatError WT_VALUE where a value is beyond the dtype. */
 function encoded(dtype: FloatDType, values: Float32Array): TypedArray {
-  return dtype === 'f32' ? values : encodeFloats(dtype, values);
+  if (dtype === 'f32') return values;
+  const words = encodeFloats(dtype, values);
+  const infinite = dtype === 'f16' ? 0x7c00 : 0x7f80;
+  const bad = words.findIndex(word => (word & infinite) === infinite);
+  if (bad < 0) return words;
+  throw new ModelFormatError('WT_VALUE', `a value is beyond ${dtype}, the dtype of this engine's adapters`, {
+    file: ADAPTER_WEIGHTS,
+    found: String(values[bad]),
+    expected: `values that ${dtype} holds`,
+    advice: 'Start the engine with dtype bfloat16 or float32.',
+  });
 }

@@ -60,6 +60,11 @@ export async function openPacked(
   }
   for (const [name, matrix] of modules) {
     const shown = `${name}.weight`;
+    const plain = tensors.get(shown);
+    if (plain !== undefined) {
+      const details = { found: `${shown} and its codes`, expected: 'one of them' };
+      throw packedError('WT_UNEXPECTED', 'a matrix is there twice', plain, details);
+    }
     tensors.set(shown, shownAs(shown, matrix, format, tensors.get(`${name}.bias`)?.dtype));
   }
   return new PackedCheckpoint(checkpoint, format, tensors, modules);
