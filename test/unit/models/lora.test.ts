@@ -83,7 +83,8 @@ describe('an adapter', () => {
       target_modules: ['q_proj', 'mlp.down_proj'],
       use_rslora: true,
       rank_pattern: { 'layers.0.self_attn.q_proj': 4 },
-      alpha_pattern: { down_proj: 8 },
+      // Modules of the model's class begin with `model.`.
+      alpha_pattern: { 'model.layers.0.mlp.down_proj': 8 },
     };
     const { layers } = await loadAdapter(folder(config, tensors), target);
     expect(layers.get('layers.0.qkv')!.scales[0]).toBe(2);
@@ -209,10 +210,23 @@ const wrongTensors: [what: string, tensors: FileTensors | null, message: string,
   ],
   ['another prefix', pair(0, 'x', [32, 32]), 'WT_UNEXPECTED'],
   ['a module that is not named', { ...queries, ...pair(0, 'self_attn.k_proj', [16, 32]) }, 'field target_modules'],
+  [
+    'a module twice, with the class and without',
+    { ...queries, [A.replace('model.model.layers', 'model.layers')]: { shape: [2, 32] } },
+    'WT_UNEXPECTED',
+  ],
+  ['a scale that no f32 holds', queries, 'field lora_alpha', { lora_alpha: 1e300 }],
   ['a layer that is not named', queries, 'field layers_to_transform', { layers_to_transform: 1 }],
 ];
 
 describe('adapter_model.safetensors', () => {
+  it('with a value that the dtype of the engine does not hold is refused', async () => {
+    const tensors = { ...queries, [A]: { shape: [2, 32], values: [0, 1e5] } };
+    const loading = (dtype: 'f16' | 'bf16') => loadAdapter(folder(basic, tensors), { ...target, dtype });
+    await expect(loading('f16')).rejects.toMatchObject({ code: 'WT_VALUE' });
+    expect((await loading('bf16')).rank).toBe(2);
+  });
+
   it.each(wrongTensors)('with %s is refused', async (_, tensors, message, more = {}) => {
     expect(await failure({ ...basic, ...more }, tensors)).toContain(message);
   });
