@@ -31,7 +31,7 @@ it('asks for the key, shows the steps, and chats', async () => {
   await page.getByLabel('API key').fill('s3cret');
   await page.getByRole('button', { name: 'Watch' }).click();
   await page.locator('.bar[data-status=ready]').waitFor();
-  expect(await page.getByRole('tab').allTextContents()).toEqual(['Pages', 'Chat', 'API']);
+  await soon(() => page.getByRole('tab').allTextContents()).toEqual(['Pages', 'Chat', 'API']);
 
   const authorization = 'Bearer s3cret';
   const body = { messages: [{ role: 'user', content: 'Tell me a story about a pig and a map.' }], max_tokens: 64 };
@@ -40,7 +40,7 @@ it('asks for the key, shows the steps, and chats', async () => {
   await page.getByRole('button', { name: 'Shared prefix' }).click();
   const pool = page.getByTestId('pool');
   await soon(async () => Number(await pool.getAttribute('data-shared'))).toBeGreaterThan(0);
-  expect(await pool.getAttribute('data-total')).toBe('64');
+  await soon(() => pool.getAttribute('data-total')).toBe('64');
   await soon(() => page.locator('.card[data-status=finished]').count()).toBe(9);
   const texts = await page.locator('.card').allTextContents();
   expect(texts.filter(text => text.includes('of another client'))).toHaveLength(1);
@@ -48,9 +48,9 @@ it('asks for the key, shows the steps, and chats', async () => {
   expect((await other).status).toBe(200);
   await soon(() => pool.getAttribute('data-used')).toBe('0');
   const { numSteps, prefixCacheHits, prefixCacheQueries } = tiny.server.engine.stats();
-  expect(await page.locator('[data-figure=step]').textContent()).toBe(String(numSteps));
+  await soon(() => page.locator('[data-figure=step]').textContent()).toBe(String(numSteps));
   const rate = `${Math.round((100 * prefixCacheHits) / prefixCacheQueries)} %`;
-  expect(await page.locator('[data-figure="hit rate"]').textContent()).toBe(rate);
+  await soon(() => page.locator('[data-figure="hit rate"]').textContent()).toBe(rate);
 
   await page.getByRole('tab', { name: 'Chat' }).click();
   await page.getByLabel('Message').fill('What is the capital of Japan?');
@@ -59,6 +59,6 @@ it('asks for the key, shows the steps, and chats', async () => {
   await soon(() => page.locator('.assistant .phase').textContent()).toMatch(/prompt tokens in .* \d+ generated/);
   await page.getByRole('tab', { name: 'Pages' }).click();
   await page.getByRole('tab', { name: 'Chat' }).click();
-  expect(await page.locator('.assistant .text').textContent()).toBe('The capital of Japan is Tokyo.');
+  await soon(() => page.locator('.assistant .text').textContent()).toBe('The capital of Japan is Tokyo.');
   expect(errors).toEqual([]);
 });

@@ -169,7 +169,7 @@ describe('scenarios, on the reference device', () => {
     const [shared, copies] = await largest(opened, '[data-testid=pool]', ['shared', 'copies']);
     expect(shared).toBeGreaterThanOrEqual(8);
     expect(copies).toBeGreaterThan(0);
-    expect(await opened.locator('.card .completion').count()).toBe(4);
+    await soon(() => opened.locator('.card .completion').count()).toBe(4);
     await expectStill(opened);
   });
 
@@ -179,7 +179,7 @@ describe('scenarios, on the reference device', () => {
     const [waiting] = await largest(opened, '[data-testid=batch]', ['waiting']);
     expect(waiting).toBeGreaterThan(0);
     expect(Number(await figure(opened, 'preempted'))).toBeGreaterThan(0);
-    expect(await opened.locator('.card[data-status=finished]').count()).toBe(10);
+    await soon(() => opened.locator('.card[data-status=finished]').count()).toBe(10);
     await expectStill(opened);
   });
 });
@@ -203,7 +203,7 @@ describe('the controls', () => {
     );
     const look = opened.getByLabel('Look back');
     await look.fill('0');
-    expect(await figure(opened, 'step')).toBe('1');
+    await soon(() => figure(opened, 'step')).toBe('1');
     await opened.locator('body').press(' ');
     await soon(async () => Number(await figure(opened, 'step'))).toBeGreaterThan(5);
     await opened.getByRole('button', { name: 'Cancel request 1' }).click();
@@ -226,8 +226,8 @@ describe('the controls', () => {
     await other.getByTestId('failed').waitFor();
     await other.getByLabel('Replay trace').setInputFiles({ name: 'trace.json', mimeType: 'application/json', buffer });
     await other.locator('.card[data-status=finished]').waitFor();
-    expect(await other.locator('.card .text').textContent()).toBe('7 plus 5 is 12.');
-    expect(await figure(other, 'step')).toBe(steps);
+    await soon(() => other.locator('.card .text').textContent()).toBe('7 plus 5 is 12.');
+    await soon(() => figure(other, 'step')).toBe(steps);
     await other
       .getByLabel('Replay trace')
       .setInputFiles({ name: 'a.json', mimeType: 'application/json', buffer: Buffer.from('{}') });
@@ -251,7 +251,7 @@ describe('chat', () => {
     await soon(() => opened.locator('.assistant .phase').last().textContent()).toContain('stopped');
     await opened.getByRole('button', { name: 'Again' }).click();
     await soon(() => opened.locator('.assistant').last().textContent()).toContain('pig');
-    expect(await opened.locator('.user').count()).toBe(2);
+    await soon(() => opened.locator('.user').count()).toBe(2);
     // A scenario empties the list of requests, not the conversation; it ends an answer that is being made.
     await opened.getByLabel('Message').fill('Tell me a story.');
     await opened.getByRole('button', { name: 'Send' }).click();
@@ -259,8 +259,8 @@ describe('chat', () => {
     await opened.getByRole('button', { name: 'Fork' }).click();
     await soon(() => opened.locator('.card .completion').count()).toBe(4);
     await opened.getByRole('tab', { name: 'Chat' }).click();
-    expect(await opened.locator('.user').count()).toBe(3);
-    expect(await answer.first().textContent()).toBe(capital.text);
+    await soon(() => opened.locator('.user').count()).toBe(3);
+    await soon(() => answer.first().textContent()).toBe(capital.text);
     await soon(() => opened.locator('.assistant .phase').last().textContent()).toContain('stopped');
   });
 });
@@ -273,10 +273,10 @@ describe('cross-check', () => {
     const summary = opened.getByTestId('crosscheck-summary');
     await opened.getByRole('button', { name: 'Run' }).click();
     await soon(() => summary.textContent()).toMatch(/\d+ cases, 0 failed/);
-    expect(await row.getAttribute('data-status')).toBe('passed');
+    await soon(() => row.getAttribute('data-status')).toBe('passed');
     await opened.getByRole('button', { name: 'Break it' }).click();
     await soon(() => summary.textContent()).toContain('were noticed');
-    expect(await row.getAttribute('data-status')).toBe('failed');
+    await soon(() => row.getAttribute('data-status')).toBe('failed');
   });
 
   const opsWithTables = ['prepareInputs', 'pagedAttention'];
@@ -295,7 +295,7 @@ describe('cross-check', () => {
       console.log(await summary.textContent());
       expect(green.length).toBeGreaterThan(30);
       expect(green.filter(({ status }) => status !== 'passed')).toEqual([]);
-      expect(await opened.locator('tr[data-op] td:last-child').filter({ hasText: 'none' }).count()).toBe(0);
+      await soon(() => opened.locator('tr[data-op] td:last-child').filter({ hasText: 'none' }).count()).toBe(0);
       await opened.getByRole('button', { name: 'Break it' }).click();
       await ended();
       console.log(await summary.textContent());
@@ -352,7 +352,7 @@ describe('a folder of this machine', () => {
     await soon(() => opened.getByTestId('model-facts').textContent()).toContain('tiny-opt (OPTForCausalLM)');
     await atFullSpeed(opened);
     await opened.getByRole('tab', { name: 'Chat' }).click();
-    expect(await opened.locator('.empty').textContent()).toContain('no chat template');
+    await soon(() => opened.locator('.empty').textContent()).toContain('no chat template');
     await opened.getByRole('tab', { name: 'Pages' }).click();
     await opened.getByLabel('Your own prompt').fill(golden.prompt);
     await opened.getByRole('button', { name: 'Send' }).click();
@@ -399,7 +399,7 @@ describe('a model behind an address', () => {
       expect(files.requests.filter(request => /^GET model.safetensors(?!\.)/.test(request))).toEqual([]);
       errors.splice(0);
       const stored = opened.getByTestId('stored-models');
-      expect(await stored.textContent()).toMatch(new RegExp(`${files.url}/?4\\.\\d MiB`));
+      await soon(() => stored.textContent()).toMatch(new RegExp(`${files.url}/?4\\.\\d MiB`));
       const remove = opened.getByRole('button', { name: /^Remove/ });
       await remove.click();
       await soon(() => opened.getByRole('alert').textContent()).toContain('is in use');
@@ -428,7 +428,7 @@ describe('the page', () => {
     const heading = opened.locator('#tour-title');
     for (const number of [1, 2, 3, 4, 5]) {
       await soon(() => heading.textContent()).toContain(`(${number} of 5)`);
-      expect(await opened.locator('.explained').count()).toBe(1);
+      await soon(() => opened.locator('.explained').count()).toBe(1);
       await opened.keyboard.press('ArrowRight');
     }
     await opened.keyboard.press('Escape');
@@ -441,7 +441,7 @@ describe('devices', () => {
   it('gives the greedy tokens of Node for every golden prompt', async () => {
     const golden = goldenCases('tiny-llama');
     const opened = await ready('device=webgpu&blocks=256');
-    expect(await opened.getByTestId('software').textContent()).toContain('computes in software');
+    await soon(() => opened.getByTestId('software').textContent()).toContain('computes in software');
     await atFullSpeed(opened);
     const tokens = await opened.evaluate(
       cases =>
@@ -474,7 +474,7 @@ describe('devices', () => {
 
   it('says what is missing where there is no WebGPU, and works all the same', async () => {
     const opened = await open('', INSECURE_HOST);
-    expect(await opened.getByTestId('device-notice').textContent()).toContain('offers no WebGPU');
+    await soon(() => opened.getByTestId('device-notice').textContent()).toContain('offers no WebGPU');
     await opened.locator('.bar[data-status=ready]').waitFor();
   });
 });
