@@ -1,6 +1,9 @@
 import type { AdapterLoad } from '../worker/types.ts';
 import type { Adapter } from './adapters.ts';
 
+/** Of nearly every step, so that it allocates nothing. */
+const NO_LOADS: readonly AdapterLoad[] = [];
+
 interface Slot {
   adapter: Adapter | null;
   /** Running requests that compute with it. */
@@ -47,8 +50,8 @@ export class AdapterSlots {
   }
 
   /** What the device must be told before the next step. */
-  takeLoads(): AdapterLoad[] {
-    if (this.#loads.size === 0) return [];
+  takeLoads(): readonly AdapterLoad[] {
+    if (this.#loads.size === 0) return NO_LOADS;
     const loads = [...this.#loads.values()];
     this.#loads.clear();
     return loads;
