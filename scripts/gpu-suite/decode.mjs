@@ -1,14 +1,18 @@
 /**
  * Tokens per second of models of real shapes with stand-in weights: decode.mjs SECONDS MODEL[:BATCH,BATCH...]... where MODEL is a
- * folder of test/bench/models. A JSON line per measurement, with the share of what reading the weights and the cache alone takes.
+ * folder of test/bench/models. A JSON line per measurement, with the share of what reading 16-bit weights and cache alone takes.
+ * ENGINE may hold more engine options as JSON.
  */
 import { readFileSync } from 'node:fs';
 import { LLM, openDevice } from '@quire/server';
+import { decode, ids, print, round, run } from './speed.mjs';
 
 const [seconds, ...specs] = process.argv.slice(2);
 const deadline = performance.now() + Number(seconds) * 1000;
 const bytesPerSecond = 4.3e12;
-const device = await openDevice(process.env.QUIRE_DEVICE ?? 'cuda');
+const engine = JSON.parse(process.env.ENGINE ?? '{}');
+const { batchInvariant = false } = engine;
+const device = await openDevice(process.env.QUIRE_DEVICE ?? 'cuda', { batchInvariant });
 
 for (const spec of specs) {
   const [name, batches = '1,16,64'] = spec.split(':');
@@ -28,11 +32,12 @@ async function measure(name, batches) {
     maxModelLen: 2048,
     maxNumSeqs: Math.max(...batches),
     enablePrefixCaching: false,
-    ...JSON.parse(process.env.ENGINE ?? '{}'),
+    ...engine,
   });
   const { asyncLLM, runner } = await llm.load();
   print({
     model: name,
+    engine,
     what: 'load',
     seconds: round((performance.now() - start) / 1000),
     allocatedGB: round(device.allocatedBytes() / 1e9),
@@ -49,6 +54,7 @@ async function measure(name, batches) {
       const limitMs = (bytes / bytesPerSecond) * 1000;
       print({
         model: name,
+        engine,
         what: 'decode',
         params,
         batch,
@@ -104,33 +110,6 @@ async function measure(name, batches) {
   await llm.dispose();
 }
 
-async function decode(asyncLLM, batch, tokens, vocab, params) {
-  const runs = await Promise.all(Array.from({ length: batch }, () => run(asyncLLM, ids(32, vocab), tokens, params)));
-  const start = Math.max(...runs.map(r => r.first));
-  const end = Math.min(...runs.map(r => r.finished));
-  // While all of them decode.
-  const perRequest = runs.map(r => (r.tokens - 1) / (r.finished - r.first));
-  const rate = perRequest.reduce((a, b) => a + b, 0) * 1000;
-  return { rate, stepMs: (batch * 1000) / rate, overlap: end - start };
-}
-
-async function run(asyncLLM, promptTokenIds, maxTokens, params) {
-  for await (const output of asyncLLM.generate(
-    { promptTokenIds },
-    { ...params, maxTokens, ignoreEos: true, detokenize: false },
-    { outputKind: 'final' },
-  )) {
-    if (output.error !== null) throw output.error;
-    const { arrival, firstToken, finished } = output.metrics;
-    if (output.finished)
-      return { ttft: firstToken - arrival, first: firstToken, finished, tokens: output.outputs[0].tokenIds.length };
-  }
-}
-
-function ids(count, vocab) {
-  return Array.from({ length: count }, () => Math.floor(Math.random() * vocab));
-}
-
 /** 16-bit weights that a decode step reads: all but the embedding table where the head is its own. */
 function weightBytes(c) {
   const headDim = c.head_dim ?? c.hidden_size / c.num_attention_heads;
@@ -143,12 +122,4 @@ function weightBytes(c) {
 function kvBytes(c) {
   const headDim = c.head_dim ?? c.hidden_size / c.num_attention_heads;
   return 4 * c.num_hidden_layers * (c.num_key_value_heads ?? c.num_attention_heads) * headDim;
-}
-
-function round(x) {
-  return Number(x.toPrecision(4));
-}
-
-function print(line) {
-  console.log(JSON.stringify(line));
 }

@@ -23,10 +23,10 @@ const percent = share => `${(share * 100).toFixed(0)} %`;
 table(
   'Decode',
   ['model', 'sampling', 'requests', 'tokens/s', 'ms per step', 'limit, ms', 'share'],
-  lines('decode')
+  [...lines('decode'), ...matching('formats-')]
     .filter(line => line.what === 'decode')
-    .map(({ model, params, batch, tokensPerSecond, stepMs, limitMs, share }) => [
-      model,
+    .map(({ model, engine, params, batch, tokensPerSecond, stepMs, limitMs, share }) => [
+      [model, ...Object.entries(engine ?? {}).map(([option, value]) => `${option} ${value}`)].join(', '),
       sampling(params),
       batch,
       tokensPerSecond,
@@ -34,6 +34,17 @@ table(
       limitMs,
       percent(share),
     ]),
+);
+table(
+  'Adapters',
+  ['model', 'adapters', 'requests', 'tokens/s', 'ms per step'],
+  lines('adapters').map(({ model, used, batch, tokensPerSecond, stepMs }) => [
+    model,
+    used,
+    batch,
+    tokensPerSecond,
+    stepMs,
+  ]),
 );
 table(
   'Prefill of one prompt',

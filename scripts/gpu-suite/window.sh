@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs stages on a machine with a GPU, in the order in which they are named, each under its cap: window.sh STAGE... Output goes
 # to build/results/STAGE.jsonl line by line, and after every stage the whole folder to $OUT/results.tar.gz, where OUT is set.
-# Stages: unpack probe conformance golden kernels torch ops decode throughput parity generate queue. queue runs the run.sh of every folder of build/queue.
+# Stages: unpack probe conformance golden kernels torch ops decode formats adapters throughput parity generate queue. queue runs the run.sh of every folder of build/queue.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
@@ -40,6 +40,14 @@ for name in "$@"; do
     torch) stage torch 80 python3 scripts/gpu-suite/baseline.py 55; tail -n 3 "$out/torch.jsonl" ;;
     ops) stage ops 60 node packages/server/dist/cli/main.js bench ops --device cuda --json ;;
     decode) stage decode 100 node scripts/gpu-suite/decode.mjs 60 llama-3.1-8b:1,16,64 opt-125m:1,64,256 qwen3-0.6b:1,64,256; cat "$out/decode.jsonl" "$out/decode.err" 2> /dev/null | tail -n 60 ;;
+    formats)
+      for format in quantization:q8 quantization:q4_32 quantization:q4_128z kvCacheDtype:int8 kvCacheDtype:fp8; do
+        stage "formats-${format#*:}" 60 env ENGINE="{\"${format%:*}\":\"${format#*:}\"}" node scripts/gpu-suite/decode.mjs 45 llama-3.1-8b:1,16,64
+        grep '"decode"' "$out/formats-${format#*:}.jsonl"
+      done
+      # Products of our own alone, beside those of cuBLASLt in `decode`.
+      stage formats-own 60 env ENGINE='{"batchInvariant":true}' node scripts/gpu-suite/decode.mjs 45 llama-3.1-8b:1,16,64 ;;
+    adapters) stage adapters 90 node scripts/gpu-suite/adapters.mjs 60 llama-3.1-8b:1,16,64 qwen3-0.6b:1,16,64; cat "$out/adapters.jsonl" ;;
     throughput)
       python3 scripts/gpu-suite/workload.py /tmp/workload.json
       stage throughput 60 node scripts/gpu-suite/throughput.mjs /tmp/workload.json opt-125m qwen3-0.6b llama-3.1-8b
