@@ -101,8 +101,8 @@ export const mutants = [
   m(
     'a whole prompt may be a hit',
     'table-starts',
-    'request.wantsPromptLogprobs ? 0 : request.numTokens - 1;',
-    'request.wantsPromptLogprobs ? 0 : request.numTokens;',
+    'const reusable = request.computesAll ? 0 : request.numTokens - 1;',
+    'const reusable = request.computesAll ? 0 : request.numTokens;',
   ),
   m('the oldest is the victim', 'scheduler', 'return idle < 0 ? this.running.length - 1 : idle;', 'return 0;'),
   m(
@@ -133,9 +133,9 @@ export const mutants = [
   m('the sample budget is not spent', 'scheduler', 'this.#sampleBudget -= sampleCount;', ''),
   m(
     'a chunk overlaps the one before',
-    'scheduler',
-    'request.numComputed += queryLen;',
-    'request.numComputed += Math.max(1, queryLen - 1);',
+    'request',
+    'const numComputed = this.numComputed + queryLen;',
+    'const numComputed = this.numComputed + Math.max(1, queryLen - 1);',
   ),
   m(
     'the last token is sampled beyond the limit',
@@ -158,8 +158,8 @@ export const mutants = [
   ),
   m(
     'who runs is not ranked',
-    'scheduler',
-    'while (at > 0 && running[at - 1]!.rank > request.rank) at--;',
+    'running-list',
+    'while (at > 0 && requests[at - 1]!.rank > request.rank) at--;',
     '',
     priority,
   ),
@@ -173,7 +173,7 @@ export const mutants = [
   m(
     'a follower copies what its leader computes in this step',
     'table-starts',
-    'return request.lastStep === step ? request.numComputedBefore : request.numComputed;',
+    'return request.lastStep === step ? request.numComputed - request.lastQueryLen : request.numComputed;',
     'return request.numComputed;',
     forks,
   ),
@@ -187,10 +187,57 @@ export const mutants = [
   m(
     'a repeated step writes beyond its blocks',
     'step-repeater',
-    'const end = request.numComputed + appends - 1;',
-    'const end = request.numComputed;',
+    'const end = words[at + Field.numComputed]! + appends - 1;',
+    'const end = words[at + Field.numComputed]!;',
   ),
   m('steps are repeated while the host must look', 'step-repeater', '|| batch.needsHost ', ''),
+  // Decodes.
+  m(
+    'a decode goes beyond its blocks',
+    'scheduler',
+    'if (computed >= words[at + Field.decodesUntil]!',
+    'if (computed > words[at + Field.decodesUntil]!',
+  ),
+  m(
+    'a decode goes beyond its limit',
+    'running-rows',
+    'Math.min(capacity, this.words[at + Field.tokenLimit]! - 1);',
+    'capacity;',
+  ),
+  m('blocks that a decode gains are not told', 'scheduler', '    batch.setGrant(i, grantStart);\n', ''),
+  m(
+    'a batch is kept from when others ran',
+    'step-batch',
+    'if (this.#filled !== running.version || this.#numFilled < count)',
+    'if (this.#numFilled < count)',
+  ),
+  m(
+    'another batch counts as a repeat',
+    'scheduler',
+    'batch.isRepeat = batch.decodesAll && decoded === this.#lastDecoded;',
+    'batch.isRepeat = batch.decodesAll;',
+  ),
+  m('a decode is followed by another owner of its row', 'running-rows', '    this.listeners[row] = null;\n', ''),
+  m(
+    'an EOS is a token as any other',
+    'decode-results',
+    'if (isEos === 1 && length >= words[at + Field.stopsFrom]!) return false;',
+    '',
+  ),
+  m('a decode takes a sample that is unusable', 'decode-results', '(flags[sample]! & USABLE) !== USABLE || ', ''),
+  m(
+    'recent tokens are overwritten',
+    'decode-results',
+    'if (length % RECENT_TOKENS === 0) batch.request(i).keepTokens();',
+    '',
+    ['engine/run-ahead.test.ts', ...property],
+  ),
+  m(
+    'recent tokens are lost with the row',
+    'request',
+    '    const { lastToken } = this;\n    this.keepTokens();',
+    '    const { lastToken } = this;',
+  ),
   // Host tier.
   m(
     'a block is handed out while it is saved',
@@ -259,7 +306,7 @@ export const mutants = [
   m(
     'what was cached survives the device',
     'llm-engine',
-    'this.scheduler = createScheduler(this.host.executor, this.#options.config, this.#options.prefixHash);\n',
+    'this.scheduler = createScheduler(this.host.executor, this.#options.config, blockOptions(this.#options));\n',
     '',
     recovery,
   ),

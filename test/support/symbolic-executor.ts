@@ -88,6 +88,9 @@ export class SymbolicExecutor implements ModelExecutor {
   /** Tokens computed, over all steps. */
   tokensComputed = 0;
   blocksCopied = 0;
+  /** Submits of the batch of the submit before. */
+  repeats = 0;
+  #batch: Int32Array[] = [];
 
   constructor(options: SymbolicOptions) {
     const { limits } = options;
@@ -137,6 +140,7 @@ export class SymbolicExecutor implements ModelExecutor {
   reset(): void {
     assert(!(this.failure instanceof DeviceLostError), 'a lost device cannot be reset');
     this.failure = null;
+    this.#batch = [];
     this.#rows.fill(null);
     this.layer1.fill(POISON);
     this.layer2.fill(POISON);
@@ -200,6 +204,14 @@ export class SymbolicExecutor implements ModelExecutor {
     if (step.times > 1) assert.equal(step.numDecodeSequences, n, 'only decode steps are repeated');
     assert.equal(new Set(step.grants.map(grant => grant.row)).size, step.grants.length, 'one grant per row');
     for (const { row } of step.newRows) assert(rows.has(row), 'a new row is in its first step');
+    const batch = [step.rows, step.queryLens, step.sampleCounts, step.promptLogprobs].map(column => column.slice(0, n));
+    if (step.isRepeat) {
+      assert.deepEqual(batch, this.#batch, 'a repeat is of the batch before');
+      assert(step.newRows.length + step.edits.length === 0, 'and brings no rows');
+      assert.equal(step.numDecodeSequences, n, 'and only decodes');
+      this.repeats++;
+    }
+    this.#batch = batch;
     // What crosses to another thread or is kept must survive a structured clone.
     if (this.submits % 64 === 0) assert.equal(structuredClone({ ...step }).numSequences, n);
   }

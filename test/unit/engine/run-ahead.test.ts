@@ -50,3 +50,26 @@ test('rows that need the host sit out, and the others lose no step by it', async
   };
   expect(await steps(true)).toBeLessThanOrEqual((await steps(false)) + 2);
 });
+
+test('a batch that decodes on is told as a repeat, and every token of it is kept', async () => {
+  for (const [runAhead, numSchedulerSteps] of [
+    [1, 1],
+    [2, 1],
+    [2, 4],
+  ] as const) {
+    const { engine, executor } = testEngine({ config: { runAhead, numSchedulerSteps }, limits: { maxNumSeqs: 4 } });
+    const params = Array.from({ length: 8 }, (_, i) => ({
+      temperature: 0,
+      ignoreEos: i % 2 === 0,
+      maxTokens: 20 + 3 * i,
+    }));
+    const groups = params.map((request, i) => engine.add(prompt(3 + i, i), request));
+    await drain(engine);
+    for (const [i, group] of groups.entries()) {
+      const oracle = expectedOutput(prompt(3 + i, i), params[i]!, 0n, { maxModelLen: 64, vocabSize: 32 });
+      expect(tokensOf(group)).toEqual(oracle.tokenIds);
+      expect(group.sequences[0]!.finishReason).toBe(oracle.finishReason);
+    }
+    expect(executor.repeats).toBeGreaterThan(executor.submits / 4);
+  }
+});

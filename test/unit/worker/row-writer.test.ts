@@ -77,6 +77,20 @@ describe('RowWriter', () => {
     expect(byTarget.batch).toMatchObject({ offset: 0, data: [1, 0, 3, 1, 0, 0, 0, 0, 1, 0, 3, 0, 1, 0, 0, 0] });
   });
 
+  it('writes of a repeated batch only what its rows gained', () => {
+    const { write } = recorder();
+    write(prefill);
+    const step = decodeStep([1]);
+    expect(write(step)[0]!.map(({ target }) => target)).toEqual(['batch']);
+    expect(write({ ...step, isRepeat: true })).toEqual([]);
+    const grants = [{ row: 1, start: 2, blocks: [4] }];
+    const [delta] = write({ ...step, isRepeat: true, grants });
+    expect(delta!.map(({ target, data }) => [target, data])).toEqual([
+      ['blockTables', [4]],
+      ['rows', [12]],
+    ]);
+  });
+
   it('leaves stop ids out while nothing masks them', () => {
     const step = prefillStep([newRow(0, [1], 9, { stopTokenIds: [7] })], [{ row: 0, start: 0, blocks: [1] }]);
     expect(

@@ -8,6 +8,7 @@ import { AdapterRegistry, adapterNames, type LoadAdapter, type LoraRequest } fro
 import type { BlockObserver } from './block-observer.ts';
 import { createGroup } from './create-group.ts';
 import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
+import { DecodeResults } from './decode-results.ts';
 import type { EngineObserver, EngineStats } from './engine-stats.ts';
 import { ExecutorHost, type InFlight } from './executor-host.ts';
 import { GrammarGate } from './grammar-gate.ts';
@@ -76,6 +77,7 @@ export class LLMEngine {
   readonly #eos: ReadonlySet<number>;
   readonly #clock: () => number;
   readonly #reporter: StepReporter;
+  readonly #decodes: DecodeResults;
   readonly #requests: RequestRegistry;
   readonly #gate: GrammarGate;
   readonly adapters: AdapterRegistry;
@@ -96,6 +98,7 @@ export class LLMEngine {
     this.#clock = options.clock ?? (() => performance.now());
     this.#lastProgress = this.#clock();
     this.#reporter = new StepReporter(options.observer ?? {});
+    this.#decodes = new DecodeResults(this.#reporter, options.eosTokenIds, executor.limits.vocabSize);
     this.#requests = new RequestRegistry({
       release: (request, discard) => this.scheduler.finish(request, discard),
       finished: group => this.#reporter.finished(group),
@@ -413,10 +416,13 @@ export class LLMEngine {
     const update = { batch, result, eos: this.#eos, vocabSize: this.limits.vocabSize };
     let tokens = 0;
     for (let i = 0; i < batch.numSequences; i++) {
+      i = this.#decodes.take(i, update, this.scheduler, now);
+      if (i === batch.numSequences) break;
       if (batch.isCurrent(i)) tokens += this.#updateSequence(i, update, now);
       // The entries behind it checked its drafts.
       i += batch.numDrafts(i);
     }
+    tokens += this.#decodes.takeCount();
     this.#generationTokens += tokens;
     this.#numSteps++;
     this.#lastProgress = now;
@@ -447,12 +453,18 @@ export class LLMEngine {
       this.scheduler.registerKnown(request);
       if (request.isSuspect && request.numTokens > before) this.scheduler.suspects.acquit(request);
       if (end !== null) this.#requests.end(sequence, end);
-      else if (request.numTokens > before) this.#gate.follow(sequence);
+      else if (request.numTokens > before) this.#follow(sequence);
     } catch (cause) {
       this.#requests.endWithError(sequence, cause);
     }
     sequence.group.notify();
     return request.numTokens - before;
+  }
+
+  /** What comes behind tokens that did not end their sequence. */
+  #follow(sequence: SequenceOutput): void {
+    this.#gate.follow(sequence);
+    if (sequence.request.onlyDecodes) sequence.request.decode(sequence.isTokensOnly ? sequence.group : null);
   }
 
   #verify(sequence: SequenceOutput, i: number, update: SequenceUpdate): SequenceEnd | null {

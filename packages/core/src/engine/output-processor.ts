@@ -17,8 +17,6 @@ export class SequenceOutput {
   cumulativeLogprob: number | null;
   finishReason: FinishReason | null = null;
   stopReason: string | number | null = null;
-  /** When it last gained tokens; NaN before the first, so that the field is a number in place and no object each time. */
-  lastToken = Number.NaN;
   readonly #text: TextStream | null;
 
   constructor(group: RequestGroup, index: number, init: Omit<RequestInit, 'owner'>, tokenizer: Tokenizer | null) {
@@ -30,6 +28,11 @@ export class SequenceOutput {
     this.cumulativeLogprob = params.logprobs === null ? null : 0;
     this.#text =
       params.detokenize && tokenizer !== null ? new TextStream(tokenizer, group.prompt.tokenIds, params) : null;
+  }
+
+  /** Its tokens are only kept: they make no text, and end it only as EOS or at its limit. */
+  get isTokensOnly(): boolean {
+    return this.#text === null && this.request.params.stopTokenIds.size === 0;
   }
 
   /** Text that can no longer change. */

@@ -3,6 +3,7 @@ import type { ResolvedSamplingParams } from '../sampling/sampling-params.ts';
 import type { RowSampling } from '../worker/types.ts';
 import { type Adapter, cacheRoot } from './adapters.ts';
 import { BlockTable } from './block-table.ts';
+import { Field, type Listener, NEVER, RECENT_TOKENS, RECORD_WORDS, type RunningRows } from './running-rows.ts';
 import type { TokenConstraint } from './token-constraint.ts';
 
 /** A request is in the waiting queue (waiting, preempted), among the running ones, or finished. */
@@ -38,8 +39,12 @@ export const NO_ROW = -1;
 /** No slot for an adapter. */
 export const NO_SLOT = -1;
 
+/** What a request without a row knows nothing of. */
+const FORGOTTEN = [Field.numComputed, Field.numPlaceholders, Field.decodesUntil, Field.cachesAt, Field.decodes];
+
 /**
  * One sequence: its tokens, and how far they are computed. The host's copy is the truth; blocks and row are only borrowed.
+ * While it has a row, what changes with each step lies in `RunningRows`, and its newest tokens too; here otherwise.
  *
  * numComputed and numPlaceholders run ahead of the results: they count what was submitted. `virtualTokens` is the length that
  * the device's copy of the sequence will have once everything submitted is done.
@@ -49,7 +54,7 @@ export class Request {
   readonly numPromptTokens: number;
   /** Prompt plus max_tokens; the sequence never grows beyond it. */
   readonly tokenLimit: number;
-  /** Length from which on a token can end it: after min_tokens; never when neither EOS nor a stop id counts. */
+  /** Length from which on a token can end it: after min_tokens; NEVER when neither EOS nor a stop id counts. */
   readonly stopsFrom: number;
   readonly sampling: RowSampling;
   readonly table: BlockTable;
@@ -85,20 +90,12 @@ export class Request {
   /** What a logits processor of the caller's threw. */
   processorError: Error | null = null;
   status: RequestStatus = 'waiting';
-  numTokens: number;
-  /** Tokens whose keys and values are computed by what was submitted, or lie in the cache. */
-  numComputed = 0;
-  /** Tokens that submitted steps will sample. */
-  numPlaceholders = 0;
-  /** Raised when the request loses its row: results of older steps are dropped. */
+  /** Raised when the request loses its row. */
   generation = 0;
-  row = NO_ROW;
   /** The device knows nothing of its row yet. */
   isRowNew = false;
-  /** The step in which it got its row, the last that computed tokens of it, and how many were computed before that. */
+  /** The step in which it got its row. */
   firstStep = -1;
-  lastStep = -1;
-  numComputedBefore = 0;
   /** Tokens found in the prefix cache when it first ran; -1 before. */
   numCachedTokens = -1;
   readonly #scoresPrompt: boolean;
@@ -108,16 +105,28 @@ export class Request {
   before: Request | null = null;
   after: Request | null = null;
   isQueued = false;
+  #row = NO_ROW;
+  #rows: RunningRows | null = null;
+  /** Its record: one in RunningRows, or its own. */
+  #words: Int32Array = new Int32Array(RECORD_WORDS);
+  #at = 0;
+  #lastToken = Number.NaN;
   #tokens: Uint32Array;
+  /** How many of them lie in its own list; the others are recent tokens of its row. */
+  #numKept: number;
 
   constructor(init: RequestInit) {
     const { promptTokenIds, params } = init;
     this.params = params;
     this.numPromptTokens = promptTokenIds.length;
-    this.numTokens = promptTokenIds.length;
+    this.#numKept = promptTokenIds.length;
     this.tokenLimit = this.numPromptTokens + params.maxTokens;
     const neverStops = params.ignoreEos && params.stopTokenIds.size === 0;
-    this.stopsFrom = neverStops ? Number.MAX_SAFE_INTEGER : this.numPromptTokens + params.minTokens + 1;
+    this.stopsFrom = neverStops ? NEVER : this.numPromptTokens + params.minTokens + 1;
+    this.#words[Field.numTokens] = promptTokenIds.length;
+    this.#words[Field.tokenLimit] = this.tokenLimit;
+    this.#words[Field.stopsFrom] = this.stopsFrom;
+    this.#words[Field.lastStep] = -1;
     this.#scoresPrompt = params.promptLogprobs !== null;
     this.sampling = rowSampling(init);
     this.adapter = init.adapter ?? null;
@@ -135,8 +144,60 @@ export class Request {
     this.#tokens.set(promptTokenIds);
   }
 
+  get row(): number {
+    return this.#row;
+  }
+
+  /** Tokens known to the host. */
+  get numTokens(): number {
+    return this.#words[this.#at + Field.numTokens]!;
+  }
+
+  /** Tokens whose keys and values are computed by what was submitted, or lie in the cache. */
+  get numComputed(): number {
+    return this.#words[this.#at + Field.numComputed]!;
+  }
+
+  set numComputed(count: number) {
+    this.#words[this.#at + Field.numComputed] = count;
+  }
+
+  /** Tokens that submitted steps will sample. */
+  get numPlaceholders(): number {
+    return this.#words[this.#at + Field.numPlaceholders]!;
+  }
+
+  set numPlaceholders(count: number) {
+    this.#words[this.#at + Field.numPlaceholders] = count;
+  }
+
+  /** The last step that computed tokens of it. */
+  get lastStep(): number {
+    return this.#words[this.#at + Field.lastStep]!;
+  }
+
+  /** Tokens that it computed. */
+  get lastQueryLen(): number {
+    return this.#words[this.#at + Field.lastQueryLen]!;
+  }
+
+  /** When it gained tokens last: NaN before the first. Milliseconds on the engine's clock. */
+  get lastToken(): number {
+    return this.#rows === null ? this.#lastToken : this.#rows.lastToken[this.#row]!;
+  }
+
+  set lastToken(time: number) {
+    if (this.#rows === null) this.#lastToken = time;
+    else this.#rows.lastToken[this.#row] = time;
+  }
+
   get virtualTokens(): number {
     return this.numTokens + this.numPlaceholders;
+  }
+
+  /** Each step of it computes its last token and samples the next, and does nothing else, once its prompt is computed. */
+  get onlyDecodes(): boolean {
+    return !this.needsHost && !this.hasHostWork && this.pools === null && this.params.logprobs === null;
   }
 
   /** The host must act before another token of it can be computed. */
@@ -151,7 +212,30 @@ export class Request {
 
   /** Tokens known to the host; only the first numTokens entries are meant. Replaced when it grows. */
   get tokens(): Uint32Array {
+    if (this.#numKept < this.numTokens) this.keepTokens();
     return this.#tokens;
+  }
+
+  /** Takes over the recent tokens of its row: before RECENT_TOKENS more are there. */
+  keepTokens(): void {
+    const { numTokens } = this;
+    this.#reserve(numTokens);
+    const first = this.#row * RECENT_TOKENS;
+    for (let i = this.#numKept; i < numTokens; i++) {
+      this.#tokens[i] = this.#rows!.recent[first + (i % RECENT_TOKENS)]!;
+    }
+    this.#numKept = numTokens;
+  }
+
+  /** Goes on in a row of the device, which nobody holds. */
+  takeRow(rows: RunningRows, row: number): void {
+    rows.take(row);
+    rows.words.set(this.#words, row * RECORD_WORDS);
+    rows.lastToken[row] = this.#lastToken;
+    this.#rows = rows;
+    this.#row = row;
+    this.#words = rows.words;
+    this.#at = row * RECORD_WORDS;
   }
 
   /** Cached keys and values do not do: something is wanted of every token of the prompt. */
@@ -169,12 +253,21 @@ export class Request {
   }
 
   append(token: number): void {
-    this.#reserve(this.numTokens + 1);
-    this.#tokens[this.numTokens++] = token;
+    const { numTokens } = this;
+    this.keepTokens();
+    this.#reserve(numTokens + 1);
+    this.#tokens[numTokens] = token;
+    this.#setLength(numTokens + 1);
+  }
+
+  #setLength(numTokens: number): void {
+    this.#numKept = numTokens;
+    this.#words[this.#at + Field.numTokens] = numTokens;
   }
 
   /** Puts tokens behind the known ones that may turn out to follow them. */
   setDrafts(drafts: Uint32Array): void {
+    this.keepTokens();
     this.#reserve(this.numTokens + drafts.length);
     this.#tokens.set(drafts, this.numTokens);
   }
@@ -188,23 +281,24 @@ export class Request {
 
   /** Replaces the output, of a request that runs no more. */
   setOutput(tokens: readonly number[]): void {
-    this.numTokens = this.numPromptTokens;
+    this.#setLength(this.numPromptTokens);
     for (const token of tokens) this.append(token);
   }
 
   /** How many of the first `most` tokens are those of another request. */
   commonPrefix(other: Request, most: number): number {
     const end = Math.min(most, this.numTokens, other.numTokens);
+    const [own, others] = [this.tokens, other.tokens];
     let length = 0;
-    while (length < end && this.#tokens[length] === other.#tokens[length]) length++;
+    while (length < end && own[length] === others[length]) length++;
     return length;
   }
 
   /** Takes over the tokens of another sequence of the same prompt, all but those that follow its first `length`. */
   copyTokens(from: Request, length: number): void {
     this.#reserve(length);
-    this.#tokens.set(from.#tokens.subarray(0, length));
-    this.numTokens = length;
+    this.#tokens.set(from.tokens.subarray(0, length));
+    this.#setLength(length);
   }
 
   #reserve(length: number): void {
@@ -216,15 +310,38 @@ export class Request {
 
   /** A copy of the output tokens from the index-th on. */
   outputTokens(index = 0): number[] {
-    return Array.from(this.#tokens.subarray(this.numPromptTokens + index, this.numTokens));
+    return Array.from(this.tokens.subarray(this.numPromptTokens + index, this.numTokens));
   }
 
-  /** Forgets everything that was computed or is in flight; the tokens stay. */
+  /** From now on it only decodes. `listener`: told of its tokens where nothing else is done with them; else null. */
+  decode(listener: Listener | null): void {
+    this.#words[this.#at + Field.decodes] = 1;
+    this.#rows!.listeners[this.#row] = listener;
+  }
+
+  /** A step will compute `queryLen` tokens of it, and then sample `appends`. Its blocks hold `capacity`. */
+  scheduled(step: number, queryLen: number, appends: number, capacity: number): void {
+    const numComputed = this.numComputed + queryLen;
+    this.numComputed = numComputed;
+    this.numPlaceholders += appends;
+    this.#words[this.#at + Field.lastStep] = step;
+    this.#words[this.#at + Field.lastQueryLen] = queryLen;
+    const goesOn = this.#words[this.#at + Field.decodes] === 1 && numComputed + 1 === this.virtualTokens;
+    this.#words[this.#at + Field.decodesUntil] = goesOn ? Math.min(capacity, this.tokenLimit - 1) : 0;
+  }
+
+  /** Gives its row up, and forgets everything that was computed or is in flight; the tokens stay. */
   resetComputed(): void {
-    this.numComputed = 0;
-    this.numPlaceholders = 0;
+    const { lastToken } = this;
+    this.keepTokens();
+    this.#words = this.#words.slice(this.#at, this.#at + RECORD_WORDS);
+    this.#at = 0;
+    for (const field of FORGOTTEN) this.#words[field] = 0;
+    this.#rows?.release(this.#row);
+    this.#rows = null;
+    this.#row = NO_ROW;
+    this.#lastToken = lastToken;
     this.generation++;
-    this.row = NO_ROW;
     this.isLoading = false;
     this.editStart = -1;
   }

@@ -4,8 +4,10 @@ import type { Adapter } from './adapters.ts';
 import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
 import { checkFits, fitsCache } from './check-fits.ts';
 import type { HostTier } from './host-tier.ts';
-import { NO_SLOT, type Request } from './request.ts';
+import { NO_ROW, NO_SLOT, type Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
+import { RunningList } from './running-list.ts';
+import { Field, NEVER, RECORD_WORDS, RunningRows } from './running-rows.ts';
 import type { SpeculativeConfig } from './speculative-config.ts';
 import { Speculator } from './speculator.ts';
 import { newRow, StepBatch } from './step-batch.ts';
@@ -61,7 +63,7 @@ export interface SchedulerCounters {
 export class Scheduler {
   readonly blocks: BlockManager;
   readonly hostTier: HostTier | null;
-  readonly running: Request[] = [];
+  readonly rows: RunningRows;
   readonly waiting = new RequestQueue();
   readonly suspects = new Suspects();
   counters: SchedulerCounters = {
@@ -73,6 +75,7 @@ export class Scheduler {
     numDrafts: 0,
     acceptedPerPosition: [],
   };
+  readonly #running: RunningList;
   readonly #limits: ExecutorLimits;
   readonly #chunks: boolean;
   readonly #longestChunk: number;
@@ -86,6 +89,8 @@ export class Scheduler {
   /** Requests whose prompt is computed and whose followers may start with the next step. */
   #leaders: Request[] = [];
   #step = 0;
+  /** The version of the running requests that the last step decoded, all and nothing else; -1: it did not. */
+  #lastDecoded = -1;
   #tokenBudget = 0;
   #sampleBudget = 0;
 
@@ -95,13 +100,20 @@ export class Scheduler {
     this.#chunks = options.enableChunkedPrefill;
     this.#longestChunk = options.longPrefillTokenThreshold || Number.POSITIVE_INFINITY;
     const maxRepeats = Math.min(options.numSchedulerSteps, Math.floor(options.limits.ringSlots / options.runAhead));
-    this.#repeater = new StepRepeater(options.blocks, maxRepeats);
+    this.rows = new RunningRows(options.limits.maxNumSeqs);
+    this.#running = new RunningList(options.limits.maxNumSeqs);
+    this.#repeater = new StepRepeater(options.blocks, this.rows, maxRepeats);
     this.hostTier = options.hostTier ?? null;
     this.#starts = new TableStarts(options.blocks, this.hostTier);
     this.#watermarkBlocks = Math.floor((options.watermark ?? 0) * options.limits.numBlocks);
     this.#freeRows = Array.from({ length: options.limits.maxNumSeqs }, (_, i) => options.limits.maxNumSeqs - 1 - i);
     this.#adapters = new AdapterSlots(options.limits.numAdapterSlots ?? 0);
     this.#speculator = options.speculation ? new Speculator(options.speculation, this.#freeRows) : null;
+  }
+
+  /** In the order of their rank. */
+  get running(): readonly Request[] {
+    return this.#running.requests;
   }
 
   /** Rows that neither a request holds nor a draft. */
@@ -127,7 +139,7 @@ export class Scheduler {
   /** Puts everything back into the queue, as if nothing of it had been computed: what the device holds is of no use. */
   evacuate(): void {
     this.hostTier?.drop();
-    for (const request of this.running.splice(0)) {
+    for (const request of this.#running.removeAll()) {
       this.#release(request, false);
       request.status = 'preempted';
       this.waiting.insert(request);
@@ -149,7 +161,7 @@ export class Scheduler {
   /** Takes a request out of the schedule, and what it holds from it. `requeue` brings it back. */
   withdraw(request: Request, discard = false): void {
     if (request.status === 'running') {
-      this.running.splice(this.running.indexOf(request), 1);
+      this.#running.remove(request);
       this.#release(request, discard);
     } else if (request.isQueued) {
       this.waiting.remove(request);
@@ -167,7 +179,7 @@ export class Scheduler {
    * results are outstanding. Give the batch back with `recycle` when its result has been read.
    */
   schedule(stepsInFlight: number): StepBatch | null {
-    const batch = this.#spare.pop() ?? new StepBatch(this.#limits.maxNumSeqs);
+    const batch = this.#spare.pop() ?? new StepBatch(this.rows);
     batch.clear();
     this.#step++;
     for (const request of this.hostTier?.poll() ?? []) this.#giveUpLoad(request);
@@ -181,6 +193,7 @@ export class Scheduler {
     while (batch.numSequences === 0 && stepsInFlight === 0 && this.#preemptIdle()) this.#scheduleWaiting(batch);
     this.hostTier?.saveNext();
     if (batch.numSequences === 0) {
+      batch.seal();
       this.recycle(batch);
       return null;
     }
@@ -190,6 +203,9 @@ export class Scheduler {
     batch.zeroBlocks = this.blocks.takeZeroBlocks();
     batch.adapterLoads = this.#adapters.takeLoads();
     batch.seal();
+    const decoded = batch.decodesAll ? this.#running.version : -1;
+    batch.isRepeat = batch.decodesAll && decoded === this.#lastDecoded;
+    this.#lastDecoded = decoded;
     return batch;
   }
 
@@ -213,13 +229,17 @@ export class Scheduler {
     const known = Math.min(request.numTokens, request.numComputed);
     // Asked of every sequence in every step: most have filled no block.
     if (known >= (table.numCached + 1) * this.blocks.blockSize) this.blocks.register(table, request.tokens, known);
+    if (request.row === NO_ROW) return;
+    const next = this.blocks.cache === null ? NEVER : (table.numCached + 1) * this.blocks.blockSize;
+    this.rows.words[request.row * RECORD_WORDS + Field.cachesAt] = next;
   }
 
   /** Returns whether any request was preempted. */
   #scheduleRunning(batch: StepBatch): boolean {
     let preempted = false;
-    for (let i = 0; i < this.running.length && this.#tokenBudget > 0; i++) {
-      const request = this.running[i]!;
+    const running = this.#running.requests;
+    for (let i = this.#addDecodes(batch); i < running.length && this.#tokenBudget > 0; i++) {
+      const request = running[i]!;
       const queryLen = this.#queryLen(request);
       if (queryLen === 0 || !this.suspects.lets(request)) continue;
       let grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
@@ -228,8 +248,8 @@ export class Scheduler {
         // Blocks on their way to the host will be free soon; those of a further victim would not be so sooner.
         if (this.hostTier?.isSaving) break;
         const at = this.#victim();
-        const [victim] = this.running.splice(at, 1);
-        this.#preempt(victim!);
+        const victim = this.#running.removeAt(at);
+        this.#preempt(victim);
         if (victim === request) return true;
         if (at < i) i--;
         grantStart = this.blocks.grow(request.table, request.numComputed + queryLen);
@@ -237,6 +257,46 @@ export class Scheduler {
       if (grantStart !== NO_ROOM) this.#addToBatch(batch, request, queryLen, grantStart);
     }
     return preempted;
+  }
+
+  /**
+   * Adds the running requests up to the first one of which there is more to decide than that it goes on: one token more, in a block
+   * that it has or gets. Returns how many they are.
+   */
+  #addDecodes(batch: StepBatch): number {
+    const most =
+      this.suspects.size > 0 ? 0 : Math.min(this.#running.requests.length, this.#tokenBudget, this.#sampleBudget);
+    const { rows } = this.#running;
+    const { words } = this.rows;
+    let count = 0;
+    for (; count < most; count++) {
+      const at = rows[count]! * RECORD_WORDS;
+      const computed = words[at + Field.numComputed]!;
+      if (computed >= words[at + Field.decodesUntil]! && !this.#growDecode(batch, count)) break;
+      batch.setStart(count, computed);
+      words[at + Field.numComputed] = computed + 1;
+      words[at + Field.numPlaceholders]!++;
+      words[at + Field.lastStep] = this.#step;
+    }
+    if (count > 0) batch.addDecodes(this.#running, count);
+    this.#tokenBudget -= count;
+    this.#sampleBudget -= count;
+    return count;
+  }
+
+  /** Gives the i-th running request another block if that is all that it needs to decode. */
+  #growDecode(batch: StepBatch, i: number): boolean {
+    const { words } = this.rows;
+    const row = this.#running.rows[i]!;
+    const at = row * RECORD_WORDS;
+    const computed = words[at + Field.numComputed]!;
+    if (words[at + Field.decodesUntil] === 0 || computed + 1 >= words[at + Field.tokenLimit]!) return false;
+    const { table } = this.#running.requests[i]!;
+    const grantStart = this.blocks.grow(table, computed + 1);
+    if (grantStart === NO_ROOM) return false;
+    batch.setGrant(i, grantStart);
+    this.rows.setCapacity(row, table.length * this.blocks.blockSize);
+    return true;
   }
 
   /** The newest comes last, so no victim has been scheduled in this step; unless there is one that may not run now anyway. */
@@ -302,10 +362,10 @@ export class Scheduler {
 
   #takeRow(request: Request): void {
     this.waiting.remove(request);
-    insertByRank(this.running, request);
+    request.takeRow(this.rows, this.#freeRows.pop()!);
+    this.#running.insert(request);
     this.#countHit(request);
     request.status = 'running';
-    request.row = this.#freeRows.pop()!;
     request.isRowNew = true;
     request.firstStep = this.#step;
     request.timesPassed = 0;
@@ -313,7 +373,7 @@ export class Scheduler {
   }
 
   #giveUpLoad(request: Request): void {
-    this.running.splice(this.running.indexOf(request), 1);
+    this.#running.remove(request);
     this.#release(request, false);
     request.status = 'preempted';
     this.waiting.insert(request);
@@ -351,10 +411,7 @@ export class Scheduler {
     request.isRowNew = false;
     this.#tokenBudget -= queryLen;
     this.#sampleBudget -= sampleCount;
-    request.lastStep = this.#step;
-    request.numComputedBefore = request.numComputed;
-    request.numComputed += queryLen;
-    request.numPlaceholders += appends;
+    request.scheduled(this.#step, queryLen, appends, request.table.length * this.blocks.blockSize);
     // A decode step computes one token, which is registered with what it samples.
     if (queryLen > 1) this.registerKnown(request);
     if (appends === 1 && queryLen === 1 && request.speculates) this.#addDrafts(batch, request);
@@ -399,7 +456,7 @@ export class Scheduler {
     const mayTake = ({ adapter }: Request) =>
       adapter === null || !this.suspects.lets(victim) || this.#adapters.hasRoomFor(adapter);
     if (![...this.waiting].some(request => mayRun(request) && mayTake(request))) return false;
-    this.running.splice(this.running.indexOf(victim), 1);
+    this.#running.remove(victim);
     this.#preempt(victim);
     return true;
   }
@@ -413,10 +470,4 @@ export class Scheduler {
     this.#speculator?.release(request);
     request.resetComputed();
   }
-}
-
-function insertByRank(running: Request[], request: Request): void {
-  let at = running.length;
-  while (at > 0 && running[at - 1]!.rank > request.rank) at--;
-  running.splice(at, 0, request);
 }

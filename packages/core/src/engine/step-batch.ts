@@ -9,6 +9,8 @@ import type {
 } from '../worker/types.ts';
 import { hostLogits } from './host-logits.ts';
 import { NO_ROW, NO_SLOT, type Request } from './request.ts';
+import type { RunningList } from './running-list.ts';
+import { NEVER, type RunningRows } from './running-rows.ts';
 import type { DraftRow } from './speculator.ts';
 
 /** Columns of one step, one entry per sequence. */
@@ -22,12 +24,16 @@ class Columns {
   readonly starts: Int32Array;
   /** Tokens that the sequence will append over all repeats. */
   readonly appends: Int32Array;
-  /** First entry of the block table that the device does not know yet. */
+  /** First entry of the block table that the device does not know yet; NEVER: it knows them all. */
   readonly grantStarts: Int32Array;
-  readonly generations: Int32Array;
+  /** The row of the request, also where another one checks a draft of it, and who held it. */
+  readonly homes: Int32Array;
+  readonly holders: Int32Array;
   /** Drafts that the entries behind this one check. */
   readonly numDrafts: Int32Array;
   length = 0;
+  /** Entries of `requests` that may be left from the last use. */
+  used = 0;
 
   constructor(capacity: number) {
     this.requests = new Array<Request | null>(capacity).fill(null);
@@ -37,8 +43,9 @@ class Columns {
     this.promptLogprobs = new Int32Array(capacity);
     this.starts = new Int32Array(capacity);
     this.appends = new Int32Array(capacity);
-    this.grantStarts = new Int32Array(capacity);
-    this.generations = new Int32Array(capacity);
+    this.grantStarts = new Int32Array(capacity).fill(NEVER);
+    this.homes = new Int32Array(capacity);
+    this.holders = new Int32Array(capacity);
     this.numDrafts = new Int32Array(capacity);
   }
 
@@ -52,7 +59,8 @@ class Columns {
     this.starts[to] = from.starts[index]!;
     this.appends[to] = from.appends[index]!;
     this.grantStarts[to] = from.grantStarts[index]!;
-    this.generations[to] = from.generations[index]!;
+    this.homes[to] = from.homes[index]!;
+    this.holders[to] = from.holders[index]!;
     this.numDrafts[to] = from.numDrafts[index]!;
   }
 }
@@ -83,11 +91,20 @@ export class StepBatch implements SchedulerOutput {
   numPromptTokens = 0;
   /** Some sequence wants log-probabilities or the host's say, so the host must look at every repeat. */
   needsHost = false;
+  isRepeat = false;
+  /** It is a decode of each running request, and nothing else. */
+  decodesAll = false;
+  readonly #running: RunningRows;
+  /** The version of the running requests whose decodes the first entries are, and how many of these still stand. */
+  #filled = -1;
+  #numFilled = 0;
   #columns: Columns;
   /** Holds the other order while a mixed batch is sorted. */
   #scratch: Columns;
 
-  constructor(maxNumSeqs: number) {
+  constructor(running: RunningRows) {
+    const maxNumSeqs = running.holders.length;
+    this.#running = running;
     this.#columns = new Columns(maxNumSeqs);
     this.#scratch = new Columns(maxNumSeqs);
     const { rows, queryLens, sampleCounts, promptLogprobs } = this.#columns;
@@ -99,6 +116,10 @@ export class StepBatch implements SchedulerOutput {
 
   request(i: number): Request {
     return this.#columns.requests[i]!;
+  }
+
+  row(i: number): number {
+    return this.#columns.rows[i]!;
   }
 
   start(i: number): number {
@@ -116,13 +137,15 @@ export class StepBatch implements SchedulerOutput {
 
   /** Whether the request still owns what this step computed for it: it has not ended or been preempted since. */
   isCurrent(i: number): boolean {
-    return this.request(i).generation === this.#columns.generations[i];
+    const { homes, holders } = this.#columns;
+    return this.#running.holders[homes[i]!] === holders[i];
   }
 
   clear(): void {
     this.numSequences = 0;
     this.#columns.length = 0;
-    this.#columns.requests.fill(null);
+    this.decodesAll = false;
+    this.isRepeat = false;
     if (this.newRows.length > 0) this.newRows = [];
     if (this.edits.length > 0) this.edits = [];
     if (this.grants.length > 0) this.grants = [];
@@ -140,6 +163,8 @@ export class StepBatch implements SchedulerOutput {
   add(request: Request, queryLen: number, sampleCount: number, appends: number, grantStart: number): void {
     const c = this.#columns;
     const i = c.length++;
+    this.#numFilled = Math.min(this.#numFilled, i);
+    this.decodesAll = false;
     this.numSequences = c.length;
     const wantsPrompt = request.wantsPromptLogprobs;
     c.requests[i] = request;
@@ -150,7 +175,8 @@ export class StepBatch implements SchedulerOutput {
     c.starts[i] = request.numComputed;
     c.appends[i] = appends;
     c.grantStarts[i] = grantStart;
-    c.generations[i] = request.generation;
+    c.homes[i] = request.row;
+    c.holders[i] = this.#running.holders[request.row]!;
     c.numDrafts[i] = 0;
     this.numTokens += queryLen;
     this.numPromptTokens += Math.max(0, Math.min(queryLen, request.numPromptTokens - request.numComputed));
@@ -159,6 +185,47 @@ export class StepBatch implements SchedulerOutput {
     if (request.editStart >= 0) this.edits.push(takeEdit(request));
     if (appends > 0 && request.pools !== null) this.pooledRows.push(request.row);
     if (appends > 0 && request.hasHostWork) this.#addHostWork(request);
+  }
+
+  /**
+   * Begins with the first `count` running requests, each of which decodes. What is there from the last use of this batch is kept
+   * where the same requests ran then.
+   */
+  addDecodes(running: RunningList, count: number): void {
+    const c = this.#columns;
+    if (this.#filled !== running.version || this.#numFilled < count) this.#fillDecodes(running, count);
+    this.#filled = running.version;
+    this.#numFilled = count;
+    this.decodesAll = count === running.requests.length;
+    c.appends.fill(1, 0, count);
+    c.length = count;
+    this.numSequences = count;
+    this.numTokens = count;
+    this.numDecodeSequences = count;
+  }
+
+  #fillDecodes({ requests, rows }: RunningList, count: number): void {
+    const c = this.#columns;
+    for (let i = 0; i < count; i++) {
+      c.requests[i] = requests[i]!;
+      c.holders[i] = this.#running.holders[rows[i]!]!;
+    }
+    c.rows.set(rows.subarray(0, count));
+    c.homes.set(rows.subarray(0, count));
+    c.queryLens.fill(1, 0, count);
+    c.sampleCounts.fill(1, 0, count);
+    c.promptLogprobs.fill(-1, 0, count);
+    c.numDrafts.fill(0, 0, count);
+  }
+
+  /** Of a decode that `addDecodes` will add: where it starts. */
+  setStart(i: number, start: number): void {
+    this.#columns.starts[i] = start;
+  }
+
+  /** The same, and where the blocks begin that it gained. */
+  setGrant(i: number, grantStart: number): void {
+    this.#columns.grantStarts[i] = grantStart;
   }
 
   /** Adds a row that checks the index-th draft of the request added last. */
@@ -172,9 +239,11 @@ export class StepBatch implements SchedulerOutput {
     c.queryLens[i] = 1;
     c.sampleCounts[i] = 1;
     c.promptLogprobs[i] = -1;
+    c.starts[i] = request.numTokens + index;
     c.appends[i] = 0;
     c.grantStarts[i] = numBlocks;
-    c.generations[i] = request.generation;
+    c.homes[i] = request.row;
+    c.holders[i] = this.#running.holders[request.row]!;
     c.numDrafts[i] = 0;
     this.numTokens++;
     this.numDecodeSequences++;
@@ -204,9 +273,14 @@ export class StepBatch implements SchedulerOutput {
     const { length } = this.#columns;
     if (this.numDecodeSequences < length) this.#decodeFirst();
     const c = this.#columns;
+    // No request is held longer than its step.
+    if (c.used > length) c.requests.fill(null, length, c.used);
+    c.used = length;
     for (let i = 0; i < length; i++) {
-      const { table } = c.requests[i]!;
       const start = c.grantStarts[i]!;
+      if (start === NEVER) continue;
+      c.grantStarts[i] = NEVER;
+      const { table } = c.requests[i]!;
       if (start < table.length) this.grants.push({ row: c.rows[i]!, start, blocks: table.from(start) });
     }
     if (this.rows.length === length && this.rows.buffer === c.rows.buffer) return;
@@ -226,7 +300,10 @@ export class StepBatch implements SchedulerOutput {
         if (decodes === (pass === 0)) to.copyFrom(from, i);
       }
     }
+    from.grantStarts.fill(NEVER);
     from.requests.fill(null);
+    from.used = 0;
+    this.#numFilled = 0;
     this.#columns = to;
     this.#scratch = from;
   }

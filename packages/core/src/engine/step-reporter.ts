@@ -1,5 +1,6 @@
 import type { EngineObserver } from './engine-stats.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
+import type { RunningRows } from './running-rows.ts';
 import type { StepBatch } from './step-batch.ts';
 
 /** What a report tells of a batch. */
@@ -17,9 +18,20 @@ export class StepReporter {
 
   /** A sequence gained tokens in the step that is being read. */
   gained(sequence: SequenceOutput, tokens: number, now: number): void {
-    if (Number.isNaN(sequence.lastToken)) this.#firstOf(sequence.group, now);
-    else if (this.#observer.onStep !== undefined) this.#interTokenLatency.push((now - sequence.lastToken) / tokens);
-    sequence.lastToken = now;
+    const { request, group } = sequence;
+    if (Number.isNaN(request.lastToken)) this.#firstOf(group, now);
+    else this.#latency(now - request.lastToken, tokens);
+    request.lastToken = now;
+  }
+
+  /** The same for the sequence of a row, which had tokens before. */
+  gainedMore({ lastToken }: RunningRows, row: number, tokens: number, now: number): void {
+    this.#latency(now - lastToken[row]!, tokens);
+    lastToken[row] = now;
+  }
+
+  #latency(milliseconds: number, tokens: number): void {
+    if (this.#observer.onStep !== undefined) this.#interTokenLatency.push(milliseconds / tokens);
   }
 
   #firstOf({ metrics }: RequestGroup, now: number): void {

@@ -42,5 +42,5 @@ export class TableStarts {
 /** Tokens of a running request that were computed before this step: copies of its blocks, made ahead of the step, hold them. */
 function numSettled(request: Request, step: number): number {
   if (request.status !== 'running' || request.isLoading || request.firstStep === step) return 0;
-  return request.lastStep === step ? request.numComputedBefore : request.numComputed;
+  return request.lastStep === step ? request.numComputed - request.lastQueryLen : request.numComputed;
 }

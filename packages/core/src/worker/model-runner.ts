@@ -310,6 +310,7 @@ function copyStep(step: SchedulerOutput): SchedulerOutput {
     hostLogits: [...step.hostLogits],
     pooledRows: [...(step.pooledRows ?? [])],
     adapterLoads: [...(step.adapterLoads ?? [])],
+    isRepeat: step.isRepeat ?? false,
   };
 }
 

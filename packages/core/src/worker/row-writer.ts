@@ -56,7 +56,7 @@ export class RowWriter {
     this.#writeGrants(step);
     for (const row of step.newRows) this.#writeNewRow(row);
     for (const edit of step.edits) this.#writeEdit(edit);
-    this.#writeBatch(step);
+    if (!step.isRepeat) this.#writeBatch(step);
     this.#finish();
   }
 

@@ -30,6 +30,7 @@ export class StepPlanner {
   readonly #numComputed: Int32Array;
   readonly #grantedBlocks: Int32Array;
   readonly #arrays: BufferRing;
+  #last: StepPlan | null = null;
 
   /** maxSteps: steps that may be in flight. */
   constructor(maxRows: number, maxLogprobs: number, maxSteps: number) {
@@ -43,6 +44,23 @@ export class StepPlanner {
   }
 
   plan(step: SchedulerOutput): StepPlan {
+    this.#last = step.isRepeat && this.#last !== null ? this.#repeat(this.#last, step) : this.#planAnew(step);
+    return this.#last;
+  }
+
+  /** Rows that sampled go on to do so: only the blocks may have become more. */
+  #repeat(last: StepPlan, step: SchedulerOutput): StepPlan {
+    let { blocksPerSequence } = last.sizes;
+    for (const { row, start, blocks } of step.grants) {
+      this.#grantedBlocks[row] = start + blocks.length;
+      blocksPerSequence = Math.max(blocksPerSequence, start + blocks.length);
+    }
+    const isSame = blocksPerSequence === last.sizes.blocksPerSequence;
+    if (isSame && step.times === last.times) return last;
+    return { ...last, times: step.times, sizes: isSame ? last.sizes : { ...last.sizes, blocksPerSequence } };
+  }
+
+  #planAnew(step: SchedulerOutput): StepPlan {
     const count = step.numSequences;
     const arrays = this.#arrays.i32(4 * count);
     const [rows, sampleCounts] = [arrays.subarray(0, count), arrays.subarray(count, 2 * count)];

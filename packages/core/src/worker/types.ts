@@ -108,6 +108,11 @@ export interface SchedulerOutput {
   hostLogits: readonly HostLogits[];
   /** Rows whose sequence is computed with this step, of a model that pools. Default: none. */
   pooledRows?: readonly number[];
+  /**
+   * The batch is that of the step submitted before, decodes only: rows, queryLens, sampleCounts and promptLogprobs are the same, and
+   * there are no new rows and no edits. Default: it may be another.
+   */
+  isRepeat?: boolean;
   /** Adapters to bring to the device before the step. Default: none. */
   adapterLoads?: readonly AdapterLoad[];
 }
