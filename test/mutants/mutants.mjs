@@ -325,7 +325,7 @@ export const mutants = [
     'const first = stepCounter % this.#shape.ringSlots;',
     'const first = (stepCounter + 1) % this.#shape.ringSlots;',
   ),
-  w('credit is not raised with the blocks', 'row-writer', 'touched.add(row);', ''),
+  w('credit is not raised with the blocks', 'row-writer', 'if (this.#isNew[row] === 0) this.#writeCredit(row);', ''),
   w(
     'an edit keeps the old length',
     'row-writer',

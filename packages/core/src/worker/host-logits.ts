@@ -18,6 +18,7 @@ export async function readLogits(
   entries: readonly HostLogits[],
   plan: StepPlan,
 ): Promise<SampleLogits[]> {
+  if (entries.length === 0) return [];
   const vocabSize = logits.spec.shape[1]!;
   const samples = entries.map(entry => ({
     entry,

@@ -7,7 +7,7 @@ import { writeAdapter } from './adapter-writer.ts';
 import { DeviceModel } from './device-model.ts';
 import { processLogits, readLogits, type SampleLogits } from './host-logits.ts';
 import type { KvCacheSize } from './kv-cache-size.ts';
-import { type BlockProgram, ProgramSet, samplingProgram } from './program-set.ts';
+import { type BlockProgram, ProgramSet } from './program-set.ts';
 import { type LogprobOutputs, ResultReader } from './result-reader.ts';
 import { RowWriter } from './row-writer.ts';
 import { logprobTensors } from './sampling-programs.ts';
@@ -189,7 +189,7 @@ export class ModelRunner implements ModelExecutor {
     this.#device.submit([...this.#before.splice(0), this.#step('model', plan)]);
     const samples = await readLogits(this.#device, logits, step.hostLogits, plan);
     processLogits(this.#device, logits, samples);
-    this.#device.submit([this.#step(samplingProgram(plan.sampling), plan)]);
+    this.#device.submit([this.#step(plan.sampler, plan)]);
     return { result: this.#read(plan, Promise.resolve(samples)) };
   }
 
@@ -210,8 +210,8 @@ export class ModelRunner implements ModelExecutor {
   }
 
   /** The program behind the model's. */
-  #follower({ sampling }: StepPlan): string {
-    return this.#pools ? 'advance' : samplingProgram(sampling);
+  #follower({ sampler }: StepPlan): string {
+    return this.#pools ? 'advance' : sampler;
   }
 
   /** Queues the reads at once: the rows may have other owners with the next step. */

@@ -54,9 +54,9 @@ export class ResultReader {
     const pairs = this.#pairs.u32(times * slotWords);
     const first = stepCounter % this.#shape.ringSlots;
     const before = Math.min(times, this.#shape.ringSlots - first);
-    const reads = [this.#device.read(this.#ring, first * slotWords, pairs.subarray(0, before * slotWords))];
-    if (before < times) reads.push(this.#device.read(this.#ring, 0, pairs.subarray(before * slotWords)));
-    await Promise.all(reads);
+    const read = this.#device.read(this.#ring, first * slotWords, pairs.subarray(0, before * slotWords));
+    if (before === times) await read;
+    else await Promise.all([read, this.#device.read(this.#ring, 0, pairs.subarray(before * slotWords))]);
     return pairs;
   }
 

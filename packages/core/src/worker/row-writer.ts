@@ -29,6 +29,8 @@ export class RowWriter {
   readonly #batch: Uint32Array;
   readonly #next: Uint32Array;
   readonly #grantedBlocks: Int32Array;
+  /** 1: it takes its row in the step that is being written. */
+  readonly #isNew: Uint8Array;
   readonly #one = new Uint32Array(1);
   /** numTokens and numComputed, the first two words of a row. */
   readonly #lengths = new Uint32Array(2);
@@ -43,6 +45,7 @@ export class RowWriter {
     this.#batch = new Uint32Array((1 + shape.maxRows) * BATCH_WORDS);
     this.#next = new Uint32Array(this.#batch.length);
     this.#grantedBlocks = new Int32Array(shape.maxRows);
+    this.#isNew = new Uint8Array(shape.maxRows);
   }
 
   /** The device's step counter before the step that is being written. */
@@ -73,19 +76,20 @@ export class RowWriter {
 
   #writeGrants({ grants, newRows }: SchedulerOutput): void {
     if (grants.length === 0) return;
-    const touched = new Set<number>();
     for (const { row, start, blocks } of grants) {
       const offset = row * this.#shape.maxBlocksPerSequence + start;
       this.#add(DeltaTarget.blockTables, offset, this.#words(blocks));
       this.#grantedBlocks[row] = start + blocks.length;
-      touched.add(row);
     }
     // A new row brings its credit in its record.
-    for (const { row } of newRows) touched.delete(row);
-    for (const row of touched) {
-      this.#one[0] = this.#grantedBlocks[row]! * this.#blockSize;
-      this.#add(DeltaTarget.rows, row * ROW_WORDS + Row.blockCredit, this.#one);
-    }
+    for (const { row } of newRows) this.#isNew[row] = 1;
+    for (const { row } of grants) if (this.#isNew[row] === 0) this.#writeCredit(row);
+    for (const { row } of newRows) this.#isNew[row] = 0;
+  }
+
+  #writeCredit(row: number): void {
+    this.#one[0] = this.#grantedBlocks[row]! * this.#blockSize;
+    this.#add(DeltaTarget.rows, row * ROW_WORDS + Row.blockCredit, this.#one);
   }
 
   /** The numbers as words, until the next call: a row mostly gains one block. */

@@ -1,11 +1,14 @@
 import type { StepSizes } from '../contract/contract.ts';
 import { BufferRing } from './buffer-ring.ts';
+import { samplingProgram } from './program-set.ts';
 import { roundTopN, type SamplingClass } from './sampling-programs.ts';
 import type { RowSampling, SchedulerOutput } from './types.ts';
 
 /** What a step needs besides its row deltas. Its arrays are used again when as many steps as may be in flight have been planned. */
 export interface StepPlan {
   readonly sampling: SamplingClass;
+  /** Name of the program that samples. */
+  readonly sampler: string;
   readonly sizes: StepSizes;
   readonly times: number;
   readonly rows: Int32Array;
@@ -71,7 +74,8 @@ export class StepPlanner {
     this.#advance(step, samplesToken);
     const sampling = this.#samplingClass(step);
     const sizes = this.#measure(step, sampleStarts);
-    return { sampling, sizes, times: step.times, rows, samplesToken, sampleStarts, sampleCounts };
+    const sampler = samplingProgram(sampling);
+    return { sampling, sampler, sizes, times: step.times, rows, samplesToken, sampleStarts, sampleCounts };
   }
 
   #takeRows({ newRows, edits, grants }: SchedulerOutput): void {
