@@ -194,7 +194,7 @@ export const mutants = [
   // Decodes.
   m(
     'a decode goes beyond its blocks',
-    'scheduler',
+    'decode-scheduler',
     'if (computed >= words[at + Field.decodesUntil]!',
     'if (computed > words[at + Field.decodesUntil]!',
   ),
@@ -204,7 +204,7 @@ export const mutants = [
     'Math.min(capacity, this.words[at + Field.tokenLimit]! - 1);',
     'capacity;',
   ),
-  m('blocks that a decode gains are not told', 'scheduler', '    batch.setGrant(i, grantStart);\n', ''),
+  m('blocks that a decode gains are not told', 'decode-scheduler', '    batch.setGrant(i, grantStart);\n', ''),
   m(
     'a batch is kept from when others ran',
     'step-batch',

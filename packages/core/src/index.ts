@@ -14,6 +14,7 @@ export {
   engineOptionNames,
 } from './engine/engine-args.ts';
 export { type EngineConfig, type EngineOptions, parseEngineConfig } from './engine/engine-config.ts';
+export type { AddOptions, LLMEngineOptions } from './engine/engine-options.ts';
 export type { EngineObserver, EngineStats, FinishedRequest, StepReport } from './engine/engine-stats.ts';
 export {
   type FinishedBeam,
@@ -22,7 +23,7 @@ export {
   FrontRequests,
   type FrontRequestsOptions,
 } from './engine/front-requests.ts';
-export { type AddOptions, LLMEngine, type LLMEngineOptions } from './engine/llm-engine.ts';
+export { LLMEngine } from './engine/llm-engine.ts';
 export type { RequestGroup, SequenceOutput } from './engine/output-processor.ts';
 export type * from './engine/outputs.ts';
 export {

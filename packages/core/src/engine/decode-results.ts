@@ -17,10 +17,10 @@ export class DecodeResults {
   readonly #isEos: Uint8Array;
   #numTokens = 0;
 
-  constructor(reporter: StepReporter, eosTokenIds: readonly number[], vocabSize: number) {
+  constructor(reporter: StepReporter, eos: ReadonlySet<number>, vocabSize: number) {
     this.#reporter = reporter;
     this.#isEos = new Uint8Array(vocabSize);
-    for (const token of eosTokenIds) this.#isEos[token] = 1;
+    for (const token of eos) this.#isEos[token] = 1;
   }
 
   /** Goes on from the i-th sequence up to the first of which there is more to decide. Returns that one's index. */

@@ -1,68 +1,28 @@
 import { EngineClosedError, EngineError } from '../errors.ts';
-import type { GenerationConfig } from '../models/config.ts';
 import type { SamplingParams } from '../sampling/sampling-params.ts';
 import type { GrammarService } from '../structured-output/grammar-service.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
-import type { ExecutorLimits, ModelExecutor, StepResult } from '../worker/types.ts';
-import { AdapterRegistry, adapterNames, type LoadAdapter, type LoraRequest } from './adapters.ts';
-import type { BlockObserver } from './block-observer.ts';
+import type { ExecutorLimits, StepResult } from '../worker/types.ts';
+import { AdapterRegistry, adapterNames } from './adapters.ts';
 import { createGroup } from './create-group.ts';
-import { createScheduler, type LLMEngineConfig } from './create-scheduler.ts';
-import { DecodeResults } from './decode-results.ts';
-import type { EngineObserver, EngineStats } from './engine-stats.ts';
+import { createScheduler } from './create-scheduler.ts';
+import type { AddOptions, LLMEngineOptions } from './engine-options.ts';
+import type { EngineStats } from './engine-stats.ts';
 import { ExecutorHost, type InFlight } from './executor-host.ts';
 import { GrammarGate } from './grammar-gate.ts';
 import type { RequestGroup, SequenceOutput } from './output-processor.ts';
 import type { SequenceEnd } from './outputs.ts';
-import type { BlockHash } from './prefix-cache.ts';
 import type { PromptInput } from './prompt.ts';
 import { checkQueue, checkQueuedTokens } from './queue-limits.ts';
-import { isDeviceLost, type ReopenExecutor } from './recovery.ts';
+import { isDeviceLost } from './recovery.ts';
 import { message, RequestRegistry } from './request-registry.ts';
 import { type ResolvedRequest, resolveRequest } from './resolve-request.ts';
-import { checkResume, type ResumedCompletion, resumeGroup } from './resume.ts';
+import { checkResume, resumeGroup } from './resume.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { StepBatch } from './step-batch.ts';
 import { StepReporter } from './step-reporter.ts';
+import { StepResults } from './step-results.ts';
 import { traceStep } from './step-trace.ts';
-import { LENGTH, type SequenceUpdate, updateBeam, updateSequence, updateSpeculated } from './update-sequence.ts';
-
-export interface LLMEngineOptions {
-  executor: ModelExecutor;
-  /** Opens another executor when the device is lost, or when weights were discarded. Default: the engine closes instead. */
-  reopen?: ReopenExecutor;
-  config: LLMEngineConfig;
-  /** null: prompts and outputs are token ids only. */
-  tokenizer: Tokenizer | null;
-  /** Ids that end a request unless it ignores EOS. */
-  eosTokenIds: readonly number[];
-  generationConfig?: GenerationConfig | null;
-  /** Matches structured outputs; without it, requests for them are refused. */
-  grammars?: GrammarService;
-  observer?: EngineObserver;
-  /** Told what the prefix cache holds. */
-  blockObserver?: BlockObserver;
-  /** Milliseconds on a monotonic clock. Default: performance.now. */
-  clock?: () => number;
-  /** Replaces the hash of the prefix cache. */
-  prefixHash?: BlockHash;
-  /** Loads an adapter into host memory. Absent: the engine takes none. */
-  loadAdapter?: LoadAdapter;
-}
-
-export interface AddOptions {
-  /** A label of the caller's; it need not be unique. Default: the number of the request. */
-  requestId?: string;
-  /**
-   * Number of its first completion among all that were ever asked for: its place in the queue, and its seed where it has none,
-   * derive from it. A request that goes on in another engine keeps it. Default: the next one.
-   */
-  number?: number;
-  /** The adapter that computes it, which must be loaded. Default: the model alone does. */
-  loraRequest?: Pick<LoraRequest, 'loraName'> | null;
-  /** What its completions begin with, one entry for each: they go on where another engine left them, token for token. */
-  resume?: readonly ResumedCompletion[];
-}
 
 /**
  * Requests in, tokens out. `step` keeps up to runAhead submits in flight, reads the oldest result, and gives every request its
@@ -77,15 +37,12 @@ export class LLMEngine {
   readonly #eos: ReadonlySet<number>;
   readonly #clock: () => number;
   readonly #reporter: StepReporter;
-  readonly #decodes: DecodeResults;
   readonly #requests: RequestRegistry;
   readonly #gate: GrammarGate;
+  readonly #results: StepResults;
   readonly adapters: AdapterRegistry;
   #numSequences = 0;
-  #promptTokens = 0;
-  #cachedPromptTokens = 0;
-  #generationTokens = 0;
-  #numSteps = 0;
+  readonly #counters = { promptTokens: 0, cachedPromptTokens: 0, generationTokens: 0, numSteps: 0 };
   #lastProgress: number;
   #closed: Error | null = null;
 
@@ -98,7 +55,6 @@ export class LLMEngine {
     this.#clock = options.clock ?? (() => performance.now());
     this.#lastProgress = this.#clock();
     this.#reporter = new StepReporter(options.observer ?? {});
-    this.#decodes = new DecodeResults(this.#reporter, options.eosTokenIds, executor.limits.vocabSize);
     this.#requests = new RequestRegistry({
       release: (request, discard) => this.scheduler.finish(request, discard),
       finished: group => this.#reporter.finished(group),
@@ -106,6 +62,13 @@ export class LLMEngine {
     });
     this.adapters = new AdapterRegistry(options.loadAdapter ?? null, config.maxCpuLoras ?? null);
     this.#gate = this.#createGate(options.grammars ?? null);
+    this.#results = new StepResults({
+      eos: this.#eos,
+      vocabSize: executor.limits.vocabSize,
+      requests: this.#requests,
+      gate: this.#gate,
+      reporter: this.#reporter,
+    });
     this.scheduler = createScheduler(executor, config, blockOptions(options));
   }
 
@@ -293,10 +256,7 @@ export class LLMEngine {
       acceptedPerPosition: [...scheduler.counters.acceptedPerPosition],
       numRecoveries: this.host.numRecoveries,
       hostTierBytes: this.#hostTierBytes(),
-      promptTokens: this.#promptTokens,
-      cachedPromptTokens: this.#cachedPromptTokens,
-      generationTokens: this.#generationTokens,
-      numSteps: this.#numSteps,
+      ...this.#counters,
       lastProgress: this.hasUnfinished ? this.#lastProgress : this.#clock(),
       finished: { ...this.#requests.finished },
     };
@@ -406,25 +366,16 @@ export class LLMEngine {
       const { group } = batch.request(i).owner as SequenceOutput;
       if (group.metrics.firstScheduled !== null) continue;
       group.metrics.firstScheduled = now;
-      this.#promptTokens += group.prompt.tokenIds.length;
-      this.#cachedPromptTokens += group.numCachedTokens;
+      this.#counters.promptTokens += group.prompt.tokenIds.length;
+      this.#counters.cachedPromptTokens += group.numCachedTokens;
     }
   }
 
   #update({ batch, submitted }: InFlight, result: StepResult): void {
     const now = this.#clock();
-    const update = { batch, result, eos: this.#eos, vocabSize: this.limits.vocabSize };
-    let tokens = 0;
-    for (let i = 0; i < batch.numSequences; i++) {
-      i = this.#decodes.take(i, update, this.scheduler, now);
-      if (i === batch.numSequences) break;
-      if (batch.isCurrent(i)) tokens += this.#updateSequence(i, update, now);
-      // The entries behind it checked its drafts.
-      i += batch.numDrafts(i);
-    }
-    tokens += this.#decodes.takeCount();
-    this.#generationTokens += tokens;
-    this.#numSteps++;
+    const tokens = this.#results.take(batch, result, this.scheduler, now);
+    this.#counters.generationTokens += tokens;
+    this.#counters.numSteps++;
     this.#lastProgress = now;
     this.#reporter.report(batch, tokens, now - submitted);
     // The end of a request frees blocks, and there may be no further step to save them in.
@@ -436,51 +387,9 @@ export class LLMEngine {
   #trace(batch: StepBatch, time: number, milliseconds: number): void {
     const { observer } = this.#options;
     if (observer?.onTrace === undefined || observer.wantsTrace === false) return;
-    const step = { step: this.#numSteps, time, milliseconds, generationTokens: this.#generationTokens };
+    const { numSteps, generationTokens } = this.#counters;
+    const step = { step: numSteps, time, milliseconds, generationTokens };
     observer.onTrace(traceStep(this.scheduler, batch, step));
-  }
-
-  /** Returns how many tokens the sequence gained. Whatever goes wrong here ends this sequence only. */
-  #updateSequence(i: number, update: SequenceUpdate, now: number): number {
-    const request = update.batch.request(i);
-    const sequence = request.owner as SequenceOutput;
-    const before = request.numTokens;
-    try {
-      if (request.needsHost && sequence.group.beams !== null) return this.#updateBeam(sequence, i, update, now);
-      const end =
-        update.batch.numDrafts(i) > 0 ? this.#verify(sequence, i, update) : updateSequence(sequence, i, update);
-      if (request.numTokens > before) this.#reporter.gained(sequence, request.numTokens - before, now);
-      this.scheduler.registerKnown(request);
-      if (request.isSuspect && request.numTokens > before) this.scheduler.suspects.acquit(request);
-      if (end !== null) this.#requests.end(sequence, end);
-      else if (request.numTokens > before) this.#follow(sequence);
-    } catch (cause) {
-      this.#requests.endWithError(sequence, cause);
-    }
-    sequence.group.notify();
-    return request.numTokens - before;
-  }
-
-  /** What comes behind tokens that did not end their sequence. */
-  #follow(sequence: SequenceOutput): void {
-    this.#gate.follow(sequence);
-    if (sequence.request.onlyDecodes) sequence.request.decode(sequence.isTokensOnly ? sequence.group : null);
-  }
-
-  #verify(sequence: SequenceOutput, i: number, update: SequenceUpdate): SequenceEnd | null {
-    const { end, accepted } = updateSpeculated(sequence, i, update);
-    this.scheduler.accept(sequence.request, accepted);
-    return end;
-  }
-
-  /** The last beam of a group that has its candidates moves all of them on. Returns how many tokens this beam gained. */
-  #updateBeam(beam: SequenceOutput, i: number, update: SequenceUpdate, now: number): number {
-    updateBeam(beam, i, update);
-    if (update.batch.appends(i) === 0) return 0;
-    if (beam.request.isSuspect) this.scheduler.suspects.acquit(beam.request);
-    this.#reporter.gained(beam, 1, now);
-    if (beam.group.beams!.advance(this.scheduler)) this.#requests.endGroup(beam.group, LENGTH);
-    return 1;
   }
 
   /** Nothing is in flight, nothing can be scheduled, and yet a request is there: better it fails than all wait forever. */

@@ -3,11 +3,13 @@ import { AdapterSlots } from './adapter-slots.ts';
 import type { Adapter } from './adapters.ts';
 import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
 import { checkFits, fitsCache } from './check-fits.ts';
+import { DecodeScheduler } from './decode-scheduler.ts';
 import type { HostTier } from './host-tier.ts';
 import { NO_ROW, NO_SLOT, type Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
 import { RunningList } from './running-list.ts';
 import { Field, NEVER, RECORD_WORDS, RunningRows } from './running-rows.ts';
+import { SchedulerCounters } from './scheduler-counters.ts';
 import type { SpeculativeConfig } from './speculative-config.ts';
 import { Speculator } from './speculator.ts';
 import { newRow, StepBatch } from './step-batch.ts';
@@ -36,19 +38,6 @@ export interface SchedulerOptions {
 /** Requests that may begin with adapters that are there while one waits for room for its own: batches stay full, and nobody starves. */
 const MAX_TIMES_PASSED = 64;
 
-export interface SchedulerCounters {
-  preemptions: number;
-  /** Tokens looked up in the prefix cache, and found there, by requests that ran for the first time. */
-  prefixCacheQueries: number;
-  prefixCacheHits: number;
-  /** Tokens that were guessed ahead, and those of them that were right. */
-  draftTokens: number;
-  acceptedTokens: number;
-  /** How often guesses were checked, and how often the first, the second ... of them was right. */
-  numDrafts: number;
-  acceptedPerPosition: number[];
-}
-
 /**
  * Decides what each step computes: every request's numComputed is raised towards its length under one budget of tokens and
  * one of samples, running requests first, then waiting ones, each in the order of their rank.
@@ -66,16 +55,9 @@ export class Scheduler {
   readonly rows: RunningRows;
   readonly waiting = new RequestQueue();
   readonly suspects = new Suspects();
-  counters: SchedulerCounters = {
-    preemptions: 0,
-    prefixCacheQueries: 0,
-    prefixCacheHits: 0,
-    draftTokens: 0,
-    acceptedTokens: 0,
-    numDrafts: 0,
-    acceptedPerPosition: [],
-  };
+  counters = new SchedulerCounters();
   readonly #running: RunningList;
+  readonly #decodes: DecodeScheduler;
   readonly #limits: ExecutorLimits;
   readonly #chunks: boolean;
   readonly #longestChunk: number;
@@ -102,6 +84,7 @@ export class Scheduler {
     const maxRepeats = Math.min(options.numSchedulerSteps, Math.floor(options.limits.ringSlots / options.runAhead));
     this.rows = new RunningRows(options.limits.maxNumSeqs);
     this.#running = new RunningList(options.limits.maxNumSeqs);
+    this.#decodes = new DecodeScheduler(options.blocks, this.rows, this.#running);
     this.#repeater = new StepRepeater(options.blocks, this.rows, maxRepeats);
     this.hostTier = options.hostTier ?? null;
     this.#starts = new TableStarts(options.blocks, this.hostTier);
@@ -259,44 +242,13 @@ export class Scheduler {
     return preempted;
   }
 
-  /**
-   * Adds the running requests up to the first one of which there is more to decide than that it goes on: one token more, in a block
-   * that it has or gets. Returns how many they are.
-   */
+  /** Adds those that go on as before, up to the first of which there is more to decide. Returns how many they are. */
   #addDecodes(batch: StepBatch): number {
-    const most =
-      this.suspects.size > 0 ? 0 : Math.min(this.#running.requests.length, this.#tokenBudget, this.#sampleBudget);
-    const { rows } = this.#running;
-    const { words } = this.rows;
-    let count = 0;
-    for (; count < most; count++) {
-      const at = rows[count]! * RECORD_WORDS;
-      const computed = words[at + Field.numComputed]!;
-      if (computed >= words[at + Field.decodesUntil]! && !this.#growDecode(batch, count)) break;
-      batch.setStart(count, computed);
-      words[at + Field.numComputed] = computed + 1;
-      words[at + Field.numPlaceholders]!++;
-      words[at + Field.lastStep] = this.#step;
-    }
-    if (count > 0) batch.addDecodes(this.#running, count);
+    if (this.suspects.size > 0) return 0;
+    const count = this.#decodes.add(batch, Math.min(this.#tokenBudget, this.#sampleBudget), this.#step);
     this.#tokenBudget -= count;
     this.#sampleBudget -= count;
     return count;
-  }
-
-  /** Gives the i-th running request another block if that is all that it needs to decode. */
-  #growDecode(batch: StepBatch, i: number): boolean {
-    const { words } = this.rows;
-    const row = this.#running.rows[i]!;
-    const at = row * RECORD_WORDS;
-    const computed = words[at + Field.numComputed]!;
-    if (words[at + Field.decodesUntil] === 0 || computed + 1 >= words[at + Field.tokenLimit]!) return false;
-    const { table } = this.#running.requests[i]!;
-    const grantStart = this.blocks.grow(table, computed + 1);
-    if (grantStart === NO_ROOM) return false;
-    batch.setGrant(i, grantStart);
-    this.rows.setCapacity(row, table.length * this.blocks.blockSize);
-    return true;
   }
 
   /** The newest comes last, so no victim has been scheduled in this step; unless there is one that may not run now anyway. */
