@@ -214,8 +214,8 @@ export const mutants = [
   m(
     'another batch counts as a repeat',
     'scheduler',
-    'batch.isRepeat = batch.decodesAll && decoded === this.#lastDecoded;',
-    'batch.isRepeat = batch.decodesAll;',
+    'batch.isRepeat = batch.decodedVersion >= 0 && batch.decodedVersion === this.#lastDecoded;',
+    'batch.isRepeat = batch.decodedVersion >= 0;',
   ),
   m('a decode is followed by another owner of its row', 'running-rows', '    this.listeners[row] = null;\n', ''),
   m(

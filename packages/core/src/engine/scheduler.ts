@@ -71,7 +71,7 @@ export class Scheduler {
   /** Requests whose prompt is computed and whose followers may start with the next step. */
   #leaders: Request[] = [];
   #step = 0;
-  /** The version of the running requests that the last step decoded, all and nothing else; -1: it did not. */
+  /** `decodedVersion` of the last batch. */
   #lastDecoded = -1;
   #tokenBudget = 0;
   #sampleBudget = 0;
@@ -186,9 +186,8 @@ export class Scheduler {
     batch.zeroBlocks = this.blocks.takeZeroBlocks();
     batch.adapterLoads = this.#adapters.takeLoads();
     batch.seal();
-    const decoded = batch.decodesAll ? this.#running.version : -1;
-    batch.isRepeat = batch.decodesAll && decoded === this.#lastDecoded;
-    this.#lastDecoded = decoded;
+    batch.isRepeat = batch.decodedVersion >= 0 && batch.decodedVersion === this.#lastDecoded;
+    this.#lastDecoded = batch.decodedVersion;
     return batch;
   }
 

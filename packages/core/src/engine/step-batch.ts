@@ -92,8 +92,8 @@ export class StepBatch implements SchedulerOutput {
   /** Some sequence wants log-probabilities or the host's say, so the host must look at every repeat. */
   needsHost = false;
   isRepeat = false;
-  /** It is a decode of each running request, and nothing else. */
-  decodesAll = false;
+  /** It is a decode of each running request and nothing else, of those that ran in this version of their list; -1: it is not. */
+  decodedVersion = -1;
   readonly #running: RunningRows;
   /** The version of the running requests whose decodes the first entries are, and how many of these still stand. */
   #filled = -1;
@@ -144,7 +144,7 @@ export class StepBatch implements SchedulerOutput {
   clear(): void {
     this.numSequences = 0;
     this.#columns.length = 0;
-    this.decodesAll = false;
+    this.decodedVersion = -1;
     this.isRepeat = false;
     if (this.newRows.length > 0) this.newRows = [];
     if (this.edits.length > 0) this.edits = [];
@@ -164,7 +164,7 @@ export class StepBatch implements SchedulerOutput {
     const c = this.#columns;
     const i = c.length++;
     this.#numFilled = Math.min(this.#numFilled, i);
-    this.decodesAll = false;
+    this.decodedVersion = -1;
     this.numSequences = c.length;
     const wantsPrompt = request.wantsPromptLogprobs;
     c.requests[i] = request;
@@ -196,7 +196,7 @@ export class StepBatch implements SchedulerOutput {
     if (this.#filled !== running.version || this.#numFilled < count) this.#fillDecodes(running, count);
     this.#filled = running.version;
     this.#numFilled = count;
-    this.decodesAll = count === running.requests.length;
+    this.decodedVersion = count === running.requests.length ? running.version : -1;
     c.appends.fill(1, 0, count);
     c.length = count;
     this.numSequences = count;
