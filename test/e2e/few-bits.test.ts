@@ -3,7 +3,7 @@ import type { CacheDType, Device, QuantDType } from '@quire/core/contract';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createModelRunner, openDebugRunner } from '../../packages/core/src/worker/index.ts';
 import {
-  fullEndToEnd,
+  casesOn,
   openTestDevice,
   openTestReference,
   requiredDevices,
@@ -73,31 +73,20 @@ describe.each(requiredDevices())('few bits on %s', name => {
 
 type Checkpoint = (typeof folders)[number];
 
-/** Each checkpoint with each format; in the gate `inGate` on all devices but reference, which take many seconds for a prompt. */
-function withEach<T>(
-  device: TestDeviceName,
-  formats: readonly T[],
-  inGate: readonly (readonly [Checkpoint, T])[],
-): readonly (readonly [Checkpoint, T])[] {
-  if (device !== 'reference' && !fullEndToEnd) return inGate;
-  return folders.flatMap(folder => formats.map(format => [folder, format] as const));
-}
+const withEach = <T>(formats: readonly T[]) =>
+  folders.flatMap(folder => formats.map((format): readonly [Checkpoint, T] => [folder, format]));
 
 function cachesOf(device: TestDeviceName): readonly (readonly [Checkpoint, CacheDType])[] {
-  const smallest = ['models/tiny-opt', 'i8'] as const;
-  const inGate = device === 'cuda-emu' ? [smallest] : [smallest, ['models/tiny-llama', 'f8e4m3'] as const];
-  return withEach(device, ['i8', 'f8e4m3'], inGate);
+  const brief =
+    device === 'cuda-emu' ? (['models/tiny-opt', 'i8'] as const) : (['models/tiny-llama', 'f8e4m3'] as const);
+  return casesOn<readonly [Checkpoint, CacheDType]>(device, withEach(['i8', 'f8e4m3']), [brief]);
 }
 
 function formatsOf(device: TestDeviceName): readonly (readonly [Checkpoint, QuantDType])[] {
-  return withEach(
-    device,
-    ['q8', 'q4_32', 'q4_32z'],
-    [
-      ['models/tiny-llama', 'q4_32z'],
-      ['models/tiny-opt', 'q8'],
-    ],
-  );
+  return casesOn<readonly [Checkpoint, QuantDType]>(device, withEach(['q8', 'q4_32', 'q4_32z']), [
+    ['models/tiny-llama', 'q4_32z'],
+    ['models/tiny-opt', 'q8'],
+  ]);
 }
 
 async function logitsOf(

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runCli } from '../../packages/server/src/cli/run-cli.ts';
-import { endToEndDevices } from '../support/devices.ts';
+import { casesOn, endToEndDevices } from '../support/devices.ts';
 import { goldenCases } from './models.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -41,7 +41,8 @@ async function generate(...argv: string[]): Promise<GeneratedLine[]> {
 }
 
 describe.each(endToEndDevices())('quire generate --json --device %s', device => {
-  it.each(['models/tiny-llama', 'models/tiny-opt'])('prints the golden outputs of %s', async model => {
+  const models = casesOn(device, ['models/tiny-llama', 'models/tiny-opt'], ['models/tiny-opt']);
+  it.each(models)('prints the golden outputs of %s', async model => {
     const cases = goldenCases(model);
     const file = join(folder, `${device}-${model.replaceAll('/', '-')}.jsonl`);
     const lines = cases.map(({ prompt, maxTokens }) => JSON.stringify({ prompt, maxTokens, temperature: 0 }));

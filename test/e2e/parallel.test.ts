@@ -1,12 +1,12 @@
 /** Groups of reference devices on threads: the golden outputs of one device, from shards of the weights. */
 import type { Device } from '@quire/core/contract';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ModelConfig } from '../../packages/core/src/models/config.ts';
 import { loadWeights } from '../../packages/core/src/models/index.ts';
 import { createModelRunner, openDebugRunner } from '../../packages/core/src/worker/index.ts';
 import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
 import { build } from '../server/build.ts';
-import { openTestReference } from '../support/devices.ts';
+import { fullEndToEnd, openTestReference } from '../support/devices.ts';
 import { greedyConfig, runGreedy } from './greedy-loop.ts';
 import { certainTokens, goldenCases, openModel, relativeL2 } from './models.ts';
 import { logitsError, variants } from './variant-logits.ts';
@@ -47,22 +47,26 @@ describe.each(sizes)('%i ranks', size => {
     await group.dispose();
   });
 
-  it.each(models)('give the certain golden tokens of %s with 16-bit activations and cache', async folder => {
-    const group = await openReferenceGroup({ tensorParallelSize: size });
-    const { source, ...model } = await openModel(folder);
-    const engineConfig = { ...greedyConfig, dtype: 'f16' } as const;
-    const runner = await createModelRunner({ device: group, ...model, engineConfig });
-    await source.close();
-    expect(runner.dtypes).toMatchObject({ activations: 'f16', kvCache: 'f16' });
-    const cases = goldenCases(folder);
-    const { outputs } = await runGreedy(runner, cases, model.eosTokenIds);
-    cases.forEach((golden, index) => {
-      const certain = certainTokens(golden, 0.05);
-      expect(outputs[index]!.tokenIds.slice(0, certain), golden.name).toEqual(golden.tokenIds.slice(0, certain));
-    });
-    await runner.dispose();
-    await group.dispose();
-  });
+  // In the gate on two ranks: how heads are divided does not depend on the dtype.
+  it.each(size === 2 || fullEndToEnd ? models : [])(
+    'give the certain golden tokens of %s with 16-bit activations and cache',
+    async folder => {
+      const group = await openReferenceGroup({ tensorParallelSize: size });
+      const { source, ...model } = await openModel(folder);
+      const engineConfig = { ...greedyConfig, dtype: 'f16' } as const;
+      const runner = await createModelRunner({ device: group, ...model, engineConfig });
+      await source.close();
+      expect(runner.dtypes).toMatchObject({ activations: 'f16', kvCache: 'f16' });
+      const cases = goldenCases(folder);
+      const { outputs } = await runGreedy(runner, cases, model.eosTokenIds);
+      cases.forEach((golden, index) => {
+        const certain = certainTokens(golden, 0.05);
+        expect(outputs[index]!.tokenIds.slice(0, certain), golden.name).toEqual(golden.tokenIds.slice(0, certain));
+      });
+      await runner.dispose();
+      await group.dispose();
+    },
+  );
 
   it.each(models)('hold their part of the weights of %s and no more', async folder => {
     const { source, modelConfig, checkpoint } = await openModel(folder);
@@ -116,7 +120,10 @@ describe.each([
 ])('a pipeline of %i stages with %i ranks each', (stages, ranks) => {
   const openGroup = () => openReferenceGroup({ pipelineParallelSize: stages, tensorParallelSize: ranks });
 
-  it.each(models)('gives the golden tokens and log-probabilities of %s', async folder => {
+  // In the gate the second model where both ways to divide meet.
+  const divided = fullEndToEnd || stages * ranks === 4 ? models : ['models/tiny-llama'];
+
+  it.each(divided)('gives the golden tokens and log-probabilities of %s', async folder => {
     const group = await openGroup();
     const { counts, layers, steps } = await expectGolden(folder, group);
     // The last stage alone has the head; each layer is on one stage.
@@ -162,18 +169,23 @@ describe('a group', () => {
     await group.dispose();
   });
 
-  it.each(divisible)('of two ranks in each of two stages gives the logits of the oracle: %s', async variant => {
-    const group = await openReferenceGroup({ tensorParallelSize: 2, pipelineParallelSize: 2 });
-    const error = await logitsError(group, variant, { maxNumBatchedTokens: 17 });
-    await group.dispose();
-    expect(error).toBeLessThan(1e-5);
+  describe('of two ranks in each of two stages', () => {
+    let group: Device;
+    beforeAll(async () => {
+      group = await openReferenceGroup({ tensorParallelSize: 2, pipelineParallelSize: 2 });
+    });
+    afterAll(() => group.dispose());
+
+    it.each(divisible)('gives the logits of the oracle: %s', async variant => {
+      expect(await logitsError(group, variant, { maxNumBatchedTokens: 17 })).toBeLessThan(1e-5);
+    });
   });
 
   it('gives the same bits alone and in a batch', async () => {
     const { source, ...model } = await openModel('models/tiny-llama');
     const group = await openReferenceGroup({ tensorParallelSize: 2 });
     expect(group.info.capabilities.batchInvariant).toBe(true);
-    const cases = goldenCases('models/tiny-llama').slice(0, 6);
+    const cases = goldenCases('models/tiny-llama').slice(0, 4);
     const run = async (requests: typeof cases) => {
       const runner = await createModelRunner({ device: group, ...model, engineConfig: greedyConfig });
       const { outputs } = await runGreedy(runner, requests, model.eosTokenIds);

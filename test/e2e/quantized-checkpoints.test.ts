@@ -1,6 +1,6 @@
 /** Checkpoints as GPTQ, AWQ, compressed-tensors and fp8 publish them, against test/oracles/quantized_fixtures.py (float64 PyTorch). */
 import type { Device } from '@quire/core/contract';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LLM } from '../../packages/server/src/node/llm.ts';
 import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
 import { build } from '../server/build.ts';
@@ -25,13 +25,16 @@ describe.each(requiredDevices())('quantised checkpoints on %s', name => {
 });
 
 describe('tensor parallelism', () => {
-  beforeAll(build);
+  let group: Device;
+  beforeAll(async () => {
+    await build();
+    group = await openReferenceGroup({ tensorParallelSize: 2 });
+  });
+  afterAll(() => group.dispose());
 
   it.each(quantizedCheckpoints)('%s gives the same logits on two ranks', async checkpoint => {
-    const group = await openReferenceGroup({ tensorParallelSize: 2 });
     const dtypes = { weights: 'f32', activations: 'f32', kvCache: 'f32' } as const;
     expect(await quantizedLogitsError(group, checkpoint, { dtypes })).toBeLessThan(1e-5);
-    await group.dispose();
   });
 });
 

@@ -43,6 +43,11 @@ export function endToEndDevices(): TestDeviceName[] {
   return requiredDevices().filter(name => fullEndToEnd || name !== 'cuda-emu');
 }
 
+/** The cases of a suite on one device: `all` on reference and in the full run, `brief` in the gate, where a software GPU takes long. */
+export function casesOn<T>(device: TestDeviceName, all: readonly T[], brief: readonly T[]): readonly T[] {
+  return device === 'reference' || fullEndToEnd ? all : brief;
+}
+
 export function openTestDevice(name: TestDeviceName): Promise<Device> {
   return openers[name]();
 }
