@@ -12,7 +12,7 @@ export interface CompletionView {
 /** A request as the page shows it. */
 export interface RequestView {
   readonly id: string;
-  /** Hue in degrees: a golden angle from the one before, so that neighbours differ. */
+  /** Of its colour. */
   readonly hue: number;
   /** Counts from 1; shown beside the colour. */
   readonly number: number;
@@ -35,6 +35,12 @@ export interface RequestView {
 }
 
 const GOLDEN_ANGLE = 137.508;
+
+/** Degrees: a golden angle from the request before, so that neighbours differ. */
+export function hueOf(number: number): number {
+  return (number * GOLDEN_ANGLE) % 360;
+}
+
 /** Finished requests that stay on the page. */
 const KEPT = 32;
 
@@ -66,6 +72,11 @@ export class Requests {
     return this.#views.get(id);
   }
 
+  /** The number that is shown, or 0 where the request is not. */
+  numberOf(id: string): number {
+    return this.#views.get(id)?.number ?? 0;
+  }
+
   get numUnfinished(): number {
     return this.all.filter(({ finished }) => !finished).length;
   }
@@ -80,7 +91,7 @@ export class Requests {
     const view: RequestView = {
       ...known,
       number,
-      hue: (number * GOLDEN_ANGLE) % 360,
+      hue: hueOf(number),
       sent: performance.now(),
       completions: Array.from({ length: known.n }, () => ({ text: '', numTokens: 0, finishReason: null })),
       numPromptTokens: 0,

@@ -39,28 +39,37 @@ export class Traces {
     this.#version.value++;
   }
 
-  /** The last `count` steps up to the one that is looked at, oldest first. */
-  window(count: number): StepTrace[] {
-    const end = (this.scrubbed.peek() ?? this.#kept.length - 1) + 1;
-    return this.#kept.slice(Math.max(0, end - count), end);
+  /** The step that is looked at, or one so many steps before it. */
+  back(steps: number): StepTrace | undefined {
+    return this.#kept[(this.scrubbed.peek() ?? this.#kept.length - 1) - steps];
   }
 
   /** Tokens per second around the step that is looked at: generated ones, and those of prompts that were computed. */
   rates(): { decode: number; prefill: number } {
-    const steps = this.window(400);
-    const last = steps.at(-1);
+    const last = this.back(0);
     if (last === undefined) return { decode: 0, prefill: 0 };
-    const recent = steps.filter(({ time }) => last.time - time < RATE_WINDOW);
-    const first = recent[0]!;
+    let [first, before, prefilled] = [last, this.back(0), 0];
+    for (let back = 0; before !== undefined && last.time - before.time < RATE_WINDOW; before = this.back(++back)) {
+      first = before;
+      prefilled += promptTokens(before);
+    }
     const seconds = Math.max(1, last.time - first.time + first.milliseconds) / 1000;
-    const before = steps[steps.length - recent.length - 1]?.counters.generationTokens ?? 0;
-    const prefilled = recent.reduce((sum, step) => sum + promptTokens(step), 0);
-    return { decode: (last.counters.generationTokens - before) / seconds, prefill: prefilled / seconds };
+    // The counter does not begin with the steps that are kept: a scenario empties those.
+    const decoded = last.counters.generationTokens - (before ?? first).counters.generationTokens;
+    return { decode: decoded / seconds, prefill: prefilled / seconds };
+  }
+
+  /** Milliseconds from one step to the next, over the last `count`; null where there is one step at most. */
+  interval(count: number): number | null {
+    const steps = Math.min(count, (this.scrubbed.peek() ?? this.#kept.length - 1) + 1);
+    return steps < 2 ? null : (this.back(0)!.time - this.back(steps - 1)!.time) / (steps - 1);
   }
 }
 
-export function promptTokens({ batch }: StepTrace): number {
-  return batch.reduce((sum, { phase, numTokens }) => sum + (phase === 'prefill' ? numTokens : 0), 0);
+function promptTokens({ batch }: StepTrace): number {
+  let tokens = 0;
+  for (const { phase, numTokens } of batch) if (phase === 'prefill') tokens += numTokens;
+  return tokens;
 }
 
 export interface PoolCounts {

@@ -76,11 +76,10 @@ class History {
   sample(): void {
     const { traces, requests } = this.#session;
     const now = (performance.now() - this.#start) / 1000;
-    const steps = traces.window(40);
-    const trace = steps.at(-1);
+    const trace = traces.back(0);
     const { decode, prefill } = requests.numUnfinished > 0 ? traces.rates() : { decode: 0, prefill: 0 };
     const latest = requests.all.filter(view => view.timeToFirstToken !== null).at(-1);
-    const gap = steps.length > 1 ? (trace!.time - steps[0]!.time) / (steps.length - 1) : null;
+    const gap = traces.interval(40);
     const held = trace === undefined ? 0 : usedShare(trace.pool.refCounts);
     const { prefixCacheHits = 0, prefixCacheQueries = 0 } = trace?.counters ?? {};
     const hits = prefixCacheQueries === 0 ? 0 : (100 * prefixCacheHits) / prefixCacheQueries;

@@ -1,18 +1,17 @@
-import type { BatchEntry, StepTrace } from '@quire/core';
-import type { Requests } from '../state/requests.ts';
+import { useMemo } from 'preact/hooks';
 import type { Session } from '../state/session.ts';
-import { type Surface, useCanvas } from './canvas.ts';
-
-/** Width of a step. */
-const STEP = 5;
+import { useCanvas } from './canvas.ts';
+import { TimelinePainter } from './timeline-painter.ts';
 
 /** One column a step, one band a sequence: decode rows are solid, and of equal height; prompt chunks are pale, and as high as they have tokens. */
 export function Timeline({ session }: { session: Session }) {
+  const { traces, requests } = session;
+  const painter = useMemo(() => new TimelinePainter(traces, id => requests.numberOf(id)), [session]);
   const canvas = useCanvas(() => {
-    session.traces.shown.value;
-    return surface => drawTimeline(surface, session.traces.window(Math.ceil(surface.width / STEP)), session.requests);
+    traces.shown.value;
+    return (surface, isBlank) => painter.paint(surface, isBlank);
   });
-  const trace = session.traces.shown.value;
+  const trace = traces.shown.value;
   const entries = trace?.batch ?? [];
   const decoding = entries.filter(({ phase }) => phase === 'decode').length;
   const prefilling = entries.length - decoding;
@@ -25,27 +24,15 @@ export function Timeline({ session }: { session: Session }) {
         This step: {decoding} decode, {prefilling} prefill ({entries.reduce((sum, { numTokens }) => sum + numTokens, 0)}{' '}
         tokens); {waiting} wait
       </p>
+      <ul class="legend" aria-label="Legend">
+        <li>a column is a step</li>
+        <li>
+          <i class="key decode" /> decode: one token
+        </li>
+        <li>
+          <i class="key prefill" /> prefill: its tokens
+        </li>
+      </ul>
     </section>
   );
-}
-
-function drawTimeline(
-  { context, width, height, colour }: Surface,
-  steps: readonly StepTrace[],
-  requests: Requests,
-): void {
-  const tokens = (entries: readonly BatchEntry[]) => entries.reduce((sum, { numTokens }) => sum + numTokens, 0);
-  const most = Math.max(16, ...steps.map(({ batch }) => tokens(batch)));
-  const unit = height / most;
-  const [solid, pale] = [colour('--tile'), colour('--tile-pale')];
-  steps.forEach(({ batch }, i) => {
-    const x = width - (steps.length - i) * STEP;
-    let y = height;
-    for (const { requestId, numTokens, phase } of batch) {
-      const tall = numTokens * unit;
-      y -= tall;
-      context.fillStyle = `hsl(${requests.get(requestId)?.hue ?? 0} ${phase === 'decode' ? solid : pale})`;
-      context.fillRect(x, y, STEP - 1, Math.max(1, tall - (tall > 3 ? 1 : 0)));
-    }
-  });
 }
