@@ -68,10 +68,21 @@ export function Chat({ session }: { session: Session }) {
             New chat
           </button>
         </div>
+        <p class="phase" data-testid="pace">
+          {paceOf(session)}
+        </p>
       </form>
       <SamplingSettings settings={conversation.settings} />
     </main>
   );
+}
+
+/** Why an answer is slower than the model. */
+function paceOf({ kind, pace }: Session): string {
+  const { paused, delay } = pace.value;
+  if (kind !== 'tab') return '';
+  if (paused) return 'The engine is paused: it goes on with the button above.';
+  return delay > 0 ? 'Steps are slowed down to be watched: choose "Full" above for the speed of the model.' : '';
 }
 
 function hint(info: EngineInfo | null): string {

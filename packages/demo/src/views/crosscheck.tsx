@@ -15,7 +15,8 @@ export function Crosscheck({ session }: { session: Session }) {
       <h2>Every kernel against the reference</h2>
       <p>
         The same seeded cases run on this browser's WebGPU adapter and on the reference device, which is plain
-        TypeScript in double precision. A row shows the largest error as a share of what is allowed.
+        TypeScript in double precision. A row shows the largest error as a share of what is allowed. "Break it" swaps
+        two entries of every block table on the adapter's side: operations that read them must fail then.
       </p>
       <div class="row">
         <select

@@ -12,7 +12,7 @@ export function draw(
     stroke: () => colour('--muted'),
     grid: { stroke: () => colour('--rule'), width: 1 },
     ticks: { show: false },
-    size: 40,
+    size: 48,
   };
   const plot = new uPlot(
     {
