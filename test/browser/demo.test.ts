@@ -9,6 +9,7 @@ import { build, type PreviewServer, preview } from 'vite';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { launchChromium } from './chromium.ts';
 import { ModelServer } from './model-server.ts';
+import { goldenCases, goldenOf, largest, phases, pictures, savedTrace, tokensOf } from './shown.ts';
 
 const root = fileURLToPath(new URL('../../packages/demo', import.meta.url));
 const models = fileURLToPath(new URL('../../models', import.meta.url));
@@ -94,46 +95,6 @@ async function ready(hash: string): Promise<Page> {
   return opened;
 }
 
-/** The largest value that an attribute of an element takes until every request has ended. */
-async function largest(opened: Page, selector: string, attributes: readonly string[]): Promise<number[]> {
-  return opened.evaluate(
-    ([at, names]) =>
-      new Promise<number[]>(resolve => {
-        const most = names.map(() => 0);
-        const look = () => {
-          const element = document.querySelector<HTMLElement>(at)!;
-          for (const [i, name] of names.entries()) most[i] = Math.max(most[i]!, Number(element.dataset[name]));
-          const cards = [...document.querySelectorAll<HTMLElement>('.card')];
-          const ended =
-            cards.length > 0 && cards.every(({ dataset }) => ['finished', 'failed'].includes(dataset.status!));
-          const took = document.querySelector<HTMLElement>('[data-testid=took]')!;
-          if (ended && took.dataset.running === 'false' && took.textContent !== '') resolve(most);
-          else setTimeout(look, 10);
-        };
-        look();
-      }),
-    [selector, attributes] as const,
-  );
-}
-
-interface GoldenCase {
-  readonly name: string;
-  readonly prompt: string;
-  readonly promptTokenIds: number[];
-  readonly maxTokens: number;
-  readonly tokenIds: number[];
-  readonly text: string;
-}
-
-/** What PyTorch gave. */
-function goldenCases(model: string): GoldenCase[] {
-  return (JSON.parse(readFileSync(join(models, model, 'golden.json'), 'utf8')) as { cases: GoldenCase[] }).cases;
-}
-
-function goldenOf(model: string, name: string): GoldenCase {
-  return goldenCases(model).find(each => each.name === name)!;
-}
-
 async function atFullSpeed(opened: Page): Promise<void> {
   await opened.getByLabel('Speed', { exact: true }).first().selectOption('Full');
 }
@@ -182,6 +143,45 @@ describe('scenarios, on the reference device', () => {
     await soon(() => opened.locator('.card[data-status=finished]').count()).toBe(10);
     await expectStill(opened);
   });
+
+  it('computes long prompts in chunks beside the streams, and admits a burst as far as there is room', {
+    timeout: 240_000,
+  }, async () => {
+    const opened = await ready('device=reference&scenario=mixed&blocks=128&seqs=16');
+    await soon(() => opened.getByTestId('pool').getAttribute('data-total')).toBe('128');
+    const third = opened.locator('.card[data-request="3"]');
+    await soon(() => third.getAttribute('data-status')).toMatch(/^(decode|finished)$/);
+    const mixed = (await savedTrace(opened)).steps.filter(({ batch }) => phases(batch).size === 2);
+    const chunks = mixed.filter(({ batch }) => batch.some(({ phase, start }) => phase === 'prefill' && start > 0));
+    expect(chunks.length).toBeGreaterThan(0);
+    for (const { batch, sequences } of mixed) {
+      const streaming = sequences.filter(
+        ({ status, numTokens, numPromptTokens }) => status === 'running' && numTokens > numPromptTokens + 1,
+      );
+      const decoding = batch.filter(({ phase }) => phase === 'decode').map(({ requestId }) => requestId);
+      expect(decoding).toEqual(expect.arrayContaining(streaming.map(({ requestId }) => requestId)));
+      expect(tokensOf(batch)).toBeLessThanOrEqual(64);
+    }
+
+    await atFullSpeed(opened);
+    await opened.getByRole('button', { name: 'Burst' }).click();
+    const waiting = () => opened.getByTestId('batch').getAttribute('data-waiting');
+    await soon(async () => Number(await waiting())).toBeGreaterThan(0);
+    await expect.poll(waiting, { timeout: 90_000 }).toBe('0');
+    const { requests, steps } = await savedTrace(opened);
+    const running = steps.map(({ sequences }) => sequences.filter(({ status }) => status === 'running').length);
+    expect(Math.max(...steps.map(({ sequences }, i) => sequences.length - running[i]!))).toBeGreaterThan(10);
+    expect(Math.max(...running)).toBe(16);
+    const firstSteps = requests.map(id =>
+      steps.findIndex(({ batch }) => batch.some(({ requestId }) => requestId === id)),
+    );
+    expect(firstSteps).toHaveLength(30);
+    expect(firstSteps).not.toContain(-1);
+    // Steps that admit several.
+    expect(new Set(firstSteps).size).toBeLessThan(30);
+    expect(steps.some(({ batch }) => phases(batch).size === 2)).toBe(true);
+    expect(Math.max(...steps.map(({ batch }) => tokensOf(batch)))).toBeLessThanOrEqual(64);
+  });
 });
 
 describe('the controls', () => {
@@ -201,6 +201,15 @@ describe('the controls', () => {
     await soon(() => opened.getByTestId('block').textContent()).toMatch(
       /^Block 2: held 4 times, by request 1; 16 of 16/,
     );
+    await pool.hover({ position: { x: 12, y: 12 } });
+    await soon(() => opened.getByTestId('block').textContent()).toMatch(/^Block 1: held 4 times/);
+    await soon(() => opened.locator('.table li.lit').allTextContents()).toEqual(['1', '1', '1', '1']);
+    // What was drawn step by step is what is drawn at once: another colour scheme empties the canvases.
+    const drawn = await pictures(opened);
+    await opened.emulateMedia({ colorScheme: 'dark' });
+    expect(await pictures(opened)).not.toEqual(drawn);
+    await opened.emulateMedia({ colorScheme: 'light' });
+    expect(await pictures(opened)).toEqual(drawn);
     const look = opened.getByLabel('Look back');
     await look.fill('0');
     await soon(() => figure(opened, 'step')).toBe('1');
@@ -215,11 +224,7 @@ describe('the controls', () => {
     await opened.getByLabel('Your own prompt').fill('What is 7 plus 5?');
     await opened.getByRole('button', { name: 'Send' }).click();
     await opened.locator('.card[data-status=finished]').waitFor();
-    const [download] = await Promise.all([
-      opened.waitForEvent('download'),
-      opened.getByRole('button', { name: 'Save trace' }).click(),
-    ]);
-    const buffer = readFileSync(await download.path());
+    const { file: buffer } = await savedTrace(opened);
     const steps = await figure(opened, 'step');
     await opened.close();
     const other = await open('device=webgpu', INSECURE_HOST);
@@ -262,6 +267,15 @@ describe('chat', () => {
     await soon(() => opened.locator('.user').count()).toBe(3);
     await soon(() => answer.first().textContent()).toBe(capital.text);
     await soon(() => opened.locator('.assistant .phase').last().textContent()).toContain('stopped');
+    await opened.getByRole('button', { name: 'New chat' }).click();
+    await opened.getByText('Sampling and system prompt').click();
+    await opened.getByLabel('System prompt').fill('You are a kind and patient teacher. '.repeat(4));
+    await opened.getByLabel('Most tokens').fill('8');
+    await opened.getByLabel('Message').fill('Tell me a story.');
+    await opened.getByRole('button', { name: 'Send' }).click();
+    const phase = opened.locator('.assistant .phase');
+    await soon(() => phase.allTextContents()).toEqual([expect.stringMatching(/; 8 generated, .*; cut at the limit/)]);
+    expect(Number.parseInt((await phase.textContent())!, 10)).toBeGreaterThan(50);
   });
 });
 
