@@ -4,7 +4,7 @@ import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeFloats } from '../../packages/core/dist/program/index.js';
 
-const config = {
+const defaults = {
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
   hidden_size: 1024,
@@ -25,12 +25,13 @@ const config = {
 /** Random numbers that are drawn: every tensor begins elsewhere in them. */
 const PERIOD = 4_194_301;
 
-/** Writes a Llama of random f16 weights, with as many layers as fit into `bytes`. */
-export async function writeLlama(folder, bytes) {
+/** Writes a Llama of random f16 weights, with as many layers as fit into `bytes`. `fields` are others of its config.json. */
+export async function writeLlama(folder, bytes, fields = {}) {
   await mkdir(folder, { recursive: true });
-  const [first, second] = [shapesOf(0), shapesOf(1)].map(sizeOf);
+  const config = { ...defaults, ...fields };
+  const [first, second] = [shapesOf(0, config), shapesOf(1, config)].map(sizeOf);
   const layers = Math.max(Math.floor((bytes - first) / (second - first)), 1);
-  const shapes = shapesOf(layers);
+  const shapes = shapesOf(layers, config);
   const header = {};
   let at = 0;
   for (const [name, shape] of Object.entries(shapes)) {
@@ -66,7 +67,7 @@ export async function writeLlama(folder, bytes) {
   await rename(`${path}.part`, path);
 }
 
-function shapesOf(layers) {
+function shapesOf(layers, config) {
   const {
     hidden_size: hidden,
     intermediate_size: mlp,

@@ -6,10 +6,13 @@
 /// Finishes four neighbouring columns of a row; those beyond the output are left out.
 fn store_gated(row: u32, first: u32, gates: vec4f, ups: vec4f) {
   for (var i = 0u; i < min(4u, params.columns - first); i++) {
-    let column = first + i;
-    let gate = activate(params.activation, gates[i] + bias_at(column));
-    out[row * params.columns + column] = gate * (ups[i] + bias_at(params.columns + column));
+    store_gate(row, first + i, gates[i], ups[i]);
   }
+}
+
+fn store_gate(row: u32, column: u32, gate: f32, up: f32) {
+  let opened = activate(params.activation, gate + bias_at(column));
+  out[row * params.columns + column] = opened * (up + bias_at(params.columns + column));
 }
 
 fn bias_at(index: u32) -> f32 {

@@ -12,7 +12,7 @@ export interface WebGpuOptions {
    * How kernels share a row among invocations. The default is measured per kind of adapter; tests set it, to run the kernels
    * for GPUs on a software adapter too.
    */
-  lanes?: 'one' | 'subgroup' | 'workgroup';
+  lanes?: 'one' | 'subgroup' | 'workgroup' | 'columns';
 }
 
 const USED_FEATURES = ['subgroups', 'shader-f16', 'timestamp-query'] as const;
@@ -25,6 +25,8 @@ const NULL_BACKEND = 'null-backend';
 /** Lanes that share a vocabulary: on processors as many as run at once, since each barrier costs more than it shares out. */
 const SOFTWARE_LANES = 8;
 const GPU_LANES = 256;
+/** Subgroups whose lanes the kernels can give columns of their own. */
+const COLUMN_LANES: readonly number[] = [4, 8];
 /** Largest subgroup that is a workgroup of its own. */
 const MAX_SUBGROUP = 128;
 
@@ -61,26 +63,43 @@ export function adapterName({ description, device, vendor, architecture }: GPUAd
 export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: WebGpuOptions): Tuning {
   const software = isSoftware(info);
   const size = subgroupSize(device, info);
-  if (options.lanes === 'subgroup' && size === undefined) {
-    throw new DeviceError(
-      'lanes: found "subgroup", but the device has no subgroups of one fixed size. Use "workgroup" or "one".',
-    );
-  }
-  const fallback = software ? 'one' : size === undefined ? 'workgroup' : 'subgroup';
-  const kind = options.lanes ?? fallback;
+  const columns = size !== undefined && COLUMN_LANES.includes(size);
+  checkLanes(options.lanes, size, columns);
+  const ownChoice = software ? softwareLanes(size) : size === undefined ? 'workgroup' : 'subgroup';
+  const kind = options.lanes ?? ownChoice;
   // On processors too, the heads of a KV head gain more by sharing what they read than the reduction costs.
-  const attention = options.lanes ?? (size === undefined ? fallback : 'subgroup');
+  const attention = options.lanes ?? (size === undefined ? ownChoice : 'subgroup');
   const lanes: Record<typeof kind, Lanes> = {
     one: { fragment: 'lanes_one', count: 1 },
     subgroup: { fragment: 'lanes_subgroup', count: size ?? 1 },
+    columns: { fragment: 'lanes_subgroup', count: size ?? 1 },
     workgroup: { fragment: 'lanes_workgroup', count: WORKGROUP_LANES },
   };
   return {
     lanes: lanes[kind],
+    linearLanes: kind === 'columns' ? 'columns' : 'shared',
     attentionLanes: lanes[attention],
     nativeHalf: device.features.has('shader-f16'),
-    vocabularyLanes: kind === 'one' ? (size ?? SOFTWARE_LANES) : GPU_LANES,
+    vocabularyLanes: software ? (size ?? SOFTWARE_LANES) : GPU_LANES,
   };
+}
+
+/** On a processor. Vectors of 4 are too short to make up for the broadcasts (SwiftShader); of 8 they are not (lavapipe). */
+function softwareLanes(size: number | undefined): 'columns' | 'one' {
+  return size === 8 ? 'columns' : 'one';
+}
+
+function checkLanes(lanes: WebGpuOptions['lanes'], size: number | undefined, columns: boolean): void {
+  if (lanes === 'subgroup' && size === undefined) {
+    throw new DeviceError(
+      'lanes: found "subgroup", but the device has no subgroups of one fixed size. Use "workgroup" or "one".',
+    );
+  }
+  if (lanes === 'columns' && !columns) {
+    throw new DeviceError(
+      `lanes: found "columns", but the device's subgroups have ${size ?? 'no fixed number of'} lanes, expected ${COLUMN_LANES.join(' or ')}. Use another.`,
+    );
+  }
 }
 
 /**

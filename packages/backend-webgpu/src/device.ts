@@ -138,6 +138,7 @@ export class WebGpuDevice implements Device {
     }
     this.#reads.flush();
     this.#steps.submit(own, times);
+    this.#pacer.queued(times * own.reduce((tokens, { sizes }) => tokens + sizes.tokens, 0));
   }
 
   transfer(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): Promise<void> {

@@ -13,8 +13,10 @@ type Slots<S extends ShaderName> = {
 
 /** How an adapter is best used. Chosen once per device, so a row's arithmetic never depends on the batch. */
 export interface Tuning {
-  /** For linear layers and norms. */
+  /** For norms, and for linear layers whose lanes share a sum. */
   readonly lanes: Lanes;
+  /** In linear layers, lanes share the sum of a column, or have columns of their own (with lanes of a subgroup only). */
+  readonly linearLanes: 'shared' | 'columns';
   readonly attentionLanes: Lanes;
   /** f16 caches are read as f16 instead of by unpacking words. */
   readonly nativeHalf: boolean;

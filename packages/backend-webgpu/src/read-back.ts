@@ -3,10 +3,13 @@ import { STAGING_USAGE } from './memory.ts';
 
 /** Bridges the time until the device has caught up, so that nothing polls meanwhile. */
 export interface Pacer {
+  /** Says that steps of so many tokens were submitted: what the next wait is for. */
+  queued(tokens: number): void;
   /** Waits about as long as the device's work has lately taken, runs `finish`, and learns from how long that took. */
   around(finish: () => Promise<unknown>): Promise<void>;
 }
 export const noPacer: Pacer = {
+  queued() {},
   async around(finish) {
     await finish();
   },

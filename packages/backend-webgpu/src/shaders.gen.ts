@@ -48,6 +48,156 @@ fn activate(code: u32, x: f32) -> f32 {
 }
 `,
   },
+  'columns_fold': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn fold(sum: f32, value: vec4f, weights: vec4f) -> f32 {
+  return fma(value.w, weights.w, fma(value.z, weights.z, fma(value.y, weights.y, fma(value.x, weights.x, sum))));
+}
+fn fold2(sums: vec2f, value: vec4f, first: vec4f, second: vec4f) -> vec2f {
+  return vec2f(fold(sums.x, value, first), fold(sums.y, value, second));
+}
+`,
+  },
+  'columns_row': {
+    uses: ["lanes_subgroup","columns_fold"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `const TILE_ROWS = 1u;
+var<private> sums: array<vec2f, TILE_ROWS>;
+fn sum_columns(row: u32, rows: u32, weights_at: vec2u, lane: u32) {
+  sums[0] = vec2f(sum_column(row, weights_at.x, lane), sum_column(row, weights_at.y, lane));
+}
+fn sum_column(row: u32, weight_at: u32, lane: u32) -> f32 {
+  let vectors = params.depth / 4u;
+  let whole = vectors - vectors % LANES;
+  let start = row * vectors;
+  var sum = 0.0;
+  for (var k = 0u; k < whole; k += LANES) {
+    let value = x[start + k + lane];
+    sum = fold(sum, subgroupBroadcast(value, 0u), load_weight(weight_at, k));
+    sum = fold(sum, subgroupBroadcast(value, 1u), load_weight(weight_at, k + 1u));
+    sum = fold(sum, subgroupBroadcast(value, 2u), load_weight(weight_at, k + 2u));
+    sum = fold(sum, subgroupBroadcast(value, 3u), load_weight(weight_at, k + 3u));
+    if (LANES > 4u) {
+      sum = fold(sum, subgroupBroadcast(value, 4u), load_weight(weight_at, k + 4u));
+      sum = fold(sum, subgroupBroadcast(value, 5u), load_weight(weight_at, k + 5u));
+      sum = fold(sum, subgroupBroadcast(value, 6u), load_weight(weight_at, k + 6u));
+      sum = fold(sum, subgroupBroadcast(value, 7u), load_weight(weight_at, k + 7u));
+    }
+  }
+  for (var k = whole; k < vectors; k++) { sum = fold(sum, x[start + k], load_weight(weight_at, k)); }
+  return sum;
+}
+`,
+  },
+  'columns_rows': {
+    uses: ["lanes_subgroup","columns_fold"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `const TILE_ROWS = LANES;
+var<private> sums: array<vec2f, LANES + 4u>;
+fn sum_columns(row: u32, rows: u32, weights_at: vec2u, lane: u32) {
+  let vectors = params.depth / 4u;
+  let low_at = min(row + lane, rows - 1u) * vectors;
+  var low0 = vec2f();
+  var low1 = vec2f();
+  var low2 = vec2f();
+  var low3 = vec2f();
+  var low4 = vec2f();
+  var low5 = vec2f();
+  var low6 = vec2f();
+  var low7 = vec2f();
+  for (var k = 0u; k < vectors; k++) {
+    let low = x[low_at + k];
+    let first = load_weight(weights_at.x, k);
+    let second = load_weight(weights_at.y, k);
+    low0 = fold2(low0, subgroupBroadcast(low, 0u), first, second);
+    low1 = fold2(low1, subgroupBroadcast(low, 1u), first, second);
+    low2 = fold2(low2, subgroupBroadcast(low, 2u), first, second);
+    low3 = fold2(low3, subgroupBroadcast(low, 3u), first, second);
+    if (LANES > 4u) {
+      low4 = fold2(low4, subgroupBroadcast(low, 4u), first, second);
+      low5 = fold2(low5, subgroupBroadcast(low, 5u), first, second);
+      low6 = fold2(low6, subgroupBroadcast(low, 6u), first, second);
+      low7 = fold2(low7, subgroupBroadcast(low, 7u), first, second);
+    }
+  }
+  sums[0u] = low0; sums[1u] = low1; sums[2u] = low2; sums[3u] = low3;
+  if (LANES > 4u) {
+    sums[4u] = low4; sums[5u] = low5; sums[6u] = low6; sums[7u] = low7;
+  }
+}
+`,
+  },
+  'columns_rows_wide': {
+    uses: ["lanes_subgroup","columns_fold"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `const TILE_ROWS = 2u * LANES;
+var<private> sums: array<vec2f, 2u * LANES + 4u>;
+fn sum_columns(row: u32, rows: u32, weights_at: vec2u, lane: u32) {
+  let vectors = params.depth / 4u;
+  let low_at = min(row + lane, rows - 1u) * vectors;
+  let high_at = min(row + LANES + lane, rows - 1u) * vectors;
+  var low0 = vec2f();
+  var low1 = vec2f();
+  var low2 = vec2f();
+  var low3 = vec2f();
+  var low4 = vec2f();
+  var low5 = vec2f();
+  var low6 = vec2f();
+  var low7 = vec2f();
+  var high0 = vec2f();
+  var high1 = vec2f();
+  var high2 = vec2f();
+  var high3 = vec2f();
+  var high4 = vec2f();
+  var high5 = vec2f();
+  var high6 = vec2f();
+  var high7 = vec2f();
+  for (var k = 0u; k < vectors; k++) {
+    let low = x[low_at + k];
+    let high = x[high_at + k];
+    let first = load_weight(weights_at.x, k);
+    let second = load_weight(weights_at.y, k);
+    low0 = fold2(low0, subgroupBroadcast(low, 0u), first, second);
+    low1 = fold2(low1, subgroupBroadcast(low, 1u), first, second);
+    low2 = fold2(low2, subgroupBroadcast(low, 2u), first, second);
+    low3 = fold2(low3, subgroupBroadcast(low, 3u), first, second);
+    high0 = fold2(high0, subgroupBroadcast(high, 0u), first, second);
+    high1 = fold2(high1, subgroupBroadcast(high, 1u), first, second);
+    high2 = fold2(high2, subgroupBroadcast(high, 2u), first, second);
+    high3 = fold2(high3, subgroupBroadcast(high, 3u), first, second);
+    if (LANES > 4u) {
+      low4 = fold2(low4, subgroupBroadcast(low, 4u), first, second);
+      low5 = fold2(low5, subgroupBroadcast(low, 5u), first, second);
+      low6 = fold2(low6, subgroupBroadcast(low, 6u), first, second);
+      low7 = fold2(low7, subgroupBroadcast(low, 7u), first, second);
+      high4 = fold2(high4, subgroupBroadcast(high, 4u), first, second);
+      high5 = fold2(high5, subgroupBroadcast(high, 5u), first, second);
+      high6 = fold2(high6, subgroupBroadcast(high, 6u), first, second);
+      high7 = fold2(high7, subgroupBroadcast(high, 7u), first, second);
+    }
+  }
+  sums[0u] = low0; sums[1u] = low1; sums[2u] = low2; sums[3u] = low3;
+  sums[LANES + 0u] = high0; sums[LANES + 1u] = high1; sums[LANES + 2u] = high2; sums[LANES + 3u] = high3;
+  if (LANES > 4u) {
+    sums[4u] = low4; sums[5u] = low5; sums[6u] = low6; sums[7u] = low7;
+    sums[LANES + 4u] = high4; sums[LANES + 5u] = high5; sums[LANES + 6u] = high6; sums[LANES + 7u] = high7;
+  }
+}
+`,
+  },
   'e4m3': {
     uses: [],
     enables: [],
@@ -134,10 +284,12 @@ const KEY_NEGATIVE_INFINITY = 0x007fffffu;
     bindings: [],
     source: `fn store_gated(row: u32, first: u32, gates: vec4f, ups: vec4f) {
   for (var i = 0u; i < min(4u, params.columns - first); i++) {
-    let column = first + i;
-    let gate = activate(params.activation, gates[i] + bias_at(column));
-    out[row * params.columns + column] = gate * (ups[i] + bias_at(params.columns + column));
+    store_gate(row, first + i, gates[i], ups[i]);
   }
+}
+fn store_gate(row: u32, column: u32, gate: f32, up: f32) {
+  let opened = activate(params.activation, gate + bias_at(column));
+  out[row * params.columns + column] = opened * (up + bias_at(params.columns + column));
 }
 fn bias_at(index: u32) -> f32 {
   if (params.bias_dtype == NONE) { return 0.0; }
@@ -1262,6 +1414,46 @@ fn run(group: u32, lane: u32) {
 }
 `,
   },
+  'gated_linear/columns': {
+    uses: ["sizes","gated_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"tile":["columns_row","columns_rows","columns_rows_wide"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  bias_dtype: u32,
+  activation: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let rows = resolve_size(params.rows);
+  let tiles = (params.columns + LANES - 1u) / LANES;
+  let row = (group / tiles) * TILE_ROWS;
+  if (row >= rows) { return; }
+  let column = (group % tiles) * LANES + lane;
+  let gate = min(column, params.columns - 1u);
+  let up = gate + params.columns;
+  let weights_at = weight_rows(vec4u(gate, up, gate, up));
+  sum_columns(row, rows, weights_at.xy, lane);
+  let scales = weight_scales(weights_at).xy;
+  if (column >= params.columns) { return; }
+  for (var i = 0u; i < min(TILE_ROWS, rows - row); i++) {
+    let total = sums[i] * scales;
+    store_gate(row + i, column, total.x, total.y);
+  }
+}
+`,
+  },
   'gated_linear/matvec': {
     uses: ["sizes","gated_output"],
     enables: [],
@@ -1708,6 +1900,49 @@ fn run(group: u32, lane: u32) {
   }
   sums = lane_sum4(sums);
   if (lane == 0u) { store_columns(row, first, sums); }
+}
+`,
+  },
+  'linear/columns': {
+    uses: ["sizes","linear_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"tile":["columns_row","columns_rows","columns_rows_wide"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  width: u32,
+  out_column: u32,
+  bias_dtype: u32,
+  activation: u32,
+  residual_mode: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+const PUBLISHED = 1u;
+fn run(group: u32, lane: u32) {
+  let rows = resolve_size(params.rows);
+  let tiles = (params.columns + 2u * LANES - 1u) / (2u * LANES);
+  let row = (group / tiles) * TILE_ROWS;
+  if (row >= rows) { return; }
+  let first = (group % tiles) * (2u * LANES) + lane;
+  let second = first + LANES;
+  let weights_at = weight_rows(min(vec4u(first, second, first, second), vec4u(params.columns - 1u)));
+  sum_columns(row, rows, weights_at.xy, lane);
+  let scales = weight_scales(weights_at).xy;
+  for (var i = 0u; i < min(TILE_ROWS, rows - row); i++) {
+    let total = sums[i] * scales;
+    if (first < params.columns) { store_column(row + i, first, total.x); }
+    if (second < params.columns) { store_column(row + i, second, total.y); }
+  }
 }
 `,
   },

@@ -5,8 +5,8 @@ import { encodeFloats, ProgramBuilder } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
 import { floatTensor, noise, noSizes, openWebGpu } from './fixtures.ts';
 
-const MAX_ROWS = 11;
-const lanes = ['one', 'subgroup', 'workgroup'] as const satisfies readonly WebGpuOptions['lanes'][];
+const MAX_ROWS = 19;
+const lanes = ['one', 'subgroup', 'workgroup', 'columns'] as const satisfies readonly WebGpuOptions['lanes'][];
 
 /** Bits of out[0 .. rows) of a linear layer over the first `rows` rows of x, for each of `counts`. */
 async function linearRows(
@@ -92,12 +92,14 @@ describe.each(lanes)('with lanes "%s"', async kind => {
   const layers = (['linear', 'gatedLinear'] as const).flatMap(op => dtypes.map(dtype => [op, dtype] as const));
   it.each(layers)('%s over %s weights', async (op, dtype) => {
     for (const depth of [68, 30]) {
-      const [all, ...others] = await linearRows(device, op, dtype, depth, [MAX_ROWS, 1, 2, 4, 5, 8]);
+      const [all, ...others] = await linearRows(device, op, dtype, depth, [MAX_ROWS, 1, 2, 4, 5, 8, 9]);
       expect(all!.some(bits => bits !== 0)).toBe(true);
       for (const rows of others) expect(rows).toEqual(all!.slice(0, rows.length));
     }
   });
 
+  // Columns are a way of linear layers; attention is that of subgroups.
+  if (kind === 'columns') return;
   it('attention, however a prompt is cut', async () => {
     const whole = await attentionChunks(device, [22], false);
     expect(new Set(whole).size).toBeGreaterThan(2000);

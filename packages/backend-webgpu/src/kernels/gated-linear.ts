@@ -12,36 +12,38 @@ import {
   sizeOf,
   weightFragment,
 } from '../kernel.ts';
+import { columnTiles, gridsOf } from './row-tiles.ts';
 
-/** The kernel that a step takes depends on its number of rows. Both add along depth in the same order. */
+/** The kernel that a step takes depends on its number of rows. Those of one list add along depth in the same order. */
 const shapes = [
-  { shader: 'gated_linear/matvec', fewest: 1, up: 1, tileRows: 1 },
-  { shader: 'gated_linear/tile_4', fewest: 2, up: Infinity, tileRows: 4 },
+  { shader: 'gated_linear/matvec', fewest: 1, up: 1, tileRows: 1, tileColumns: 4 },
+  { shader: 'gated_linear/tile_4', fewest: 2, up: Infinity, tileRows: 4, tileColumns: 4 },
 ] as const;
 
 export const gatedLinear: Kernel<'gatedLinear'> = (op, context) => {
-  const { lanes } = context.tuning;
+  const { lanes, linearLanes } = context.tuning;
   const x = context.tensor(op.x);
   const rows = x.shape[0]!;
   const weight = context.tensor(op.weight);
-  const tileColumns = Math.ceil(fixed(context.tensor(op.out), 1) / 4);
+  const columns = fixed(context.tensor(op.out), 1);
   const { params, bindings } = operands(op, context);
-  const fragments = { lanes: lanes.fragment };
   const consts = laneConsts(lanes);
-  const grid = (count: (rows: number) => number) => laneGrid(lanes, sizes => count(sizeOf(rows, sizes)) * tileColumns);
   if (fixed(x, 1) % 4 !== 0) {
-    const spec = { fragments, consts, bindings, workgroups: grid(count => count) };
+    const workgroups = laneGrid(lanes, sizes => sizeOf(rows, sizes) * Math.ceil(columns / 4));
+    const spec = { fragments: { lanes: lanes.fragment }, consts, bindings, workgroups };
     return [dispatch('gated_linear/any_depth', { ...spec, params: { ...params, weight_dtype: dtypeCode(weight) } })];
   }
   const { name: weights, consts: weightConsts } = weightFragment(weight);
-  const spec = { fragments: { ...fragments, weights }, consts: { ...consts, ...weightConsts }, params, bindings };
-  const [least, most] = typeof rows === 'number' ? [rows, rows] : [0, sizeOf(rows, context.maxSizes)];
-  return shapes
-    .filter(({ fewest, up }) => fewest <= most && least <= up)
-    .map(({ shader, fewest, up, tileRows }) => {
-      const workgroups = grid(count => (count < fewest || count > up ? 0 : Math.ceil(count / tileRows)));
-      return dispatch(shader, { ...spec, workgroups });
-    });
+  const spec = { consts: { ...consts, ...weightConsts }, params, bindings };
+  if (linearLanes === 'columns') {
+    return gridsOf(columnTiles(lanes, 1), rows, columns, context).map(([{ tile }, workgroups]) =>
+      dispatch('gated_linear/columns', { ...spec, fragments: { tile, weights }, workgroups }),
+    );
+  }
+  const fragments = { lanes: lanes.fragment, weights };
+  return gridsOf(shapes, rows, columns, context).map(([{ shader }, workgroups]) =>
+    dispatch(shader, { ...spec, fragments, workgroups }),
+  );
 };
 
 function operands(op: OpOf<'gatedLinear'>, context: KernelContext) {

@@ -12,46 +12,47 @@ import {
   sizeOf,
   weightFragment,
 } from '../kernel.ts';
+import { columnTiles, gridsOf } from './row-tiles.ts';
 
 const RESIDUAL_NONE = 0;
 const RESIDUAL_READ = 1;
 const RESIDUAL_IN_OUT = 2;
 
 /**
- * The kernel that takes a step depends on its number of rows. All of them add along depth in the same order, so that a row comes
- * out the same in every batch.
+ * The kernel that takes a step depends on its number of rows. Those of one list add along depth in the same order, so that a row
+ * comes out the same in every batch.
  */
 const shapes = [
   { shader: 'linear/matvec', fewest: 1, up: 1, tileRows: 1, tileColumns: 8 },
   { shader: 'linear/tile_4', fewest: 2, up: 4, tileRows: 4, tileColumns: 4 },
   { shader: 'linear/tile_8', fewest: 5, up: Infinity, tileRows: 8, tileColumns: 4 },
 ] as const;
+const COLUMNS_PER_LANE = 2;
 
 export const linear: Kernel<'linear'> = (op, context) => {
-  const { lanes } = context.tuning;
+  const { lanes, linearLanes } = context.tuning;
   const x = context.tensor(op.x);
   const rows = x.shape[0]!;
   const columns = fixed(context.tensor(op.weight), 0);
   const { params, bindings } = operands(op, context);
-  const fragments = { lanes: lanes.fragment };
   const consts = laneConsts(lanes);
-  const grid = (count: (rows: number) => number) => laneGrid(lanes, sizes => count(sizeOf(rows, sizes)));
   if (fixed(x, 1) % 4 !== 0) {
     const weightDtype = dtypeCode(context.tensor(op.weight));
-    const workgroups = grid(count => count * Math.ceil(columns / 4));
-    const spec = { fragments, consts, bindings, workgroups };
+    const workgroups = laneGrid(lanes, sizes => sizeOf(rows, sizes) * Math.ceil(columns / 4));
+    const spec = { fragments: { lanes: lanes.fragment }, consts, bindings, workgroups };
     return [dispatch('linear/any_depth', { ...spec, params: { ...params, weight_dtype: weightDtype } })];
   }
   const { name: weights, consts: weightConsts } = weightFragment(context.tensor(op.weight));
-  const spec = { fragments: { ...fragments, weights }, consts: { ...consts, ...weightConsts }, params, bindings };
-  const [least, most] = typeof rows === 'number' ? [rows, rows] : [0, sizeOf(rows, context.maxSizes)];
-  return shapes
-    .filter(({ fewest, up }) => fewest <= most && least <= up)
-    .map(({ shader, fewest, up, tileRows, tileColumns }) => {
-      const tiles = (count: number) => Math.ceil(count / tileRows) * Math.ceil(columns / tileColumns);
-      const workgroups = grid(count => (count < fewest || count > up ? 0 : tiles(count)));
-      return dispatch(shader, { ...spec, workgroups });
-    });
+  const spec = { consts: { ...consts, ...weightConsts }, params, bindings };
+  if (linearLanes === 'columns') {
+    return gridsOf(columnTiles(lanes, COLUMNS_PER_LANE), rows, columns, context).map(([{ tile }, workgroups]) =>
+      dispatch('linear/columns', { ...spec, fragments: { tile, weights }, workgroups }),
+    );
+  }
+  const fragments = { lanes: lanes.fragment, weights };
+  return gridsOf(shapes, rows, columns, context).map(([{ shader }, workgroups]) =>
+    dispatch(shader, { ...spec, fragments, workgroups }),
+  );
 };
 
 function operands(op: OpOf<'linear'>, context: KernelContext) {

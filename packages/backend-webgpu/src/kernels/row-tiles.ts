@@ -1,0 +1,39 @@
+import type { Dim, StepSizes } from '@quire/core/contract';
+import { type KernelContext, type Lanes, laneGrid, sizeOf } from '../kernel.ts';
+
+/** A kernel of a linear layer that takes the steps with `fewest` to `up` rows, in tiles. */
+export interface RowTile {
+  readonly fewest: number;
+  readonly up: number;
+  readonly tileRows: number;
+  readonly tileColumns: number;
+}
+type ColumnsFragment = 'columns_row' | 'columns_rows' | 'columns_rows_wide';
+
+/** The kernels whose lanes are columns, for layers of which a lane takes `perLane` columns (shaders/lib/columns_*.wgsl). */
+export function columnTiles({ count }: Lanes, perLane: number): readonly (RowTile & { tile: ColumnsFragment })[] {
+  const tileColumns = count * perLane;
+  return [
+    { tile: 'columns_row', fewest: 1, up: 1, tileRows: 1, tileColumns },
+    { tile: 'columns_rows', fewest: 2, up: count, tileRows: count, tileColumns },
+    { tile: 'columns_rows_wide', fewest: count + 1, up: Infinity, tileRows: 2 * count, tileColumns },
+  ];
+}
+
+/** Those of `tiles` that a layer with these rows and columns can need, each with its grid: empty outside of its rows. */
+export function gridsOf<T extends RowTile>(
+  tiles: readonly T[],
+  rows: Dim,
+  columns: number,
+  context: KernelContext,
+): (readonly [tile: T, workgroups: (sizes: StepSizes) => number])[] {
+  const [least, most] = typeof rows === 'number' ? [rows, rows] : [0, sizeOf(rows, context.maxSizes)];
+  return tiles
+    .filter(({ fewest, up }) => fewest <= most && least <= up)
+    .map(tile => {
+      const { fewest, up, tileRows, tileColumns } = tile;
+      const groups = (count: number) => Math.ceil(count / tileRows) * Math.ceil(columns / tileColumns);
+      const taken = (count: number) => (count < fewest || count > up ? 0 : groups(count));
+      return [tile, laneGrid(context.tuning.lanes, sizes => taken(sizeOf(rows, sizes)))] as const;
+    });
+}
