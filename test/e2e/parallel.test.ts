@@ -7,6 +7,7 @@ import { createModelRunner, openDebugRunner } from '../../packages/core/src/work
 import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
 import { build } from '../server/build.ts';
 import { fullEndToEnd, openTestReference } from '../support/devices.ts';
+import { tinyCheckpoint, tinyEngine, tinyModel } from '../support/tiny-engine.ts';
 import { greedyConfig, runGreedy } from './greedy-loop.ts';
 import { certainTokens, goldenCases, openModel, relativeL2 } from './models.ts';
 import { logitsError, variants } from './variant-logits.ts';
@@ -36,6 +37,27 @@ async function expectGolden(folder: string, group: Device) {
   expect(group.allocatedBytes()).toBe(0);
   return { counts, layers: model.modelConfig.numLayers, steps };
 }
+
+it('a draft model is divided as the model is, and changes no token', async () => {
+  const group = await openReferenceGroup({ tensorParallelSize: 2 });
+  const draft = { modelConfig: tinyModel, checkpoint: tinyCheckpoint(), numSpeculativeTokens: 3 };
+  const guess = { speculativeConfig: { model: 'smaller', numSpeculativeTokens: 3 }, draft };
+  const run = async (options: Record<string, unknown>) => {
+    const engine = await tinyEngine(group, options);
+    const output = engine.add([5, 6, 7, 8], { temperature: 0, maxTokens: 13, ignoreEos: true });
+    while (engine.hasUnfinished) await engine.step();
+    const { draftTokens, acceptedTokens } = engine.stats();
+    await engine.dispose();
+    return { tokens: output.sequences[0]!.request.outputTokens(), draftTokens, acceptedTokens };
+  };
+  const [plain, guessed] = [await run({}), await run(guess)];
+  expect(guessed.tokens).toEqual(plain.tokens);
+  expect(guessed.draftTokens).toBe(9);
+  expect(guessed.acceptedTokens).toBe(9);
+  await group.synchronize();
+  expect(group.allocatedBytes()).toBe(0);
+  await group.dispose();
+});
 
 describe.each(sizes)('%i ranks', size => {
   it.each(models)('give the golden tokens and log-probabilities of %s', async folder => {

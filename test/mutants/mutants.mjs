@@ -10,7 +10,7 @@ const hostTier = ['engine/host-tier.test.ts', ...property];
 const recovery = ['engine/recovery.test.ts', ...property];
 const priority = ['engine/priority.test.ts', ...property];
 const forks = ['engine/parallel-sampling.test.ts', ...property];
-const drafts = ['engine/speculation.test.ts', ...property];
+const drafts = ['engine/speculation.test.ts', 'engine/draft-model.test.ts', ...property];
 const device = ['worker/row-writer.test.ts', 'worker/model-runner.test.ts', 'engine/recovery-reference.test.ts'];
 
 /** @type {{ name: string, file: string, find: string, replace: string, tests: string[] }[]} */
@@ -294,7 +294,42 @@ export const mutants = [
     '',
     drafts,
   ),
-  m('rows of drafts are not given back', 'scheduler', '    this.#speculator?.release(request);\n', '', drafts),
+  m('rows of drafts are not given back', 'scheduler', '    this.#draftRows.release(request);\n', '', drafts),
+  m(
+    'blocks of the draft model are not given back',
+    'scheduler',
+    '    this.speculator?.release?.(request);\n',
+    '',
+    drafts,
+  ),
+  m(
+    'the draft model reads what it computed of rejected drafts',
+    'draft-sequence',
+    'Math.min(this.numComputed, this.numKnown, numTokens - 1)',
+    'Math.min(this.numComputed, numTokens - 1)',
+    drafts,
+  ),
+  m(
+    'the draft model guesses before it has caught up',
+    'draft-model',
+    'sequence.numMissing > 0 || guessing.length',
+    'guessing.length',
+    drafts,
+  ),
+  m(
+    'a row of the draft model keeps its rejected drafts',
+    'draft-sequence',
+    '    this.isStale = true;\n  }\n\n  /** Takes',
+    '  }\n\n  /** Takes',
+    drafts,
+  ),
+  m(
+    'drafts of a shorter sequence are proposed again',
+    'draft-sequence',
+    'this.#sampled.length > 0 && this.numKnown === this.request.numTokens',
+    'this.#sampled.length > 0',
+    drafts,
+  ),
   m(
     'drafts go beyond the limit',
     'scheduler',

@@ -162,6 +162,13 @@ describe('the schedule', () => {
     expect(guessed.stats.draftTokens).toBeGreaterThan(0);
   });
 
+  it('speculativeConfig with a draft model guesses what that samples, and changes no token', async () => {
+    const speculativeConfig = { model: tinyLlama, num_speculative_tokens: 3 };
+    const [plain, guessed] = [await run({}, [[5, 6]]), await run({ speculativeConfig }, [[5, 6]])];
+    expect(tokensOf(guessed.outputs)).toEqual(tokensOf(plain.outputs));
+    expect(guessed.stats).toMatchObject({ draftTokens: 5, acceptedTokens: 5, numDrafts: 2 });
+  });
+
   it('maxLogprobs bounds what a request may ask for', async () => {
     await expect(run({ maxLogprobs: 2 }, [[5]], { ...greedy, logprobs: 3 })).rejects.toThrow('logprobs');
     const { outputs } = await run({ maxLogprobs: -1 }, [[5]], { temperature: 0, maxTokens: 1, logprobs: 1024 });

@@ -15,6 +15,7 @@ import {
   fold,
   NAN_MARKER,
   nextToken,
+  oracleStates,
   type SymbolicSampling,
   slotHash,
 } from './symbolic-model.ts';
@@ -46,6 +47,12 @@ export interface SymbolicOptions {
   delayTransfer?: () => Promise<void>;
   /** Delays each result; results stay in order. */
   deliver?: (result: StepResult) => Promise<StepResult>;
+  /** Which model it stands for: others sample other tokens. Default 0. */
+  model?: number;
+  /** Compare every state that is sampled from with that of the row's tokens. */
+  checkStates?: boolean;
+  /** A model that guesses ahead, whose states are compared so. */
+  draft?: Omit<SymbolicOptions, 'draft' | 'checkStates'>;
 }
 
 export const symbolicLimits: ExecutorLimits = {
@@ -70,6 +77,7 @@ export const symbolicLimits: ExecutorLimits = {
  */
 export class SymbolicExecutor implements ModelExecutor {
   readonly limits: ExecutorLimits;
+  readonly draft: SymbolicExecutor | null;
   readonly layer1: Uint32Array;
   readonly layer2: Uint32Array;
   readonly #rows: (DeviceRow | null)[];
@@ -96,6 +104,7 @@ export class SymbolicExecutor implements ModelExecutor {
     const { limits } = options;
     this.#options = options;
     this.limits = limits;
+    this.draft = options.draft === undefined ? null : new SymbolicExecutor({ ...options.draft, checkStates: true });
     this.layer1 = new Uint32Array(limits.numBlocks * limits.blockSize).fill(POISON);
     this.layer2 = new Uint32Array(limits.numBlocks * limits.blockSize).fill(POISON);
     this.#rows = Array.from({ length: limits.maxNumSeqs }, () => null);
@@ -144,6 +153,7 @@ export class SymbolicExecutor implements ModelExecutor {
     this.#rows.fill(null);
     this.layer1.fill(POISON);
     this.layer2.fill(POISON);
+    this.draft?.reset();
   }
 
   async sleep(): Promise<SleepingExecutor> {
@@ -155,6 +165,7 @@ export class SymbolicExecutor implements ModelExecutor {
 
   async dispose(): Promise<void> {
     this.disposed = true;
+    await this.draft?.dispose();
   }
 
   #move(blocks: Int32Array, hostSlots: Int32Array, direction: 'toHost' | 'toDevice'): void {
@@ -318,7 +329,7 @@ export class SymbolicExecutor implements ModelExecutor {
 
   /** What is in the slot now: another adapter there shows. */
   #adapterOf({ adapterSlot }: DeviceRow): number {
-    if (adapterSlot === null) return 0;
+    if (adapterSlot === null) return this.#options.model ?? 0;
     return this.adapters[adapterSlot] ?? assert.fail(`adapter slot ${adapterSlot} is empty`);
   }
 
@@ -373,6 +384,7 @@ export class SymbolicExecutor implements ModelExecutor {
       const predicted = firstPosition + token + 1;
       const known = predicted < row.numTokens;
       const state = states[token]!;
+      if (this.#options.checkStates) this.#checkState(row, predicted, state);
       const id = known ? row.tokens[predicted]! : this.#next(row, state);
       this.#writeLogprobs(result, result.sampleStarts[i]! + s, id, state);
       if (known) continue;
@@ -380,6 +392,12 @@ export class SymbolicExecutor implements ModelExecutor {
       result.tokenIds[repeat * step.numSequences + i] = id;
       result.flags[repeat * step.numSequences + i] = SAMPLE_LIVE | (state === NAN_MARKER ? 0 : SAMPLE_FINITE);
     }
+  }
+
+  /** Whatever slots were read, they held what the row's tokens give. */
+  #checkState({ tokens }: DeviceRow, length: number, state: number): void {
+    const expected = oracleStates([...tokens.subarray(0, length)], this.#options.model).at(-1);
+    assert.equal(state, expected, `stale slots were read to sample the token at position ${length}`);
   }
 
   #next({ numTokens, sampling, mask }: DeviceRow, state: number): number {

@@ -59,12 +59,12 @@ export function fakeLogprob(state: number, index: number): number {
   return Math.fround(-((state % 1000) / 100) - index);
 }
 
-/** The fold over layer 2 after each token of a sequence. */
-export function oracleStates(tokens: readonly number[]): number[] {
+/** The fold over layer 2 after each token of a sequence, of one of several models. */
+export function oracleStates(tokens: readonly number[], model = 0): number[] {
   let first = FOLD_START;
   let second = FOLD_START;
   return tokens.map((token, position) => {
-    first = fold(first, slotHash(token, position));
+    first = fold(first, slotHash(token, position, model));
     second = fold(second, first);
     return second;
   });

@@ -1,4 +1,12 @@
-import { createModelRunner, LLMEngine, type LLMEngineOptions, type ModelRunner, parseEngineConfig } from '@quire/core';
+import {
+  createModelRunner,
+  type DraftSupply,
+  LLMEngine,
+  type LLMEngineOptions,
+  type ModelConfig,
+  type ModelRunner,
+  parseEngineConfig,
+} from '@quire/core';
 import type { Device } from '@quire/core/contract';
 import { llamaConfig } from '../unit/models/configs.ts';
 import { completeTensors, fakeCheckpoint } from '../unit/models/fake-checkpoint.ts';
@@ -7,8 +15,8 @@ import { completeTensors, fakeCheckpoint } from '../unit/models/fake-checkpoint.
 export const tinyModel = llamaConfig({ dtype: 'f32', maxPositionEmbeddings: 128 });
 
 /** Its weights: pseudo-random in [-1/2, 1/2), so that no two logits are equal. */
-export function tinyCheckpoint() {
-  const tensors = completeTensors(tinyModel, 'model.');
+export function tinyCheckpoint(model: ModelConfig = tinyModel) {
+  const tensors = completeTensors(model, 'model.');
   let state = 1;
   for (const { values } of Object.values(tensors)) {
     for (let i = 0; i < values.length; i++) {
@@ -30,10 +38,12 @@ export function tinyConfig(options: Record<string, unknown> = {}) {
   });
 }
 
+/** `draft`, beside the options of the engine: a model that guesses ahead. */
 export async function tinyRunner(device: Device, options: Record<string, unknown> = {}): Promise<ModelRunner> {
-  const { swapSpace = 0, ...rest } = options;
+  const { swapSpace = 0, draft = null, ...rest } = options;
   const engineConfig = { ...tinyConfig(rest), swapSpace: swapSpace as number };
-  return createModelRunner({ device, modelConfig: tinyModel, engineConfig, checkpoint: tinyCheckpoint() });
+  const model = { modelConfig: tinyModel, checkpoint: tinyCheckpoint() };
+  return createModelRunner({ device, ...model, engineConfig, draft: draft as DraftSupply | null });
 }
 
 /** An engine over the tiny model on a device. */
@@ -43,6 +53,6 @@ export async function tinyEngine(
   changes: Partial<LLMEngineOptions> = {},
 ): Promise<LLMEngine> {
   const executor = await tinyRunner(device, options);
-  const { swapSpace: _, ...rest } = options;
+  const { swapSpace: _, draft: __, ...rest } = options;
   return new LLMEngine({ executor, config: tinyConfig(rest), tokenizer: null, eosTokenIds: [2], ...changes });
 }

@@ -206,8 +206,31 @@ test('speculative decoding takes the object of vLLM', () => {
     promptLookupMax: 3,
     promptLookupMin: 3,
   });
+  const draft = { method: 'draft_model', model: 'm', numSpeculativeTokens: 3, revision: null };
+  expect(parse({ model: 'm', num_speculative_tokens: 3 })).toEqual({ ...draft, draftTensorParallelSize: null });
+  expect(parse({ ...draft, revision: 'main', draft_tensor_parallel_size: 2 })).toEqual({
+    ...draft,
+    revision: 'main',
+    draftTensorParallelSize: 2,
+  });
   const refusals: [object, string][] = [
-    [{ method: 'eagle', num_speculative_tokens: 1 }, 'speculativeConfig: method must be one of ngram, got "eagle".'],
+    [
+      { method: 'eagle', num_speculative_tokens: 1 },
+      'speculativeConfig: method must be one of ngram, draft_model, got "eagle".',
+    ],
+    [{ num_speculative_tokens: 1 }, 'speculativeConfig: method must be one of ngram, draft_model, got undefined.'],
+    [
+      { method: 'draft_model', num_speculative_tokens: 1 },
+      'speculativeConfig: model must be a non-empty string, got undefined.',
+    ],
+    [
+      { model: 'm', num_speculative_tokens: 1, prompt_lookup_max: 2 },
+      'speculativeConfig: promptLookupMax is no field of method draft_model.',
+    ],
+    [
+      { method: 'ngram', model: 'm', num_speculative_tokens: 1 },
+      'speculativeConfig: model is no field of method ngram.',
+    ],
     [{ method: 'ngram' }, 'speculativeConfig: numSpeculativeTokens must be an integer in [1, 64], got undefined.'],
     [{ method: 'ngram', num_speculative_tokens: 1, draft: 'm' }, 'speculativeConfig has an unknown field "draft".'],
     [

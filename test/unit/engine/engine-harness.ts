@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import type { LLMEngine, SamplingParams } from '@quire/core';
+import type { ExecutorLimits, LLMEngine, SamplingParams } from '@quire/core';
 import { DeviceError, DeviceLostError } from '@quire/core/contract';
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import type { SchedulingPolicy } from '../../../packages/core/src/engine/priority.ts';
 import type { SpeculativeConfig } from '../../../packages/core/src/engine/speculative-config.ts';
-import type { SymbolicExecutor } from '../../support/symbolic-executor.ts';
+import { type SymbolicExecutor, type SymbolicOptions, symbolicLimits } from '../../support/symbolic-executor.ts';
 import { NAN_TOKEN } from '../../support/symbolic-model.ts';
 import { symbolicBeams } from './beams.ts';
 import { Fairness } from './fairness.ts';
@@ -30,6 +30,8 @@ export interface Setup {
   watermark: number;
   hostBlocks: number;
   drafts: number;
+  /** Who guesses: prompt lookup, the model itself, or another one. */
+  drafter: 'ngram' | 'same' | 'other';
   fault: 'none' | 'lost' | 'error';
   faultPeriod: number;
 }
@@ -63,6 +65,7 @@ export const setups: fc.Arbitrary<Setup> = fc.record({
   watermark: fc.constantFrom(0, 0, 0.1),
   hostBlocks: fc.constantFrom(0, 0, 1, 4, 40),
   drafts: fc.constantFrom(0, 0, 1, MAX_DRAFTS),
+  drafter: fc.constantFrom('ngram', 'same', 'other'),
   fault: fc.constantFrom('none', 'none', 'lost', 'error'),
   faultPeriod: fc.integer({ min: 2, max: 30 }),
 });
@@ -133,8 +136,10 @@ export const commands: fc.Arbitrary<Command> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('resetCache' as const) }) },
 );
 
-function speculation(drafts: number): SpeculativeConfig | null {
+function speculation({ drafts, drafter }: Setup): SpeculativeConfig | null {
   if (drafts === 0) return null;
+  const model = { model: drafter, revision: null, draftTensorParallelSize: null };
+  if (drafter !== 'ngram') return { method: 'draft_model', numSpeculativeTokens: drafts, ...model };
   return { method: 'ngram', numSpeculativeTokens: drafts, promptLookupMax: 3, promptLookupMin: 1 };
 }
 
@@ -160,23 +165,24 @@ export class Harness {
   constructor(setup: Setup) {
     this.#setup = setup;
     const needed = Math.ceil((MAX_MODEL_LEN - 1) / setup.blockSize);
+    const limits = {
+      blockSize: setup.blockSize,
+      numBlocks: Math.min(needed, Math.ceil(24 / setup.blockSize) + setup.spareBlocks) + 1,
+      maxModelLen: MAX_MODEL_LEN,
+      maxNumBatchedTokens: setup.chunked ? setup.budget : Math.max(setup.budget, MAX_MODEL_LEN),
+      maxSamples: setup.samples,
+      maxNumSeqs: setup.maxNumSeqs,
+      vocabSize: VOCAB,
+      numHostBlocks: setup.prefixCaching ? setup.hostBlocks : 0,
+    };
     const options: TestEngineOptions = {
-      limits: {
-        blockSize: setup.blockSize,
-        numBlocks: Math.min(needed, Math.ceil(24 / setup.blockSize) + setup.spareBlocks) + 1,
-        maxModelLen: MAX_MODEL_LEN,
-        maxNumBatchedTokens: setup.chunked ? setup.budget : Math.max(setup.budget, MAX_MODEL_LEN),
-        maxSamples: setup.samples,
-        maxNumSeqs: setup.maxNumSeqs,
-        vocabSize: VOCAB,
-        numHostBlocks: setup.prefixCaching ? setup.hostBlocks : 0,
-      },
+      limits,
       config: {
         enableChunkedPrefill: setup.chunked,
         enablePrefixCaching: setup.prefixCaching,
         schedulingPolicy: setup.policy,
         watermark: setup.watermark,
-        speculativeConfig: speculation(setup.drafts),
+        speculativeConfig: speculation(setup),
         runAhead: setup.runAhead,
         numSchedulerSteps: setup.steps,
       },
@@ -187,11 +193,25 @@ export class Harness {
           this.#fairness.checkStep(step);
           return this.#fault();
         },
+        ...(setup.drafter === 'ngram' ? {} : { draft: this.#draft(limits) }),
       },
       ...(setup.weakHash ? { hash: (_: number, tokens: Uint32Array, start: number) => (tokens[start] ?? 0) & 15 } : {}),
     };
     this.engine = testEngine(options).engine;
     this.#fairness = new Fairness(this.engine);
+  }
+
+  /** The same model guesses what the target samples; another one has less room and is wrong mostly. */
+  #draft(limits: Partial<ExecutorLimits>): SymbolicOptions {
+    const own = { ...symbolicLimits, ...limits, numHostBlocks: 0 };
+    const fault = () => this.#fault();
+    if (this.#setup.drafter === 'same') return { limits: own, fault };
+    const numBlocks = Math.max(2, own.numBlocks - this.#setup.spareBlocks);
+    return {
+      limits: { ...own, numBlocks, maxModelLen: 30, maxNumSeqs: Math.ceil(own.maxNumSeqs / 2) },
+      model: 1,
+      fault,
+    };
   }
 
   get executor(): SymbolicExecutor {
@@ -258,9 +278,21 @@ export class Harness {
       else this.#checkGroup(group);
     }
     if (this.#setup.fault === 'none') this.#fairness.checkEnd(this.#work(), this.executor.tokensComputed);
+    this.#checkAccepted();
     const { scheduler } = this.engine;
     assert.equal(scheduler.numFreeRows, this.engine.limits.maxNumSeqs, 'L2: all rows are free in the end');
     assert.equal(scheduler.blocks.numFreeBlocks, scheduler.blocks.numBlocks - 1, 'K10: all blocks are free in the end');
+  }
+
+  /** What the model itself guesses holds, but for what an end or a preemption cuts off. */
+  #checkAccepted(): void {
+    if (this.#setup.drafter !== 'same' || this.#setup.fault !== 'none') return;
+    const { draftTokens, acceptedTokens, numPreemptions } = this.engine.stats();
+    const cuts = numPreemptions + this.groups.reduce((total, { params }) => total + params.bestOf, 0);
+    assert(
+      draftTokens - acceptedTokens <= cuts * this.#setup.drafts,
+      `${acceptedTokens} of ${draftTokens} drafts held`,
+    );
   }
 
   /** Tokens of all sequences, as many as they may have. */

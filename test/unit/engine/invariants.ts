@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { LLMEngine } from '@quire/core';
+import { DraftModel } from '../../../packages/core/src/engine/draft-model.ts';
 import type { SymbolicExecutor } from '../../support/symbolic-executor.ts';
 import { oracleSlots } from '../../support/symbolic-model.ts';
 
@@ -14,6 +15,7 @@ export function checkInvariants(engine: LLMEngine, executor: SymbolicExecutor): 
   const { scheduler } = engine;
   checkBlocks(scheduler);
   checkTables(scheduler, executor);
+  checkDrafts(scheduler, executor);
   checkOrder(scheduler, engine.limits.maxNumSeqs);
 }
 
@@ -63,6 +65,14 @@ function checkTables({ blocks, running }: Scheduler, executor: SymbolicExecutor)
       assert(isSame, 'K4, K7: tokens of a cached block');
     }
   }
+}
+
+/** K10, of the draft model: it holds blocks for requests that run, and for no other. */
+function checkDrafts({ speculator, running }: Scheduler, executor: SymbolicExecutor): void {
+  if (!(speculator instanceof DraftModel)) return;
+  const { blocks } = speculator;
+  if (running.length === 0) assert.equal(blocks.numFreeBlocks, blocks.numBlocks - 1, 'K10: blocks of drafts');
+  for (const block of blocks.freeBlocks()) if (!blocks.cache?.has(block)) executor.draft!.poison(block);
 }
 
 function checkContent({ tokens, numTokens, numComputed }: Request, executor: SymbolicExecutor, ids: number[]): void {

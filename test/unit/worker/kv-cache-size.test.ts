@@ -35,6 +35,13 @@ describe('kvCacheSize', () => {
     expect(size({ budget: bytes(33 * 20480), dtype: 'f32', maxModelLen: 240 }).numBlocks).toBe(16);
   });
 
+  it('pays for as many blocks of a draft model', () => {
+    const beside = { besideBlockBytes: 4096, budget: bytes(50 * (20480 + 4096)) };
+    expect(size(beside)).toMatchObject({ numBlocks: 50, bytes: 50 * 20480 });
+    expect(() => size({ ...beside, budget: bytes(33 * 20480) })).toThrow(/needs 32 KV blocks, 811008 bytes/);
+    expect(size({ besideBlockBytes: 4096 }).numBlocks).toBe(101);
+  });
+
   it('fails with numbers when one full-length request has no room', () => {
     const small = () => size({ budget: bytes(33 * 20480 - 1) });
     expect(small).toThrow(ConfigError);

@@ -2,10 +2,13 @@ import { ConfigError } from '../errors.ts';
 import type { ExecutorLimits, ModelExecutor } from '../worker/types.ts';
 import { BlockManager } from './block-manager.ts';
 import type { BlockObserver } from './block-observer.ts';
+import { DraftModel } from './draft-model.ts';
 import type { EngineConfig } from './engine-config.ts';
 import { HostTier } from './host-tier.ts';
 import type { BlockHash } from './prefix-cache.ts';
+import { PromptLookup } from './prompt-lookup.ts';
 import { Scheduler } from './scheduler.ts';
+import type { Speculator } from './speculator.ts';
 
 export type LLMEngineConfig = Pick<
   EngineConfig,
@@ -40,7 +43,6 @@ export function createScheduler(
   checkConfig(limits, config);
   const { numBlocks, numHostBlocks, blockSize } = limits;
   const { enablePrefixCaching, enableChunkedPrefill, runAhead, numSchedulerSteps, watermark = 0 } = config;
-  const { speculativeConfig: speculation = null } = config;
   const sizes = { numBlocks, numHostBlocks, blockSize };
   const blocks = new BlockManager({ ...sizes, enablePrefixCaching, observer, ...(hash ? { hash } : {}) });
   const hostTier =
@@ -53,7 +55,21 @@ export function createScheduler(
         });
   const { longPrefillTokenThreshold = 0 } = config;
   const pace = { enableChunkedPrefill, longPrefillTokenThreshold, runAhead, numSchedulerSteps, watermark };
-  return new Scheduler({ limits, blocks, hostTier, speculation, ...pace });
+  const speculator = createSpeculator(executor, config, hash);
+  return new Scheduler({ limits, blocks, hostTier, speculator, ...pace });
+}
+
+function createSpeculator(
+  { draft = null }: ModelExecutor,
+  { speculativeConfig = null, enablePrefixCaching }: LLMEngineConfig,
+  hash: BlockHash | undefined,
+): Speculator | null {
+  if (speculativeConfig === null) return null;
+  if (speculativeConfig.method === 'ngram') return new PromptLookup(speculativeConfig);
+  if (draft === null)
+    throw new ConfigError('speculativeConfig names a draft model, but none was loaded.', 'speculativeConfig');
+  const { numSpeculativeTokens } = speculativeConfig;
+  return new DraftModel({ executor: draft, numSpeculativeTokens, enablePrefixCaching, ...(hash ? { hash } : {}) });
 }
 
 function checkConfig(limits: ExecutorLimits, config: LLMEngineConfig): void {

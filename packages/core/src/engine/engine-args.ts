@@ -471,8 +471,9 @@ export const engineArgs = {
     type: 'json',
     value: 'JSON',
     effect:
-      'Speculative decoding by prompt lookup: {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 5, "prompt_lookup_min": 5}. Outputs are those of plain decoding.',
-    refused: 'Methods other than ngram.',
+      'Speculative decoding. By prompt lookup: {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 5, "prompt_lookup_min": 5}. With a smaller model of the same vocabulary, on the same device: {"method": "draft_model", "model": "FOLDER", "num_speculative_tokens": 4, "revision": null, "draft_tensor_parallel_size": null}. Outputs are those of plain decoding.',
+    refused:
+      'Methods other than ngram and draft_model. A draft model of another vocabulary or tokenizer, on other ranks than the model, or on ranks that are processes of their own.',
   },
   kvEventsConfig: {
     default: null,

@@ -17,6 +17,7 @@ export class ExecutorHost {
   readonly #inFlight: InFlight[] = [];
   #executor: ModelExecutor;
   #stepsInFlight = 0;
+  #drafts: Promise<void> | null = null;
   #pause: { promise: Promise<void>; end: () => void } | null = null;
   #asleep: SleepingExecutor | null = null;
 
@@ -70,15 +71,25 @@ export class ExecutorHost {
     return oldest;
   }
 
+  /** Waits for drafts that are being made. */
+  async draft(drafts: Promise<void>): Promise<void> {
+    this.#drafts = drafts;
+    try {
+      await drafts;
+    } finally {
+      this.#drafts = null;
+    }
+  }
+
   succeeded(): void {
     this.#recovery.succeeded();
   }
 
-  /** Drops the steps in flight, once they are done. */
+  /** Drops the steps in flight, once they and the drafts that are being made are done. */
   async settle(): Promise<void> {
     const dropped = this.#inFlight.splice(0);
     this.#stepsInFlight = 0;
-    await Promise.allSettled(dropped.map(({ result }) => result));
+    await Promise.allSettled([...dropped.map(({ result }) => result), this.#drafts]);
   }
 
   /** Makes the executor usable after a failure, or replaces it. Throws the cause when there is nothing to be done. */

@@ -183,6 +183,8 @@ export class LLMEngine {
     const { host } = this;
     let oldest: InFlight | undefined;
     try {
+      const drafts = host.isPaused ? null : this.scheduler.prepareDrafts();
+      if (drafts !== null) await host.draft(drafts);
       if (!host.isPaused) this.#submitAhead();
       oldest = host.next();
       if (oldest === undefined) return await this.#idle();
@@ -264,7 +266,7 @@ export class LLMEngine {
 
   /** Forgets all cached prefixes; running requests keep what they have. */
   resetPrefixCache(): void {
-    this.scheduler.blocks.resetPrefixCache();
+    this.scheduler.resetPrefixCache();
   }
 
   /** Fails what is running with EngineClosedError, waits for the executor, and disposes it. */

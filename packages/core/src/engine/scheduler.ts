@@ -4,14 +4,14 @@ import type { Adapter } from './adapters.ts';
 import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
 import { checkFits, fitsCache } from './check-fits.ts';
 import { DecodeScheduler } from './decode-scheduler.ts';
+import { DraftRows } from './draft-rows.ts';
 import type { HostTier } from './host-tier.ts';
 import { NO_ROW, NO_SLOT, type Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
 import { RunningList } from './running-list.ts';
 import { Field, NEVER, RECORD_WORDS, RunningRows } from './running-rows.ts';
 import { SchedulerCounters } from './scheduler-counters.ts';
-import type { SpeculativeConfig } from './speculative-config.ts';
-import { Speculator } from './speculator.ts';
+import type { DraftWish, Speculator } from './speculator.ts';
 import { newRow, StepBatch } from './step-batch.ts';
 import { StepRepeater } from './step-repeater.ts';
 import { Suspects } from './suspects.ts';
@@ -31,8 +31,8 @@ export interface SchedulerOptions {
   watermark?: number;
   /** Where blocks go that leave the device, and come from. */
   hostTier?: HostTier | null;
-  /** Guesses tokens and has them checked, for requests that speculate. */
-  speculation?: SpeculativeConfig | null;
+  /** Guesses tokens ahead, for requests that speculate. */
+  speculator?: Speculator | null;
 }
 
 /** Requests that may begin with adapters that are there while one waits for room for its own: batches stay full, and nobody starves. */
@@ -55,6 +55,7 @@ export class Scheduler {
   readonly rows: RunningRows;
   readonly waiting = new RequestQueue();
   readonly suspects = new Suspects();
+  readonly speculator: Speculator | null;
   counters = new SchedulerCounters();
   readonly #running: RunningList;
   readonly #decodes: DecodeScheduler;
@@ -65,7 +66,7 @@ export class Scheduler {
   readonly #starts: TableStarts;
   readonly #watermarkBlocks: number;
   readonly #freeRows: number[];
-  readonly #speculator: Speculator | null;
+  readonly #draftRows: DraftRows;
   readonly #adapters: AdapterSlots;
   readonly #spare: StepBatch[] = [];
   /** Requests whose prompt is computed and whose followers may start with the next step. */
@@ -91,7 +92,8 @@ export class Scheduler {
     this.#watermarkBlocks = Math.floor((options.watermark ?? 0) * options.limits.numBlocks);
     this.#freeRows = Array.from({ length: options.limits.maxNumSeqs }, (_, i) => options.limits.maxNumSeqs - 1 - i);
     this.#adapters = new AdapterSlots(options.limits.numAdapterSlots ?? 0);
-    this.#speculator = options.speculation ? new Speculator(options.speculation, this.#freeRows) : null;
+    this.speculator = options.speculator ?? null;
+    this.#draftRows = new DraftRows(this.#freeRows);
   }
 
   /** In the order of their rank. */
@@ -157,6 +159,29 @@ export class Scheduler {
     this.waiting.insert(request);
   }
 
+  /** Has drafts made for the requests that decode in the next step, where that takes the device. null: none have to be made. */
+  prepareDrafts(): Promise<void> | null {
+    if (this.speculator?.prepare === undefined || this.waiting.length > 0) return null;
+    const wishes: DraftWish[] = [];
+    let freeRows = this.#freeRows.length;
+    for (const request of this.running) {
+      const decodes = request.virtualTokens - request.numComputed === 1 && !request.waitsForHost;
+      if (!request.speculates || !decodes || !this.suspects.lets(request)) continue;
+      const held = this.#draftRows.held(request);
+      const most = Math.min(this.#mostDrafts(request), freeRows + held);
+      if (most <= 0) continue;
+      wishes.push({ request, most });
+      freeRows -= Math.max(0, most - held);
+    }
+    return wishes.length === 0 ? null : this.speculator.prepare(wishes);
+  }
+
+  /** Forgets all cached prefixes; running requests keep what they have. */
+  resetPrefixCache(): void {
+    this.blocks.resetPrefixCache();
+    this.speculator?.resetPrefixCache?.();
+  }
+
   /**
    * The next submit, or null when nothing can be scheduled before a result arrives. stepsInFlight: repeats of all submits whose
    * results are outstanding. Give the batch back with `recycle` when its result has been read.
@@ -168,7 +193,7 @@ export class Scheduler {
     for (const request of this.hostTier?.poll() ?? []) this.#giveUpLoad(request);
     for (const leader of this.#leaders.splice(0)) this.#admitFollowers(leader);
     // Who waits comes before guesses.
-    if (this.waiting.length > 0) this.#speculator?.releaseAll();
+    if (this.waiting.length > 0) this.#draftRows.releaseAll();
     this.#tokenBudget = this.#limits.maxNumBatchedTokens;
     this.#sampleBudget = this.#limits.maxSamples;
     const preempted = this.#scheduleRunning(batch);
@@ -371,15 +396,16 @@ export class Scheduler {
 
   /** Checks guesses at the tokens after the one that the request samples, with rows, blocks and budgets that nobody else needs. */
   #addDrafts(batch: StepBatch, request: Request): void {
-    if (this.#speculator === null || this.waiting.length > 0) return;
+    if (this.speculator === null || this.waiting.length > 0) return;
     const { blocks } = this;
-    const room = (request.table.length + blocks.numFreeBlocks) * blocks.blockSize - request.numTokens;
-    const left = request.tokenLimit - request.numTokens - 1;
-    const drafts = this.#speculator.propose(request, Math.min(room, left, this.#tokenBudget, this.#sampleBudget));
-    if (drafts === 0) return;
+    const most = Math.min(this.#mostDrafts(request), this.#tokenBudget, this.#sampleBudget);
+    const guesses = most > 0 ? this.speculator.propose(request, most) : null;
+    if (guesses === null || guesses.length === 0) return;
+    const drafts = guesses.length;
+    request.setDrafts(guesses);
     blocks.grow(request.table, request.numTokens + drafts);
     for (let i = 0; i < drafts; i++) {
-      const draftRow = this.#speculator.row(request, i);
+      const draftRow = this.#draftRows.row(request, i);
       batch.addDraft(request, i, draftRow);
       draftRow.numTokens = request.numTokens;
       draftRow.numBlocks = request.table.length;
@@ -388,6 +414,15 @@ export class Scheduler {
     this.#sampleBudget -= drafts;
     this.counters.draftTokens += drafts;
     this.counters.numDrafts++;
+  }
+
+  /** Drafts that could be checked behind the known tokens of a request. */
+  #mostDrafts(request: Request): number {
+    const { blocks } = this;
+    const room = (request.table.length + blocks.numFreeBlocks) * blocks.blockSize - request.numTokens;
+    const left = request.tokenLimit - request.numTokens - 1;
+    const { numSpeculativeTokens } = this.speculator!;
+    return Math.min(numSpeculativeTokens, room, left, this.#freeRows.length + this.#draftRows.held(request));
   }
 
   #preempt(request: Request): void {
@@ -418,7 +453,8 @@ export class Scheduler {
     this.#freeRows.push(request.row);
     if (request.adapterSlot !== NO_SLOT) this.#adapters.release(request.adapterSlot);
     request.adapterSlot = NO_SLOT;
-    this.#speculator?.release(request);
+    this.#draftRows.release(request);
+    this.speculator?.release?.(request);
     request.resetComputed();
   }
 }

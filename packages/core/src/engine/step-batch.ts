@@ -7,11 +7,11 @@ import type {
   RowMask,
   SchedulerOutput,
 } from '../worker/types.ts';
+import type { DraftRow } from './draft-rows.ts';
 import { hostLogits } from './host-logits.ts';
 import { NO_ROW, NO_SLOT, type Request } from './request.ts';
 import type { RunningList } from './running-list.ts';
 import { NEVER, type RunningRows } from './running-rows.ts';
-import type { DraftRow } from './speculator.ts';
 
 /** Columns of one step, one entry per sequence. */
 class Columns {

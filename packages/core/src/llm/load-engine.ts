@@ -13,11 +13,12 @@ import type { GrammarPort } from '../structured-output/grammar-messages.ts';
 import { GrammarService } from '../structured-output/grammar-service.ts';
 import { hasTokenizer, loadTokenizer } from '../tokenizer/index.ts';
 import type { Tokenizer } from '../tokenizer/types.ts';
-import { openCheckpoint } from '../weights/index.ts';
-import type { Checkpoint, ModelSource } from '../weights/types.ts';
-import { createModelRunner, type ModelRunner, type StageTimer } from '../worker/index.ts';
+import type { Checkpoint } from '../weights/types.ts';
+import { createModelRunner, type DraftSupply, type ModelRunner, type StageTimer } from '../worker/index.ts';
 import { checkDevice } from './check-device.ts';
+import { openDraft } from './draft-supply.ts';
 import type { ModelInputs } from './model-inputs.ts';
+import { readCheckpoint } from './read-checkpoint.ts';
 
 export interface LoadEngineOptions extends ModelInputs {
   /** Stays the caller's: disposing the engine frees what it holds on the device, not the device. */
@@ -61,7 +62,8 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
   const checkpoint = await readCheckpoint(source, config);
   const stops = eosTokenIds(modelConfig, generationConfig, tokenizer);
   const grammars = openGrammars(options.openGrammarThread, tokenizer, modelConfig.vocabSize, stops);
-  const open = executorOpener(options, modelConfig, checkpoint);
+  const draft = await openDraft(options, tokenizer);
+  const open = executorOpener(options, { modelConfig, checkpoint, draft });
   const runner = await open('same');
   try {
     const asyncLLM = new AsyncLLM({
@@ -83,18 +85,10 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
   }
 }
 
-/** null: stand-ins. */
-export async function readCheckpoint(source: ModelSource, { loadFormat }: EngineConfig): Promise<Checkpoint | null> {
-  if (loadFormat === 'dummy') return null;
-  const isOne = loadFormat === 'safetensors' || loadFormat === 'pt';
-  return isOne ? openCheckpoint(source, loadFormat) : openCheckpoint(source);
-}
-
-/** Loads the model onto the device that there is, or onto another one because that is lost. */
+/** Loads the models onto the device that there is, or onto another one because that is lost. */
 function executorOpener(
   { device: first, reopenDevice, config, weightCache, timeStage }: LoadEngineOptions,
-  modelConfig: ModelConfig,
-  checkpoint: Checkpoint | null,
+  models: { modelConfig: ModelConfig; checkpoint: Checkpoint | null; draft: DraftSupply | null },
 ): (which: 'same' | 'new') => Promise<ModelRunner> {
   let device = first;
   return async which => {
@@ -102,7 +96,7 @@ function executorOpener(
     if (which === 'new') device = await reopenDevice!();
     const cache = weightCache ? { weightCache } : {};
     const timer = timeStage ? { timeStage } : {};
-    return createModelRunner({ device, modelConfig, engineConfig: config, checkpoint, ...cache, ...timer });
+    return createModelRunner({ device, engineConfig: config, ...models, ...cache, ...timer });
   };
 }
 

@@ -37,6 +37,8 @@ export interface LLMRuntime {
 /** What an engine is loaded from besides its device. */
 export interface ModelInputs {
   readonly source: ModelSource;
+  /** The draft model of `speculativeConfig`. */
+  readonly draftSource?: ModelSource;
   /** Where the tokenizer's files are when they are not beside the model's. */
   readonly tokenizerSource?: ModelSource;
   /** Where generation_config.json is when it is not beside the model's. */
@@ -74,9 +76,14 @@ export async function openModelInputs(
   }
   const source = typeof model === 'string' ? await open(model, { revision, weights: wantedWeights(config) }) : model;
   const { openGrammarThread, openAdapter } = runtime;
+  const speculation = config.speculativeConfig;
+  const draft = speculation?.method === 'draft_model' ? speculation : null;
   const isNamed = generationConfig !== 'auto' && generationConfig !== 'vllm';
   return {
     source,
+    ...(draft === null
+      ? {}
+      : { draftSource: await open(draft.model, { revision: draft.revision, weights: wantedWeights(config) }) }),
     ...(tokenizer === null ? {} : { tokenizerSource: await open(tokenizer, { weights: 'none' }) }),
     ...(isNamed ? { generationConfigSource: await open(generationConfig, { weights: 'none' }) } : {}),
     ...(chatTemplate === null ? {} : { chatTemplate: await templateText(chatTemplate, runtime) }),

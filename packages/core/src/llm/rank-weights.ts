@@ -5,7 +5,7 @@ import { type PlacedWeight, planLoading, type WeightDevice, type WeightPart } fr
 import { parseModelConfig } from '../models/parse-config.ts';
 import type { ModelSource } from '../weights/types.ts';
 import { chooseDTypes, weightSupply } from '../worker/index.ts';
-import { readCheckpoint } from './load-engine.ts';
+import { readCheckpoint } from './read-checkpoint.ts';
 
 export interface RankWeightsOptions {
   /** Of this rank alone. */

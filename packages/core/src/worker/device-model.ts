@@ -19,14 +19,17 @@ import {
 import { chooseDTypes, type ModelDTypes } from './model-dtypes.ts';
 import {
   adapterTensors,
+  blockBytes,
   checkWorkerConfig,
+  type DraftNeed,
+  estimateWorkingBytes,
   type ModelPlan,
   type PlanInputs,
   planModel,
   planRehearsal,
 } from './model-plan.ts';
 import { bytesPerSecond, type StageTimer, untimed } from './stage-timer.ts';
-import { fillsDevice, type WorkerConfig } from './worker-config.ts';
+import { fillsDevice, type WorkerConfig, wantedModelLen } from './worker-config.ts';
 
 export interface DeviceModelOptions {
   readonly device: Device;
@@ -40,18 +43,17 @@ export interface DeviceModelOptions {
   readonly timeStage?: StageTimer;
 }
 
-/** A model on a device: weights, KV cache and row state, and the plan of its program, ready to be compiled. */
-export class DeviceModel {
-  readonly device: Device;
-  /** With the heads and the width that one rank of a group computes. */
-  readonly config: ModelConfig;
-  readonly plan: ModelPlan;
+/** A model whose weights are on a device, while the size of its cache is open. */
+export class LoadedModel implements DraftNeed {
+  readonly #inputs: PlanInputs;
   readonly #weights: LoadedWeights;
-  readonly #tensors = new Map<string, DeviceTensor>();
+  readonly #measured: number | null;
+  readonly #timeStage: StageTimer;
+  #isPlaced = false;
 
-  /** Loads the weights, then sizes the cache from what is left. Frees everything when it fails. */
-  static async load(options: DeviceModelOptions): Promise<DeviceModel> {
-    const { device, modelConfig, engineConfig, weights: supply, timeStage = untimed } = options;
+  /** Frees everything when it fails. */
+  static async load(options: DeviceModelOptions): Promise<LoadedModel> {
+    const { device, modelConfig, engineConfig, weights: supply, timeStage = untimed, rehearse } = options;
     const dtypes = options.dtypes ?? chooseDTypes(engineConfig, modelConfig, device);
     checkStages(modelConfig, device.info.stages);
     const config = shardConfig(modelConfig, planShards(modelConfig, device.info.ranks));
@@ -63,45 +65,101 @@ export class DeviceModel {
     );
     try {
       const inputs = { config: engineConfig, model: config, device, dtypes, weights: weights.layout };
-      const measures = options.rehearse !== undefined && fillsDevice(engineConfig, device);
-      const needed = measures
-        ? await timeStage('profile', () => DeviceModel.#measure(inputs, weights, options.rehearse!))
-        : null;
-      return await timeStage(
-        'kv cache',
-        async () => new DeviceModel(device, config, planModel(inputs, needed), weights),
-        ({ plan }) => `${plan.kvCache.tokens} tokens`,
-      );
+      const measures = rehearse !== undefined && fillsDevice(engineConfig, device);
+      const measured = measures ? await timeStage('profile', () => measure(inputs, weights, rehearse)) : null;
+      return new LoadedModel(inputs, weights, measured, timeStage);
     } catch (error) {
       weights.dispose();
       throw error;
     }
   }
 
-  /** Bytes that everything beside weights and cache takes: programs, temporaries, row state, libraries, graphs. */
-  static async #measure(
-    inputs: PlanInputs,
-    weights: LoadedWeights,
-    rehearse: NonNullable<DeviceModelOptions['rehearse']>,
-  ): Promise<number> {
-    const { device, model: config } = inputs;
-    const free = () => device.info.memory?.free ?? 0;
-    await device.synchronize();
-    const before = free();
-    let after = before;
-    const model = new DeviceModel(device, config, planRehearsal(inputs), weights);
-    try {
-      await rehearse(model, () => {
-        after = free();
-      });
-    } finally {
-      model.disposeState();
-      await device.synchronize();
-    }
-    return Math.max(before - after - model.plan.kvCache.bytes, 0);
+  private constructor(inputs: PlanInputs, weights: LoadedWeights, measured: number | null, timeStage: StageTimer) {
+    this.#inputs = inputs;
+    this.#weights = weights;
+    this.#measured = measured;
+    this.#timeStage = timeStage;
   }
 
-  private constructor(device: Device, config: ModelConfig, plan: ModelPlan, weights: LoadedWeights) {
+  get blockBytes(): number {
+    return blockBytes(this.#inputs);
+  }
+
+  get workingBytes(): number {
+    return this.#measured ?? estimateWorkingBytes(this.#inputs, this.maxModelLen);
+  }
+
+  /** Tokens of the longest request, before the cache is sized. */
+  get maxModelLen(): number {
+    return wantedModelLen(this.#inputs.config, this.#inputs.model).length;
+  }
+
+  /**
+   * Sizes the cache from what is left, beside a draft model where there is one. `changes`: of the configuration that it was loaded
+   * with. The weights are the placed model's then; they are freed when it fails.
+   */
+  async place(draft: DraftNeed | null = null, changes: Partial<WorkerConfig> = {}): Promise<DeviceModel> {
+    const inputs = { ...this.#inputs, config: { ...this.#inputs.config, ...changes } };
+    this.#isPlaced = true;
+    try {
+      return await this.#timeStage(
+        'kv cache',
+        async () => new DeviceModel(inputs, planModel(inputs, this.#measured, draft), this.#weights),
+        ({ plan }) => `${plan.kvCache.tokens} tokens`,
+      );
+    } catch (error) {
+      this.#weights.dispose();
+      throw error;
+    }
+  }
+
+  /** Frees the weights, unless the model was placed. */
+  dispose(): void {
+    if (!this.#isPlaced) this.#weights.dispose();
+  }
+}
+
+/** Bytes that everything beside weights and cache takes: programs, temporaries, row state, libraries, graphs. */
+async function measure(
+  inputs: PlanInputs,
+  weights: LoadedWeights,
+  rehearse: NonNullable<DeviceModelOptions['rehearse']>,
+): Promise<number> {
+  const { device } = inputs;
+  const free = () => device.info.memory?.free ?? 0;
+  await device.synchronize();
+  const before = free();
+  let after = before;
+  const model = new DeviceModel(inputs, planRehearsal(inputs), weights);
+  try {
+    await rehearse(model, () => {
+      after = free();
+    });
+  } finally {
+    model.disposeState();
+    await device.synchronize();
+  }
+  return Math.max(before - after - model.plan.kvCache.bytes, 0);
+}
+
+/** A model on a device: weights, KV cache and row state, and the plan of its program, ready to be compiled. */
+export class DeviceModel {
+  readonly device: Device;
+  /** With the heads and the width that one rank of a group computes. */
+  readonly config: ModelConfig;
+  readonly plan: ModelPlan;
+  readonly #inputs: Pick<PlanInputs, 'device' | 'model'>;
+  readonly #weights: LoadedWeights;
+  readonly #tensors = new Map<string, DeviceTensor>();
+
+  /** Loads the weights, then sizes the cache from what is left. Frees everything when it fails. */
+  static async load(options: DeviceModelOptions): Promise<DeviceModel> {
+    return (await LoadedModel.load(options)).place();
+  }
+
+  constructor(inputs: Pick<PlanInputs, 'device' | 'model'>, plan: ModelPlan, weights: LoadedWeights) {
+    const { device, model: config } = inputs;
+    this.#inputs = inputs;
     this.device = device;
     this.config = config;
     this.plan = plan;
@@ -158,7 +216,7 @@ export class DeviceModel {
 
   /** The model on the same weights again, after `disposeState`: cache and row state are empty. */
   renew(): DeviceModel {
-    return new DeviceModel(this.device, this.config, this.plan, this.#weights);
+    return new DeviceModel(this.#inputs, this.plan, this.#weights);
   }
 
   dispose(): void {
@@ -168,12 +226,14 @@ export class DeviceModel {
 
   #createCaches(): void {
     const { numLayers, numKvHeads: kvHeads, headDim } = this.config;
-    const { kvCache, blockSize, dtypes } = this.plan;
+    const { kvCache, blockSize, dtypes, numHostBlocks } = this.plan;
+    // Only caches whose blocks leave the device take part in transfers: a draft model's never do.
+    const usage = numHostBlocks > 0 ? 'kvCache' : 'state';
     const { stages } = this.device.info;
     const shape = { numBlocks: kvCache.numBlocks, kvHeads, blockSize, headDim, kvDtype: dtypes.kvCache };
     for (let layer = 0; layer < numLayers; layer++) {
       for (const tensor of Object.values(cacheTensors(layer, shape))) {
-        const spec = { ...tensor, usage: 'kvCache' } as const;
+        const spec = { ...tensor, usage } as const;
         this.createTensor(stages === 1 ? spec : { ...spec, stage: stageOfLayer(layer, this.config, stages) });
       }
     }

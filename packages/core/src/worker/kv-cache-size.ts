@@ -23,6 +23,8 @@ export interface KvCacheQuestion {
   /** Largest single tensor of the device, in bytes. */
   readonly maxTensorBytes: number;
   readonly budget: KvBudget;
+  /** Bytes of a block of a further cache that is paid for from the same budget, with as many blocks. Default 0. */
+  readonly besideBlockBytes?: number;
 }
 
 export interface KvCacheSize {
@@ -52,10 +54,11 @@ export function kvCacheSize(question: KvCacheQuestion): KvCacheSize {
   const perBlock = question.numLayers * cacheBlockBytes({ kvHeads, blockSize, headDim, kvDtype });
   const wanted = Math.ceil(question.maxModelLen / blockSize);
   const most = Math.floor(maxTensorBytes / perTensor) - 1;
-  const blocks = Math.min(budgetBlocks(question, perBlock, wanted), most);
+  const paid = perBlock + (question.besideBlockBytes ?? 0);
+  const blocks = Math.min(budgetBlocks(question, paid, wanted), most);
   const maxModelLen = Math.min(question.maxModelLen, blocks * blockSize);
   if (blocks < 1 || (maxModelLen < question.maxModelLen && !question.fitMaxModelLen)) {
-    throw new ConfigError(tooSmall(question, { blocks, wanted, perBlock, most }), tightOption(question.budget));
+    throw new ConfigError(tooSmall(question, { blocks, wanted, perBlock: paid, most }), tightOption(question.budget));
   }
   return {
     numBlocks: blocks + 1,

@@ -70,13 +70,21 @@ export interface PlanInputs {
   readonly weights: WeightLayout;
 }
 
+/** What a draft model beside the one that is planned will take, its weights apart. */
+export interface DraftNeed {
+  /** Of a KV block, over all layers of a stage: its cache has as many. */
+  readonly blockBytes: number;
+  readonly workingBytes: number;
+}
+
 /**
  * Sizes the cache from what the loaded weights leave, and the rest from that. `workingBytes`: what everything beside weights and
  * cache takes, where it was measured. Throws ConfigError when there is no room.
  */
-export function planModel(inputs: PlanInputs, workingBytes: number | null): ModelPlan {
+export function planModel(inputs: PlanInputs, workingBytes: number | null, draft: DraftNeed | null = null): ModelPlan {
   const { config, model, device, dtypes } = inputs;
   const wanted = wantedModelLen(config, model);
+  const working = () => (workingBytes ?? estimateWorkingBytes(inputs, wanted.length)) + (draft?.workingBytes ?? 0);
   const kvCache = kvCacheSize({
     ...model,
     numLayers: layersPerStage(model, device.info.stages),
@@ -86,7 +94,8 @@ export function planModel(inputs: PlanInputs, workingBytes: number | null): Mode
     maxModelLen: wanted.length,
     fitMaxModelLen: wanted.fit,
     maxTensorBytes: device.info.limits.maxTensorBytes,
-    budget: kvBudget(config, device, () => workingBytes ?? estimateWorkingBytes(inputs, wanted.length)),
+    budget: kvBudget(config, device, working),
+    besideBlockBytes: draft?.blockBytes ?? 0,
   });
   const numHostBlocks = hostBlocks(config, device, kvCache.bytes / kvCache.numBlocks);
   return { ...planWithCache(inputs, kvCache), numHostBlocks };
@@ -94,14 +103,18 @@ export function planModel(inputs: PlanInputs, workingBytes: number | null): Mode
 
 /** The same model over a cache of one block: to measure what everything but the cache takes. */
 export function planRehearsal(inputs: PlanInputs): ModelPlan {
-  const { config, model, device, dtypes } = inputs;
+  const { config, model } = inputs;
   const { length } = wantedModelLen(config, model);
-  const layers = layersPerStage(model, device.info.stages);
-  const { numKvHeads: kvHeads, headDim } = model;
-  const block = cacheBlockBytes({ kvHeads, blockSize: config.blockSize, headDim, kvDtype: dtypes.kvCache });
-  const bytes = 2 * layers * block;
+  const bytes = 2 * blockBytes(inputs);
   const kvCache = { numBlocks: 2, bytes, maxModelLen: length, tokens: config.blockSize, fullLengthRequests: 0 };
   return { ...planWithCache(inputs, kvCache), numHostBlocks: 0 };
+}
+
+/** Of a KV block, over all layers of a stage. */
+export function blockBytes({ config, model, device, dtypes }: PlanInputs): number {
+  const { numKvHeads: kvHeads, headDim } = model;
+  const shape = { kvHeads, blockSize: config.blockSize, headDim, kvDtype: dtypes.kvCache };
+  return layersPerStage(model, device.info.stages) * cacheBlockBytes(shape);
 }
 
 function planWithCache(inputs: PlanInputs, kvCache: KvCacheSize): Omit<ModelPlan, 'numHostBlocks'> {

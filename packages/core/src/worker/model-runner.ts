@@ -1,10 +1,8 @@
 import type { Device, DType, Executable, SubmitStep } from '../contract/contract.ts';
-import type { ModelConfig } from '../models/config.ts';
-import { pooledWidth, type WeightSupply } from '../models/index.ts';
+import { pooledWidth } from '../models/index.ts';
 import type { RowDelta } from '../program/index.ts';
-import type { Checkpoint, WeightCache } from '../weights/types.ts';
 import { writeAdapter } from './adapter-writer.ts';
-import { DeviceModel } from './device-model.ts';
+import type { DeviceModel } from './device-model.ts';
 import { processLogits, readLogits, type SampleLogits } from './host-logits.ts';
 import type { KvCacheSize } from './kv-cache-size.ts';
 import { type BlockProgram, ProgramSet } from './program-set.ts';
@@ -15,60 +13,19 @@ import { type StageTimer, untimed } from './stage-timer.ts';
 import { BLOCK_BATCH, noSizes, paddedBatches } from './state-programs.ts';
 import { type StepPlan, StepPlanner } from './step-plan.ts';
 import type { ExecutorLimits, ModelExecutor, SchedulerOutput, SleepingExecutor, StepResult } from './types.ts';
-import { MAX_BIAS_WORDS, preparesGraphs, type WorkerConfig } from './worker-config.ts';
-
-export interface ModelRunnerOptions {
-  readonly device: Device;
-  readonly modelConfig: ModelConfig;
-  readonly engineConfig: WorkerConfig;
-  /** null: seeded stand-ins instead of weights (`loadFormat: 'dummy'`). */
-  readonly checkpoint: Checkpoint | null;
-  /** Where converted weights are kept. Default: they are converted at every load. */
-  readonly weightCache?: WeightCache;
-  /** Default: nobody is told. */
-  readonly timeStage?: StageTimer;
-}
-
-/**
- * Loads a model onto a device and compiles its programs. Throws ModelFormatError when the checkpoint does not fit the
- * configuration, ConfigError when the device has no room, DeviceError when it fails; nothing stays allocated then.
- */
-export async function createModelRunner(options: ModelRunnerOptions): Promise<ModelRunner> {
-  const { device, modelConfig, engineConfig, checkpoint, weightCache, timeStage = untimed } = options;
-  const prepares = preparesGraphs(engineConfig, device);
-  const weights = weightSupply(checkpoint, engineConfig, weightCache);
-  const rehearse = async (model: DeviceModel, measure: () => void) => {
-    const programs = new ProgramSet(model);
-    try {
-      await programs.compileCommon();
-      if (prepares) await programs.prepare(untimed);
-      await device.synchronize();
-      measure();
-    } finally {
-      programs.dispose();
-    }
-  };
-  const model = await DeviceModel.load({ device, modelConfig, engineConfig, weights, rehearse, timeStage });
-  return openRunner(model, prepares ? timeStage : null);
-}
-
-/** `checkpoint` null: seeded stand-ins. */
-export function weightSupply(
-  checkpoint: Checkpoint | null,
-  { seed }: Pick<WorkerConfig, 'seed'>,
-  cache?: WeightCache,
-): WeightSupply {
-  if (checkpoint === null) return { dummySeed: Number(seed & 0x7fffffffn) };
-  return { checkpoint, ...(cache ? { cache } : {}) };
-}
+import { MAX_BIAS_WORDS } from './worker-config.ts';
 
 /** Compiles the programs of a model, which is disposed when that fails. `timeStage`: of what is prepared, null for nothing. */
-async function openRunner(model: DeviceModel, timeStage: StageTimer | null): Promise<ModelRunner> {
+export async function openRunner(
+  model: DeviceModel,
+  timeStage: StageTimer | null,
+  draft: ModelExecutor | null = null,
+): Promise<ModelRunner> {
   const programs = new ProgramSet(model);
   try {
     await programs.compileCommon();
     if (timeStage !== null) await programs.prepare(timeStage);
-    return new ModelRunner(model, programs, timeStage !== null);
+    return new ModelRunner(model, programs, { isPrepared: timeStage !== null, draft });
   } catch (error) {
     programs.dispose();
     model.dispose();
@@ -79,6 +36,7 @@ async function openRunner(model: DeviceModel, timeStage: StageTimer | null): Pro
 /** Runs scheduler outputs on a device: writes what changed, submits model and sampler, reads what was sampled. */
 export class ModelRunner implements ModelExecutor {
   readonly limits: ExecutorLimits;
+  readonly draft: ModelExecutor | null;
   readonly #model: DeviceModel;
   readonly #device: Device;
   readonly #programs: ProgramSet;
@@ -91,8 +49,13 @@ export class ModelRunner implements ModelExecutor {
   /** Settles when every step that had to wait, for a compilation or for the host, is submitted; null when none waits. */
   #waiting: Promise<void> | null = null;
 
-  constructor(model: DeviceModel, programs: ProgramSet, isPrepared: boolean) {
+  constructor(
+    model: DeviceModel,
+    programs: ProgramSet,
+    { isPrepared, draft }: { isPrepared: boolean; draft: ModelExecutor | null },
+  ) {
     this.#isPrepared = isPrepared;
+    this.draft = draft;
     this.#model = model;
     this.#device = model.device;
     this.#programs = programs;
@@ -136,26 +99,33 @@ export class ModelRunner implements ModelExecutor {
   reset(): void {
     this.#before.length = 0;
     this.#writer.reset();
+    this.draft?.reset();
   }
 
   async sleep(): Promise<SleepingExecutor> {
     await this.synchronize();
     const model = this.#model;
+    const draft = await this.draft?.sleep();
     this.#programs.dispose();
     model.disposeState();
     return {
-      wake: () => openRunner(model.renew(), this.#isPrepared ? untimed : null),
-      dispose: async () => model.dispose(),
+      wake: async () => openRunner(model.renew(), this.#isPrepared ? untimed : null, (await draft?.wake()) ?? null),
+      dispose: async () => {
+        await draft?.dispose();
+        model.dispose();
+      },
     };
   }
 
   async synchronize(): Promise<void> {
     await this.#waiting;
+    await this.draft?.synchronize();
     await this.#device.synchronize();
   }
 
   async dispose(): Promise<void> {
     await this.#waiting;
+    await this.draft?.dispose();
     this.#programs.dispose();
     this.#model.dispose();
   }

@@ -155,6 +155,8 @@ export interface StepResult {
 /** What the engine needs from the worker below it. ModelRunner implements it over a Device; tests over symbolic blocks. */
 export interface ModelExecutor {
   readonly limits: ExecutorLimits;
+  /** A smaller model that guesses ahead, on rows and blocks of its own. It sleeps, wakes and ends with this one. Default: none. */
+  readonly draft?: ModelExecutor | null;
   /** Encodes and submits; returns at once. Results arrive in submit order. */
   submit(step: SchedulerOutput): Promise<StepResult>;
   /**

@@ -59,7 +59,7 @@ export function wantedModelLen(config: WorkerConfig, model: ModelConfig): { leng
 }
 
 /** Positions that a model takes, with its scaling of rotary positions. */
-function longestModelLen({ maxPositionEmbeddings, rope }: ModelConfig): number {
+export function longestModelLen({ maxPositionEmbeddings, rope }: ModelConfig): number {
   const scaling = rope?.scaling;
   if (scaling?.type === 'yarn')
     return Math.max(maxPositionEmbeddings, Math.floor(scaling.originalMaxPositions * scaling.factor));

@@ -14,10 +14,9 @@ export async function openTokenizer(config: EngineConfig): Promise<Tokenizer> {
   if (config.skipTokenizerInit) throw needsTokenizer();
   const opened = new Cleanup();
   try {
-    // Weights, and what is kept of them, are the engine's.
-    const inputs = await openModelInputs({ ...config, loadFormat: 'auto' }, config.model, nodeRuntime, source =>
-      opened.with(source, s => s.close()),
-    );
+    // Weights, what is kept of them, and other models are the engine's.
+    const own = { ...config, loadFormat: 'auto', speculativeConfig: null } as const;
+    const inputs = await openModelInputs(own, config.model, nodeRuntime, source => opened.with(source, s => s.close()));
     const { source, tokenizerSource = source, chatTemplate } = inputs;
     if (!(await hasTokenizer(tokenizerSource))) throw needsTokenizer();
     return await loadTokenizer(tokenizerSource, chatTemplate);
