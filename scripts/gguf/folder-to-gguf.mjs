@@ -1,4 +1,4 @@
-/** Makes a GGUF file of a model folder of Hugging Face with one safetensors file: Llama, Qwen2, Qwen3 and Gemma, byte-level BPE. */
+/** Makes a GGUF file of a model folder of Hugging Face with one safetensors file: Llama, Mixtral, Qwen2, Qwen3, Phi-3 and Gemma, byte-level BPE. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -18,6 +18,9 @@ const architectures = {
   Qwen3ForCausalLM: 'qwen3',
   GemmaForCausalLM: 'gemma',
   Gemma2ForCausalLM: 'gemma2',
+  MixtralForCausalLM: 'llama',
+  Qwen3MoeForCausalLM: 'qwen3moe',
+  Phi3ForCausalLM: 'phi3',
 };
 
 const parts = {
@@ -32,7 +35,12 @@ const parts = {
   'mlp.gate_proj': 'ffn_gate',
   'mlp.up_proj': 'ffn_up',
   'mlp.down_proj': 'ffn_down',
+  'self_attn.qkv_proj': 'attn_qkv',
+  'mlp.gate_up_proj': 'ffn_up',
+  'mlp.gate': 'ffn_gate_inp',
+  'block_sparse_moe.gate': 'ffn_gate_inp',
 };
+const expertParts = { w1: 'gate', w2: 'down', w3: 'up', gate_proj: 'gate', up_proj: 'up', down_proj: 'down' };
 const gemma2Parts = {
   ...parts,
   post_attention_layernorm: 'post_attention_norm',
@@ -40,7 +48,7 @@ const gemma2Parts = {
   post_feedforward_layernorm: 'post_ffw_norm',
 };
 
-/** How matrices are stored; vectors are F32 always. Rows that are not whole blocks stay F16. */
+/** How matrices are stored; vectors and routers are F32 always. Rows that are not whole blocks stay F16. */
 const encoders = {
   F32: values => values,
   F16: values => Uint16Array.from(values, toHalf),
@@ -59,9 +67,8 @@ export function folderToGguf(folder, type = 'F16', pre = 'smollm') {
   const architecture = architectures[config.architectures[0]];
   if (architecture === undefined)
     throw new Error(`${config.architectures[0]} is not written, only ${Object.keys(architectures).join(', ')}.`);
-  const tensors = readTensors(join(folder, 'model.safetensors')).map(tensor =>
-    place(tensor, config, architecture, type),
-  );
+  const weights = joinExperts(readTensors(join(folder, 'model.safetensors')));
+  const tensors = [...weights.map(tensor => place(tensor, config, architecture, type)), ...ropeFactors(config)];
   return writeGguf({ ...modelKeys(config, architecture, folder), ...tokenizerKeys(folder, config, pre) }, tensors);
 }
 
@@ -86,12 +93,68 @@ function modelKeys(config, architecture, folder) {
       attn_logit_softcapping: ['f32', config.attn_logit_softcapping],
       final_logit_softcapping: ['f32', config.final_logit_softcapping],
     }),
+    ...expertKeys(config),
+    ...(architecture === 'phi3' && phi3Keys(config, headDim)),
   };
   return {
     'general.architecture': ['string', architecture],
     'general.name': ['string', folder.split('/').at(-1)],
     ...Object.fromEntries(Object.entries(own).map(([key, value]) => [`${architecture}.${key}`, value])),
   };
+}
+
+function expertKeys(config) {
+  const count = config.num_local_experts ?? config.num_experts;
+  if (count === undefined) return {};
+  return {
+    expert_count: ['u32', count],
+    expert_used_count: ['u32', config.num_experts_per_tok],
+    ...(config.moe_intermediate_size && { expert_feed_forward_length: ['u32', config.moe_intermediate_size] }),
+  };
+}
+
+function phi3Keys(config, headDim) {
+  const { original_max_position_embeddings: original, max_position_embeddings: longest } = config;
+  const scaling = config.rope_scaling && {
+    'rope.scaling.original_context_length': ['u32', original],
+    'rope.scaling.attn_factor': ['f32', Math.sqrt(1 + Math.log(longest / original) / Math.log(original))],
+  };
+  return {
+    'rope.dimension_count': ['u32', Math.floor(headDim * (config.partial_rotary_factor ?? 1))],
+    'attention.sliding_window': ['u32', config.sliding_window ?? 0],
+    ...scaling,
+  };
+}
+
+/** LongRoPE's factors are tensors. */
+function ropeFactors({ rope_scaling: scaling }) {
+  return ['short', 'long']
+    .filter(length => scaling?.[`${length}_factor`] !== undefined)
+    .map(length => {
+      const data = Float32Array.from(scaling[`${length}_factor`]);
+      return { name: `rope_factors_${length}.weight`, shape: [data.length], type: 'F32', data };
+    });
+}
+
+/** The matrices of all experts of a layer, one below the other in one tensor. */
+function joinExperts(tensors) {
+  const joined = new Map();
+  for (const tensor of tensors) {
+    const [, layer, id, part] = /^layers\.(\d+)\..+\.experts\.(\d+)\.(\w+)\.weight$/.exec(tensor.name) ?? [];
+    const name = id === undefined ? tensor.name : `blk.${layer}.ffn_${expertParts[part]}_exps.weight`;
+    const whole = joined.get(name) ?? [];
+    whole[Number(id ?? 0)] = tensor;
+    joined.set(name, whole);
+  }
+  return [...joined].map(([name, whole]) => {
+    const [{ shape, values }] = whole;
+    if (!name.startsWith('blk.')) return { name, shape, values };
+    return {
+      name,
+      shape: [whole.length, ...shape],
+      values: Float32Array.from(whole.flatMap(each => [...each.values])),
+    };
+  });
 }
 
 /** A vocabulary of bytes where the folder has no tokenizer, which llama.cpp cannot do without. */
@@ -161,7 +224,8 @@ function place({ name, shape, values }, config, architecture, type) {
   const added =
     architecture.startsWith('gemma') && own.endsWith('norm.weight') ? ordered.map(value => 1 + value) : ordered;
   const fits = shape.at(-1) % (blockElements[type] ?? 1) === 0;
-  const stored = shape.length === 1 ? 'F32' : fits ? type : 'F16';
+  const isSmall = shape.length === 1 || own.includes('ffn_gate_inp');
+  const stored = isSmall ? 'F32' : fits ? type : 'F16';
   return { name: own, shape, type: stored, data: encoders[stored](added) };
 }
 
@@ -172,6 +236,7 @@ function nameOf(name, architecture) {
     'lm_head.weight': 'output.weight',
   }[name];
   if (whole !== undefined) return whole;
+  if (name.startsWith('blk.')) return name;
   const [, layer, part, kind] = /^layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(name);
   return `blk.${layer}.${(architecture === 'gemma2' ? gemma2Parts : parts)[part]}.${kind}`;
 }

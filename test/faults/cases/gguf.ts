@@ -22,6 +22,12 @@ export const changedGguf = (change: (view: DataView, bytes: Uint8Array) => void,
 };
 const keyed = (metadata: GgufMetadata) => writeGguf({ ...usual, ...metadata }, [table]);
 const tensor = (change: object) => writeGguf(usual, [{ ...table, ...change }]);
+/** A file with one tensor of experts. */
+const mixture = (shape: number[], count: number) => {
+  const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  const keys = { 'llama.expert_count': ['u32', count], 'llama.expert_used_count': ['u32', 1] } as const;
+  return writeGguf({ ...usual, ...keys }, [table, { ...table, name: 'blk.0.ffn_up_exps.weight', shape, data }]);
+};
 
 /** Where the type of its tensor stands. */
 const typeAt = Buffer.from(goodGguf).indexOf('token_embd.weight') + 17 + 4 + 16;
@@ -45,7 +51,15 @@ export const ggufCases: readonly (readonly [what: string, bytes: Uint8Array, cod
   ['an alignment that is text', keyed({ 'general.alignment': ['string', '32'] }), 'GG_VALUE'],
   ['no architecture', writeGguf({}, [table]), 'GG_VALUE'],
   ['another architecture', keyed({ 'general.architecture': ['string', 'rwkv'] }), 'GG_ARCH'],
-  ['a mixture of experts', keyed({ 'llama.expert_count': ['u32', 8] }), 'GG_ARCH'],
+  ['a mixture that is not told how many experts to take', keyed({ 'llama.expert_count': ['u32', 8] }), 'GG_VALUE'],
+  [
+    'a mixture of an architecture that is read without',
+    keyed({ 'general.architecture': ['string', 'qwen3'], 'qwen3.expert_count': ['u32', 8] }),
+    'GG_ARCH',
+  ],
+  ['experts that are one matrix', mixture([2, 4], 2), 'GG_TENSOR'],
+  ['fewer matrices than experts', mixture([1, 2, 4], 2), 'GG_TENSOR'],
+  ['more experts than any model has', mixture([200_000, 1, 1], 200_000), 'GG_LIMIT'],
   ['a size that is text', keyed({ 'llama.block_count': ['string', 'one'] }), 'GG_VALUE'],
   ['a size that is missing', writeGguf({ 'general.architecture': ['string', 'llama'] }, [table]), 'GG_VALUE'],
   ['sizes that differ', keyed({ 'llama.attention.head_count_kv': [['u32'], [1, 2]] }), 'GG_VALUE'],

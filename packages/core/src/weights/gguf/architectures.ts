@@ -12,12 +12,45 @@ export interface GgufArchitecture {
   readonly turnsNeighbours: boolean;
   /** Norms are stored with the one that the model adds to them. */
   readonly addsOne: boolean;
-  /** The norm in front of the MLP; in most behind attention, which is why it has that name. */
-  readonly mlpNorm: 'post_attention_layernorm' | 'pre_feedforward_layernorm';
+  /** Parts of a layer by llama.cpp's name. */
+  readonly parts: Readonly<Record<string, string>>;
+  /** Where a mixture has its router and its experts, whose matrices the file has in one tensor for each of the three. */
+  readonly experts?: ExpertParts;
 }
 
-const plain = { turnsNeighbours: false, addsOne: false, mlpNorm: 'post_attention_layernorm' } as const;
-const gemmaNorms = { turnsNeighbours: false, addsOne: true, mlpNorm: 'pre_feedforward_layernorm' } as const;
+export interface ExpertParts {
+  /** The module of the mixture, in its layer. */
+  readonly module: string;
+  readonly gate: string;
+  readonly up: string;
+  readonly down: string;
+}
+
+const parts = {
+  attn_norm: 'input_layernorm',
+  attn_q: 'self_attn.q_proj',
+  attn_k: 'self_attn.k_proj',
+  attn_v: 'self_attn.v_proj',
+  attn_output: 'self_attn.o_proj',
+  attn_q_norm: 'self_attn.q_norm',
+  attn_k_norm: 'self_attn.k_norm',
+  // In front of the MLP; in most behind attention, which is why it has that name.
+  ffn_norm: 'post_attention_layernorm',
+  ffn_gate: 'mlp.gate_proj',
+  ffn_up: 'mlp.up_proj',
+  ffn_down: 'mlp.down_proj',
+} as const;
+const gemmaParts = {
+  ...parts,
+  ffn_norm: 'pre_feedforward_layernorm',
+  post_attention_norm: 'post_attention_layernorm',
+  post_ffw_norm: 'post_feedforward_layernorm',
+} as const;
+/** Queries, keys and values are one matrix, gates and ups another. */
+const fusedParts = { ...parts, attn_qkv: 'self_attn.qkv_proj', ffn_up: 'mlp.gate_up_proj' } as const;
+
+const plain = { turnsNeighbours: false, addsOne: false, parts } as const;
+const gemmaNorms = { turnsNeighbours: false, addsOne: true, parts: gemmaParts } as const;
 
 /** By `general.architecture`. */
 export const ggufArchitectures: Readonly<Record<string, GgufArchitecture>> = {
@@ -27,9 +60,48 @@ export const ggufArchitectures: Readonly<Record<string, GgufArchitecture>> = {
   gemma: { ...plain, addsOne: true, config: () => ({ ...gemma, architectures: ['GemmaForCausalLM'] }) },
   gemma2: { ...gemmaNorms, config: gemma2 },
   gemma3: { ...gemmaNorms, config: gemma3 },
+  phi3: { ...plain, parts: fusedParts, config: phi3 },
+  qwen3moe: {
+    ...plain,
+    config: qwen3Moe,
+    experts: { module: 'mlp', gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+  },
 };
 
-/** Llama and Mistral, and as a mixture of experts Mixtral. */
+/** What `llama` with experts is. */
+const mixtral: GgufArchitecture = {
+  ...plain,
+  turnsNeighbours: true,
+  config: metadata => ({
+    ...slidingWindow(metadata),
+    architectures: ['MixtralForCausalLM'],
+    num_local_experts: metadata.size(metadata.own('expert_count')),
+    num_experts_per_tok: metadata.size(metadata.own('expert_used_count')),
+  }),
+  experts: { module: 'block_sparse_moe', gate: 'w1', up: 'w3', down: 'w2' },
+};
+
+/** Llama.cpp makes the weights of the chosen experts add up to one. */
+function qwen3Moe(metadata: GgufMetadata): Config {
+  return {
+    architectures: ['Qwen3MoeForCausalLM'],
+    num_experts: metadata.size(metadata.own('expert_count')),
+    num_experts_per_tok: metadata.size(metadata.own('expert_used_count')),
+    moe_intermediate_size: metadata.size(metadata.own('expert_feed_forward_length')),
+    norm_topk_prob: true,
+  };
+}
+
+function phi3(metadata: GgufMetadata): Config {
+  return { ...slidingWindow(metadata), architectures: ['Phi3ForCausalLM'] };
+}
+
+/** 0 in the file stands for none. */
+function slidingWindow(metadata: GgufMetadata): Config {
+  return { sliding_window: metadata.size(metadata.own('attention.sliding_window'), 0) || null };
+}
+
+/** Llama and Mistral. */
 function llama(metadata: GgufMetadata, { tensors }: GgufHeader): Config {
   const bias = { attention_bias: tensors.has('blk.0.attn_q.bias'), mlp_bias: tensors.has('blk.0.ffn_up.bias') };
   const window = metadata.own('attention.sliding_window');
@@ -91,7 +163,6 @@ export function configOf(header: GgufHeader, metadata: GgufMetadata, vocabSize: 
     max_position_embeddings: metadata.size(key('context_length')),
     rms_norm_eps: metadata.number(key('attention.layer_norm_rms_epsilon')),
     rope_theta: metadata.number(key('rope.freq_base'), 10_000),
-    rope_scaling: ropeScaling(metadata, header),
     hidden_act: 'silu',
     tie_word_embeddings: !header.tensors.has('output.weight'),
     bos_token_id: token('bos_token_id'),
@@ -110,38 +181,12 @@ export function configOf(header: GgufHeader, metadata: GgufMetadata, vocabSize: 
 
 export function architectureOf(metadata: GgufMetadata): GgufArchitecture {
   const { architecture } = metadata;
-  const experts = metadata.has(metadata.own('expert_count')) && metadata.size(metadata.own('expert_count')) > 0;
-  if (Object.hasOwn(ggufArchitectures, architecture) && !experts) return ggufArchitectures[architecture]!;
-  if (experts)
-    throw metadata.bad(
-      metadata.own('expert_count'),
-      '0: mixtures of experts are read from safetensors only',
-      'GG_ARCH',
-    );
-  throw metadata.bad('general.architecture', `one of ${Object.keys(ggufArchitectures).join(', ')}`, 'GG_ARCH');
-}
-
-/** Llama 3.1's scaling lies in the file as a factor for each pair, in a tensor that the checkpoint does not show. */
-function ropeScaling(metadata: GgufMetadata, { tensors }: GgufHeader): Config | null {
-  if (tensors.has('rope_freqs.weight')) return null;
-  const type = metadata.string(metadata.own('rope.scaling.type'), 'none');
-  if (type === 'none') return null;
-  const factor = metadata.number(metadata.own('rope.scaling.factor'), 1);
-  if (type === 'linear') return { type, factor };
-  if (type === 'yarn') {
-    const original = metadata.size(metadata.own('rope.scaling.original_context_length'));
-    return { type, factor, original_max_position_embeddings: original };
+  if (!Object.hasOwn(ggufArchitectures, architecture)) {
+    throw metadata.bad('general.architecture', `one of ${Object.keys(ggufArchitectures).join(', ')}`, 'GG_ARCH');
   }
-  throw metadata.bad(metadata.own('rope.scaling.type'), 'none, linear or yarn');
-}
-
-/** The scaling that the factors of `rope_freqs.weight` stand for: the same ones at every length. */
-export function factorScaling(factors: readonly number[], maxPositions: number): Config {
-  return {
-    type: 'longrope',
-    short_factor: factors,
-    long_factor: factors,
-    original_max_position_embeddings: maxPositions,
-    attention_factor: 1,
-  };
+  const known = ggufArchitectures[architecture]!;
+  if (metadata.size(metadata.own('expert_count'), 0) === 0) return known;
+  if (architecture === 'llama') return mixtral;
+  if (known.experts !== undefined) return known;
+  throw metadata.bad(metadata.own('expert_count'), '0: of mixtures, those of llama and qwen3moe are read', 'GG_ARCH');
 }

@@ -1,14 +1,13 @@
-import { ModelFormatError } from '../../errors.ts';
-import { quote } from '../json-scan.ts';
+import { MAX_FILE_TENSORS } from '../limits.ts';
 import type { Checkpoint, CheckpointTensor, ModelSource } from '../types.ts';
 import { architectureOf, type GgufArchitecture } from './architectures.ts';
 import { type BlockType, blockValues, floatTypes, isFloatType, q4Records } from './blocks.ts';
 import type { GgufHeader, GgufTensor } from './header.ts';
 import type { GgufMetadata } from './metadata.ts';
+import { ropeTensors } from './rope-scaling.ts';
+import { TensorNames } from './tensor-names.ts';
 
 const CHUNK_BYTES = 4 << 20;
-/** Factors of rotary positions: they become a field of config.json. */
-const ROPE_FACTORS = 'rope_freqs.weight';
 
 /** How the tensor of a checkpoint lies in the file. */
 interface Place {
@@ -33,22 +32,19 @@ export class GgufCheckpoint implements Checkpoint {
     this.#file = header.file;
     const architecture = architectureOf(metadata);
     const tensors = new Map<string, CheckpointTensor>();
-    for (const tensor of header.tensors.values()) {
-      if (tensor.name === ROPE_FACTORS) continue;
-      const name = nameOf(tensor.name, architecture);
-      if (name === null || tensors.has(name)) {
-        throw new ModelFormatError('GG_NAME', 'the tensor belongs to no weight of the model', {
-          file: header.file,
-          tensor: quote(tensor.name),
-          expected: `the tensors of ${metadata.architecture}`,
+    const names = new TensorNames(architecture, metadata);
+    for (const whole of header.tensors.values()) {
+      if (ropeTensors.has(whole.name)) continue;
+      for (const [name, tensor] of names.of(whole)) {
+        if (tensors.has(name)) throw names.unknown(whole);
+        tensors.set(name, shown(name, tensor, header.file));
+        this.#places.set(name, {
+          tensor,
+          headRows: headRows(tensor, architecture, metadata),
+          addsOne: architecture.addsOne && tensor.name.endsWith('norm.weight'),
         });
       }
-      tensors.set(name, shown(name, tensor, header.file));
-      this.#places.set(name, {
-        tensor,
-        headRows: headRows(tensor, architecture, metadata),
-        addsOne: architecture.addsOne && tensor.name.endsWith('norm.weight'),
-      });
+      if (tensors.size > MAX_FILE_TENSORS) throw names.tooMany(whole);
     }
     this.tensors = tensors;
   }
@@ -127,45 +123,4 @@ function headRows({ name, shape }: GgufTensor, { turnsNeighbours }: GgufArchitec
 function lessOne(bytes: Uint8Array): Uint8Array {
   const values = new Float32Array(bytes.slice().buffer);
   return new Uint8Array(values.map(value => value - 1).buffer);
-}
-
-const blockNames: Readonly<Record<string, string>> = {
-  attn_norm: 'input_layernorm',
-  attn_q: 'self_attn.q_proj',
-  attn_k: 'self_attn.k_proj',
-  attn_v: 'self_attn.v_proj',
-  attn_output: 'self_attn.o_proj',
-  attn_q_norm: 'self_attn.q_norm',
-  attn_k_norm: 'self_attn.k_norm',
-  ffn_gate: 'mlp.gate_proj',
-  ffn_up: 'mlp.up_proj',
-  ffn_down: 'mlp.down_proj',
-  post_attention_norm: 'post_attention_layernorm',
-  post_ffw_norm: 'post_feedforward_layernorm',
-};
-
-/** Hugging Face's name of a tensor; null: there is none. */
-function nameOf(name: string, { mlpNorm }: GgufArchitecture): string | null {
-  if (name === 'token_embd.weight') return 'model.embed_tokens.weight';
-  if (name === 'output_norm.weight') return 'model.norm.weight';
-  if (name === 'output.weight') return 'lm_head.weight';
-  const [, layer, part = '', kind] = /^blk\.(\d{1,4})\.([a-z_]+)\.(weight|bias)$/.exec(name) ?? [];
-  const own = part === 'ffn_norm' ? mlpNorm : Object.hasOwn(blockNames, part) ? blockNames[part] : undefined;
-  return own === undefined ? null : `model.layers.${Number(layer)}.${own}.${kind}`;
-}
-
-/** The factors of rotary positions, where the file has some. */
-export async function ropeFactors(source: ModelSource, header: GgufHeader): Promise<number[] | null> {
-  const tensor = header.tensors.get(ROPE_FACTORS);
-  if (tensor === undefined) return null;
-  if (tensor.type !== 'F32' || tensor.shape.length !== 1 || tensor.shape[0]! > 4096) {
-    throw new ModelFormatError('GG_TENSOR', 'the factors of rotary positions are not usable', {
-      file: header.file,
-      tensor: ROPE_FACTORS,
-      found: `${tensor.type} [${tensor.shape.join(', ')}]`,
-      expected: 'F32, one for each pair of a head',
-    });
-  }
-  const bytes = await source.read(header.file, tensor.start, tensor.end);
-  return [...new Float32Array(bytes.slice().buffer)];
 }

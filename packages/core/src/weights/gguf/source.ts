@@ -1,8 +1,9 @@
 import type { Checkpoint, ModelSource } from '../types.ts';
-import { configOf, factorScaling } from './architectures.ts';
-import { GgufCheckpoint, ropeFactors } from './checkpoint.ts';
+import { configOf } from './architectures.ts';
+import { GgufCheckpoint } from './checkpoint.ts';
 import { readGgufHeader } from './header.ts';
 import { GgufMetadata } from './metadata.ts';
+import { ropeScaling } from './rope-scaling.ts';
 import { tokenizerOf } from './tokenizer.ts';
 
 /**
@@ -16,11 +17,9 @@ export async function openGguf(source: ModelSource, file: string): Promise<Model
   const metadata = new GgufMetadata(header);
   const checkpoint = new GgufCheckpoint(source, header, metadata);
   const vocabSize = checkpoint.tensors.get('model.embed_tokens.weight')?.shape[0] ?? 0;
-  const factors = await ropeFactors(source, header);
   const config = configOf(header, metadata, vocabSize);
-  const scaling =
-    factors === null ? {} : { rope_scaling: factorScaling(factors, config.max_position_embeddings as number) };
-  const made: Record<string, object> = { 'config.json': { ...config, ...scaling } };
+  const scaling = await ropeScaling(source, header, metadata);
+  const made: Record<string, object> = { 'config.json': { ...config, rope_scaling: scaling } };
   const tokenizer = tokenizerOf(metadata);
   if (tokenizer !== null) {
     made['tokenizer.json'] = tokenizer.tokenizer;
