@@ -20,7 +20,7 @@ export const COUNTED = { first: 100, count: 800 };
 /**
  * A device that computes nothing and answers at once: what is left of a step is the engine's own time. It offers what the
  * reference device offers, and keeps no contents. `counting`: all rows of a step sample one id, those of the next step the next one, so
- * that a token that is lost, doubled or out of place shows. `stepMs`: what each step takes, as on a GPU that is busy.
+ * that a token that is lost, doubled or out of place shows. `stepMs`: what each step takes, one after the other, as on a GPU.
  */
 export async function openMockDevice({ counting = false, stepMs = 0 } = {}): Promise<Device> {
   const reference = await openReferenceDevice();
@@ -29,10 +29,10 @@ export async function openMockDevice({ counting = false, stepMs = 0 } = {}): Pro
   let allocated = 0;
   let steps = 0;
   let due = 0;
-  /** To the next multiple of `stepMs`, so that a late timer does not make the next one late. */
-  const tick = async () => {
-    due = Math.max(due + stepMs, performance.now() - stepMs);
-    await new Promise(resolve => setTimeout(resolve, due - performance.now()));
+  /** A step is read when it is submitted. It begins when the one before it is over: a late timer makes no later step late. */
+  const endOfStep = () => {
+    due = Math.max(due, performance.now()) + stepMs;
+    return new Promise(resolve => setTimeout(resolve, due - performance.now()));
   };
   const nextToken = () => (counting ? COUNTED.first + (steps++ % COUNTED.count) : TOKEN);
   const createTensor = (spec: TensorSpec): DeviceTensor => {
@@ -49,7 +49,7 @@ export async function openMockDevice({ counting = false, stepMs = 0 } = {}): Pro
     write: () => {},
     upload: drain,
     read: async (tensor, _, into) => {
-      if (stepMs > 0 && tensor.spec.name === 'ring') await tick();
+      if (stepMs > 0 && tensor.spec.name === 'ring') await endOfStep();
       sampleRing(tensor, into, nextToken);
     },
     compile: async program => mockExecutable(program),

@@ -4,7 +4,7 @@ import { clientTooSlow } from '../http/errors.ts';
 import { type EventSink, EventStream, type StreamLimits } from '../http/event-stream.ts';
 import { ByteStream, type Reply } from '../http/reply.ts';
 
-/** Sends a reply. A request whose body was not read to its end loses its connection: the rest is not a request. */
+/** Sends a reply. A request of which much is not read yet loses its connection: the rest is not a request. */
 export function sendReply(res: ServerResponse, reply: Reply, limits: StreamLimits): void {
   const { status, headers, body } = reply;
   if (body instanceof EventStream) {
@@ -21,14 +21,23 @@ export function sendReply(res: ServerResponse, reply: Reply, limits: StreamLimit
     return;
   }
   const length = { 'content-length': typeof body === 'string' ? Buffer.byteLength(body) : body.length };
-  if (isRead(res.req)) res.writeHead(status, { ...headers, ...length }).end(body);
+  const unread = unreadBytes(res.req);
+  if (unread === 0) res.writeHead(status, { ...headers, ...length }).end(body);
+  else if (unread <= MAX_SKIPPED_BYTES) sendAndLinger(res.writeHead(status, { ...headers, ...length }), body);
   else sendAndLinger(res.writeHead(status, { ...headers, ...length, connection: 'close' }), body);
 }
 
-/** Whether nothing of the body is left on the wire. */
-function isRead(req: IncomingMessage): boolean {
-  const { 'content-length': length, 'transfer-encoding': encoding } = req.headers;
-  return req.complete || (encoding === undefined && Number(length ?? 0) === 0);
+/**
+ * A body of which no more can be left is read over, and its connection is kept: a refusal must not cost a new one, of which Node takes
+ * only one in each turn of its loop.
+ */
+const MAX_SKIPPED_BYTES = 64 * 1024;
+
+/** How much of the body may be left on the wire, at most. */
+function unreadBytes({ complete, headers }: IncomingMessage): number {
+  const { 'content-length': length, 'transfer-encoding': encoding } = headers;
+  if (complete) return 0;
+  return encoding === undefined ? Number(length ?? 0) : Number.POSITIVE_INFINITY;
 }
 
 /** How long the rest of a refused body is read and thrown away. Closing at once would reset the answer off the wire. */

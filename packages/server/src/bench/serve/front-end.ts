@@ -20,6 +20,8 @@ export interface FrontEndUse {
   /** Of the event loop, since it was reset; milliseconds. */
   loopDelayP99: number;
   loopDelayMax: number;
+  /** From the head of a request that was answered 429 to the end of the answer, since the reset; milliseconds. */
+  refusalP99: number;
 }
 
 /** Node runs compiled files only, also when this one is run from its source. */
@@ -54,7 +56,7 @@ export class FrontEnd {
     return ask<FrontEndUse>(this.#child, { kind: 'use' });
   }
 
-  /** Begins to measure the event loop anew. */
+  /** Begins to measure event loop and refusals anew. */
   reset(): void {
     this.#child.send({ kind: 'reset' });
   }
