@@ -147,6 +147,7 @@ class Wire {
       isFull: false,
       trace: () => {},
       step: words => send(encodeFrame(FrameKind.step, null, words)),
+      stats: words => send(encodeFrame(FrameKind.heartbeat, null, words)),
       failure: failure => send(encodeFrame(FrameKind.failure, failure)),
       closed: () => {},
     });

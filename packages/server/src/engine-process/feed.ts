@@ -27,6 +27,8 @@ export interface FeedOutlet {
   /** The other end reads so slowly that frames pile up: what is new waits, and goes as one. */
   readonly isFull: boolean;
   step(words: Uint32Array): void;
+  /** The state of the engine, where no step tells it. */
+  stats(words: Uint32Array): void;
   trace(trace: StepTrace): void;
   failure(failure: Failure): void;
   /** The engine gave up: only another process can go on. */
@@ -50,6 +52,8 @@ export class EngineFeed implements EngineObserver {
   #steps: StepReport[] = [];
   #failures: Failure[] = [];
   #isDue = false;
+  /** A request was ended from outside: there may be no further step that tells what is free now. */
+  #hasFreed = false;
 
   constructor(outlet: FeedOutlet) {
     this.#outlet = outlet;
@@ -74,6 +78,8 @@ export class EngineFeed implements EngineObserver {
   abort(request: number, sequence: number | null): void {
     const followed = this.#followed.get(request);
     if (followed === undefined) return;
+    this.#hasFreed = true;
+    this.#wake();
     if (sequence === null) {
       followed.group.onChange = null;
       this.#followed.delete(request);
@@ -108,10 +114,12 @@ export class EngineFeed implements EngineObserver {
     for (const { numGenerationTokens, milliseconds, ...batch } of this.#steps.splice(0)) {
       this.#writer.step(batch, numGenerationTokens, milliseconds);
     }
-    if (!this.#writer.isEmpty) {
+    const hasNews = !this.#writer.isEmpty;
+    if (hasNews || this.#hasFreed) {
       this.#writer.stats(this.stats());
-      this.#outlet.step(this.#writer.take());
+      this.#outlet[hasNews ? 'step' : 'stats'](this.#writer.take());
     }
+    this.#hasFreed = false;
     for (const failure of this.#failures.splice(0)) this.#outlet.failure(failure);
   }
 

@@ -12,8 +12,8 @@ import { StepWriter } from './step-records.ts';
 import { traceWords } from './trace-frames.ts';
 
 export const HEARTBEAT_MS = 500;
-/** Bytes that may wait for the front end before further steps go as one. */
-const MAX_BACKLOG = 4 * 2 ** 20;
+/** Bytes that may wait for the front end before further steps go as one: what is merged costs it less than what is late. */
+const MAX_BACKLOG = 64 * 2 ** 10;
 
 export interface HostOptions {
   /** Default: the devices of this machine. */
@@ -46,6 +46,7 @@ export class EngineHost {
         return stream.writableLength > MAX_BACKLOG;
       },
       step: words => this.#send(FrameKind.step, null, words),
+      stats: words => this.#send(FrameKind.heartbeat, null, words),
       trace: trace => this.#send(FrameKind.trace, null, traceWords(trace)),
       failure: failure => this.#send(FrameKind.failure, failure),
       closed: () => void this.#stream.end(this.#onGone),

@@ -1,9 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { makeWay } from '../event-loop.ts';
 import { encodeFrame, type Frame, type FrameKind, FrameReader } from './frames.ts';
 import { HEARTBEAT_MS } from './host.ts';
 import { CHANNEL } from './run-host.ts';
+
+/** Frames are taken for so many milliseconds in one turn of the event loop: what lies in between is a frame of all streams. */
+const TURN_MS = 5;
 
 /** Node runs compiled files only, also when this one is run from its source. */
 export const hostEntry = new URL(
@@ -26,6 +30,9 @@ export class EngineLink {
   readonly #child: ChildProcess;
   readonly #channel: Duplex;
   readonly #reader = new FrameReader();
+  /** Those that came and are not told yet. Nothing behind them is read meanwhile. */
+  #frames: Frame[] = [];
+  #isDue = false;
   #watch: NodeJS.Timeout | null = null;
   #heardAt = performance.now();
   #isGone = false;
@@ -43,9 +50,10 @@ export class EngineLink {
     this.#channel.on('error', () => {});
     this.#child.once('error', error => this.#gone(`it could not be started: ${error.message}`));
     // After the last of what it sent was read.
-    this.#child.once('close', (code, signal) =>
-      this.#gone(signal ? `it was ended by ${signal}` : `it ended with code ${code}`),
-    );
+    this.#child.once('close', (code, signal) => {
+      this.#tell(Number.POSITIVE_INFINITY);
+      this.#gone(signal ? `it was ended by ${signal}` : `it ended with code ${code}`);
+    });
   }
 
   /** Milliseconds since the engine last said something. */
@@ -89,8 +97,31 @@ export class EngineLink {
   #receive(piece: Buffer): void {
     this.#heardAt = performance.now();
     if (this.#verdict !== null) return;
+    this.#understand(() => this.#frames.push(...this.#reader.push(piece)));
+    if (this.#isDue || this.#frames.length === 0) return;
+    this.#isDue = true;
+    makeWay(() => this.#tell(TURN_MS));
+  }
+
+  /** Tells frames for so many milliseconds, and the others in later turns of the event loop. */
+  #tell(milliseconds: number): void {
+    const until = performance.now() + milliseconds;
+    let told = 0;
+    const isTime = () => told < this.#frames.length && this.#verdict === null && performance.now() < until;
+    this.#understand(() => {
+      while (isTime()) this.#options.onFrame(this.#frames[told++]!);
+    });
+    this.#frames = this.#verdict === null ? this.#frames.slice(told) : [];
+    this.#isDue = this.#frames.length > 0;
+    if (this.#isDue) {
+      this.#channel.pause();
+      makeWay(() => this.#tell(TURN_MS));
+    } else if (this.#channel.isPaused()) this.#channel.resume();
+  }
+
+  #understand(work: () => void): void {
     try {
-      for (const frame of this.#reader.push(piece)) this.#options.onFrame(frame);
+      work();
     } catch (error) {
       this.kill(`what it said could not be understood: ${(error as Error).message}`);
     }

@@ -1,4 +1,5 @@
 import type { RequestGroup } from '@quire/core';
+import { makeWay } from '../event-loop.ts';
 
 /** Streams that write in one turn of the event loop: some milliseconds of work. */
 const SLICE = 32;
@@ -28,6 +29,6 @@ export class Wakes {
       group.notify();
     }
     this.#isDue = this.#groups.size > 0;
-    if (this.#isDue) setImmediate(() => this.#wakeSlice());
+    if (this.#isDue) makeWay(() => this.#wakeSlice());
   }
 }

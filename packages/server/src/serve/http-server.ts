@@ -4,10 +4,12 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import type { App } from '../app/app.ts';
 import type { AppLog } from '../app/context.ts';
 import { METRICS_PATH } from '../app/routes.ts';
+import { connectionTaken } from '../event-loop.ts';
 import { HttpError, shuttingDown } from '../http/errors.ts';
 import type { Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
 import type { HttpExchange } from '../metrics/http-metrics.ts';
+import { Arrivals } from './arrivals.ts';
 import { ApiKeys } from './auth.ts';
 import { Cors, type CorsOptions } from './cors.ts';
 import { checkHost, checkOrigin, isLoopback } from './host-check.ts';
@@ -67,6 +69,7 @@ export class HttpServer {
   /** Of this machine alone, and of everybody on it. */
   readonly #isOpenLocally: boolean;
   readonly #active = new Set<AbortController>();
+  readonly #arrivals = new Arrivals();
 
   /** Throws ConfigError for keys and certificates that cannot be used. */
   constructor(app: App, options: HttpServerOptions) {
@@ -80,6 +83,7 @@ export class HttpServer {
     const tls = readTls(options);
     this.isSecure = tls !== null;
     this.#server = tls === null ? createServer(TIMEOUTS) : createTlsServer(tls, TIMEOUTS);
+    this.#server.on('connection', connectionTaken);
     this.#server.on('request', (req, res) => void this.#serve(req, res));
   }
 
@@ -140,7 +144,9 @@ export class HttpServer {
     for (const [name, value] of Object.entries(this.#cors.headers(request))) res.setHeader(name, value);
     if (this.#app.draining) res.setHeader('connection', 'close');
     else res.setHeader('keep-alive', KEEP_ALIVE);
-    sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
+    const isGone = () => client.signal.aborted || req.socket.readableEnded;
+    if (!isQuiet) await this.#arrivals.turn(isGone);
+    if (!isGone()) sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
   }
 
   async #reply(request: AppRequest): Promise<Reply> {
