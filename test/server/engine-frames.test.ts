@@ -263,6 +263,67 @@ describe('requests behind frames', () => {
   });
 });
 
+describe('the feed of an engine', () => {
+  /** `sent`: the kinds of its frames. `onStats`: called with the state that a frame tells. */
+  function open(onStats: (stats: { kvCacheUsage: number }) => void = () => {}) {
+    const sent: ('step' | 'stats')[] = [];
+    const front = new FrontRequests({
+      limits: symbolicLimits,
+      config: parseEngineConfig({}),
+      tokenizer: letters,
+      eosTokenIds: [EOS],
+      generationConfig: null,
+    });
+    const inside = new Map<number, FrontRequest>();
+    const receiver = new StepReceiver(front, inside, { abort: () => {}, progressed: () => {}, stats: onStats });
+    const take = (kind: 'step' | 'stats') => (words: Uint32Array) => {
+      sent.push(kind);
+      receiver.receive({ kind: kind === 'step' ? FrameKind.step : FrameKind.heartbeat, head: null, words });
+    };
+    const nothing = () => {};
+    const ignored = { trace: nothing, failure: nothing, closed: nothing };
+    const outlet = { isFull: false, step: take('step'), stats: take('stats'), ...ignored };
+    const feed = new EngineFeed(outlet);
+    const engine = new AsyncLLM({ ...engineOptions({ config: { numSchedulerSteps: 1 } }), observer: feed });
+    feed.engine = engine;
+    const add = (params: SamplingParams) => {
+      const request = front.add(prompt(6), params, {}, 0);
+      inside.set(request.number, request);
+      feed.add({ request: request.number, ...front.askOf(request) });
+      return request;
+    };
+    return { sent, outlet, feed, engine, add };
+  }
+
+  it('tells what an abort has freed, though no step follows', async () => {
+    const usage: number[] = [];
+    const { sent, feed, engine, add } = open(({ kvCacheUsage }) => {
+      usage.push(kvCacheUsage);
+      if (usage.length === 2) feed.abort(request.number, null);
+    });
+    const request = add({ maxTokens: 20, ignoreEos: true });
+    while (usage.length < 3) await new Promise(resolve => setTimeout(resolve, 1));
+    expect(sent).toEqual(['step', 'step', 'stats']);
+    expect(usage).toEqual([expect.any(Number), expect.any(Number), 0]);
+    expect(usage[1]).toBeGreaterThan(0);
+    await engine.dispose();
+  });
+
+  it('tells much at once in several frames, of which each has whole requests', async () => {
+    const { sent, outlet, feed, engine, add } = open();
+    outlet.isFull = true;
+    const requests = Array.from({ length: 8 }, () => add({ maxTokens: 50, ignoreEos: true, logprobs: 5 }));
+    while (engine.stats().finished.length < 8) await new Promise(resolve => setTimeout(resolve, 1));
+    expect(sent).toEqual([]);
+    outlet.isFull = false;
+    feed.flush();
+    expect(sent.length).toBeGreaterThan(2);
+    expect(sent.length).toBeLessThan(8);
+    expect(requests.map(({ sequences }) => sequences[0]!.request.numOutputTokens)).toEqual(Array(8).fill(50));
+    await engine.dispose();
+  });
+});
+
 describe('who ended the engine', () => {
   it('is found among others by trying those one at a time that were there twice', () => {
     const [a, killer, b, latest] = ['a', 'killer', 'b', 'new'].map(name => ({ name })) as [

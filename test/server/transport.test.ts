@@ -102,6 +102,37 @@ describe('request bodies', () => {
   });
 });
 
+describe('a request that is refused before its body is read', () => {
+  let full: FakeServer;
+  beforeAll(async () => {
+    full = await startFakeServer(request => pieces(request, 1, 'x', 1), { apiKeys: ['key'] });
+  });
+  afterAll(() => full.server.close(0));
+
+  /** Two on one connection: the head of the first is answered before its body comes. */
+  async function twice(length: number): Promise<RawClient> {
+    const [head, bytes] = rawPost(COMPLETIONS, 'x'.repeat(length), { connection: 'keep-alive' });
+    const client = new RawClient(full.port).send(head!);
+    await client.until('invalid_api_key');
+    return client.send(bytes!, ...rawPost(COMPLETIONS, body, { authorization: 'Bearer key' }));
+  }
+
+  it('keeps its connection when little of it is left', async () => {
+    const client = await twice(60_000);
+    await client.closed;
+    expect(client.received).toMatch(/^HTTP\/1\.1 401 [\s\S]*HTTP\/1\.1 200 /);
+    expect(client.answer.headers.toLowerCase()).not.toContain('connection: close');
+  });
+
+  it('loses it when much is left, after the answer', async () => {
+    const client = await twice(70_000);
+    await client.closed;
+    expect(client.received).toMatch(/^HTTP\/1\.1 401 /);
+    expect(client.received).not.toContain('HTTP/1.1 200');
+    expect(client.answer.headers.toLowerCase()).toContain('connection: close');
+  });
+});
+
 describe.concurrent('a client that sends slowly', () => {
   it.each([
     ['nothing', ''],

@@ -43,7 +43,7 @@ export interface LoadedEngine {
   readonly eosTokenIds: readonly number[];
   /** For what the engine itself does not need: size of the cache, op counts, profiles. The one that was opened first. */
   readonly runner: ModelRunner;
-  /** Sentences on what the model folder says and is not done. */
+  /** Sentences on what the model folder says and is not done, and on what is odd in it. */
   readonly notices: readonly string[];
 }
 
@@ -60,6 +60,7 @@ export async function loadEngine(options: LoadEngineOptions): Promise<LoadedEngi
   const generationConfig = await readGenerationConfig(options, modelConfig);
   const tokenizer = await openTokenizer(options, onNotice);
   const checkpoint = await readCheckpoint(source, config);
+  checkpoint?.notices?.forEach(onNotice);
   const stops = eosTokenIds(modelConfig, generationConfig, tokenizer);
   const grammars = openGrammars(options.openGrammarThread, tokenizer, modelConfig.vocabSize, stops);
   const draft = await openDraft(options, tokenizer);

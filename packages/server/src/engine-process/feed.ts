@@ -5,6 +5,9 @@ import type { EngineAsk } from './params.ts';
 import { type RemoteStats, StepWriter } from './step-records.ts';
 import { TraceGate } from './trace-gate.ts';
 
+/** About as many words as the front end takes in one turn of its event loop: more go in further frames. */
+const FRAME_WORDS = 2048;
+
 /** A request of the front end, and how much of it the front end knows. */
 interface Followed {
   readonly request: number;
@@ -36,8 +39,8 @@ export interface FeedOutlet {
 }
 
 /**
- * The requests of an engine as they go to the front end: what is new of all of them leaves as one frame after each step. Nothing is
- * queued: a frame is made of what has not been sent when it leaves.
+ * The requests of an engine as they go to the front end: what is new of all of them leaves after each step, as one frame
+ * or a few. Nothing is queued: frames are made of what has not been sent when they leave.
  */
 export class EngineFeed implements EngineObserver {
   /** Open while somebody watches the steps. */
@@ -110,16 +113,20 @@ export class EngineFeed implements EngineObserver {
     this.#isDue = false;
     if (this.#engine!.closed) this.#outlet.closed();
     if (this.#engine!.closed || this.#outlet.isFull) return;
-    for (const followed of this.#dirty.splice(0)) this.#write(followed);
+    for (const followed of this.#dirty.splice(0)) {
+      this.#write(followed);
+      if (this.#writer.length > FRAME_WORDS) this.#outlet.step(this.#writer.take());
+    }
     for (const { numGenerationTokens, milliseconds, ...batch } of this.#steps.splice(0)) {
       this.#writer.step(batch, numGenerationTokens, milliseconds);
     }
-    const hasNews = !this.#writer.isEmpty;
-    if (hasNews || this.#hasFreed) {
+    const hasNews = this.#writer.length > 0;
+    const isTold = hasNews || this.#hasFreed;
+    this.#hasFreed = false;
+    if (isTold) {
       this.#writer.stats(this.stats());
       this.#outlet[hasNews ? 'step' : 'stats'](this.#writer.take());
     }
-    this.#hasFreed = false;
     for (const failure of this.#failures.splice(0)) this.#outlet.failure(failure);
   }
 

@@ -67,8 +67,9 @@ export interface StepVisitor {
 export class StepWriter implements StepVisitor {
   readonly #words = new WordWriter();
 
-  get isEmpty(): boolean {
-    return this.#words.length === 0;
+  /** Words that were written and not taken. */
+  get length(): number {
+    return this.#words.length;
   }
 
   /** Valid until the next record. */

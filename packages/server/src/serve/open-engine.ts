@@ -32,7 +32,7 @@ export interface EngineDescription {
   readonly device: Device['info'];
   readonly dtypes: { readonly weights: readonly string[]; readonly activations: string; readonly kvCache: string };
   readonly kvCache: { readonly tokens: number; readonly fullLengthRequests: number };
-  /** Sentences on what the model folder says and is not done. */
+  /** Sentences on what the model folder says and is not done, and on what is odd in it. */
   readonly notices: readonly string[];
 }
 

@@ -25,10 +25,10 @@ import type { EngineDescription } from './open-engine.ts';
 import { serveFromProcess, serveInProcess } from './serving.ts';
 import { StatsLogger } from './stats-logger.ts';
 
-/** An adapter to serve from the start. */
 /** Adapters that may be loaded at once where requests load them, unless maxCpuLoras says otherwise. */
 const ADAPTERS_OF_REQUESTS = 16;
 
+/** An adapter to serve from the start. */
 export interface LoraModule {
   readonly name: string;
   readonly path: string;
@@ -110,8 +110,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const features = { toolCallParser, enableAutoToolChoice, reasoningParser };
   checkParserNames(features);
   const { access, engineOptions: askedOptions } = splitAccess(remaining);
-  const engineOptions = loraFolder.length > 0 ? withAdapterBound(askedOptions) : askedOptions;
-  const config = parseEngineConfig(engineOptions);
+  const asked = parseEngineConfig(askedOptions);
+  const bound = loraFolder.length > 0 ? adapterBound(asked) : {};
+  const [engineOptions, config] = [
+    { ...askedOptions, ...bound },
+    { ...asked, ...bound },
+  ];
   checkLora(config, { loraModules, loraFolder });
   const timeline = new BootTimeline();
   const cleanup = new Cleanup();
@@ -186,9 +190,8 @@ function checkLora({ enableLora }: EngineConfig, options: Readonly<Record<string
 }
 
 /** Requests that may load adapters must not fill the host's memory with them. */
-function withAdapterBound(options: EngineOptions): EngineOptions {
-  const { maxCpuLoras, maxLoras } = parseEngineConfig(options);
-  return maxCpuLoras === null ? { ...options, maxCpuLoras: Math.max(ADAPTERS_OF_REQUESTS, maxLoras) } : options;
+function adapterBound({ maxCpuLoras, maxLoras }: EngineConfig): { maxCpuLoras?: number } {
+  return maxCpuLoras === null ? { maxCpuLoras: Math.max(ADAPTERS_OF_REQUESTS, maxLoras) } : {};
 }
 
 function splitAccess(options: AccessOptions & EngineOptions): { access: AccessOptions; engineOptions: EngineOptions } {
