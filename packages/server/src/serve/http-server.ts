@@ -144,9 +144,13 @@ export class HttpServer {
     for (const [name, value] of Object.entries(this.#cors.headers(request))) res.setHeader(name, value);
     if (this.#app.draining) res.setHeader('connection', 'close');
     else res.setHeader('keep-alive', KEEP_ALIVE);
-    const isGone = () => client.signal.aborted || req.socket.readableEnded;
-    if (!isQuiet) await this.#arrivals.turn(isGone);
-    if (!isGone()) sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
+    if (!isQuiet && request.method === 'POST') {
+      const isGone = () => res.destroyed || req.socket.readableEnded;
+      await this.#arrivals.turn(isGone);
+      // Its connection closes by itself.
+      if (isGone()) return;
+    }
+    sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
   }
 
   async #reply(request: AppRequest): Promise<Reply> {
