@@ -24,18 +24,26 @@ export class Admission {
     return this.#admitted;
   }
 
+  /** Whether a request would be refused now whatever it is. */
+  get isFull(): boolean {
+    return this.#queued > 0 && this.#queued >= this.#maxQueued;
+  }
+
   /** Throws HttpError 429 when the queue is full: before the body of a request is read. */
   checkRoom(): void {
-    const queued = this.#admitted - this.#running();
-    if (queued > 0 && queued >= this.#maxQueued) throw this.#refusal(queued);
+    if (this.isFull) throw this.#refusal(this.#queued);
   }
 
   /** Throws HttpError 429 with Retry-After when the queue is full. Call the result once, when the request is over. */
   admit(sequences: number): () => void {
-    const queued = this.#admitted - this.#running();
+    const queued = this.#queued;
     if (queued > 0 && queued + sequences > this.#maxQueued) throw this.#refusal(queued);
     this.#admitted += sequences;
     return () => this.#release(sequences);
+  }
+
+  get #queued(): number {
+    return this.#admitted - this.#running();
   }
 
   #release(sequences: number): void {

@@ -144,7 +144,8 @@ export class HttpServer {
     for (const [name, value] of Object.entries(this.#cors.headers(request))) res.setHeader(name, value);
     if (this.#app.draining) res.setHeader('connection', 'close');
     else res.setHeader('keep-alive', KEEP_ALIVE);
-    if (!isQuiet && request.method === 'POST') {
+    // What will be refused is refused at once.
+    if (!isQuiet && request.method === 'POST' && !this.#app.context.admission.isFull) {
       const isGone = () => res.destroyed || req.socket.readableEnded;
       await this.#arrivals.turn(isGone);
       // Its connection closes by itself.
