@@ -44,12 +44,12 @@ try {
 function ownFiles() {
   const write = (name, folder, type, pre) => {
     const file = join(scratch, `${name}-${type}.gguf`);
-    writeFileSync(file, folderToGguf(join(root, folder), type, pre));
+    writeFileSync(file, folderToGguf(join(root, folder), type, pre, 'a model'));
     return file;
   };
   const types = ['F32', 'F16', 'BF16', 'Q8_0', 'Q4_0', 'Q4_K', 'Q6_K'];
   const texts = types.map(type => ({ file: write('tiny-llama', 'models/tiny-llama', type), prompts }));
-  const fixtures = ['qwen2-tied', 'qwen3-tied', 'gemma', 'gemma2'].map(name => {
+  const fixtures = ['qwen2-tied', 'qwen3-tied', 'gemma', 'gemma2', 'mixtral', 'qwen3-moe', 'phi3-short'].map(name => {
     const folder = `test/fixtures/models/${name}`;
     const { tokenIds } = JSON.parse(readFileSync(join(root, folder, 'logits.json'), 'utf8'));
     const pre = name.startsWith('qwen') ? 'qwen2' : 'gpt-2';

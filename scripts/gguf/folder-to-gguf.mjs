@@ -61,18 +61,18 @@ const encoders = {
 };
 const blockElements = { Q4_0: 32, Q8_0: 32, Q4_K: 256, Q6_K: 256 };
 
-/** The bytes of the file. `pre`: how llama.cpp is to cut text into words. */
-export function folderToGguf(folder, type = 'F16', pre = 'smollm') {
+/** The bytes of the file. `pre`: how llama.cpp is to cut text into words; by the `name` it knows some tokenizers. */
+export function folderToGguf(folder, type = 'F16', pre = 'smollm', name = folder.split('/').at(-1)) {
   const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
   const architecture = architectures[config.architectures[0]];
   if (architecture === undefined)
     throw new Error(`${config.architectures[0]} is not written, only ${Object.keys(architectures).join(', ')}.`);
   const weights = joinExperts(readTensors(join(folder, 'model.safetensors')));
   const tensors = [...weights.map(tensor => place(tensor, config, architecture, type)), ...ropeFactors(config)];
-  return writeGguf({ ...modelKeys(config, architecture, folder), ...tokenizerKeys(folder, config, pre) }, tensors);
+  return writeGguf({ ...modelKeys(config, architecture, name), ...tokenizerKeys(folder, config, pre) }, tensors);
 }
 
-function modelKeys(config, architecture, folder) {
+function modelKeys(config, architecture, name) {
   const { num_attention_heads: heads, num_key_value_heads: kvHeads = heads, hidden_size: hidden } = config;
   const headDim = config.head_dim ?? hidden / heads;
   const own = {
@@ -98,7 +98,7 @@ function modelKeys(config, architecture, folder) {
   };
   return {
     'general.architecture': ['string', architecture],
-    'general.name': ['string', folder.split('/').at(-1)],
+    'general.name': ['string', name],
     ...Object.fromEntries(Object.entries(own).map(([key, value]) => [`${architecture}.${key}`, value])),
   };
 }
