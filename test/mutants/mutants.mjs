@@ -117,7 +117,20 @@ export const mutants = [
     "    request.status = 'preempted';\n    this.waiting.insert(request);\n  }\n\n  /** When nothing else",
     "    request.status = 'preempted';\n  }\n\n  /** When nothing else",
   ),
-  m('results of a lost row are taken', 'request', '    this.generation++;', ''),
+  m(
+    'results of a lost row are taken',
+    'running-rows',
+    'this.#lastHolder = (this.#lastHolder + 1) & NEVER || 1;',
+    'this.#lastHolder = 1;',
+  ),
+  m('blocks arrive for a row that was lost', 'request', '    this.generation++;', '', hostTier),
+  m(
+    'of equal ranks the one that comes back is last',
+    'request',
+    ' || (this.rank === rank && this.arrival < arrival)',
+    '',
+    priority,
+  ),
   m(
     'one row more than there is',
     'scheduler',
@@ -152,14 +165,14 @@ export const mutants = [
   m(
     'who waits is not ranked',
     'request-queue',
-    'while (before !== null && before.rank > request.rank) before = before.before;',
+    'while (before !== null && request.comesBefore(before)) before = before.before;',
     '',
     priority,
   ),
   m(
     'who runs is not ranked',
     'running-list',
-    'while (at > 0 && requests[at - 1]!.rank > request.rank) at--;',
+    'while (at > 0 && request.comesBefore(requests[at - 1]!)) at--;',
     '',
     priority,
   ),

@@ -47,12 +47,14 @@ export interface SymbolicOptions {
   delayTransfer?: () => Promise<void>;
   /** Delays each result; results stay in order. */
   deliver?: (result: StepResult) => Promise<StepResult>;
+  /** Told of a step that breaks the contract, from which an engine recovers as from a failure of the device. */
+  onViolation?: ((error: assert.AssertionError) => void) | undefined;
   /** Which model it stands for: others sample other tokens. Default 0. */
   model?: number;
   /** Compare every state that is sampled from with that of the row's tokens. */
   checkStates?: boolean;
   /** A model that guesses ahead, whose states are compared so. */
-  draft?: Omit<SymbolicOptions, 'draft' | 'checkStates'>;
+  draft?: Omit<SymbolicOptions, 'draft' | 'checkStates' | 'onViolation'>;
 }
 
 export const symbolicLimits: ExecutorLimits = {
@@ -101,16 +103,25 @@ export class SymbolicExecutor implements ModelExecutor {
   #batch: Int32Array[] = [];
 
   constructor(options: SymbolicOptions) {
-    const { limits } = options;
+    const { limits, draft, onViolation } = options;
     this.#options = options;
     this.limits = limits;
-    this.draft = options.draft === undefined ? null : new SymbolicExecutor({ ...options.draft, checkStates: true });
+    this.draft = draft === undefined ? null : new SymbolicExecutor({ ...draft, checkStates: true, onViolation });
     this.layer1 = new Uint32Array(limits.numBlocks * limits.blockSize).fill(POISON);
     this.layer2 = new Uint32Array(limits.numBlocks * limits.blockSize).fill(POISON);
     this.#rows = Array.from({ length: limits.maxNumSeqs }, () => null);
   }
 
   submit(step: SchedulerOutput): Promise<StepResult> {
+    try {
+      return this.#submit(step);
+    } catch (error) {
+      if (error instanceof assert.AssertionError) this.#options.onViolation?.(error);
+      throw error;
+    }
+  }
+
+  #submit(step: SchedulerOutput): Promise<StepResult> {
     this.failure ??= this.#options.fault?.(step) ?? null;
     if (this.failure !== null) return Promise.reject(this.failure);
     this.#check(step);

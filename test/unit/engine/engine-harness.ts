@@ -10,7 +10,7 @@ import { NAN_TOKEN } from '../../support/symbolic-model.ts';
 import { symbolicBeams } from './beams.ts';
 import { Fairness } from './fairness.ts';
 import { expectedOutput, type TestEngineOptions, testEngine } from './helpers.ts';
-import { checkInvariants, MAX_DRAFTS } from './invariants.ts';
+import { checkInvariants, compareRanks, MAX_DRAFTS } from './invariants.ts';
 
 const VOCAB = 32;
 const MAX_MODEL_LEN = 48;
@@ -143,6 +143,35 @@ function speculation({ drafts, drafter }: Setup): SpeculativeConfig | null {
   return { method: 'ngram', numSpeculativeTokens: drafts, promptLookupMax: 3, promptLookupMin: 1 };
 }
 
+/** Few long requests that only decode, among steps: what the engine does with the least thought. */
+export const decodes: fc.Arbitrary<Command> = fc.oneof(
+  { weight: 30, arbitrary: fc.record({ kind: fc.constant('step' as const), abortDuring: fc.constant(null) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant('add' as const),
+      prompt: fc.record({
+        fresh: fc.array(fc.oneof({ weight: 60, arbitrary: fc.nat(2) }, fc.constant(NAN_TOKEN)), {
+          minLength: 1,
+          maxLength: 6,
+        }),
+        from: fc.constant(null),
+        change: fc.constant('same' as const),
+        at: fc.constant(0),
+      }),
+      params: fc.record({
+        maxTokens: fc.integer({ min: 8, max: 40 }),
+        temperature: fc.constant(0.8),
+        seed: fc.integer({ min: 0, max: 3 }),
+        ignoreEos: fc.constantFrom(true, true, false),
+      }),
+      salt: fc.constant(''),
+      priority: fc.constantFrom(0, 0, -1),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('abort' as const), index: fc.nat(8) }) },
+);
+
 type Group = ReturnType<LLMEngine['add']>;
 type Request = LLMEngine['scheduler']['running'][number];
 
@@ -161,6 +190,8 @@ export class Harness {
   checks = 0;
   #submits = 0;
   readonly #ended = new Map<Group, number>();
+  /** What a step broke, which the engine takes for a failure of the device. */
+  #violation: Error | null = null;
 
   constructor(setup: Setup) {
     this.#setup = setup;
@@ -188,6 +219,9 @@ export class Harness {
       },
       executor: {
         onWrite: block => this.#checkWrite(block),
+        onViolation: error => {
+          this.#violation ??= error;
+        },
         delayTransfer: () => this.#delay(),
         fault: step => {
           this.#fairness.checkStep(step);
@@ -240,6 +274,7 @@ export class Harness {
 
   check(): void {
     this.checks++;
+    if (this.#violation !== null) throw this.#violation;
     checkInvariants(this.engine, this.executor);
     if (this.#setup.fault !== 'error') this.#checkStarts();
     const { blocks } = this.engine.scheduler;
@@ -327,11 +362,11 @@ export class Harness {
    */
   #checkStarts(): void {
     const { running, waiting } = this.engine.scheduler;
-    const ranks = [...waiting].filter(({ siblings }) => siblings.length === 0).map(({ rank }) => rank);
+    const others = [...waiting].filter(({ siblings }) => siblings.length === 0);
     for (const request of running) {
       if (this.#running.has(request)) continue;
       assert(
-        ranks.every(rank => rank > request.rank),
+        others.every(other => compareRanks(request, other) < 0),
         'S6: requests start in the order of their rank',
       );
     }

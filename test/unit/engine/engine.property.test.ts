@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { commands, Harness, setups } from './engine-harness.ts';
+import { commands, decodes, Harness, setups } from './engine-harness.ts';
 
 /**
  * Steps after each of which every invariant is checked. Without QUIRE_ENGINE_STEPS a fixed list of short runs; with it as many
@@ -28,7 +28,12 @@ test(
     let checks = 0;
     let rounds = 0;
     do {
-      const list = fc.array(commands, { minLength: 10, maxLength: isLong ? 400 : 60, size: 'max' });
+      const kind = fc.oneof(
+        { weight: 3, arbitrary: fc.constant(commands) },
+        { weight: 1, arbitrary: fc.constant(decodes) },
+      );
+      const length = { minLength: 10, maxLength: isLong ? 400 : 60, size: 'max' } as const;
+      const list = kind.chain(command => fc.array(command, length));
       const property = fc.asyncProperty(setups, list, async (setup, run) => {
         checks += (await Harness.runAll(setup, run)).checks;
       });

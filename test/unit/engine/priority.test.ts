@@ -28,6 +28,17 @@ describe('priority', () => {
     expect(order).toEqual(['e', 'b', 'd', 'c', 'a']);
   });
 
+  test('of equal ranks the earlier arrival runs first, also when it comes back', () => {
+    const { engine } = testEngine(oneAtATime);
+    const early = engine.add(prompt(5), { ...greedy, priority: 0 }).sequences[0]!.request;
+    for (let i = 1; i < OVERTAKES_PER_LEVEL; i++) engine.add(prompt(5), { ...greedy, priority: 0 });
+    const late = engine.add(prompt(5), { ...greedy, priority: -1 }).sequences[0]!.request;
+    expect(late.rank).toBe(early.rank);
+    engine.scheduler.withdraw(early);
+    engine.scheduler.requeue(early);
+    expect([...engine.scheduler.waiting].slice(0, 2)).toEqual([early, late]);
+  });
+
   test('a request ages: no more than a known number of later ones overtake it', async () => {
     const later = Array.from({ length: OVERTAKES_PER_LEVEL + 20 }, (_, i): [string, number] => [`${i}`, 0]);
     const order = await orderOf([['old', 1], ...later]);

@@ -70,6 +70,7 @@ function createSequence(group: RequestGroup, index: number, init: GroupInit): Se
     seed: seed === null ? deriveSeed(engineSeed, number) : BigInt.asUintN(64, seed + BigInt(index)),
     stopTokenIds: stopIdsOf(params, eosTokenIds),
     rank: rankOf(params.priority, number),
+    arrival: number,
     pools: init.pools ?? null,
     constraint: init.isElsewhere === true ? null : createConstraint(params, init, init.resume?.[index]?.tokenIds ?? []),
     speculates: init.speculates && !params.useBeamSearch && params.logprobTokenIds === null,

@@ -14,7 +14,8 @@ export type SchedulingPolicy = 'fcfs' | 'priority';
 
 /**
  * The place of a request among all others: lower runs first, equal priorities in order of arrival. Ageing that is linear in
- * arrivals leaves the order of two requests as it was when the later one came, so the rank never changes.
+ * arrivals leaves the order of two requests as it was when the later one came, so the rank never changes. Of equal ranks, which
+ * different priorities can have, the earlier arrival runs first.
  */
 export function rankOf(priority: number, arrival: number): number {
   const level = Math.max(-MAX_LEVEL, Math.min(MAX_LEVEL, priority));

@@ -21,9 +21,9 @@ export class RequestQueue {
   }
 
   insert(request: Request): void {
-    const isFirst = this.#first === null || request.rank < this.#first.rank;
+    const isFirst = this.#first === null || request.comesBefore(this.#first);
     let before = isFirst ? null : this.#last;
-    while (before !== null && before.rank > request.rank) before = before.before;
+    while (before !== null && request.comesBefore(before)) before = before.before;
     const after = before === null ? this.#first : before.after;
     request.before = before;
     request.after = after;

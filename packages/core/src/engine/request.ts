@@ -20,8 +20,10 @@ export interface RequestInit {
   salt?: string;
   /** Computes it, in place of the model alone. Default null. */
   adapter?: Adapter | null;
-  /** Its place among all requests: lower runs first. Unique. */
+  /** Its place among all requests: lower runs first. Default 0. */
   rank?: number;
+  /** How many came before it: of equal ranks, lower runs first. Default 0. */
+  arrival?: number;
   /** The host must see each sampled token before the next step of this request can be scheduled. */
   needsHost?: boolean;
   /** Tokens may be guessed ahead and checked, several in a step. */
@@ -59,6 +61,7 @@ export class Request {
   readonly sampling: RowSampling;
   readonly table: BlockTable;
   readonly rank: number;
+  readonly arrival: number;
   readonly owner: unknown;
   /**
    * Rows that need the host between two steps sit out of run-ahead: such a request is scheduled again only when all its
@@ -132,6 +135,7 @@ export class Request {
     this.adapter = init.adapter ?? null;
     this.table = new BlockTable(cacheRoot(this.adapter, init.salt ?? ''));
     this.rank = init.rank ?? 0;
+    this.arrival = init.arrival ?? 0;
     this.owner = init.owner;
     this.pools = init.pools ?? null;
     this.constraint = init.constraint ?? null;
@@ -189,6 +193,11 @@ export class Request {
   set lastToken(time: number) {
     if (this.#rows === null) this.#lastToken = time;
     else this.#rows.lastToken[this.#row] = time;
+  }
+
+  /** Whether it runs first of the two. */
+  comesBefore({ rank, arrival }: Request): boolean {
+    return this.rank < rank || (this.rank === rank && this.arrival < arrival);
   }
 
   get virtualTokens(): number {

@@ -17,7 +17,7 @@ export class RunningList {
     const { requests, rows } = this;
     this.version++;
     let at = requests.length;
-    while (at > 0 && requests[at - 1]!.rank > request.rank) at--;
+    while (at > 0 && request.comesBefore(requests[at - 1]!)) at--;
     rows.copyWithin(at + 1, at, requests.length);
     rows[at] = request.row;
     requests.splice(at, 0, request);
