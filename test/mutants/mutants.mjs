@@ -8,6 +8,7 @@ const property = ['engine/engine.property.test.ts'];
 const beams = ['engine/beam-search.test.ts', ...property];
 const hostTier = ['engine/host-tier.test.ts', ...property];
 const recovery = ['engine/recovery.test.ts', ...property];
+const runAhead = ['engine/run-ahead.test.ts'];
 const priority = ['engine/priority.test.ts', ...property];
 const forks = ['engine/parallel-sampling.test.ts', ...property];
 const drafts = ['engine/speculation.test.ts', 'engine/draft-model.test.ts', ...property];
@@ -123,7 +124,9 @@ export const mutants = [
     'this.#lastHolder = (this.#lastHolder + 1) & NEVER || 1;',
     'this.#lastHolder = 1;',
   ),
-  m('blocks arrive for a row that was lost', 'request', '    this.generation++;', '', hostTier),
+  m('the mask of a lost row counts as sent', 'request', '    this.generation++;', '', [
+    'engine/token-constraint.test.ts',
+  ]),
   m(
     'of equal ranks the one that comes back is last',
     'request',
@@ -237,19 +240,26 @@ export const mutants = [
     'if (isEos === 1 && length >= words[at + Field.stopsFrom]!) return false;',
     '',
   ),
-  m('a decode takes a sample that is unusable', 'decode-results', '(flags[sample]! & USABLE) !== USABLE || ', ''),
+  m(
+    'a decode takes a sample that is unusable',
+    'decode-results',
+    '(flags[sample]! & USABLE) !== USABLE || ',
+    '',
+    runAhead,
+  ),
   m(
     'recent tokens are overwritten',
     'decode-results',
     'if (length % RECENT_TOKENS === 0) batch.request(i).keepTokens();',
     '',
-    ['engine/run-ahead.test.ts', ...property],
+    runAhead,
   ),
   m(
     'recent tokens are lost with the row',
     'request',
     '    const { lastToken } = this;\n    this.keepTokens();',
     '    const { lastToken } = this;',
+    runAhead,
   ),
   // Host tier.
   m(

@@ -1,5 +1,6 @@
 /** How far the engine runs ahead of its results changes the pace, never the outputs. */
 import type { LLMEngine, SamplingParams } from '@quire/core';
+import { SAMPLE_FINITE } from '@quire/core/contract';
 import { openReferenceDevice } from '@quire/core/reference';
 import { expect, test } from 'vitest';
 import { tinyEngine } from '../../support/tiny-engine.ts';
@@ -52,12 +53,17 @@ test('rows that need the host sit out, and the others lose no step by it', async
 });
 
 test('a batch that decodes on is told as a repeat, and every token of it is kept', async () => {
-  for (const [runAhead, numSchedulerSteps] of [
-    [1, 1],
-    [2, 1],
-    [2, 4],
+  // Without a prefix cache nothing asks for tokens while a request runs. Some are preempted: four do not fit at their full length.
+  for (const [runAhead, numSchedulerSteps, enablePrefixCaching] of [
+    [1, 1, true],
+    [2, 1, true],
+    [2, 4, true],
+    [1, 1, false],
+    [2, 1, false],
+    [2, 4, false],
   ] as const) {
-    const { engine, executor } = testEngine({ config: { runAhead, numSchedulerSteps }, limits: { maxNumSeqs: 4 } });
+    const config = { runAhead, numSchedulerSteps, enablePrefixCaching };
+    const { engine, executor } = testEngine({ config, limits: { maxNumSeqs: 4, numBlocks: 21 } });
     const params = Array.from({ length: 8 }, (_, i) => ({
       temperature: 0,
       ignoreEos: i % 2 === 0,
@@ -70,6 +76,23 @@ test('a batch that decodes on is told as a repeat, and every token of it is kept
       expect(tokensOf(group)).toEqual(oracle.tokenIds);
       expect(group.sequences[0]!.finishReason).toBe(oracle.finishReason);
     }
-    expect(executor.repeats).toBeGreaterThan(executor.submits / 4);
+    expect(executor.repeats).toBeGreaterThan(executor.submits / 8);
+    expect(engine.stats().numPreemptions).toBeGreaterThan(0);
   }
+});
+
+test('a sample that is not finite ends a request that decodes on', async () => {
+  let results = 0;
+  const { engine } = testEngine({
+    config: { runAhead: 1, numSchedulerSteps: 1 },
+    executor: {
+      deliver: async result => {
+        if (++results === 8) result.flags[0]! &= ~SAMPLE_FINITE;
+        return result;
+      },
+    },
+  });
+  const group = engine.add(prompt(5), { ...greedy, maxTokens: 20 });
+  await drain(engine);
+  expect([group.sequences[0]!.finishReason, tokensOf(group).length]).toEqual(['error', 7]);
 });
