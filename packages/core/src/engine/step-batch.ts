@@ -275,6 +275,7 @@ export class StepBatch implements SchedulerOutput {
     const c = this.#columns;
     // No request is held longer than its step.
     if (c.used > length) c.requests.fill(null, length, c.used);
+    this.#numFilled = Math.min(this.#numFilled, length);
     c.used = length;
     for (let i = 0; i < length; i++) {
       const start = c.grantStarts[i]!;
