@@ -28,6 +28,7 @@ const hot = [
   'filter_logits',
   'gated_linear',
   'linear',
+  'lora_linear',
   'paged_attention',
   'rms_norm',
   'rope_kv_write',
