@@ -20,6 +20,7 @@ const families = {
   sample: { needs: ['wideLoads'] },
   loraShrink: { needs: ['wideLoads'] },
   loraExpand: { needs: ['wideLoads'] },
+  persistentStep: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
   filterLogits: { needs: ['wideLoads'], persistent: true },
 };
 /** Budgets that are lower bounds; the others are upper bounds. */

@@ -30,6 +30,7 @@ const hot = [
   'linear',
   'lora_linear',
   'paged_attention',
+  'persistent',
   'rms_norm',
   'rope_kv_write',
   'sample',
