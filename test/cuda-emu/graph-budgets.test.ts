@@ -28,13 +28,7 @@ const samplings = {
   sampled,
   processed: { ...sampled, presencePenalty: 0.5, logitBias: { 7: 2 } },
 };
-interface Step {
-  model: string;
-  sampling: keyof typeof samplings;
-  /** All layers in one cooperative launch; else the chip has none. */
-  persistent?: boolean;
-}
-const cases: readonly Step[] = [
+const cases = [
   ...['models/tiny-llama', 'models/tiny-opt'].flatMap(model =>
     (['greedy', 'sampled'] as const).map(sampling => ({ model, sampling })),
   ),
@@ -44,30 +38,24 @@ const cases: readonly Step[] = [
     model: `test/fixtures/models/${name}`,
     sampling: 'greedy' as const,
   })),
-  ...['models/tiny-llama', 'models/tiny-opt', 'test/fixtures/models/qwen3-tied'].map(model => ({
-    model,
-    sampling: 'greedy' as const,
-    persistent: true,
-  })),
 ];
 
-it.each(cases)('a step of $model, $sampling, launches what is recorded', async step => {
-  const { model, sampling, persistent = false } = step;
-  const [few, more] = [await countStep(step, 1), await countStep(step, 2)];
+it.each(cases)('a step of $model, $sampling, launches what is recorded', async ({ model, sampling }) => {
+  const [few, more] = [await countStep(model, sampling, 1), await countStep(model, sampling, 2)];
   const { kernels, samplingLaunches, copies, sets } = few;
   const launchesPerLayer = more.kernels - kernels;
   const otherLaunches = kernels - launchesPerLayer - samplingLaunches;
   expect({ launchesPerLayer, samplingLaunches, otherLaunches, copies, sets }).toEqual(
-    recorded.steps[`${model} ${sampling}${persistent ? ', persistent' : ''}`],
+    recorded.steps[`${model} ${sampling}`],
   );
 });
 
 /** What the graph of a step of one row holds, of a model of so many layers with seeded stand-ins for weights. */
-async function countStep({ model, sampling, persistent = false }: Step, layers: number) {
+async function countStep(model: string, sampling: keyof typeof samplings, layers: number) {
   const folder = mkdtempSync(join(tmpdir(), 'quire-layers-'));
   const config = JSON.parse(readFileSync(join(root, model, 'config.json'), 'utf8'));
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, num_hidden_layers: layers }));
-  const device = await openTestCudaEmu({ chip: { cooperative: persistent } });
+  const device = await openTestCudaEmu();
   const options = { dtype: 'bfloat16', loadFormat: 'dummy', skipTokenizerInit: true, maxModelLen: 64 } as const;
   const llm = new LLM({ model: folder, device, ...options });
   const prompt = { promptTokenIds: [7, 3, 8, 5, 9] };
