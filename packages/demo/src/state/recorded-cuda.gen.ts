@@ -1,7 +1,7 @@
 /** Made by scripts/record-cuda.mjs. */
 export const recordedCuda = {
   device: 'emulated',
-  commit: 'be0458b',
+  commit: '6df24c6',
 };
 
 export const cudaRows: ReadonlyMap<string, { readonly cases: number; readonly failed: number; readonly worst: number | null }> = new Map([
@@ -17,13 +17,15 @@ export const cudaRows: ReadonlyMap<string, { readonly cases: number; readonly fa
   ['gatedLinear', { cases: 317, failed: 0, worst: 1 }],
   ['moeRoute', { cases: 70, failed: 0, worst: 0.35479548752356077 }],
   ['groupedLinear', { cases: 302, failed: 0, worst: 0.15236058968540014 }],
+  ['prepareAdapters', { cases: 100, failed: 0, worst: 0 }],
+  ['loraLinear', { cases: 80, failed: 0, worst: 0.5159168726992484 }],
   ['rope', { cases: 191, failed: 0, worst: 0.2978313883350453 }],
   ['kvWrite', { cases: 182, failed: 0, worst: 0 }],
   ['ropeKvWrite', { cases: 229, failed: 0, worst: 0.9482439559078414 }],
   ['pagedAttention', { cases: 814, failed: 0, worst: 0.6547611588055842 }],
   ['gatedActivation', { cases: 153, failed: 0, worst: 0.815052432853369 }],
   ['add', { cases: 130, failed: 0, worst: 0 }],
-  ['allReduce', { cases: 90, failed: 1, worst: null }],
+  ['allReduce', { cases: 86, failed: 0, worst: 0 }],
   ['allGather', { cases: 54, failed: 0, worst: 0 }],
   ['broadcast', { cases: 32, failed: 0, worst: 0 }],
   ['scale', { cases: 54, failed: 0, worst: 0.1171829380430345 }],
