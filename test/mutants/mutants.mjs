@@ -235,7 +235,7 @@ export const mutants = [
   ),
   m('a decode is followed by another owner of its row', 'running-rows', '    this.listeners[row] = null;\n', ''),
   m(
-    'an EOS is a token as any other',
+    'an EOS ends nothing',
     'decode-results',
     'if (isEos === 1 && length >= words[at + Field.stopsFrom]!) return false;',
     '',
