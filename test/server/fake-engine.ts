@@ -76,6 +76,7 @@ export class FakeEngine implements ServingEngine {
   closed = false;
   acceptedPerPosition: number[] = [];
   running = 0;
+  numPlaces = 0;
   readonly requests: FakeRequest[] = [];
   readonly #script: Script;
   readonly limits: ExecutorLimits = {
@@ -159,6 +160,7 @@ export class FakeEngine implements ServingEngine {
     return {
       numRequestsRunning: this.running,
       numRequestsWaiting: 0,
+      numPlaces: this.numPlaces,
       runningAdapters: this.requests.flatMap(({ adapter }) => adapter ?? []),
       waitingAdapters: [],
       kvCacheUsage: 0,

@@ -46,6 +46,32 @@ describe('a client that leaves', () => {
     client.socket.destroy();
   });
 
+  it.each([
+    ['whole', false, /^HTTP\/1\.1 499 /],
+    ['begun', true, /^HTTP\/1\.1 200 .*"text":"x"/s],
+  ])('and closes its own side alone is told why its answer is not %s', async (_, stream, head) => {
+    const fake = await start(request => pieces(request, 1e6, 'x', 5));
+    const client = new RawClient(fake.port, true).send(...post({ stream }));
+    if (stream) await client.until('"text":"x"');
+    client.socket.end();
+    await client.closed;
+    expect(client.received).toMatch(head);
+    expect(client.received).toContain('"code":"client_gone"');
+    expect(client.received).not.toContain('[DONE]');
+  });
+
+  it('and closes its side with its last byte is told so too, and a probe is answered', async () => {
+    const fake = await start(request => pieces(request, 1, 'x', 1));
+    const last = new RawClient(fake.port, true);
+    const probe = new RawClient(fake.port, true);
+    last.socket.end(Buffer.concat(post({}).map(part => Buffer.from(part))));
+    probe.socket.end('GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    await Promise.all([last.closed, probe.closed]);
+    expect(JSON.parse(last.answer.body).error).toMatchObject({ code: 'client_gone' });
+    expect(probe.answer.status).toBe(200);
+    expect(fake.engine.requests).toEqual([]);
+  });
+
   it('aborts all prompts of a request', async () => {
     const fake = await start(request => pieces(request, 1e6, 'x', 5));
     const client = new RawClient(fake.port).send(...post({ prompt: ['a', 'b', 'c'], stream: true }));

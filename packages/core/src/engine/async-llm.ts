@@ -139,6 +139,11 @@ export class AsyncLLM implements AsyncDisposable {
     return this.#engine.scheduler.running.length;
   }
 
+  /** Of `stats`: places for further completions, which those that wait already will take first. */
+  get numPlaces(): number {
+    return this.#engine.scheduler.numPlaces;
+  }
+
   /** Stops after the steps in flight. Requests stay, or end with reason `abort`; more may come, and wait. */
   pause({ abort = false }: { abort?: boolean } = {}): void {
     this.#engine.pause();

@@ -5,6 +5,8 @@ import type { StepTrace } from './step-trace.ts';
 export interface EngineStats {
   numRequestsRunning: number;
   numRequestsWaiting: number;
+  /** Rows that requests will take at once, those that wait first: none where blocks are what is missing. */
+  numPlaces: number;
   /** Names of the adapters that running and waiting requests ask for. */
   runningAdapters: readonly string[];
   waitingAdapters: readonly string[];

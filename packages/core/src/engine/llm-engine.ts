@@ -245,6 +245,7 @@ export class LLMEngine {
     const { scheduler } = this;
     return {
       numRequestsRunning: scheduler.running.length,
+      numPlaces: scheduler.numPlaces,
       numRequestsWaiting: scheduler.waiting.length + this.#gate.numWaiting,
       runningAdapters: adapterNames(scheduler.running),
       waitingAdapters: adapterNames(scheduler.waiting),

@@ -76,6 +76,8 @@ export class Scheduler {
   #lastDecoded = -1;
   #tokenBudget = 0;
   #sampleBudget = 0;
+  /** The last schedule left somebody without blocks. */
+  #lacksBlocks = false;
 
   constructor(options: SchedulerOptions) {
     this.blocks = options.blocks;
@@ -104,6 +106,11 @@ export class Scheduler {
   /** Rows that neither a request holds nor a draft. */
   get numFreeRows(): number {
     return this.#freeRows.length;
+  }
+
+  /** Rows that further requests will take at once: none where blocks are what is missing. */
+  get numPlaces(): number {
+    return this.#lacksBlocks ? 0 : this.#limits.maxNumSeqs - this.running.length;
   }
 
   /** Queues a request. Throws InvalidRequestError when it could not run even alone. */
@@ -197,6 +204,7 @@ export class Scheduler {
     this.#tokenBudget = this.#limits.maxNumBatchedTokens;
     this.#sampleBudget = this.#limits.maxSamples;
     const preempted = this.#scheduleRunning(batch);
+    this.#lacksBlocks = preempted;
     if (!preempted) this.#scheduleWaiting(batch);
     while (batch.numSequences === 0 && stepsInFlight === 0 && this.#preemptIdle()) this.#scheduleWaiting(batch);
     this.hostTier?.saveNext();
@@ -333,7 +341,9 @@ export class Scheduler {
 
   #takeBlocks(request: Request, start: TableStart, end: number): boolean {
     const watermark = this.running.length === 0 ? 0 : this.#watermarkBlocks;
-    return this.blocks.admit(request.table, start, end, request.numTokens, watermark);
+    const areThere = this.blocks.admit(request.table, start, end, request.numTokens, watermark);
+    if (!areThere) this.#lacksBlocks = true;
+    return areThere;
   }
 
   #takeRow(request: Request): void {

@@ -1,22 +1,26 @@
 import { HttpError } from '../http/errors.ts';
+import type { ServingEngine } from './context.ts';
 
 /** Finished sequences that the drain rate is measured over. */
 const RATE_WINDOW = 32;
 
+/** Of the engine: sequences that it computes now, and rows that others will take at once. */
+type Places = Pick<ServingEngine, 'numRunning' | 'numPlaces'>;
+
 /**
- * Bounds the queue: sequences (prompts times n) that were let in and do not run yet. A request is counted when it is checked,
- * before its prompt is tokenised, so that a burst cannot pass the check together.
+ * Bounds the queue: sequences (prompts times n) that were let in, do not run and have no free row waiting for them. A request is
+ * counted when it is checked, before its prompt is tokenised, so that a burst cannot pass the check together.
  */
 export class Admission {
   readonly #maxQueued: number;
-  readonly #running: () => number;
+  readonly #engine: Places;
   readonly #finishedAt: number[] = [];
+  #arriving = 0;
   #admitted = 0;
 
-  /** running: sequences that the engine computes now. */
-  constructor(maxQueued: number, running: () => number) {
+  constructor(maxQueued: number, engine: Places) {
     this.#maxQueued = maxQueued;
-    this.#running = running;
+    this.#engine = engine;
   }
 
   /** Sequences let in and not released. */
@@ -27,6 +31,17 @@ export class Admission {
   /** Whether a request would be refused now whatever it is. */
   get isFull(): boolean {
     return this.#queued > 0 && this.#queued >= this.#maxQueued;
+  }
+
+  /**
+   * Counts a request that has come and not begun, as one sequence: those that wait for their beginning are bounded too. Call the result
+   * once, when it begins.
+   */
+  arrive(): () => void {
+    this.#arriving++;
+    return () => {
+      this.#arriving--;
+    };
   }
 
   /** Throws HttpError 429 when the queue is full: before the body of a request is read. */
@@ -43,7 +58,7 @@ export class Admission {
   }
 
   get #queued(): number {
-    return this.#admitted - this.#running();
+    return this.#arriving + this.#admitted - this.#engine.numRunning - this.#engine.numPlaces;
   }
 
   #release(sequences: number): void {

@@ -1,5 +1,5 @@
 import { anthropicError } from '../anthropic/errors.ts';
-import { HttpError, shuttingDown, toHttpError } from '../http/errors.ts';
+import { clientGone, shuttingDown, toHttpError } from '../http/errors.ts';
 import { errorReply, type Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
 import type { Router } from '../http/router.ts';
@@ -70,7 +70,7 @@ export class App {
    */
   async fetch(request: Request): Promise<Response> {
     const client = new AbortController();
-    const leave = () => client.abort(new HttpError(499, 'The client closed the connection.'));
+    const leave = () => client.abort(clientGone());
     if (request.signal.aborted) leave();
     request.signal.addEventListener('abort', leave, { once: true });
     const given = new WebRequest(request, client.signal);

@@ -33,6 +33,8 @@ export interface ServingEngine extends AdapterEngine {
   stats(): EngineStats;
   /** Of `stats`: sequences that are computed now. */
   readonly numRunning: number;
+  /** Of `stats`: places for further sequences, which those that wait already will take first. */
+  readonly numPlaces: number;
   readonly isSleeping: boolean;
   sleep(options: { discardWeights: boolean }): Promise<void>;
   wakeUp(): Promise<void>;

@@ -60,7 +60,7 @@ export function createApp(parts: AppParts, options: AppOptions): App {
       maxBufferedBytes: options.maxBufferedBytes ?? 64 * 2 ** 10,
       slowClientMs: options.slowClientMs ?? 30_000,
     },
-    admission: new Admission(options.maxNumQueuedReqs ?? 256, () => engine.numRunning),
+    admission: new Admission(options.maxNumQueuedReqs ?? 256, engine),
   };
   return new App(context);
 }

@@ -225,6 +225,7 @@ export class EngineProcess implements ServingEngine {
       ...this.#counters.read(this.#supervisor.numRestarts),
       numRequestsRunning: running,
       numRequestsWaiting: front.numUnfinished - running,
+      numPlaces: this.numPlaces,
       runningAdapters: this.#adapters.namesOf(front.unfinished.filter(isScheduled)),
       waitingAdapters: this.#adapters.namesOf(front.unfinished.filter(request => !isScheduled(request))),
       promptTokens: front.promptTokens,
@@ -299,6 +300,11 @@ export class EngineProcess implements ServingEngine {
   /** Completions that are computed now, as far as is known here. */
   get numRunning(): number {
     return Math.min(this.#counters.running, this.#front.numUnfinished);
+  }
+
+  /** As AsyncLLM.numPlaces, when the engine last told of itself. One that starts has places for all that it will run. */
+  get numPlaces(): number {
+    return this.#counters.places ?? this.limits.maxNumSeqs;
   }
 
   #abort(request: FrontRequest): void {

@@ -2,6 +2,7 @@ import type { RemoteStats } from './step-records.ts';
 
 const zero: RemoteStats = {
   numRequestsRunning: 0,
+  numPlaces: 0,
   kvCacheUsage: 0,
   numPreemptions: 0,
   prefixCacheQueries: 0,
@@ -24,13 +25,18 @@ export class RemoteCounters {
     return this.#now.numRequestsRunning;
   }
 
+  /** null: the engine has not told yet. */
+  get places(): number | null {
+    return this.#now === zero ? null : this.#now.numPlaces;
+  }
+
   update(stats: RemoteStats): void {
     this.#now = stats;
   }
 
   /** The engine is gone, and its cache with it. */
   lost(): void {
-    this.#before = { ...this.read(0), numRequestsRunning: 0, kvCacheUsage: 0 };
+    this.#before = { ...this.read(0), numRequestsRunning: 0, numPlaces: 0, kvCacheUsage: 0 };
     this.#now = zero;
   }
 
@@ -39,6 +45,7 @@ export class RemoteCounters {
     const [a, b] = [this.#before, this.#now];
     return {
       numRequestsRunning: b.numRequestsRunning,
+      numPlaces: b.numPlaces,
       kvCacheUsage: b.kvCacheUsage,
       numPreemptions: a.numPreemptions + b.numPreemptions,
       prefixCacheQueries: a.prefixCacheQueries + b.prefixCacheQueries,

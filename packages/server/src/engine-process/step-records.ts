@@ -21,6 +21,7 @@ const reasons: readonly FinishReason[] = ['stop', 'length', 'abort', 'error'];
 export type RemoteStats = Pick<
   EngineStats,
   | 'numRequestsRunning'
+  | 'numPlaces'
   | 'kvCacheUsage'
   | 'numPreemptions'
   | 'prefixCacheQueries'
@@ -78,7 +79,8 @@ export class StepWriter implements StepVisitor {
   }
 
   stats(stats: RemoteStats): void {
-    this.#words.u32(Record.stats).f64(stats.numRequestsRunning).f64(stats.kvCacheUsage).f64(stats.numPreemptions);
+    this.#words.u32(Record.stats).f64(stats.numRequestsRunning).f64(stats.numPlaces);
+    this.#words.f64(stats.kvCacheUsage).f64(stats.numPreemptions);
     this.#words.f64(stats.prefixCacheQueries).f64(stats.prefixCacheHits).f64(stats.draftTokens);
     this.#words.f64(stats.acceptedTokens).f64(stats.numRecoveries).f64(stats.numSteps);
     this.#words.f64(stats.hostTierBytes.toHost).f64(stats.hostTierBytes.toDevice);
@@ -213,6 +215,7 @@ function readTokens(reader: WordReader, visitor: StepVisitor): void {
 function readStats(reader: WordReader): RemoteStats {
   return {
     numRequestsRunning: reader.f64(),
+    numPlaces: reader.f64(),
     kvCacheUsage: reader.f64(),
     numPreemptions: reader.f64(),
     prefixCacheQueries: reader.f64(),

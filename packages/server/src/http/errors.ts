@@ -40,6 +40,12 @@ export function clientTooSlow(): HttpError {
   return new HttpError(408, 'The client reads the stream too slowly.', { code: 'client_too_slow' });
 }
 
+export function clientGone(): HttpError {
+  const message =
+    'The client closed the connection. A client that closes its side ends its request: keep it open until the answer has come.';
+  return new HttpError(499, message, { code: 'client_gone' });
+}
+
 export function shuttingDown(): HttpError {
   return new HttpError(503, 'The server is shutting down.', { code: 'shutting_down', headers: { 'retry-after': '5' } });
 }

@@ -5,7 +5,7 @@ import type { App } from '../app/app.ts';
 import type { AppLog } from '../app/context.ts';
 import { METRICS_PATH } from '../app/routes.ts';
 import { connectionTaken } from '../event-loop.ts';
-import { HttpError, shuttingDown } from '../http/errors.ts';
+import { clientGone, shuttingDown } from '../http/errors.ts';
 import type { Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
 import type { HttpExchange } from '../metrics/http-metrics.ts';
@@ -83,6 +83,8 @@ export class HttpServer {
     const tls = readTls(options);
     this.isSecure = tls !== null;
     this.#server = tls === null ? createServer(TIMEOUTS) : createTlsServer(tls, TIMEOUTS);
+    // Who closes one side only is still told why there is no other answer.
+    Object.assign(this.#server, { httpAllowHalfOpen: true });
     this.#server.on('connection', connectionTaken);
     this.#server.on('request', (req, res) => void this.#serve(req, res));
   }
@@ -129,13 +131,18 @@ export class HttpServer {
     const client = new AbortController();
     const request = new NodeRequest(req, client.signal, this.#options);
     const { requestId } = request;
+    const { socket } = req;
+    const leave = () => client.abort(clientGone());
     const isQuiet = QUIET_PATHS.includes(request.path);
     const span = isQuiet ? undefined : this.#options.tracing?.begin(request, req.headers);
     this.#active.add(client);
+    // A client that is gone and one that has closed one side look alike. What is computed for the first would be computed for nobody.
+    socket.once('end', leave);
     res.once('close', () => {
+      socket.off('end', leave);
       this.#active.delete(client);
       if (this.#app.draining) setImmediate(() => this.#server.closeIdleConnections());
-      if (!res.writableFinished) client.abort(new HttpError(499, 'The client closed the connection.'));
+      if (!res.writableFinished) leave();
       span?.end(res.statusCode, this.#app.routes.routeOf(request.path));
       this.#record(request, req, res, { milliseconds: performance.now() - started, traceId: span?.traceId ?? null });
     });
@@ -146,12 +153,13 @@ export class HttpServer {
     else res.setHeader('keep-alive', KEEP_ALIVE);
     // What will be refused is refused at once.
     if (!isQuiet && request.method === 'POST' && !this.#app.context.admission.isFull) {
-      const isGone = () => res.destroyed || req.socket.readableEnded;
-      await this.#arrivals.turn(isGone);
-      // Its connection closes by itself.
-      if (isGone()) return;
+      const begin = this.#app.context.admission.arrive();
+      await this.#arrivals.turn(() => client.signal.aborted);
+      begin();
     }
-    sendReply(res, await this.#reply(request), this.#app.context.streamLimits);
+    if (res.destroyed) return;
+    const reply = client.signal.aborted ? this.#app.refuse(request, client.signal.reason) : await this.#reply(request);
+    sendReply(res, reply, this.#app.context.streamLimits);
   }
 
   async #reply(request: AppRequest): Promise<Reply> {
