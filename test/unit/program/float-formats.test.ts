@@ -1,5 +1,6 @@
 import {
   bfloat16ToFloat,
+  convertFloats,
   decodeFloats,
   encodeFloats,
   floatToBfloat16,
@@ -122,5 +123,41 @@ describe('arrays', () => {
   it('refuses u32 and an array of another width', () => {
     expect(() => encodeFloats('u32', values)).toThrow('expected f32, f16 or bf16');
     expect(() => decodeFloats('f16', new Float32Array(2))).toThrow('found Float32Array for f16, expected Uint16Array');
+  });
+});
+
+describe('conversions of arrays', () => {
+  /** Every upper half of an f32, with lower halves at and beside where roundings turn. */
+  const lowerHalves = [
+    0, 1, 0xfff, 0x1000, 0x1001, 0x1fff, 0x2000, 0x2001, 0x3000, 0x7fff, 0x8000, 0x8001, 0xefff, 0xf000, 0xffff,
+  ];
+  const every = new Uint32Array(65536);
+
+  it.each([
+    ['f16', floatToHalf],
+    ['bf16', floatToBfloat16],
+  ] as const)('round to %s as single values do, in every binade', (dtype, single) => {
+    for (const lower of lowerHalves) {
+      for (let upper = 0; upper < 65536; upper++) every[upper] = upper * 65536 + lower;
+      const values = new Float32Array(every.buffer);
+      const raw = encodeFloats(dtype, values);
+      for (let i = 0; i < raw.length; i++) {
+        if (raw[i] !== single(values[i]!)) throw new Error(`0x${every[i]!.toString(16)}: ${raw[i]}`);
+      }
+    }
+  });
+
+  it('pass from one format to another as by way of f32', () => {
+    const raw = Uint16Array.from({ length: 65536 }, (_, bits) => bits);
+    for (const [from, to] of [
+      ['f16', 'bf16'],
+      ['bf16', 'f16'],
+      ['bf16', 'f32'],
+    ] as const) {
+      const expected = encodeFloats(to, decodeFloats(from, raw));
+      const into = to === 'f32' ? new Float32Array(65536) : new Uint16Array(65536);
+      convertFloats(from, raw, to, into);
+      expect(into).toEqual(expected);
+    }
   });
 });

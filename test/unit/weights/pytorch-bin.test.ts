@@ -24,7 +24,7 @@ function open(file: Uint8Array): Promise<Checkpoint> {
 
 async function bytesOf(checkpoint: Checkpoint, name: string): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of checkpoint.stream(checkpoint.tensors.get(name)!)) chunks.push(chunk);
+  for await (const chunk of checkpoint.stream(checkpoint.tensors.get(name)!)) chunks.push(chunk.slice());
   return Buffer.concat(chunks);
 }
 

@@ -454,7 +454,12 @@ export interface Device {
    * rank, 0 if none is named, of the stage that holds it.
    */
   upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank?: number): Promise<void>;
-  /** The same from open files, with no copy through here; what no piece covers stays as it is. Throws FileReadError. */
+  /**
+   * The bytes of a tensor that lie in the memory of this process, for files to be read into: an upload without a copy. They are filled
+   * before the tensor is used. Absent where they lie elsewhere.
+   */
+  hostBytes?(tensor: DeviceTensor): Uint8Array;
+  /** `upload` from open files, with no copy through here; what no piece covers stays as it is. Throws FileReadError. */
   uploadFiles?(tensor: DeviceTensor, pieces: readonly FileRows[], rank?: number): Promise<void>;
   /**
    * Of a group: a rank that has the model's files of its own fills a weight, by its name, from them. null: this rank is filled from

@@ -25,7 +25,7 @@ import { architectureOf } from './registry.ts';
 import { type ModelShards, planShards, shardWeights } from './shards.ts';
 import { assignStages } from './stages.ts';
 import { cutOf, oneMore, quantizedChunks, rawBytes, stackedChunks } from './weight-chunks.ts';
-import { canUploadFiles, type StackedRows, uploadFromFiles } from './weight-files.ts';
+import { canReadRows, canUploadFiles, readRows, type StackedRows, uploadFromFiles } from './weight-files.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
 /** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
@@ -46,12 +46,14 @@ export interface LoadedWeights {
 type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart, rank: number) => Promise<void>;
 
 /** What loading asks of a device. */
-export type WeightDevice = Pick<Device, 'info' | 'upload' | 'uploadFiles'>;
+export type WeightDevice = Pick<Device, 'info' | 'upload' | 'uploadFiles' | 'hostBytes'>;
 
 /** Where each weight is to lie, and how it gets there. */
 export interface WeightPlan {
   readonly layout: WeightLayout;
   readonly upload: PartUpload;
+  /** The next weight is read while the last one is written; but matrices that are unpacked whole are held one at a time. */
+  readonly uploadsAtOnce: 1 | 2;
 }
 
 /**
@@ -102,7 +104,7 @@ export async function planLoading(
     'checkpoint' in supply
       ? await checkpointUpload(device, supply, map!, layout, shards)
       : dummyUpload(device, new DummyWeights(supply.dummySeed));
-  return { layout, upload };
+  return { layout, upload, uploadsAtOnce: config.quantization === null ? 2 : 1 };
 }
 
 async function checkpointUpload(
@@ -117,8 +119,9 @@ async function checkpointUpload(
       const rows = stackedRows(placed, part, map, { ...shards, rank });
       if (rows === null) return device.upload(tensor, constant(placed, part), rank);
       const { weight, dtype } = placed;
-      if (!weight.addOne && !isQuantDType(dtype) && canUploadFiles(device, checkpoint, rows)) {
-        return uploadFromFiles(device, tensor, checkpoint, rows, rank);
+      if (!weight.addOne && !isQuantDType(dtype)) {
+        if (canUploadFiles(device, checkpoint, rows)) return uploadFromFiles(device, tensor, checkpoint, rows, rank);
+        if (canReadRows(device, rows)) return readRows(device, tensor, checkpoint, rows);
       }
       if (isQuantDType(dtype) && sharedRecords(weight, map, shards) === dtype) {
         return device.upload(tensor, stackedChunks(checkpoint, rows.pieces, dtype, rows.start, rows.end), rank);
@@ -181,9 +184,10 @@ function sharedRecords(weight: ModelWeight, map: WeightMap | null, shards: Model
 }
 
 /** Ranks with files of their own fill their parts meanwhile. */
-async function uploadAll(device: Device, { layout, upload }: WeightPlan): Promise<LoadedWeights> {
+async function uploadAll(device: Device, { layout, upload, uploadsAtOnce }: WeightPlan): Promise<LoadedWeights> {
   const tensors: Record<string, DeviceTensor> = {};
   const elsewhere: Promise<void>[] = [];
+  const underWay: Promise<void>[] = [];
   const dispose = () => {
     for (const tensor of Object.values(tensors)) tensor.dispose();
   };
@@ -197,15 +201,17 @@ async function uploadAll(device: Device, { layout, upload }: WeightPlan): Promis
         tensors[part.tensor] = tensor;
         for (let rank = 0; rank < device.info.ranks; rank++) {
           const filling = device.fill?.(tensor, rank) ?? null;
-          if (filling === null) await upload(tensor, placed, part, rank);
+          if (filling === null) underWay.push(upload(tensor, placed, part, rank));
           else elsewhere.push(filling);
           // The first that fails is told below.
-          filling?.catch(() => {});
+          (filling ?? underWay.at(-1)!).catch(() => {});
+          if (underWay.length === uploadsAtOnce) await underWay.shift();
         }
       }
     }
-    await Promise.all(elsewhere);
+    await Promise.all([...underWay, ...elsewhere]);
   } catch (error) {
+    await Promise.allSettled(underWay);
     dispose();
     throw error;
   }

@@ -9,7 +9,7 @@ import {
   type TypedArray,
   type WeightDType,
 } from '../contract/contract.ts';
-import { decodeFloats, encodeFloats, QuantizeError, quantizeRows, wholeRecords } from '../program/index.ts';
+import { convertFloats, QuantizeError, quantizeRows, wholeRecords } from '../program/index.ts';
 import type { Checkpoint, CheckpointTensor } from '../weights/types.ts';
 import type { Split } from './shards.ts';
 import { type SourceLayout, sourceRows } from './source-rows.ts';
@@ -154,20 +154,27 @@ async function* convertedChunks(
   to: FloatDType,
 ): AsyncGenerator<Uint8Array> {
   const size = dtypeBytes[from];
-  for await (const { buffer, length } of wholeRecords(chunks, size)) {
-    yield rawBytes(encodeFloats(to, decodeFloats(from, elements(buffer, length, size))));
+  let room: Float32Array | Uint16Array = new Uint16Array(0);
+  for await (const chunk of wholeRecords(chunks, size)) {
+    const raw = elements(chunk, size);
+    if (room.length < raw.length) room = new (to === 'f32' ? Float32Array : Uint16Array)(raw.length);
+    const converted = room.subarray(0, raw.length);
+    convertFloats(from, raw, to, converted);
+    yield rawBytes(converted);
   }
 }
 
 /** f32 values, each one more. */
 export async function* oneMore(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const { buffer, length } of wholeRecords(chunks, 4)) {
-    yield rawBytes(new Float32Array(buffer, 0, length / 4).map(value => 1 + value));
-  }
+  for await (const chunk of wholeRecords(chunks, 4)) yield rawBytes(floatsIn(chunk).map(value => 1 + value));
 }
 
-function elements(buffer: ArrayBuffer, bytes: number, size: number): TypedArray {
-  return size === 4 ? new Float32Array(buffer, 0, bytes / 4) : new Uint16Array(buffer, 0, bytes / 2);
+function elements(chunk: Uint8Array<ArrayBuffer>, size: number): TypedArray {
+  return size === 4 ? floatsIn(chunk) : new Uint16Array(chunk.buffer, chunk.byteOffset, chunk.length / 2);
+}
+
+function floatsIn({ buffer, byteOffset, length }: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  return new Float32Array(buffer, byteOffset, length / 4);
 }
 
 /** Rows of `columns` f32 values as records of a quantised dtype. Throws QuantizeError that tells the row. */
@@ -177,14 +184,16 @@ export async function* quantizedChunks(
   columns: number,
 ): AsyncGenerator<Uint8Array> {
   let firstRow = 0;
-  for await (const { buffer, length } of wholeRecords(chunks, 4 * columns)) {
+  for await (const chunk of wholeRecords(chunks, 4 * columns)) {
+    const values = floatsIn(chunk);
+    const rows = values.length / columns;
     try {
-      yield rawBytes(quantizeRows(dtype, new Float32Array(buffer, 0, length / 4), columns));
+      yield rawBytes(quantizeRows(dtype, values, columns));
     } catch (error) {
       if (!(error instanceof QuantizeError)) throw error;
-      throw new QuantizeError(`rows ${firstRow} .. ${firstRow + length / 4 / columns - 1}: ${error.message}`);
+      throw new QuantizeError(`rows ${firstRow} .. ${firstRow + rows - 1}: ${error.message}`);
     }
-    firstRow += length / 4 / columns;
+    firstRow += rows;
   }
 }
 

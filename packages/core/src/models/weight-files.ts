@@ -8,7 +8,9 @@ import {
 } from '../contract/contract.ts';
 import { ModelFormatError } from '../errors.ts';
 import { shortRead } from '../weights/file-name.ts';
+import { readTensor } from '../weights/tensor-bytes.ts';
 import type { Checkpoint } from '../weights/types.ts';
+import { rowRange } from './source-rows.ts';
 import type { Piece } from './weight-chunks.ts';
 
 /** Rows [start, end) of pieces stacked one below the other, in `dtype`: what one rank holds of a weight, or a part of it. */
@@ -26,13 +28,33 @@ export function canUploadFiles(
   { pieces, dtype }: StackedRows,
 ): boolean {
   const reads = device.uploadFiles !== undefined && checkpoint.descriptor !== undefined;
-  return (
-    reads &&
-    pieces.every(
-      ({ tensor, slice, transposed }) =>
-        tensor.dtype === dtype && tensor.roundsTo === undefined && slice === undefined && !transposed,
-    )
-  );
+  return reads && pieces.every(piece => isStored(piece, dtype));
+}
+
+/** Whether these rows can be read to their places in the memory of the device, row for row as they are. */
+export function canReadRows({ hostBytes }: Pick<Device, 'hostBytes'>, { pieces, dtype }: StackedRows): boolean {
+  return hostBytes !== undefined && pieces.every(piece => isStored(piece, dtype) && piece.columns === undefined);
+}
+
+function isStored({ tensor, slice, transposed }: Piece, dtype: FloatDType): boolean {
+  return tensor.dtype === dtype && tensor.roundsTo === undefined && slice === undefined && !transposed;
+}
+
+/** Fills a new tensor, whose bytes are zero, with the rows. Throws ModelFormatError (IO_ERROR) for a file that cannot be read. */
+export async function readRows(
+  device: Pick<Device, 'hostBytes'>,
+  tensor: DeviceTensor,
+  checkpoint: Checkpoint,
+  rows: StackedRows,
+): Promise<void> {
+  const bytes = device.hostBytes!(tensor);
+  for (const { piece, from, to, atRow } of storedRows(rows)) {
+    const [height] = piece.tensor.shape as [number];
+    const rowBytes = (piece.tensor.end - piece.tensor.start) / height;
+    const first = piece.rows?.start ?? 0;
+    const place = bytes.subarray(atRow * rowBytes, (atRow + to - from) * rowBytes);
+    await readTensor(checkpoint, rowRange(piece.tensor, first + from, first + to), place);
+  }
 }
 
 /** Fills a new tensor, whose bytes are zero, with the rows. Throws ModelFormatError (IO_ERROR) for a file that cannot be read. */
@@ -43,21 +65,10 @@ export async function uploadFromFiles(
   rows: StackedRows,
   rank: number,
 ): Promise<void> {
-  const { pieces, dtype, start, end } = rows;
   const files: FileRows[] = [];
-  let firstRow = 0;
-  for (const piece of pieces) {
-    const length = piece.rows?.length ?? piece.tensor.shape[0]!;
-    const from = Math.max(start - firstRow, 0);
-    const to = Math.min(end - firstRow, length);
-    // Rows and columns beyond those of the checkpoint are the zeros that are there.
-    const filled = Math.min(to, (piece.rows?.end ?? length) - (piece.rows?.start ?? 0));
-    if (from < filled) {
-      const place = { from, to: filled, atRow: firstRow + from - start };
-      const rows = fileRows(piece, dtype, place);
-      files.push({ ...rows, descriptor: await checkpoint.descriptor!(piece.tensor, rows.rows * rows.bytes) });
-    }
-    firstRow += length;
+  for (const placed of storedRows(rows)) {
+    const file = fileRows(placed, rows.dtype);
+    files.push({ ...file, descriptor: await checkpoint.descriptor!(placed.piece.tensor, file.rows * file.bytes) });
   }
   try {
     await device.uploadFiles!(tensor, files, rank);
@@ -66,22 +77,44 @@ export async function uploadFromFiles(
   }
 }
 
+/** Rows [from, to) of what a rank takes of a piece, and the row of the weight's part that the first of them is. */
+interface PlacedRows {
+  readonly piece: Piece;
+  readonly from: number;
+  readonly to: number;
+  readonly atRow: number;
+}
+
+/** Rows that the checkpoint has. Rows and columns beyond those are the zeros that are there. */
+function storedRows({ pieces, start, end }: StackedRows): PlacedRows[] {
+  const placed: PlacedRows[] = [];
+  let firstRow = 0;
+  for (const piece of pieces) {
+    const length = piece.rows?.length ?? piece.tensor.shape[0]!;
+    const stored = (piece.rows?.end ?? length) - (piece.rows?.start ?? 0);
+    const from = Math.max(start - firstRow, 0);
+    const to = Math.min(end - firstRow, length, stored);
+    if (from < to) placed.push({ piece, from, to, atRow: firstRow + from - start });
+    firstRow += length;
+  }
+  return placed;
+}
+
 function fileRows(
-  { tensor, rows, columns }: Piece,
+  { piece: { tensor, rows, columns }, from, to, atRow }: PlacedRows,
   dtype: FloatDType,
-  place: { from: number; to: number; atRow: number },
 ): Omit<FileRows, 'descriptor'> {
   const rowBytes = (tensor.end - tensor.start) / tensor.shape[0]!;
   const element = dtypeBytes[dtype];
   const stride = columns === undefined ? rowBytes : columns.length * element;
   return {
     file: tensor.file,
-    start: tensor.start + ((rows?.start ?? 0) + place.from) * rowBytes,
-    rows: place.to - place.from,
+    start: tensor.start + ((rows?.start ?? 0) + from) * rowBytes,
+    rows: to - from,
     rowBytes,
     from: columns === undefined ? 0 : columns.start * element,
     bytes: columns === undefined ? rowBytes : (columns.end - columns.start) * element,
-    offset: place.atRow * stride,
+    offset: atRow * stride,
     stride,
   };
 }

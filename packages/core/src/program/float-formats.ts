@@ -40,12 +40,11 @@ export function halfToFloat(bits: number): number {
 }
 
 /** Raw elements of `values` in `dtype`: Float32Array for f32, Uint16Array for f16 and bf16. */
-export function encodeFloats(dtype: DType, values: Float32Array): TypedArray {
+export function encodeFloats(dtype: DType, values: Float32Array): Float32Array | Uint16Array {
   if (dtype === 'f32') return values.slice();
   if (!isFloat(dtype)) throw new TypeError(`encodeFloats: found dtype ${dtype}, expected f32, f16 or bf16.`);
-  const format = dtype === 'f16' ? half : bfloat16;
   const raw = new Uint16Array(values.length);
-  for (let i = 0; i < raw.length; i++) raw[i] = narrow(values[i]!, format);
+  encodeInto(dtype, values, raw);
   return raw;
 }
 
@@ -58,14 +57,64 @@ export function decodeFloats(dtype: DType, raw: TypedArray): Float32Array {
   }
   if (raw instanceof Float32Array) return raw.slice();
   const values = new Float32Array(raw.length);
+  decodeInto(dtype, raw as Uint16Array, values);
+  return values;
+}
+
+/** Values that pass from one format of 16 bits to another stay in the processor's cache in between. */
+const PIECE = 8192;
+const piece = new Float32Array(PIECE);
+
+/** Writes raw elements of the dtype `from` as raw elements of another to `into`, which has room for them. */
+export function convertFloats(from: FloatDType, raw: TypedArray, to: FloatDType, into: TypedArray): void {
+  if (raw instanceof Float32Array) encodeInto(to, raw, into);
+  else if (into instanceof Float32Array) decodeInto(from, raw as Uint16Array, into);
+  else {
+    for (let at = 0; at < raw.length; at += PIECE) {
+      const some = raw.subarray(at, at + PIECE) as Uint16Array;
+      decodeInto(from, some, piece);
+      encodeInto(to, piece.subarray(0, some.length), into.subarray(at));
+    }
+  }
+}
+
+function decodeInto(dtype: FloatDType, raw: Uint16Array, values: Float32Array): void {
   if (dtype === 'f16') {
     const table = halfTable();
     for (let i = 0; i < raw.length; i++) values[i] = table[raw[i]!]!;
-    return values;
+    return;
   }
-  const words = new Uint32Array(values.buffer);
+  const words = new Uint32Array(values.buffer, values.byteOffset, raw.length);
   for (let i = 0; i < raw.length; i++) words[i] = raw[i]! << 16;
-  return values;
+}
+
+/** What `narrow` does, on the bits of f32: many times faster. */
+function encodeInto(dtype: FloatDType, values: Float32Array, raw: TypedArray): void {
+  const words = new Int32Array(values.buffer, values.byteOffset, values.length);
+  if (dtype === 'f32') raw.set(values);
+  else if (dtype === 'f16') encodeHalves(words, values, raw);
+  else encodeBfloat16s(words, raw);
+}
+
+function encodeHalves(words: Int32Array, values: Float32Array, raw: TypedArray): void {
+  for (let i = 0; i < words.length; i++) {
+    const sign = (words[i]! >>> 16) & 0x8000;
+    const magnitude = words[i]! & 0x7fff_ffff;
+    // From 65,520 on infinity is nearest, below 2^-14 halves are multiples of 2^-24.
+    if (magnitude > 0x7f80_0000) raw[i] = 0x7e00;
+    else if (magnitude >= 0x477f_f000) raw[i] = sign | 0x7c00;
+    else if (magnitude < 0x3880_0000) raw[i] = sign | (Math.abs(values[i]!) * 2 ** 24 + ROUND - ROUND);
+    else raw[i] = sign | ((magnitude - 0x3800_0000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
+  }
+}
+
+function encodeBfloat16s(words: Int32Array, raw: TypedArray): void {
+  for (let i = 0; i < words.length; i++) {
+    const sign = (words[i]! >>> 16) & 0x8000;
+    const magnitude = words[i]! & 0x7fff_ffff;
+    const rounded = (magnitude + 0x7fff + ((magnitude >>> 16) & 1)) >>> 16;
+    raw[i] = magnitude > 0x7f80_0000 ? 0x7fc0 : sign | rounded;
+  }
 }
 
 /** OCP E4M3: rounded to nearest, ties to even, and held at 448, the largest number. */

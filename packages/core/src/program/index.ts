@@ -3,6 +3,7 @@ export { ProgramBuilder } from './builder.ts';
 export { checkBindings, checkSizes } from './check-run.ts';
 export {
   bfloat16ToFloat,
+  convertFloats,
   decodeFloats,
   e4m3Table,
   encodeFloats,

@@ -5,7 +5,7 @@ import { readSafetensors } from './safetensors.ts';
 import { joinShards, readShardIndex, type ShardIndex } from './shard-index.ts';
 import type { Checkpoint, CheckpointTensor, ModelSource } from './types.ts';
 
-const DEFAULT_CHUNK_BYTES = 4 * 1024 * 1024;
+const CHUNK_BYTES = 4 * 1024 * 1024;
 const HEADERS_AT_ONCE = 4;
 
 type FileReader = (source: ModelSource, file: string, fileSize: number) => Promise<CheckpointTensor[]>;
@@ -138,6 +138,8 @@ class FileCheckpoint implements Checkpoint {
   readonly notices: readonly string[];
   readonly descriptor?: NonNullable<Checkpoint['descriptor']>;
   readonly #source: ModelSource;
+  /** Of streams that have ended. */
+  readonly #rooms: Uint8Array[] = [];
 
   constructor(source: ModelSource, tensors: ReadonlyMap<string, CheckpointTensor>, notices: readonly string[]) {
     this.#source = source;
@@ -146,16 +148,33 @@ class FileCheckpoint implements Checkpoint {
     if (source.descriptor !== undefined) this.descriptor = ({ file }, bytes) => source.descriptor!(file, bytes);
   }
 
-  async *stream(tensor: CheckpointTensor, chunkBytes = DEFAULT_CHUNK_BYTES): AsyncIterable<Uint8Array> {
-    const { file, end } = tensor;
-    const read = (at: number) => (at < end ? this.#source.read(file, at, Math.min(end, at + chunkBytes)) : null);
-    let next = read(tensor.start);
-    for (let at = tensor.start; at < end; at += chunkBytes) {
-      const chunk = await next!;
-      // The next chunk is read while this one is used. Where nobody comes for it, its failure is nobody's.
-      next = read(at + chunkBytes);
-      next?.catch(() => {});
-      yield chunk;
+  async *stream(tensor: CheckpointTensor, chunkBytes = CHUNK_BYTES, into?: Uint8Array): AsyncIterable<Uint8Array> {
+    const { file, start, end } = tensor;
+    const step = Math.min(chunkBytes, CHUNK_BYTES);
+    const rooms = into === undefined ? [this.#takeRoom(), this.#takeRoom()] : [];
+    const read = (at: number) => {
+      const to = Math.min(at + step, end);
+      return at < end
+        ? this.#source.read(file, at, to, into?.subarray(at - start, to - start) ?? rooms[((at - start) / step) % 2])
+        : null;
+    };
+    let next = read(start);
+    try {
+      for (let at = start; at < end; at += step) {
+        const chunk = await next!;
+        // The next chunk is read while this one is used. Where nobody comes for it, its failure is nobody's.
+        next = read(at + step);
+        next?.catch(() => {});
+        yield chunk;
+      }
+    } finally {
+      await next?.catch(() => {});
+      this.#rooms.push(...rooms);
     }
+  }
+
+  /** Memory that was written to before is filled several times faster than new memory, which the system has to find. */
+  #takeRoom(): Uint8Array {
+    return this.#rooms.pop() ?? new Uint8Array(CHUNK_BYTES);
   }
 }

@@ -65,9 +65,12 @@ export interface Checkpoint {
   readonly notices?: readonly string[];
   /** A descriptor of the file in which a tensor's bytes lie as they are, to read `bytes` of them. Absent where there are none. */
   descriptor?(tensor: CheckpointTensor, bytes: number): Promise<number>;
-  /** Streams a tensor's bytes in chunks of at most `chunkBytes` (default 4 MiB). */
-  stream(tensor: CheckpointTensor, chunkBytes?: number): AsyncIterable<Uint8Array>;
-  /** Streams a tensor, or some rows of one, as records of its dtype of few bits. Absent where no tensor has one. */
+  /**
+   * Streams a tensor's bytes in chunks of at most `chunkBytes` (default and most: 4 MiB). A chunk is good until the next is asked for.
+   * With `into`, which is as long as the tensor, bytes may be read to their place in it: such chunks are views of it.
+   */
+  stream(tensor: CheckpointTensor, chunkBytes?: number, into?: Uint8Array): AsyncIterable<Uint8Array>;
+  /** Streams a tensor, or some rows of one, as records of its dtype of few bits. Chunks as of `stream`. Absent where no tensor has one. */
   records?(tensor: CheckpointTensor): AsyncIterable<Uint8Array>;
 }
 

@@ -75,7 +75,7 @@ export class FolderWeightCache implements WeightCache {
   }
 }
 
-/** Rounding to 16 bits takes ten times as long as to read the result; to widen takes no longer than to read what is twice as large. */
+/** Rounding to 16 bits takes several times as long as to read the result; to widen takes no longer than to read what is twice as large. */
 function isSlow({ tensor, dtype }: Conversion): boolean {
   return tensor.dtype !== dtype && elementBytes(dtype) === 2;
 }
@@ -85,7 +85,8 @@ function merged(checkpoint: Checkpoint, converted: Checkpoint): Checkpoint {
   const own = new Set(converted.tensors.values());
   return {
     tensors: new Map([...checkpoint.tensors, ...converted.tensors]),
-    stream: (tensor, chunkBytes) => (isPartOf(tensor, own) ? converted : checkpoint).stream(tensor, chunkBytes),
+    stream: (tensor, chunkBytes, into) =>
+      (isPartOf(tensor, own) ? converted : checkpoint).stream(tensor, chunkBytes, into),
     ...(checkpoint.records && { records: (tensor: CheckpointTensor) => checkpoint.records!(tensor) }),
   };
 }

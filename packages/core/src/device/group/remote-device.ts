@@ -117,8 +117,9 @@ export class RemoteDevice implements Device {
     let filled = 0;
     for await (const chunk of wholeRecords(chunks, size)) {
       if (filled + chunk.length > tensor.bytes) throw uploadError(tensor, `more than ${tensor.bytes} bytes`);
-      const data = size === 4 ? new Uint32Array(chunk.buffer, 0, chunk.length / 4) : halves(chunk);
-      this.write(tensor, data, filled / size);
+      // A message would carry all of the buffer that the chunk is a part of.
+      const { buffer } = chunk.slice();
+      this.write(tensor, size === 4 ? new Uint32Array(buffer) : new Uint16Array(buffer), filled / size);
       // The thread that reads the checkpoint does not run ahead of the one that stores it.
       await this.synchronize();
       filled += chunk.length;
@@ -260,10 +261,6 @@ export class RemoteDevice implements Device {
 
 function handlesOf(executables: readonly Executable[]): Handle[] {
   return executables.map(executable => (executable as RemoteExecutable).handle);
-}
-
-function halves(chunk: Uint8Array<ArrayBuffer>): Uint16Array {
-  return new Uint16Array(chunk.buffer, 0, chunk.length / 2);
 }
 
 function uploadError(tensor: DeviceTensor, found: string): DeviceError {

@@ -148,9 +148,9 @@ class PackedCheckpoint implements Checkpoint {
     if (stored.descriptor !== undefined) this.descriptor = (tensor, bytes) => stored.descriptor!(tensor, bytes);
   }
 
-  async *stream(tensor: CheckpointTensor, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
+  async *stream(tensor: CheckpointTensor, chunkBytes = CHUNK_BYTES, into?: Uint8Array): AsyncIterable<Uint8Array> {
     const matrix = this.#matrix(tensor);
-    if (matrix === undefined) yield* this.#stored.stream(tensor, chunkBytes);
+    if (matrix === undefined) yield* this.#stored.stream(tensor, chunkBytes, into);
     else
       for await (const rows of this.#rows(matrix, tensor, chunkBytes))
         yield new Uint8Array(packedValues(this.#format, matrix, rows).buffer);
