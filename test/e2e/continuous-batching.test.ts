@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { LLMEngine } from '../../packages/core/src/engine/llm-engine.ts';
 import { createModelRunner } from '../../packages/core/src/worker/index.ts';
-import { casesOn, endToEndDevices, openTestDevice } from '../support/devices.ts';
+import { endToEndDevices, fullEndToEnd, openTestDevice } from '../support/devices.ts';
 import { goldenCases, openModel } from './models.ts';
 
 const NUM_REQUESTS = 64;
@@ -64,7 +64,7 @@ function generator(seed: number): (below: number) => number {
 }
 
 describe.each(endToEndDevices())('continuous batching on %s', name => {
-  const folders = casesOn(name, ['models/tiny-llama', 'models/tiny-opt'], ['models/tiny-llama']);
+  const folders = fullEndToEnd ? ['models/tiny-llama', 'models/tiny-opt'] : ['models/tiny-llama'];
   it.each(folders)('gives the tokens of each request alone: %s', async folder => {
     const device = await openTestDevice(name);
     const { source, eosTokenIds, ...model } = await openModel(folder);

@@ -22,7 +22,7 @@ describe.each(endToEndDevices())('16-bit models on %s', name => {
     device = await openTestDevice(name);
   });
 
-  const folders = casesOn(name, ['models/tiny-llama', 'models/tiny-opt'], ['models/tiny-llama']);
+  const folders = casesOn(name, ['models/tiny-llama', 'models/tiny-opt'], ['models/tiny-opt']);
   describe.each(folders)('%s', folder => {
     // The stored weights are f16: on a device that computes in f32, the golden outputs say the rest.
     it.each(casesOn(name, ['f16', 'bf16'] as const, ['bf16'] as const))(

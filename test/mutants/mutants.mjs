@@ -317,11 +317,11 @@ export const mutants = [
     '',
     drafts,
   ),
-  m('rows of drafts are not given back', 'scheduler', '    this.#draftRows.release(request);\n', '', drafts),
+  m('rows of drafts are not given back', 'draft-scheduler', '    this.#rows.release(request);\n', '', drafts),
   m(
     'blocks of the draft model are not given back',
-    'scheduler',
-    '    this.speculator?.release?.(request);\n',
+    'draft-scheduler',
+    '    this.#speculator.release?.(request);\n',
     '',
     drafts,
   ),
@@ -355,7 +355,7 @@ export const mutants = [
   ),
   m(
     'drafts go beyond the limit',
-    'scheduler',
+    'draft-scheduler',
     'const left = request.tokenLimit - request.numTokens - 1;',
     'const left = request.tokenLimit - request.numTokens;',
     drafts,

@@ -4,14 +4,14 @@ import type { Adapter } from './adapters.ts';
 import { type BlockManager, NO_ROOM, type TableStart } from './block-manager.ts';
 import { checkFits, fitsCache } from './check-fits.ts';
 import { DecodeScheduler } from './decode-scheduler.ts';
-import { DraftRows } from './draft-rows.ts';
+import { DraftScheduler } from './draft-scheduler.ts';
 import type { HostTier } from './host-tier.ts';
 import { NO_ROW, NO_SLOT, type Request } from './request.ts';
 import { RequestQueue } from './request-queue.ts';
 import { RunningList } from './running-list.ts';
 import { Field, NEVER, RECORD_WORDS, RunningRows } from './running-rows.ts';
 import { SchedulerCounters } from './scheduler-counters.ts';
-import type { DraftWish, Speculator } from './speculator.ts';
+import type { Speculator } from './speculator.ts';
 import { newRow, StepBatch } from './step-batch.ts';
 import { StepRepeater } from './step-repeater.ts';
 import { Suspects } from './suspects.ts';
@@ -66,7 +66,8 @@ export class Scheduler {
   readonly #starts: TableStarts;
   readonly #watermarkBlocks: number;
   readonly #freeRows: number[];
-  readonly #draftRows: DraftRows;
+  /** null: nothing is guessed. */
+  readonly #drafts: DraftScheduler | null;
   readonly #adapters: AdapterSlots;
   readonly #spare: StepBatch[] = [];
   /** Requests whose prompt is computed and whose followers may start with the next step. */
@@ -95,7 +96,7 @@ export class Scheduler {
     this.#freeRows = Array.from({ length: options.limits.maxNumSeqs }, (_, i) => options.limits.maxNumSeqs - 1 - i);
     this.#adapters = new AdapterSlots(options.limits.numAdapterSlots ?? 0);
     this.speculator = options.speculator ?? null;
-    this.#draftRows = new DraftRows(this.#freeRows);
+    this.#drafts = this.speculator && new DraftScheduler(this.speculator, this.blocks, this.#freeRows);
   }
 
   /** In the order of their rank. */
@@ -168,19 +169,8 @@ export class Scheduler {
 
   /** Has drafts made for the requests that decode in the next step, where that takes the device. null: none have to be made. */
   prepareDrafts(): Promise<void> | null {
-    if (this.speculator?.prepare === undefined || this.waiting.length > 0) return null;
-    const wishes: DraftWish[] = [];
-    let freeRows = this.#freeRows.length;
-    for (const request of this.running) {
-      const decodes = request.virtualTokens - request.numComputed === 1 && !request.waitsForHost;
-      if (!request.speculates || !decodes || !this.suspects.lets(request)) continue;
-      const held = this.#draftRows.held(request);
-      const most = Math.min(this.#mostDrafts(request), freeRows + held);
-      if (most <= 0) continue;
-      wishes.push({ request, most });
-      freeRows -= Math.max(0, most - held);
-    }
-    return wishes.length === 0 ? null : this.speculator.prepare(wishes);
+    if (this.#drafts === null || this.waiting.length > 0) return null;
+    return this.#drafts.prepare(this.running, request => this.suspects.lets(request));
   }
 
   /** Forgets all cached prefixes; running requests keep what they have. */
@@ -200,7 +190,7 @@ export class Scheduler {
     for (const request of this.hostTier?.poll() ?? []) this.#giveUpLoad(request);
     for (const leader of this.#leaders.splice(0)) this.#admitFollowers(leader);
     // Who waits comes before guesses.
-    if (this.waiting.length > 0) this.#draftRows.releaseAll();
+    if (this.waiting.length > 0) this.#drafts?.releaseRows();
     this.#tokenBudget = this.#limits.maxNumBatchedTokens;
     this.#sampleBudget = this.#limits.maxSamples;
     const preempted = this.#scheduleRunning(batch);
@@ -404,35 +394,15 @@ export class Scheduler {
     if (request.followers.length > 0 && request.numComputed >= request.numPromptTokens) this.#leaders.push(request);
   }
 
-  /** Checks guesses at the tokens after the one that the request samples, with rows, blocks and budgets that nobody else needs. */
+  /** Checks guesses at the tokens after the one that the request samples. */
   #addDrafts(batch: StepBatch, request: Request): void {
-    if (this.speculator === null || this.waiting.length > 0) return;
-    const { blocks } = this;
-    const most = Math.min(this.#mostDrafts(request), this.#tokenBudget, this.#sampleBudget);
-    const guesses = most > 0 ? this.speculator.propose(request, most) : null;
-    if (guesses === null || guesses.length === 0) return;
-    const drafts = guesses.length;
-    request.setDrafts(guesses);
-    blocks.grow(request.table, request.numTokens + drafts);
-    for (let i = 0; i < drafts; i++) {
-      const draftRow = this.#draftRows.row(request, i);
-      batch.addDraft(request, i, draftRow);
-      draftRow.numTokens = request.numTokens;
-      draftRow.numBlocks = request.table.length;
-    }
-    this.#tokenBudget -= drafts;
-    this.#sampleBudget -= drafts;
-    this.counters.draftTokens += drafts;
+    if (this.#drafts === null || this.waiting.length > 0) return;
+    const count = this.#drafts.add(batch, request, Math.min(this.#tokenBudget, this.#sampleBudget));
+    if (count === 0) return;
+    this.#tokenBudget -= count;
+    this.#sampleBudget -= count;
+    this.counters.draftTokens += count;
     this.counters.numDrafts++;
-  }
-
-  /** Drafts that could be checked behind the known tokens of a request. */
-  #mostDrafts(request: Request): number {
-    const { blocks } = this;
-    const room = (request.table.length + blocks.numFreeBlocks) * blocks.blockSize - request.numTokens;
-    const left = request.tokenLimit - request.numTokens - 1;
-    const { numSpeculativeTokens } = this.speculator!;
-    return Math.min(numSpeculativeTokens, room, left, this.#freeRows.length + this.#draftRows.held(request));
   }
 
   #preempt(request: Request): void {
@@ -463,8 +433,7 @@ export class Scheduler {
     this.#freeRows.push(request.row);
     if (request.adapterSlot !== NO_SLOT) this.#adapters.release(request.adapterSlot);
     request.adapterSlot = NO_SLOT;
-    this.#draftRows.release(request);
-    this.speculator?.release?.(request);
+    this.#drafts?.release(request);
     request.resetComputed();
   }
 }
