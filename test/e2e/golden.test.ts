@@ -28,7 +28,7 @@ describe.each(endToEndDevices())('golden outputs on %s', name => {
       });
     });
 
-    const shortCaches = casesOn(name, ['f16'] as const, folder === 'models/tiny-opt' ? ['f16'] : []);
+    const shortCaches = casesOn<'f16'>(name, ['f16'], folder === 'models/tiny-opt' ? ['f16'] : []);
     it.each(shortCaches)('gives every token before a narrow gap with an %s cache', async dtype => {
       const outputs = await generate(folder, dtype);
       cases.forEach((golden, index) => {
