@@ -7,6 +7,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type AdapterTarget, type AdapterWeights, loadAdapter } from '../../packages/core/src/models/index.ts';
 import { openDebugRunner } from '../../packages/core/src/worker/index.ts';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
+import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
+import { build } from '../server/build.ts';
 import { openTestDevice, openTestReference, requiredDevices } from '../support/devices.ts';
 import { drain } from '../unit/engine/helpers.ts';
 import { openModel, relativeL2 } from './models.ts';
@@ -23,18 +25,18 @@ interface Expected {
 async function load(
   model: string,
   adapter: string,
-  { maxRank = MAX_RANK, dtype = 'f32' }: Partial<Pick<AdapterTarget, 'maxRank' | 'dtype'>> = {},
+  { maxRank = MAX_RANK, dtype = 'f32', ranks = 1 }: Partial<Pick<AdapterTarget, 'maxRank' | 'dtype' | 'ranks'>> = {},
 ): Promise<AdapterWeights> {
   const { source: modelSource, modelConfig } = await openModel(`${models}/${model}`);
   await modelSource.close();
   const source = await openFolderSource(join(root, model, adapter));
-  return loadAdapter(source, { config: modelConfig, maxRank, dtype }).finally(() => source.close());
+  return loadAdapter(source, { config: modelConfig, maxRank, dtype, ranks }).finally(() => source.close());
 }
 
 const expectedOf = (model: string, adapter: string): Expected =>
   JSON.parse(readFileSync(join(root, model, adapter, 'logits.json'), 'utf8'));
 
-/** An engine over a model with room for two adapters, the fixtures' loaded. */
+/** An engine over a model with room for two adapters, the fixtures' loaded. Ranks of a group divide it. */
 async function openEngine(device: Device, options: Record<string, unknown> = {}): Promise<LLMEngine> {
   const { source, modelConfig, checkpoint } = await openModel(`${models}/qwen2-tied`);
   const config = parseEngineConfig({
@@ -50,7 +52,8 @@ async function openEngine(device: Device, options: Record<string, unknown> = {})
   });
   const opening = createModelRunner({ device, modelConfig, engineConfig: config, checkpoint });
   const executor = await opening.finally(() => source.close());
-  const room = { maxRank: config.maxLoraRank, dtype: executor.dtypes.activations as 'f32' };
+  const dtype = executor.dtypes.activations as 'f32';
+  const room = { maxRank: config.maxLoraRank, dtype, ranks: device.info.ranks };
   const engine = new LLMEngine({
     executor,
     config,
@@ -137,6 +140,45 @@ it('takes turns in one slot, and shares no blocks', async () => {
   }
   expect(cached).toEqual([0, 0, 28]);
   await narrow.dispose();
+});
+
+describe('ranks that divide the model and its adapters', () => {
+  beforeAll(build);
+
+  it.each([
+    { tensorParallelSize: 2 },
+    { tensorParallelSize: 4 },
+    { pipelineParallelSize: 2 },
+    { tensorParallelSize: 2, pipelineParallelSize: 2 },
+  ])('%j give the tokens of one, each adapter in its turn', async sizes => {
+    const alone = await openEngine(await openTestReference());
+    const expected = await outputsOf(alone, [0, 1, 2, 3]);
+    await alone.dispose();
+    const group = await openReferenceGroup(sizes);
+    // One slot, so that an adapter takes the place of another.
+    const engine = await openEngine(group, { maxLoras: 1 });
+    const found = await outputsOf(engine, [0, 1, 2, 3]);
+    expect(found.map(({ ids }) => ids)).toEqual(expected.map(({ ids }) => ids));
+    await engine.dispose();
+    await group.synchronize();
+    expect(group.allocatedBytes()).toBe(0);
+    await group.dispose();
+  });
+
+  it.each([
+    ['qwen2-tied', 'wide'],
+    ['phi3-short', 'fused'],
+  ])('give the logits of the oracle: %s with %s', async (model, adapter) => {
+    const { tokenIds, logits } = expectedOf(model, adapter);
+    const { source, ...opened } = await openModel(`${models}/${model}`);
+    const weights = await load(model, adapter, { ranks: 2 });
+    const group = await openReferenceGroup({ tensorParallelSize: 2 });
+    const options = { device: group, ...opened, maxTokens: tokenIds.length, adapter: { weights, maxRank: MAX_RANK } };
+    const runner = await openDebugRunner(options).finally(() => source.close());
+    expect(relativeL2(await runner.forwardLogits(tokenIds), logits.flat())).toBeLessThan(1e-5);
+    runner.dispose();
+    await group.dispose();
+  });
 });
 
 it('leaves the model alone as it is without room for adapters', async () => {

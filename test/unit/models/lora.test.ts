@@ -1,7 +1,7 @@
 /** What a folder of an adapter may hold, and what is said of one that is wrong. */
 import { MemorySource, type ModelFormatError } from '@quire/core/weights';
 import { describe, expect, it } from 'vitest';
-import { loadAdapter, loraLayers } from '../../../packages/core/src/models/index.ts';
+import { type AdapterLayer, loadAdapter, loraLayers } from '../../../packages/core/src/models/index.ts';
 import { parseModelConfig } from '../../../packages/core/src/models/parse-config.ts';
 import { openFolderSource } from '../../../packages/server/src/node/folder-source.ts';
 import { type FileTensor, type FileTensors, safetensors } from '../../support/adapter-folder.ts';
@@ -61,7 +61,7 @@ describe('an adapter', () => {
     const { rank, layers } = await loadAdapter(folder(basic, tensors), target);
     expect(rank).toBe(2);
     expect([...layers.keys()]).toEqual(['layers.0.qkv', 'layers.1.qkv']);
-    const { a, b, scales } = layers.get('layers.0.qkv')!;
+    const [{ a, b, scales }] = layers.get('layers.0.qkv')! as [AdapterLayer];
     expect([a.length, b.length]).toEqual([3 * 8 * 32, 64 * 8]);
     expect([...a.subarray(0, 64)]).toEqual(values);
     expect(a.subarray(64).every(value => value === 0)).toBe(true);
@@ -87,9 +87,9 @@ describe('an adapter', () => {
       alpha_pattern: { 'model.layers.0.mlp.down_proj': 8 },
     };
     const { layers } = await loadAdapter(folder(config, tensors), target);
-    expect(layers.get('layers.0.qkv')!.scales[0]).toBe(2);
-    expect(layers.get('layers.1.qkv')!.scales[0]).toBeCloseTo(4 / Math.SQRT2, 6);
-    expect(layers.get('layers.0.mlpDown')!.scales[0]).toBeCloseTo(8 / Math.SQRT2, 6);
+    expect(layers.get('layers.0.qkv')![0]!.scales[0]).toBe(2);
+    expect(layers.get('layers.1.qkv')![0]!.scales[0]).toBeCloseTo(4 / Math.SQRT2, 6);
+    expect(layers.get('layers.0.mlpDown')![0]!.scales[0]).toBeCloseTo(8 / Math.SQRT2, 6);
   });
 
   it('takes the rows of a fused projection to its slices', async () => {
@@ -111,9 +111,33 @@ describe('an adapter', () => {
     };
     const settings = { ...basic, r: 1, target_modules: ['qkv_proj'] };
     const { layers } = await loadAdapter(folder(settings, { ...one(0), ...one(1) }), { ...target, config, maxRank: 1 });
-    const { a, b } = layers.get('layers.1.qkv')!;
+    const [{ a, b }] = layers.get('layers.1.qkv')! as [AdapterLayer];
     expect([...b]).toEqual(rows);
     expect([...a.subarray(32, 64)]).toEqual([...a.subarray(0, 32)]);
+  });
+
+  it('is divided among ranks as the layers are: rows of B where outputs are, columns of A where the input is', async () => {
+    // Four query heads and two KV heads of eight over two ranks.
+    const counted = (count: number) => Array.from({ length: count }, (_, i) => i + 1);
+    const of = (module: string, [rows, columns]: readonly [number, number]) => ({
+      [`${moduleName(0, module)}.lora_A.weight`]: { shape: [1, columns], values: counted(columns) },
+      [`${moduleName(0, module)}.lora_B.weight`]: { shape: [rows, 1], values: counted(rows) },
+    });
+    const tensors = {
+      ...of('self_attn.q_proj', [32, 32]),
+      ...of('self_attn.v_proj', [16, 32]),
+      ...of('self_attn.o_proj', [32, 32]),
+    };
+    const config = { ...basic, r: 1, target_modules: '.*', layers_to_transform: [0] };
+    const { layers } = await loadAdapter(folder(config, tensors), { ...target, maxRank: 1, ranks: 2 });
+    const [one, whole] = [counted(32).slice(16), counted(32)];
+    const zeros = (count: number) => new Array<number>(count).fill(0);
+    const [, second] = layers.get('layers.0.qkv')!;
+    expect([...second!.a]).toEqual([...whole, ...zeros(32), ...whole]);
+    expect([...second!.b]).toEqual([...one, ...zeros(8), ...counted(16).slice(8)]);
+    const [, out] = layers.get('layers.0.attentionOut')!;
+    expect([...out!.a]).toEqual(one);
+    expect([...out!.b]).toEqual(whole);
   });
 
   it('changes no more than linear layers inside the decoder', () => {

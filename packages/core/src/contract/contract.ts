@@ -446,9 +446,9 @@ export interface Device {
   createTensor(spec: TensorSpec): DeviceTensor;
   /**
    * offset and data.length in elements of the tensor; 16-bit tensors take Uint16Array (raw bits), those of 8 Uint8Array, quantised ones
-   * Uint32Array (words).
+   * Uint32Array (words). Of a group: to every rank, or to the one that is named.
    */
-  write(tensor: DeviceTensor, data: TypedArray, offset?: number): void;
+  write(tensor: DeviceTensor, data: TypedArray, offset?: number, rank?: number): void;
   /**
    * Fills the tensor from raw little-endian bytes in its dtype, chunk by chunk, with back-pressure. Of a group: the tensor of one
    * rank, 0 if none is named, of the stage that holds it.

@@ -425,7 +425,7 @@ export const engineArgs = {
     check: boolean,
     type: 'boolean',
     effect: 'Make room for LoRA adapters, which requests name instead of the model: see docs/lora.md.',
-    refused: 'On devices without the op, and with tensor or pipeline parallelism.',
+    refused: 'On devices without the op.',
   },
   maxLoras: {
     default: 1,

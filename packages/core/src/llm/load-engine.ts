@@ -103,12 +103,12 @@ function executorOpener(
 
 /** Sources that are opened here are closed here. */
 function adapterLoader(
-  { openAdapter, config }: LoadEngineOptions,
+  { openAdapter, config, device }: LoadEngineOptions,
   modelConfig: ModelConfig,
   runner: ModelRunner,
 ): LoadAdapter {
   const dtype = runner.dtypes.activations as FloatDType;
-  const target = { config: modelConfig, maxRank: config.maxLoraRank, dtype };
+  const target = { config: modelConfig, maxRank: config.maxLoraRank, dtype, ranks: device.info.ranks };
   return async location => {
     if (typeof location !== 'string') return loadAdapter(location, target);
     if (openAdapter === undefined) {

@@ -30,7 +30,7 @@ export { checkMethod, isPackedMethod, type Quantization } from './quantization.t
 export { architectureOf, supportedArchitectures } from './registry.ts';
 export { buildRopeTable, ropeFrequencies, ropeTables } from './rope-table.ts';
 export { type ModelShards, planShards, shardConfig, shardWeights } from './shards.ts';
-export { assignStages, checkStages, layersPerStage, stageOfLayer } from './stages.ts';
+export { assignStages, checkStages, layersPerStage, stageOfLayer, stageOfWeight } from './stages.ts';
 export {
   declareState,
   maximalShape,

@@ -37,7 +37,8 @@ export function assignStages(
   return own.map(weight => ({ ...weight, stage: stageOfWeight(weight.name, config, stages) }));
 }
 
-function stageOfWeight(name: string, config: ModelConfig, stages: number): number {
+/** The stage of a weight, or of what belongs to it, by its name in the Program. */
+export function stageOfWeight(name: string, config: ModelConfig, stages: number): number {
   const layer = /^layers\.(\d+)\./.exec(name)?.[1];
   if (layer !== undefined) return stageOfLayer(Number(layer), config, stages);
   return /^(finalNorm|projectOut|head)\./.test(name) ? stages - 1 : 0;

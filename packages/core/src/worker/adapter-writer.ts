@@ -11,13 +11,15 @@ import type { AdapterLoad } from './types.ts';
 export function writeAdapter(model: DeviceModel, { slot, weights }: AdapterLoad): void {
   const { lora, dtypes } = model.plan;
   for (const layer of loraLayers(model.config)) {
-    const values = weights.layers.get(layer.name);
+    const parts = weights.layers.get(layer.name);
     const tensors = loraTensors(layer, lora!, dtypes.activations);
     for (const field of ['a', 'b', 'scales'] as const) {
       const target = model.tensor(tensors[field].name);
       const length = target.spec.shape.slice(1).reduce((product, dim) => product * dim, 1);
-      const data = values === undefined ? zeros(target.spec, length) : fitted(values[field], weights, target.spec);
-      model.device.write(target, data, slot * length);
+      if (parts === undefined) model.device.write(target, zeros(target.spec, length), slot * length);
+      parts?.forEach((part, rank) => {
+        model.device.write(target, fitted(part[field], weights, target.spec), slot * length, rank);
+      });
     }
   }
 }

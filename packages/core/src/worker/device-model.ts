@@ -13,6 +13,7 @@ import {
   type StateTensor,
   shardConfig,
   stageOfLayer,
+  stageOfWeight,
   stateTensors,
   type WeightSupply,
 } from '../models/index.ts';
@@ -168,7 +169,7 @@ export class DeviceModel {
       this.#createCaches();
       for (const tensor of Object.values(stateTensors(plan.rowState, config.vocabSize))) this.createState(tensor);
       if (config.pooling !== null) this.createState(pooledTensor(plan.rowState, config));
-      for (const tensor of adapterTensors(config, plan.lora, plan.dtypes)) this.createState(tensor);
+      this.#createAdapters();
       this.#createRopeTables();
     } catch (error) {
       this.#disposeTensors();
@@ -236,6 +237,14 @@ export class DeviceModel {
         const spec = { ...tensor, usage } as const;
         this.createTensor(stages === 1 ? spec : { ...spec, stage: stageOfLayer(layer, this.config, stages) });
       }
+    }
+  }
+
+  #createAdapters(): void {
+    const { stages } = this.device.info;
+    for (const tensor of adapterTensors(this.config, this.plan.lora, this.plan.dtypes)) {
+      const spec = { ...tensor, usage: 'state' } as const;
+      this.createTensor(stages === 1 ? spec : { ...spec, stage: stageOfWeight(tensor.name, this.config, stages) });
     }
   }
 

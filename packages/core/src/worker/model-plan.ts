@@ -10,7 +10,6 @@ import {
   maximalShape,
   type RowStateShape,
   ropeTables,
-  type StateTensor,
   stateTensors,
   type WeightLayout,
 } from '../models/index.ts';
@@ -55,7 +54,7 @@ export function checkWorkerConfig(config: WorkerConfig, model: ModelConfig, devi
   planStep(config, model, device, wantedModelLen(config, model).length);
   const adapters = adapterTensors(model, loraShape(config, device), dtypes);
   checkLoraTensors(
-    adapters.map(({ name, dtype, shape }) => ({ name, bytes: shapeBytes(dtype, shape as number[]) })),
+    adapters.map(({ name, dtype, shape }) => ({ name, bytes: shapeBytes(dtype, shape) })),
     device,
   );
 }
@@ -146,7 +145,7 @@ function buildProgram(inputs: PlanInputs, { rowState, maxSizes }: StepPlan, numB
 }
 
 /** Where adapters lie on the device: a, b and scales of every layer that they may change. */
-export function adapterTensors(model: ModelConfig, lora: LoraShape | null, dtypes: ModelDTypes): StateTensor[] {
+export function adapterTensors(model: ModelConfig, lora: LoraShape | null, dtypes: ModelDTypes) {
   if (lora === null) return [];
   return loraLayers(model).flatMap(layer => Object.values(loraTensors(layer, lora, dtypes.activations)));
 }
@@ -182,7 +181,8 @@ export function estimateWorkingBytes(inputs: PlanInputs, maxModelLen: number): n
   const program = buildProgram(inputs, step, 1);
   const maxArenaBytes = device.info.limits.maxTensorBytes;
   const arenas = planMemory(program, { alignment: 256, maxArenaBytes }).arenas;
-  const adapters = adapterTensors(model, loraShape(config, device), inputs.dtypes);
+  const ofStage = { ...model, numLayers: layersPerStage(model, device.info.stages) };
+  const adapters = adapterTensors(ofStage, loraShape(config, device), inputs.dtypes);
   const shared = [...Object.values(stateTensors(step.rowState, model.vocabSize)), ...adapters];
   const state = shared.map(({ dtype, shape }) => shapeBytes(dtype, maximalShape(shape, step.maxSizes)));
   const tables = ropeTables(model).map(({ rope }) => 4 * rope.rotaryDim * step.rowState.maxModelLen);

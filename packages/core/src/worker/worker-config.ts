@@ -74,14 +74,7 @@ export function loraShape(config: WorkerConfig, { info }: Device): LoraShape | n
   if (offered !== undefined && 'unsupported' in offered) {
     throw new ConfigError(`enableLora is true, but ${info.name} cannot: ${offered.unsupported}.`, 'enableLora');
   }
-  if (info.ranks === 1 && info.stages === 1) {
-    return { slots: config.maxLoras ?? DEFAULT_LORAS, rank: config.maxLoraRank ?? DEFAULT_LORA_RANK };
-  }
-  throw new ConfigError(
-    `enableLora is true, but the model is divided among ${info.ranks * info.stages} ranks, and adapters are not. Set ` +
-      'tensorParallelSize and pipelineParallelSize to 1, or merge the adapter into the model.',
-    'enableLora',
-  );
+  return { slots: config.maxLoras ?? DEFAULT_LORAS, rank: config.maxLoraRank ?? DEFAULT_LORA_RANK };
 }
 
 /** Throws ConfigError when a tensor of all adapters is above what the device binds. */

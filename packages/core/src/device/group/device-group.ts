@@ -93,12 +93,12 @@ export class DeviceGroup implements Device {
     );
   }
 
-  write(tensor: DeviceTensor, data: TypedArray, offset = 0): void {
+  write(tensor: DeviceTensor, data: TypedArray, offset = 0, only?: number): void {
     // One copy for all, where they can share memory.
     const shared = sharedCopy(data);
     this.#stages.forEach((ranks, stage) => {
       ownParts(tensor)[stage]?.forEach((part, rank) => {
-        ranks[rank]!.write(part, shared, offset);
+        if (rank === (only ?? rank)) ranks[rank]!.write(part, shared, offset);
       });
     });
   }

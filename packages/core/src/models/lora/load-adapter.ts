@@ -5,10 +5,12 @@ import { openSafetensors } from '../../weights/checkpoint.ts';
 import type { Checkpoint, CheckpointTensor, ModelSource } from '../../weights/types.ts';
 import type { ModelConfig } from '../config.ts';
 import { architectureOf } from '../registry.ts';
+import { planShards } from '../shards.ts';
 import { tensorChunks } from '../weight-chunks.ts';
 import { type AdapterConfig, ofModule, readAdapterConfig } from './adapter-config.ts';
 import { ADAPTER_WEIGHTS, type ModulePair, mapModules } from './adapter-modules.ts';
 import { type LoraLayer, type LoraSlice, layerColumns, loraLayers } from './lora-layers.ts';
+import { type AdapterLayer, shardLayer } from './shard-layer.ts';
 
 /** What an adapter is loaded for. */
 export interface AdapterTarget {
@@ -17,6 +19,8 @@ export interface AdapterTarget {
   readonly maxRank: number;
   /** In which it is kept, and lies on the device. */
   readonly dtype: FloatDType;
+  /** Of a tensor-parallel group, which divide it as they divide the model. Default 1. */
+  readonly ranks?: number;
 }
 
 /** An adapter in host memory, in the layout of the device: matrices filled up with zeros to the rank of its room. */
@@ -24,15 +28,8 @@ export interface AdapterWeights {
   readonly dtype: FloatDType;
   /** The largest of its modules. */
   readonly rank: number;
-  /** By the layer's name. Layers that it does not change are missing. */
-  readonly layers: ReadonlyMap<string, AdapterLayer>;
-}
-
-/** One layer of an adapter, see loraLinear of the contract: a [slices rank, depth], b [columns, rank], scales [slices]. */
-export interface AdapterLayer {
-  readonly a: TypedArray;
-  readonly b: TypedArray;
-  readonly scales: Float32Array;
+  /** What each rank of a group holds, by the layer's name. Layers that it does not change are missing. */
+  readonly layers: ReadonlyMap<string, readonly AdapterLayer[]>;
 }
 
 /**
@@ -47,10 +44,11 @@ export async function loadAdapter(source: ModelSource, target: AdapterTarget): P
   checkRank(settings, target.maxRank);
   const checkpoint = await openSafetensors(source, ADAPTER_WEIGHTS);
   const pairs = mapModules(checkpoint, layers, settings, target.config);
-  const loaded = new Map<string, AdapterLayer>();
+  const shards = planShards(target.config, target.ranks ?? 1);
+  const loaded = new Map<string, readonly AdapterLayer[]>();
   for (const layer of layers) {
     if (layer.slices.some(({ module }) => pairs.has(module))) {
-      loaded.set(layer.name, await loadLayer(checkpoint, layer, pairs, settings, target));
+      loaded.set(layer.name, shardLayer(layer, await loadLayer(checkpoint, layer, pairs, settings, target), shards));
     }
   }
   const rank = Math.max(...[...pairs.values()].map(({ a }) => a.shape[0]!));

@@ -1,6 +1,6 @@
 import type { DType } from '../../contract/contract.ts';
 import type { ModelConfig } from '../config.ts';
-import type { ModelWeight, RowSlice } from '../model-weights.ts';
+import type { ModelWeight, RowSlice, SplitDimension } from '../model-weights.ts';
 import { architectureOf } from '../registry.ts';
 
 /** Room for adapters on a device. */
@@ -18,6 +18,8 @@ export interface LoraSlice {
   readonly columns: number;
   /** Which outputs of the module the columns are. Absent: all. */
   readonly slice?: RowSlice;
+  /** What the columns are, where ranks divide them. */
+  readonly split?: SplitDimension;
 }
 
 /** A linear layer of the decoder that adapters may change. */
@@ -27,10 +29,12 @@ export interface LoraLayer {
   /** Width of its input. */
   readonly depth: number;
   readonly slices: readonly LoraSlice[];
+  /** What its input is, where ranks divide that: what they make of their parts is summed. */
+  readonly depthSplit?: SplitDimension;
 }
 
 /**
- * The linear layers that adapters may change: those of attention, and of gated MLPs. Embeddings, the head, routers and experts are
+ * With the configuration of one rank, as that rank holds them. The linear layers that adapters may change: those of attention, and of gated MLPs. Embeddings, the head, routers and experts are
  * none of them, nor is the first layer of an MLP without gates, which is computed together with its activation.
  */
 export function loraLayers(config: ModelConfig): LoraLayer[] {
@@ -42,15 +46,17 @@ export function loraLayers(config: ModelConfig): LoraLayer[] {
   return architecture.weights(config).filter(adaptable).map(layerOf);
 }
 
-function layerOf({ name, shape, sources }: ModelWeight): LoraLayer {
+function layerOf({ name, shape, sources, columnSplit }: ModelWeight): LoraLayer {
   return {
     name: name.slice(0, -'.weight'.length),
     depth: shape[1]!,
-    slices: sources.map(({ name: source, shape: [columns], slice }) => ({
+    slices: sources.map(({ name: source, shape: [columns], slice, split }) => ({
       module: source.slice(0, -'.weight'.length),
       columns: columns!,
       ...(slice && { slice }),
+      ...(split && { split }),
     })),
+    ...(columnSplit && { depthSplit: columnSplit }),
   };
 }
 
