@@ -155,6 +155,26 @@ describe('a server with adapters', () => {
   });
 });
 
+it('keeps as many as 16 in memory, unless told otherwise, and takes another when one is unloaded', async () => {
+  const tiny = await startTinyServer({ enableLora: true, numGpuBlocksOverride: 200, loraFolder: [allowed] });
+  const post = async (path: string, body: object) => {
+    const headers = { 'content-type': 'application/json' };
+    const response = await fetch(`${tiny.origin}${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
+    return { status: response.status, text: await response.text() };
+  };
+  const load = (name: string) => post('/v1/load_lora_adapter', { lora_name: name, lora_path: 'one' });
+  for (let i = 1; i <= 16; i++) expect(await load(`a${i}`)).toMatchObject({ status: 200 });
+  const refused = await load('a17');
+  expect([refused.status, JSON.parse(refused.text).error.message]).toEqual([
+    400,
+    '16 adapters are loaded, all that maxCpuLoras allows. Unload one.',
+  ]);
+  expect(await post('/v1/unload_lora_adapter', { lora_name: 'a3' })).toMatchObject({ status: 200 });
+  expect(await load('a17')).toMatchObject({ status: 200 });
+  expect((await tiny.client.models.list()).data).toHaveLength(17);
+  await tiny.server.close(0);
+});
+
 it('loads none on request without a folder for that', async () => {
   const tiny = await startTinyServer({ enableLora: true, numGpuBlocksOverride: 200 });
   for (const path of ['/v1/load_lora_adapter', '/v1/unload_lora_adapter']) {

@@ -146,6 +146,52 @@ describe('a checkpoint in few bits', () => {
   });
 });
 
+describe('a file of older checkpoints', () => {
+  /** A fixture whose quantization_config lies in `file`, without the method. */
+  function older(name: string, file: string, keep = false): Map<string, Uint8Array> {
+    const files = fixture(name);
+    const { quantization_config: settings, ...config } = JSON.parse(Buffer.from(files.get('config.json')!).toString());
+    const { quant_method: _, ...rest } = settings;
+    if (!keep) files.set('config.json', Buffer.from(JSON.stringify(config)));
+    return files.set(file, Buffer.from(JSON.stringify(rest)));
+  }
+
+  it.each([
+    ['gptq-4bit-128', 'quantize_config.json'],
+    ['awq-32', 'quant_config.json'],
+  ])('%s: says in %s what config.json would', async (name, file) => {
+    const { quantization: expected } = await parseModelConfig(new MemorySource(fixture(name)));
+    expect(expected).toMatchObject({ toldBy: 'quantization_config in config.json' });
+    const { quantization } = await parseModelConfig(new MemorySource(older(name, file)));
+    expect(quantization).toEqual({ ...expected, toldBy: file });
+    // config.json comes first.
+    const both = older(name, file, true).set(file, Buffer.from('{"bits": 2}'));
+    expect((await parseModelConfig(new MemorySource(both))).quantization).toEqual(expected);
+  });
+
+  it('is named where it is wrong, or does not belong to the checkpoint', async () => {
+    const file = 'quantize_config.json';
+    const wrong = older('gptq-4bit-128', file).set(file, Buffer.from('{"bits": 3, "group_size": 128}'));
+    await expect(parseModelConfig(new MemorySource(wrong))).rejects.toThrow(
+      'quantize_config.json, field bits: this value is not supported. Found 3. Expected 4 or 8.',
+    );
+    const plain = fixture('awq-32');
+    const config = JSON.parse(Buffer.from(plain.get('config.json')!).toString());
+    delete config.quantization_config;
+    plain.set('config.json', Buffer.from(JSON.stringify(config)));
+    plain.set(
+      'model.safetensors',
+      safetensors({ x: { dtype: 'F32', shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4)),
+    );
+    plain.set(file, Buffer.from('{"bits": 4, "group_size": 32}'));
+    const source = new MemorySource(plain);
+    const [modelConfig, checkpoint] = [await parseModelConfig(source), await openCheckpoint(source)];
+    await expect(loadWeights(device, modelConfig, { checkpoint })).rejects.toThrow(
+      'since quantize_config.json says gptq. Check that quantize_config.json belongs to this checkpoint.',
+    );
+  });
+});
+
 describe('quantization_config', () => {
   it.each<[string, Changes, string, RegExp]>([
     [

@@ -65,7 +65,7 @@ export async function parseModelConfig(source: ModelSource, onNotice: NoticeList
   const { architecture, isBare } = parseArchitecture(fields);
   refuseUnsupported(fields);
   if (fields.has('auto_map')) onNotice(`${FILE}: auto_map is ignored: code of a model folder is never run.`);
-  const quantization = parseQuantization(fields, onNotice);
+  const quantization = await parseQuantization(fields, source, onNotice);
   if (quantization !== null && architecture === 'GPT2LMHeadModel') {
     throw fields.bad('quantization_config', 'no such field: matrices of GPT-2 are transposed', 'CF_UNSUPPORTED');
   }

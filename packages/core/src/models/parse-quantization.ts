@@ -1,9 +1,12 @@
+import { type JsonCodes, readJsonObject } from '../weights/json-file.ts';
 import { type JsonValue, showJson } from '../weights/json-tree.ts';
-import type { ConfigFields } from './config-fields.ts';
+import type { ModelSource } from '../weights/types.ts';
+import { ConfigFields } from './config-fields.ts';
 import { type PackedMethod, type PackedWeights, packedMethods } from './packed/packed-weights.ts';
 import { MAX_SIZE, type NoticeListener } from './parse-common.ts';
 
-type Parser = (fields: ConfigFields, onNotice: NoticeListener) => PackedWeights;
+type Settings = Omit<PackedWeights, 'toldBy'>;
+type Parser = (fields: ConfigFields, onNotice: NoticeListener) => Settings;
 
 const parsers: Readonly<Record<PackedMethod, Parser>> = {
   gptq: parseGptq,
@@ -15,19 +18,42 @@ const parsers: Readonly<Record<PackedMethod, Parser>> = {
 /** Modules that a config may list by name. */
 const MAX_NAMES = 16_384;
 
+/** Files of older checkpoints that say the same beside config.json, and whose they are unless they say so. As vLLM reads them. */
+const ownFiles: Readonly<Record<string, PackedMethod>> = { 'quantize_config.json': 'gptq', 'quant_config.json': 'awq' };
+const codes: JsonCodes = { syntax: 'CF_JSON', utf8: 'CF_JSON', duplicate: 'CF_DUP', limit: 'CF_LIMIT' };
+
 /**
- * Reads quantization_config; null where there is none. Fields that change what weights mean and that are not known here are errors.
- * @throws ModelFormatError CF_FIELD, CF_UNSUPPORTED.
+ * Reads quantization_config of config.json, or where that has none, the file of its own that older checkpoints have; null where there
+ * is neither. Fields that change what weights mean and that are not known here are errors.
+ * @throws ModelFormatError CF_FIELD, CF_UNSUPPORTED, CF_JSON, CF_DUP, CF_LIMIT.
  */
-export function parseQuantization(config: ConfigFields, onNotice: NoticeListener): PackedWeights | null {
+export async function parseQuantization(
+  config: ConfigFields,
+  source: ModelSource,
+  onNotice: NoticeListener,
+): Promise<PackedWeights | null> {
   const fields = config.object('quantization_config');
-  if (fields === null) return null;
-  const methods = Object.fromEntries(packedMethods.map(method => [method, method]));
-  const method = fields.choice('quant_method', methods, undefined, 'CF_UNSUPPORTED');
-  return parsers[method as PackedMethod](fields, onNotice);
+  if (fields !== null) return parseMethod(fields, 'quantization_config in config.json', undefined, onNotice);
+  for (const [file, method] of Object.entries(ownFiles)) {
+    const members = await readJsonObject(source, file, codes);
+    if (members !== null) return parseMethod(new ConfigFields(file, members), file, method, onNotice);
+  }
+  return null;
 }
 
-function parseGptq(fields: ConfigFields, onNotice: NoticeListener): PackedWeights {
+function parseMethod(
+  fields: ConfigFields,
+  toldBy: string,
+  fallback: PackedMethod | undefined,
+  onNotice: NoticeListener,
+): PackedWeights {
+  const methods = Object.fromEntries(packedMethods.map(method => [method, method]));
+  const method = fields.choice('quant_method', methods, fallback, 'CF_UNSUPPORTED') as PackedMethod;
+  const file = toldBy.split(' ').at(-1);
+  return { ...parsers[method](fields, notice => onNotice(`${file}: ${notice}`)), toldBy };
+}
+
+function parseGptq(fields: ConfigFields, onNotice: NoticeListener): Settings {
   const bits = parseBits(fields, 'bits', [4, 8]);
   const group = parseGroup(fields, 'group_size');
   const formats = { gptq: 1, gptq_v2: 0 } as const;
@@ -44,9 +70,7 @@ function parseGptq(fields: ConfigFields, onNotice: NoticeListener): PackedWeight
   refuseOverrides(fields);
   const symmetric = fields.boolean('sym', true);
   if (fields.boolean('desc_act', false) && group !== 0) {
-    onNotice(
-      'config.json: desc_act is true: matrices whose columns share scales out of order are held in 16 bits for each weight.',
-    );
+    onNotice('desc_act is true: matrices whose columns share scales out of order are held in 16 bits for each weight.');
   }
   if (bits === 8 && (group !== 0 || !symmetric)) onNotice(wide('GPTQ codes of 8 bits in groups, or with zero points,'));
   return {
@@ -69,7 +93,7 @@ function refuseOverrides(fields: ConfigFields): void {
   throw fields.bad('dynamic', 'rules that begin with "-:" alone', 'CF_UNSUPPORTED', `a rule ${showJson(rule)}`);
 }
 
-function parseAwq(fields: ConfigFields): PackedWeights {
+function parseAwq(fields: ConfigFields): Settings {
   parseBits(fields, fields.has('w_bit') ? 'w_bit' : 'bits', [4]);
   const version = fields.get('version') ?? 'gemm';
   if (typeof version !== 'string' || version.toLowerCase() !== 'gemm') {
@@ -92,7 +116,7 @@ function parseAwq(fields: ConfigFields): PackedWeights {
 /** Formats of compressed-tensors that are read, and what a code may be in each. */
 const compressedFormats = { 'pack-quantized': 'rows', 'int-quantized': 'bytes', 'float-quantized': 'bytes' } as const;
 
-function parseCompressedTensors(fields: ConfigFields, onNotice: NoticeListener): PackedWeights {
+function parseCompressedTensors(fields: ConfigFields, onNotice: NoticeListener): Settings {
   const format = fields.choice<keyof typeof compressedFormats>(
     'format',
     { 'pack-quantized': 'pack-quantized', 'int-quantized': 'int-quantized', 'float-quantized': 'float-quantized' },
@@ -154,7 +178,7 @@ function refuseSparsity(fields: ConfigFields): void {
 }
 
 /** DeepSeek's and Qwen's blocks of 128 by 128, or one scale for a matrix. */
-function parseFp8(fields: ConfigFields, onNotice: NoticeListener): PackedWeights {
+function parseFp8(fields: ConfigFields, onNotice: NoticeListener): Settings {
   fields.choice('activation_scheme', { dynamic: true, static: true }, 'dynamic', 'CF_UNSUPPORTED');
   refuseOthers(fields, { fmt: ['e4m3'], kv_cache_scheme: [] });
   const blocks = fields.has('weight_block_size')
@@ -174,10 +198,10 @@ function parseFp8(fields: ConfigFields, onNotice: NoticeListener): PackedWeights
 }
 
 const unquantisedActivations =
-  'config.json: quantization_config scales activations to 8 bits too. Here weights alone are in few bits; activations keep their dtype.';
+  'activations are scaled to 8 bits too. Here weights alone are in few bits; activations keep their dtype.';
 
 function wide(what: string): string {
-  return `config.json: ${what} are held in 16 bits for each weight: there is no layout here that has them as they are.`;
+  return `${what} are held in 16 bits for each weight: there is no layout here that has them as they are.`;
 }
 
 function parseBits(fields: ConfigFields, name: string, known: readonly number[]): number {

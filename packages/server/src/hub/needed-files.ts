@@ -8,6 +8,8 @@ export type WantedWeights = NonNullable<SourceOptions['weights']>;
 const descriptions = [
   'config.json',
   'generation_config.json',
+  'quantize_config.json',
+  'quant_config.json',
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',

@@ -76,24 +76,24 @@ function moduleOf({ name, dtype }: CheckpointTensor, { codes }: Layout, format: 
   return name.slice(0, -codes.length - 1);
 }
 
-function checkNotIgnored(tensor: CheckpointTensor, module: string, { ignored, method }: PackedWeights): void {
+function checkNotIgnored(tensor: CheckpointTensor, module: string, { ignored, method, toldBy }: PackedWeights): void {
   const listed = ignored.find(name => `.${module}.`.includes(`.${name}.`));
   if (listed === undefined) return;
-  throw packedError('WT_UNEXPECTED', 'a module is in few bits that config.json says is not', tensor, {
+  throw packedError('WT_UNEXPECTED', 'a module is in few bits that should not be', tensor, {
     found: `${method} codes`,
-    expected: `${module}.weight, since quantization_config lists ${listed} as not converted`,
+    expected: `${module}.weight, since ${toldBy} lists ${listed} as not converted`,
   });
 }
 
-function nothingPacked(checkpoint: Checkpoint, { codes }: Layout, { method, codes: kind }: PackedWeights) {
+function nothingPacked(checkpoint: Checkpoint, { codes }: Layout, { method, codes: kind, toldBy }: PackedWeights) {
   const [first] = checkpoint.tensors.values();
   const dtype = codes === 'weight' ? ` of ${kind}` : '';
   return new ModelFormatError('WT_MISSING', 'no matrix of the checkpoint is in few bits', {
     file: first?.file ?? 'checkpoint',
     tensor: `*.${codes}`,
     found: `${checkpoint.tensors.size} tensors`,
-    expected: `some named *.${codes}${dtype}, since quantization_config in config.json says ${method}`,
-    advice: 'Check that config.json belongs to this checkpoint.',
+    expected: `some named *.${codes}${dtype}, since ${toldBy} says ${method}`,
+    advice: `Check that ${toldBy.split(' ').at(-1)} belongs to this checkpoint.`,
   });
 }
 

@@ -57,7 +57,7 @@ export class PackedModule {
         tensor: `${this.name}.${part}`,
         found: `${this.#beside.name} without it`,
         expected: `the tensors of ${this.format.method}`,
-        advice: 'Download the checkpoint again, or check quantization_config in config.json.',
+        advice: `Download the checkpoint again, or check ${this.format.toldBy}.`,
       });
     }
     if (!dtypes.includes(tensor.dtype)) {
@@ -98,7 +98,7 @@ export function packedError(
   { file, name }: CheckpointTensor,
   details: { readonly found: string; readonly expected: string; readonly advice?: string },
 ): ModelFormatError {
-  const advice = 'Check that quantization_config in config.json belongs to this checkpoint.';
+  const advice = 'Check that quantization_config in config.json, or quantize_config.json, belongs to this checkpoint.';
   return new ModelFormatError(code, summary, { file, tensor: name, advice, ...details });
 }
 

@@ -11,6 +11,8 @@ export type PackedLayout = 'gptq' | 'awq' | 'rows' | 'bytes';
 /** How a checkpoint has its matrices in few bits, as its quantization_config says. */
 export interface PackedWeights {
   readonly method: PackedMethod;
+  /** What says so, for messages: `quantization_config in config.json`, or another file. */
+  readonly toldBy: string;
   readonly layout: PackedLayout;
   /** What a code is: an unsigned integer, of which a zero point is taken; a signed one; OCP E4M3. */
   readonly codes: 'u4' | 'u8' | 'i8' | 'f8e4m3';

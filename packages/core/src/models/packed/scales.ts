@@ -66,8 +66,8 @@ export function zeroPoints(
     if (wrong < 0) return null;
     throw packedError('WT_VALUE', 'a zero point contradicts config.json', tensor, {
       found: `${zeros[wrong]} in row ${first + Math.floor(wrong / groups)}`,
-      expected: `${middle} everywhere, since quantization_config says that codes are symmetric`,
-      advice: 'Correct sym and checkpoint_format in quantization_config.',
+      expected: `${middle} everywhere, since ${format.toldBy} says that codes are symmetric`,
+      advice: `Correct sym and checkpoint_format in ${format.toldBy}.`,
     });
   };
 }
