@@ -42,6 +42,9 @@ export interface LoadedWeights {
   dispose(): void;
 }
 
+/** Two reads of each may be under way: as many as Node has threads for them, and some that wait. */
+const UPLOADS_AT_ONCE = 4;
+
 /** Fills one part of a weight on one rank. */
 type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart, rank: number) => Promise<void>;
 
@@ -52,8 +55,8 @@ export type WeightDevice = Pick<Device, 'info' | 'upload' | 'uploadFiles' | 'hos
 export interface WeightPlan {
   readonly layout: WeightLayout;
   readonly upload: PartUpload;
-  /** The next weight is read while the last one is written; but matrices that are unpacked whole are held one at a time. */
-  readonly uploadsAtOnce: 1 | 2;
+  /** The next weights are read while others are written; but matrices that are unpacked whole are held one at a time. */
+  readonly uploadsAtOnce: number;
 }
 
 /**
@@ -104,7 +107,7 @@ export async function planLoading(
     'checkpoint' in supply
       ? await checkpointUpload(device, supply, map!, layout, shards)
       : dummyUpload(device, new DummyWeights(supply.dummySeed));
-  return { layout, upload, uploadsAtOnce: config.quantization === null ? 2 : 1 };
+  return { layout, upload, uploadsAtOnce: config.quantization === null ? UPLOADS_AT_ONCE : 1 };
 }
 
 async function checkpointUpload(

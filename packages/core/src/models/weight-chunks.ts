@@ -86,12 +86,15 @@ async function* pieceChunks(
     const chunks = sourceRows(checkpoint, tensor, piece, first + from, first + filled, as);
     const isStored = isQuantDType(dtype) || tensor.dtype === dtype;
     const rows = isStored ? chunks : convertedChunks(chunks, tensor.dtype as FloatDType, dtype);
-    yield* columns === undefined || isWhole(columns, width) ? rows : columnChunks(rows, width, columns, dtype);
+    yield* columns === undefined || hasWholeRows(piece) ? rows : columnChunks(rows, width, columns, dtype);
   }
   yield* zeroChunks((to - Math.max(from, filled)) * rowBytes);
 }
 
-function isWhole({ start, end, length }: Cut, width: number): boolean {
+/** Whether every column of a piece is taken, and nothing is filled up. */
+export function hasWholeRows(piece: Piece): boolean {
+  const [, width] = shapeOf(piece);
+  const { start, end, length } = piece.columns ?? { start: 0, end: width, length: width };
   return start === 0 && end === width && length === width;
 }
 

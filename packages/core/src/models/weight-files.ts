@@ -11,7 +11,7 @@ import { shortRead } from '../weights/file-name.ts';
 import { readTensor } from '../weights/tensor-bytes.ts';
 import type { Checkpoint } from '../weights/types.ts';
 import { rowRange } from './source-rows.ts';
-import type { Piece } from './weight-chunks.ts';
+import { hasWholeRows, type Piece } from './weight-chunks.ts';
 
 /** Rows [start, end) of pieces stacked one below the other, in `dtype`: what one rank holds of a weight, or a part of it. */
 export interface StackedRows {
@@ -33,7 +33,7 @@ export function canUploadFiles(
 
 /** Whether these rows can be read to their places in the memory of the device, row for row as they are. */
 export function canReadRows({ hostBytes }: Pick<Device, 'hostBytes'>, { pieces, dtype }: StackedRows): boolean {
-  return hostBytes !== undefined && pieces.every(piece => isStored(piece, dtype) && piece.columns === undefined);
+  return hostBytes !== undefined && pieces.every(piece => isStored(piece, dtype) && hasWholeRows(piece));
 }
 
 function isStored({ tensor, slice, transposed }: Piece, dtype: FloatDType): boolean {
