@@ -40,6 +40,7 @@ stage('first token');
 stages.total = Date.now() - Number(started);
 const { name } = device.info;
 await asyncLLM.dispose();
+await source.close();
 const writeRate = await writeSpeed();
 await device.dispose();
 console.log(
