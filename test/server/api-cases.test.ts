@@ -5,7 +5,8 @@ import { type GoldenCase, goldenCase, startTinyServer, type TinyServer } from '.
 
 let tiny: TinyServer;
 beforeAll(async () => {
-  tiny = await startTinyServer({ enableRequestIdHeaders: true });
+  // Small blocks: of the prompt, which is the same again and again, all but two tokens are found in the cache.
+  tiny = await startTinyServer({ enableRequestIdHeaders: true, blockSize: 2 });
 });
 afterAll(() => tiny.server.close(0));
 

@@ -65,7 +65,7 @@ describe('memory', () => {
 });
 
 describe('the schedule', () => {
-  const prompts = [prompt(50), prompt(70, 300), prompt(20, 400), prompt(90, 280)];
+  const prompts = [prompt(25), prompt(35, 300), prompt(10, 400), prompt(45, 280)];
   let plain: ReturnType<typeof run> | undefined;
   const undisturbed = () => {
     plain ??= run({}, prompts);
@@ -80,24 +80,24 @@ describe('the schedule', () => {
   });
 
   it('enableChunkedPrefill false computes every prompt in one step', async () => {
-    const options = { maxModelLen: 120, maxNumBatchedTokens: 120 };
+    const options = { maxModelLen: 60, maxNumBatchedTokens: 60 };
     const { steps } = await run({ ...options, enableChunkedPrefill: false }, prompts);
     const chunked = await run(options, prompts);
     const prefills = (list: readonly StepReport[]) =>
       list.filter(step => step.numPromptTokens > 0).map(step => step.numPromptTokens);
-    expect(prefills(steps)).toEqual([120, 110]);
-    expect(prefills(chunked.steps)).toEqual([120, 110]);
+    expect(prefills(steps)).toEqual([60, 55]);
+    expect(prefills(chunked.steps)).toEqual([60, 55]);
     await expect(run({ enableChunkedPrefill: false }, [])).rejects.toThrow('Without chunked prefill');
   });
 
   it('longPrefillTokenThreshold bounds what one prompt takes of a step', async () => {
-    const long = [prompt(100)];
-    const { steps, outputs } = await run({ longPrefillTokenThreshold: 24 }, long);
+    const long = [prompt(50)];
+    const { steps, outputs } = await run({ longPrefillTokenThreshold: 12 }, long);
     expect(steps.filter(step => step.numPromptTokens > 0).map(step => step.numPromptTokens)).toEqual([
-      24, 24, 24, 24, 4,
+      12, 12, 12, 12, 2,
     ]);
     const free = await run({}, long);
-    expect(free.steps[0]!.numPromptTokens).toBe(100);
+    expect(free.steps[0]!.numPromptTokens).toBe(50);
     expect(tokensOf(outputs)).toEqual(tokensOf(free.outputs));
   });
 
@@ -118,11 +118,11 @@ describe('the schedule', () => {
   it('watermark leaves blocks free at admission', async () => {
     const counts = async (watermark: number) => {
       const { stats } = await run(
-        { watermark, numGpuBlocksOverride: 14, maxModelLen: 120, enablePrefixCaching: false },
-        [prompt(60), prompt(60, 300), prompt(60, 420)],
+        { watermark, blockSize: 4, numGpuBlocksOverride: 14, maxModelLen: 30, enablePrefixCaching: false },
+        [prompt(15), prompt(15, 300), prompt(15, 420)],
         {
           ...greedy,
-          maxTokens: 40,
+          maxTokens: 10,
         },
       );
       return stats.numPreemptions;

@@ -191,9 +191,12 @@ async function expectRefusal(response: Response, param: string) {
   expect(error.message.length).toBeGreaterThan(param.length + 5);
 }
 
+/** Refusals that share the turns of the loop which the stream leaves. */
+const AT_ONCE = 8;
+
 describe('wrong fields', () => {
   it(`are 400 and name the field (${cases.length} cases), while a stream runs beside them unharmed`, async () => {
-    const story = { temperature: 0, max_tokens: 400, ignore_eos: true, stream: true };
+    const story = { temperature: 0, max_tokens: 200, ignore_eos: true, stream: true };
     const deltas = async () => {
       const text = await (await send(COMPLETIONS, { ...story, prompt: 'Once upon a time' })).text();
       return Array.from(text.matchAll(/"text":("(?:[^"\\]|\\.)*")/g), match => JSON.parse(match[1]!) as string).join(
@@ -201,17 +204,20 @@ describe('wrong fields', () => {
       );
     };
     const alone = await deltas();
-    expect(alone.length).toBeGreaterThan(500);
+    expect(alone.length).toBeGreaterThan(300);
     let streaming = true;
     let beside = 0;
     const stream = deltas().finally(() => {
       streaming = false;
     });
-    for (const { path, field, value } of cases) {
+    const refuse = async ({ path, field, value }: (typeof cases)[number]) => {
       if (streaming) beside++;
       await expectRefusal(await send(path, { [field]: value }), field).catch((cause: unknown) => {
         throw new Error(`${path} ${field}: ${JSON.stringify(value)?.slice(0, 80)}`, { cause });
       });
+    };
+    for (let first = 0; first < cases.length; first += AT_ONCE) {
+      await Promise.all(cases.slice(first, first + AT_ONCE).map(refuse));
     }
     expect(await stream).toBe(alone);
     expect(beside).toBeGreaterThan(10);

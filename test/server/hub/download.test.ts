@@ -51,7 +51,7 @@ afterEach(async () => {
 });
 
 const repository = () => join(home, 'hub/models--org--model');
-const find = (options: FindModelOptions = {}, name = NAME) => findModel(name, options);
+const find = (options: FindModelOptions = {}, name = NAME) => findModel(name, { retryMs: 20, ...options });
 const failure = (options?: FindModelOptions, name?: string) =>
   find(options, name).then(
     folder => expect.unreachable(folder),
@@ -249,7 +249,7 @@ describe('connections that break', () => {
     expect(await find()).toBe(folder);
     const error = await failure({}, 'org/other');
     expect(error).toMatchObject({ code: 'hub_unreachable', message: expect.stringContaining('ECONNREFUSED') });
-  }, 20_000);
+  });
 });
 
 describe('what is wrong', () => {

@@ -1,6 +1,8 @@
 /** Clients that put a server under load, and what they tell. */
+import { type ChildProcess, fork } from 'node:child_process';
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
 import type { FrontEnd, FrontEndUse } from '../../../packages/server/src/bench/serve/front-end.ts';
 
 /** Whether the whole load is wanted, or a small one for the gate. */
@@ -138,6 +140,24 @@ export async function watch<T>(
 export async function metric(origin: string, name: string): Promise<number> {
   const text = await (await fetch(`${origin}/metrics`)).text();
   return Number(new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+/** See prober.mjs. */
+export class Prober {
+  readonly #child: ChildProcess;
+
+  constructor(origin: string, body: object, everyMs: number) {
+    const file = fileURLToPath(new URL('./prober.mjs', import.meta.url));
+    this.#child = fork(file, [new URL(origin).port, String(everyMs), JSON.stringify(body)], { execArgv: [] });
+  }
+
+  stop(): Promise<{ refused: number[]; loopP99: number }> {
+    return new Promise((resolve, reject) => {
+      this.#child.once('message', resolve);
+      this.#child.once('exit', code => reject(new Error(`The prober ended with code ${code}.`)));
+      this.#child.send('stop');
+    });
+  }
 }
 
 /** Between the two nearest. */

@@ -16,6 +16,7 @@ import {
   GOALS,
   isFull,
   metric,
+  Prober,
   p99,
   type Streamed,
   stream,
@@ -120,6 +121,8 @@ it('a flood at 20 times the capacity: each request is answered or refused at onc
   open.push(() => frontEnd.stop());
   const send = (i: number) => stream(frontEnd.origin, { prompt: prompt(i), max_tokens: tokens });
   const capacity = await capacityOf(send, rows + queue, isFull ? 20_000 : 1000);
+  const prober = new Prober(frontEnd.origin, { prompt: prompt(0), max_tokens: 1 }, isFull ? 40 : 5);
+  const loop = watchOwnLoop();
   const started = performance.now();
   const flood = Array.from({ length: Math.ceil(20_000 * capacity * seconds) }, async (_, i) => {
     await new Promise(resolve => setTimeout(resolve, i / (20 * capacity)));
@@ -127,6 +130,7 @@ it('a flood at 20 times the capacity: each request is answered or refused at onc
   });
   const { result, use } = await watch(frontEnd, Promise.all(flood));
   const took = performance.now() - started;
+  const probed = await prober.stop();
   const accepted = result.filter(({ status }) => status === 200);
   const refused = result.filter(({ status }) => status === 429);
   tell('flood', {
@@ -136,11 +140,19 @@ it('a flood at 20 times the capacity: each request is answered or refused at onc
     refused: refused.length,
     'goodput share': atLeast(accepted.length / took / capacity, GOALS.goodput),
     'refusal p99 ms, at the server': atMost(use.refusalP99, GOALS.refusalP99),
-    'as its client sees it': atMost(p99(refused.map(({ latency }) => latency)), GOALS.refusalP99),
+    'as a client in a process of its own sees it, with a new connection each time': atMost(
+      p99(probed.refused),
+      GOALS.refusalP99,
+    ),
+    'of so many': probed.refused.length,
+    'event loop of that client p99 ms': probed.loopP99,
+    'as the clients of the flood see it': p99(refused.map(({ latency }) => latency)),
+    'event loop of those clients p99 ms': loop.p99,
     'event loop p99 ms': atMost(use.loopDelayP99, GOALS.loopP99),
   });
   expect(accepted.length + refused.length).toBe(result.length);
   expect(refused.length).toBeGreaterThan(0);
+  expect(probed.refused.length).toBeGreaterThan(0);
   expect(accepted.length).toBeGreaterThanOrEqual(rows + queue);
   expect(accepted.every(one => one.whole && one.tokenIds.length === tokens && inOrder(one))).toBe(true);
   expect(refused.every(({ retryAfter }) => /^\d+$/.test(retryAfter ?? ''))).toBe(true);

@@ -16,6 +16,8 @@ const DEFAULT_REVISION = 'main';
 export interface FindModelOptions extends SourceOptions {
   /** Told how far a download is. */
   readonly onDownload?: OnTransfer | undefined;
+  /** Wait before a hub that did not answer is asked again. Default 1 s; each further wait is twice as long. */
+  readonly retryMs?: number | undefined;
 }
 
 /** Opens what `findModel` finds: a GGUF file, a folder that holds one and no config.json, or a folder of Hugging Face. */
@@ -69,7 +71,8 @@ export async function findModel(location: string, options: FindModelOptions): Pr
   const weights = options.weights ?? 'any';
   const found = await cached.snapshot(revision ?? DEFAULT_REVISION);
   if (found !== null && (await isComplete(found, weights))) return found;
-  return download({ cached, location, revision, weights, settings, found, onDownload: options.onDownload });
+  const { onDownload, retryMs } = options;
+  return download({ cached, location, revision, weights, settings, found, onDownload, retryMs });
 }
 
 async function offline(
@@ -95,6 +98,7 @@ interface Download {
   /** A snapshot that lacks something. */
   found: string | null;
   onDownload: OnTransfer | undefined;
+  retryMs: number | undefined;
 }
 
 async function download({ location, revision, found, ...rest }: Download): Promise<string> {
