@@ -3,7 +3,7 @@ import { dawn } from '../../packages/backend-webgpu/dist/node.js';
 import { SEQUENCE_WORDS, Sequence } from '../../packages/core/dist/contract/contract.js';
 import { ProgramBuilder } from '../../packages/core/dist/program/index.js';
 import { openDevice } from '../../packages/server/dist/node/open-device.js';
-import { uniform } from './chain.mjs';
+import { take, timed, uniform } from './chain.mjs';
 import { openTextbook } from './textbook-attention.mjs';
 
 const shape = { heads: 16, kvHeads: 4, headDim: 64, blockSize: 16 };
@@ -113,17 +113,12 @@ async function openOurs({ sequences, queryTokens, context }, data) {
   };
 }
 
-/** Milliseconds of one dispatch of several. */
+/** Milliseconds of one dispatch of several, and of processor time. */
 async function perRun(run) {
   await run(1);
-  const start = performance.now();
-  await run(1);
-  const times = Math.max(1, Math.min(50, Math.round(200 / (performance.now() - start))));
-  let best = Infinity;
-  for (let round = 0; round < ROUNDS; round++) {
-    const begin = performance.now();
-    await run(times);
-    best = Math.min(best, (performance.now() - begin) / times);
-  }
-  return best;
+  const once = (await timed(() => run(1))).ms;
+  const times = Math.max(1, Math.min(50, Math.round(200 / once)));
+  const best = { ms: Infinity, processor: Infinity };
+  for (let round = 0; round < ROUNDS; round++) take(best, await timed(() => run(times)));
+  return { ms: best.ms / times, processor: best.processor / times };
 }

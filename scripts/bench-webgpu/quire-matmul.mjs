@@ -1,4 +1,4 @@
-/** quire-matmul.mjs SIZE ROWS,...: milliseconds of one product x W^T in a chain, for f32 and 4-bit weights, as JSON. */
+/** quire-matmul.mjs SIZE ROWS,...: milliseconds, and those of processor time, of one product x W^T in a chain, for f32 and 4-bit weights, as JSON. */
 import { ProgramBuilder, quantizeRows } from '../../packages/core/dist/program/index.js';
 import { openDevice } from '../../packages/server/dist/node/open-device.js';
 import { perLink, uniform } from './chain.mjs';

@@ -1,5 +1,4 @@
-// Rows of a gated linear layer whose lanes are columns: out = activation(gate) * up, [gate, up] = x weight^T + bias. For processors: a
-// lane of their vector units loads each weight once for all rows of a tile.
+// Rows of a gated linear layer whose lanes are columns (lib/columns.wgsl): out = activation(gate) * up, [gate, up] = x weight^T + bias.
 //
 // binding   dtype, shape                            what
 // x         f32 [rows, depth]
@@ -7,10 +6,9 @@
 // out       f32 [rows, columns]
 // bias      f32, f16 or bf16 [2 columns]            any buffer when bias_dtype is NONE
 // params
-// grid: one group per TILE_ROWS rows and LANES columns. depth is a multiple of 4.
-// The order of a sum depends on depth only, and is that of all columns_* fragments, so that a row does not depend on its batch.
-// uses: sizes, gated_output
-// fragments: tile = columns_row | columns_rows | columns_rows_wide
+// grid: one group per TILE_ROWS rows and PER_LANE / 2 LANES columns. depth is a multiple of 4.
+// uses: sizes, columns, gated_output
+// fragments: tile = columns_row | columns_rows
 // fragments: weights = weights_f32 | weights_f16 | weights_bf16 | weights_q8 | weights_q4 | weights_q4_zeros
 struct Params {
   rows: u32,
@@ -27,21 +25,18 @@ struct Params {
 
 const PUBLISHED = 1u;
 
-fn run(group: u32, lane: u32) {
-  let rows = resolve_size(params.rows);
-  let tiles = (params.columns + LANES - 1u) / LANES;
-  let row = (group / tiles) * TILE_ROWS;
-  if (row >= rows) { return; }
-  let column = (group % tiles) * LANES + lane;
-  // Columns beyond the last repeat it, and are not stored.
-  let gate = min(column, params.columns - 1u);
-  let up = gate + params.columns;
-  let weights_at = weight_rows(vec4u(gate, up, gate, up));
-  sum_columns(row, rows, weights_at.xy, lane);
-  let scales = weight_scales(weights_at).xy;
-  if (column >= params.columns) { return; }
-  for (var i = 0u; i < min(TILE_ROWS, rows - row); i++) {
-    let total = sums[i] * scales;
-    store_gate(row + i, column, total.x, total.y);
+const OUTPUTS = PER_LANE / 2u;
+
+/// Gate and up of each output. Of columns beyond the last, which are not stored, those of the last.
+fn weights_of(first: u32) -> vec4u {
+  let gates = min(vec2u(first, first + LANES), vec2u(params.columns - 1u));
+  let ups = gates + params.columns;
+  return vec4u(gates.x, ups.x, gates.y, ups.y);
+}
+
+fn store_lane(row: u32, first: u32, sums: vec4f) {
+  for (var i = 0u; i < OUTPUTS; i++) {
+    let column = first + i * LANES;
+    if (column < params.columns) { store_gate(row, column, sums[2u * i], sums[2u * i + 1u]); }
   }
 }

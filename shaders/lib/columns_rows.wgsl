@@ -1,41 +1,60 @@
-// Lanes as columns, for LANES rows at once: each lane adds along the depth of its columns, in order. Each lane loads a vector of
-// one row of x and hands it to the others, so that a load of a weight serves all rows. For subgroups of 4 or 8.
-// The kernel declares x (array<vec4f>), weight and Params.depth, and links a weights_* fragment.
-// uses: lanes_subgroup, columns_fold
+// Lanes as columns, for LANES rows at once. Each lane loads a vector of one row of x and hands it to the others, so that a load of a
+// weight serves all rows. For subgroups of 4 or 8.
+// uses: lanes_subgroup, columns
 const TILE_ROWS = LANES;
+const PER_LANE = 4u;
 /// Of TILE_ROWS rows, with room for lanes that a subgroup of 4 lacks.
-var<private> sums: array<vec2f, LANES + 4u>;
+var<private> sums: array<vec4f, LANES + 4u>;
+/// The same while they are added to: an array whose index is a number only at run time would not stay in registers.
+var<private> sums0: vec4f;
+var<private> sums1: vec4f;
+var<private> sums2: vec4f;
+var<private> sums3: vec4f;
+var<private> sums4: vec4f;
+var<private> sums5: vec4f;
+var<private> sums6: vec4f;
+var<private> sums7: vec4f;
 
-/// Sums of TILE_ROWS rows of x from `row` on with the lane's two rows of weight that begin at `weights_at`. Rows beyond the last repeat
-/// it.
-fn sum_columns(row: u32, rows: u32, weights_at: vec2u, lane: u32) {
+/// Sums of TILE_ROWS rows of x from `row` on with the lane's rows of weight that begin at `weights_at`. Rows beyond the last repeat it.
+fn sum_columns(row: u32, rows: u32, weights_at: vec4u, lane: u32) {
   let vectors = params.depth / 4u;
-  let low_at = min(row + lane, rows - 1u) * vectors;
-  var low0 = vec2f();
-  var low1 = vec2f();
-  var low2 = vec2f();
-  var low3 = vec2f();
-  var low4 = vec2f();
-  var low5 = vec2f();
-  var low6 = vec2f();
-  var low7 = vec2f();
-  for (var k = 0u; k < vectors; k++) {
-    let low = x[low_at + k];
-    let first = load_weight(weights_at.x, k);
-    let second = load_weight(weights_at.y, k);
-    low0 = fold2(low0, subgroupBroadcast(low, 0u), first, second);
-    low1 = fold2(low1, subgroupBroadcast(low, 1u), first, second);
-    low2 = fold2(low2, subgroupBroadcast(low, 2u), first, second);
-    low3 = fold2(low3, subgroupBroadcast(low, 3u), first, second);
-    if (LANES > 4u) {
-      low4 = fold2(low4, subgroupBroadcast(low, 4u), first, second);
-      low5 = fold2(low5, subgroupBroadcast(low, 5u), first, second);
-      low6 = fold2(low6, subgroupBroadcast(low, 6u), first, second);
-      low7 = fold2(low7, subgroupBroadcast(low, 7u), first, second);
+  let start = min(row + lane, rows - 1u) * vectors;
+  var scales: array<vec2f, PER_LANE>;
+  for (var k = 0u; k < vectors; k += STEP) {
+    if (k % SHARED == 0u) {
+      scales = array<vec2f, PER_LANE>(
+        group_scale(weights_at.x, k), group_scale(weights_at.y, k), group_scale(weights_at.z, k), group_scale(weights_at.w, k));
     }
+    let at = weights_at + k / STEP;
+    let words = array<WeightWord, PER_LANE>(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
+    fold_rows(x[start + k], words, 0u, scales);
+    if (STEP > 1u) { fold_rows(x[start + k + 1u], words, 1u, scales); }
   }
-  sums[0u] = low0; sums[1u] = low1; sums[2u] = low2; sums[3u] = low3;
+  sums[0u] = sums0; sums[1u] = sums1; sums[2u] = sums2; sums[3u] = sums3;
   if (LANES > 4u) {
-    sums[4u] = low4; sums[5u] = low5; sums[6u] = low6; sums[7u] = low7;
+    sums[4u] = sums4; sums[5u] = sums5; sums[6u] = sums6; sums[7u] = sums7;
   }
+}
+
+/// One step along depth: `value` is of the row of this lane.
+fn fold_rows(value: vec4f, words: array<WeightWord, PER_LANE>, part: u32, scales: array<vec2f, PER_LANE>) {
+  let weights = mat4x4f(
+    unpack_weight(words[0], part, scales[0]), unpack_weight(words[1], part, scales[1]),
+    unpack_weight(words[2], part, scales[2]), unpack_weight(words[3], part, scales[3]));
+  sums0 = fold_columns(sums0, subgroupBroadcast(value, 0u), weights);
+  sums1 = fold_columns(sums1, subgroupBroadcast(value, 1u), weights);
+  sums2 = fold_columns(sums2, subgroupBroadcast(value, 2u), weights);
+  sums3 = fold_columns(sums3, subgroupBroadcast(value, 3u), weights);
+  if (LANES > 4u) {
+    sums4 = fold_columns(sums4, subgroupBroadcast(value, 4u), weights);
+    sums5 = fold_columns(sums5, subgroupBroadcast(value, 5u), weights);
+    sums6 = fold_columns(sums6, subgroupBroadcast(value, 6u), weights);
+    sums7 = fold_columns(sums7, subgroupBroadcast(value, 7u), weights);
+  }
+}
+
+fn fold_columns(sums: vec4f, value: vec4f, weights: mat4x4f) -> vec4f {
+  return vec4f(
+    fold(sums.x, value, weights[0]), fold(sums.y, value, weights[1]),
+    fold(sums.z, value, weights[2]), fold(sums.w, value, weights[3]));
 }

@@ -1,5 +1,4 @@
-// Rows of a linear layer whose lanes are columns: out = activation(x weight^T + bias) + residual. For processors: a lane of their
-// vector units loads each weight once for all rows of a tile.
+// Rows of a linear layer whose lanes are columns (lib/columns.wgsl): out = activation(x weight^T + bias) + residual.
 //
 // binding   dtype, shape                            what
 // x         f32 [rows, depth]
@@ -8,10 +7,9 @@
 // residual  f32 [rows, width]                       read in mode RESIDUAL_READ; any buffer otherwise
 // bias      f32, f16 or bf16 [columns]              any buffer when bias_dtype is NONE
 // params
-// grid: one group per TILE_ROWS rows and 2 LANES columns. depth is a multiple of 4.
-// The order of a sum depends on depth only, and is that of all columns_* fragments, so that a row does not depend on its batch.
-// uses: sizes, linear_output
-// fragments: tile = columns_row | columns_rows | columns_rows_wide
+// grid: one group per TILE_ROWS rows and PER_LANE LANES columns. depth is a multiple of 4.
+// uses: sizes, columns, linear_output
+// fragments: tile = columns_row | columns_rows
 // fragments: weights = weights_f32 | weights_f16 | weights_bf16 | weights_q8 | weights_q4 | weights_q4_zeros
 struct Params {
   rows: u32,
@@ -32,20 +30,16 @@ struct Params {
 
 const PUBLISHED = 1u;
 
-fn run(group: u32, lane: u32) {
-  let rows = resolve_size(params.rows);
-  let tiles = (params.columns + 2u * LANES - 1u) / (2u * LANES);
-  let row = (group / tiles) * TILE_ROWS;
-  if (row >= rows) { return; }
-  let first = (group % tiles) * (2u * LANES) + lane;
-  let second = first + LANES;
-  // Columns beyond the last repeat it, and are not stored.
-  let weights_at = weight_rows(min(vec4u(first, second, first, second), vec4u(params.columns - 1u)));
-  sum_columns(row, rows, weights_at.xy, lane);
-  let scales = weight_scales(weights_at).xy;
-  for (var i = 0u; i < min(TILE_ROWS, rows - row); i++) {
-    let total = sums[i] * scales;
-    if (first < params.columns) { store_column(row + i, first, total.x); }
-    if (second < params.columns) { store_column(row + i, second, total.y); }
+const OUTPUTS = PER_LANE;
+
+/// Of columns beyond the last, which are not stored, that of the last.
+fn weights_of(first: u32) -> vec4u {
+  return min(vec4u(first) + LANES * vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+}
+
+fn store_lane(row: u32, first: u32, sums: vec4f) {
+  for (var i = 0u; i < OUTPUTS; i++) {
+    let column = first + i * LANES;
+    if (column < params.columns) { store_column(row, column, sums[i]); }
   }
 }

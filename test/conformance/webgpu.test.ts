@@ -53,7 +53,7 @@ test('every op, as the adapter is best used', { timeout: (full ? 25 : 8) * MINUT
 const sharings: readonly (readonly [what: string, fragment: string, options: NodeWebGpuOptions])[] = [
   ['one invocation has a row to itself', 'lanes_one', { lanes: 'one' }],
   ['the lanes of a subgroup share a row', 'lanes_subgroup', { lanes: 'subgroup' }],
-  ['the lanes of a subgroup have columns to themselves', 'columns_rows_wide', { lanes: 'columns' }],
+  ['the lanes of a subgroup have columns to themselves', 'columns_rows', { lanes: 'columns' }],
   [
     'a workgroup shares a row, without optional features, at the default limits',
     'lanes_workgroup',

@@ -1,5 +1,6 @@
 import { DeviceError } from '@quire/core/contract';
-import type { Lanes, Tuning } from './kernel.ts';
+import type { ChoiceStore } from './choices.ts';
+import type { Lanes, LinearWay, Tuning } from './kernel.ts';
 
 export interface WebGpuOptions {
   /** Which adapter the browser or driver should prefer. */
@@ -9,10 +10,12 @@ export interface WebGpuOptions {
   /** `all` (default): every optional feature that the kernels can use, and the adapter's limits. `none`: neither. */
   features?: 'none' | 'all';
   /**
-   * How kernels share a row among invocations. The default is measured per kind of adapter; tests set it, to run the kernels
-   * for GPUs on a software adapter too.
+   * How kernels share a row among invocations. The default is measured: per kind of adapter, and for large linear layers on the
+   * adapter itself. Tests set it, to run the kernels for GPUs on a software adapter too.
    */
   lanes?: 'one' | 'subgroup' | 'workgroup' | 'columns';
+  /** Keeps from run to run which way was the fastest. Default: the browser's cache of responses, and in Node nothing. */
+  choices?: ChoiceStore;
 }
 
 const USED_FEATURES = ['subgroups', 'shader-f16', 'timestamp-query'] as const;
@@ -59,8 +62,15 @@ export function adapterName({ description, device, vendor, architecture }: GPUAd
   return description || device || [vendor, architecture].filter(Boolean).join(' ') || 'unknown adapter';
 }
 
-/** How the kernels are built for this device. Throws DeviceError when `lanes` asks for what the adapter lacks. */
-export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: WebGpuOptions): Tuning {
+/** How the kernels are built for a device. */
+export interface AdapterTuning extends Omit<Tuning, 'linear'> {
+  /** The ways to compute a linear layer that may be the fastest; first the one that was on such adapters. */
+  readonly ways: readonly [LinearWay, ...LinearWay[]];
+}
+type Kind = NonNullable<WebGpuOptions['lanes']>;
+
+/** What such adapters are best used with. Throws DeviceError when `lanes` asks for what the adapter lacks. */
+export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: WebGpuOptions): AdapterTuning {
   const software = isSoftware(info);
   const size = subgroupSize(device, info);
   const columns = size !== undefined && COLUMN_LANES.includes(size);
@@ -69,19 +79,27 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
   const kind = options.lanes ?? ownChoice;
   // On processors too, the heads of a KV head gain more by sharing what they read than the reduction costs.
   const attention = options.lanes ?? (size === undefined ? ownChoice : 'subgroup');
-  const lanes: Record<typeof kind, Lanes> = {
+  const lanes: Record<Kind, Lanes> = {
     one: { fragment: 'lanes_one', count: 1 },
     subgroup: { fragment: 'lanes_subgroup', count: size ?? 1 },
     columns: { fragment: 'lanes_subgroup', count: size ?? 1 },
     workgroup: { fragment: 'lanes_workgroup', count: WORKGROUP_LANES },
   };
+  const way = (name: Kind): LinearWay => ({ name, lanes: lanes[name], sums: name === 'columns' ? 'own' : 'shared' });
+  const others: Kind[] = options.lanes === undefined ? otherWays(software, size, columns) : [];
   return {
     lanes: lanes[kind],
-    linearLanes: kind === 'columns' ? 'columns' : 'shared',
+    ways: [way(kind), ...others.filter(name => name !== kind).map(way)],
     attentionLanes: lanes[attention],
     nativeHalf: device.features.has('shader-f16'),
     vocabularyLanes: software ? (size ?? SOFTWARE_LANES) : GPU_LANES,
   };
+}
+
+/** On processors barriers are hopeless, on GPUs lone invocations. */
+function otherWays(software: boolean, size: number | undefined, columns: boolean): Kind[] {
+  const ofSubgroups: Kind[] = size === undefined ? [] : columns ? ['subgroup', 'columns'] : ['subgroup'];
+  return [...ofSubgroups, software ? 'one' : 'workgroup'];
 }
 
 /** On a processor. Vectors of 4 are too short to make up for the broadcasts (SwiftShader); of 8 they are not (lavapipe). */

@@ -15,17 +15,19 @@ import {
   type TypedArray,
 } from '@quire/core/contract';
 import { assertOffered, checkBindings, checkSizes, validateProgram } from '@quire/core/program';
+import type { AdapterTuning } from './adapter.ts';
 import { type CompileHost, compileProgram, UNUSED_BYTES } from './compile.ts';
 import { asDeviceError, FaultState } from './errors.ts';
 import { WebGpuExecutable } from './executable.ts';
 import { HostTier } from './host-tier.ts';
-import type { Tuning } from './kernel.ts';
+import { largeLayers, openLayerRun } from './layer-run.ts';
 import { DeviceMemory, elementRange, ownTensor, specBytes, TENSOR_USAGE, WebGpuTensor } from './memory.ts';
 import { PipelineCache } from './pipelines.ts';
 import { profileOps } from './profile.ts';
 import { ownSteps, StepEncoder } from './queue.ts';
 import { type Pacer, ReadBack } from './read-back.ts';
 import { TensorWriter } from './tensor-writer.ts';
+import { type KeptChoices, LinearTuner } from './tuning.ts';
 
 /** Device over one GPUDevice. Made by openWebGpuDevice. */
 export class WebGpuDevice implements Device {
@@ -39,8 +41,10 @@ export class WebGpuDevice implements Device {
   readonly #steps: StepEncoder;
   readonly #compileHost: CompileHost;
   readonly #hostTier: HostTier;
+  readonly #tuner: LinearTuner;
 
-  constructor(gpu: GPUDevice, info: DeviceInfo, tuning: Tuning, pacer: Pacer) {
+  /** `choices`: where the ways of linear layers that were the fastest are kept. */
+  constructor(gpu: GPUDevice, info: DeviceInfo, adapterTuning: AdapterTuning, pacer: Pacer, choices: KeptChoices) {
     this.#gpu = gpu;
     this.info = info;
     this.#pacer = pacer;
@@ -54,6 +58,8 @@ export class WebGpuDevice implements Device {
       read_write: this.#memory.allocate('unused, read_write', UNUSED_BYTES, TENSOR_USAGE),
     };
     const { maxTensorBytes } = info.limits;
+    this.#tuner = new LinearTuner(adapterTuning.ways, choices);
+    const tuning = { ...adapterTuning, linear: this.#tuner.way.bind(this.#tuner) };
     this.#compileHost = { device: gpu, memory: this.#memory, pipelines, tuning, maxTensorBytes, unused };
     this.#hostTier = new HostTier(gpu, this.#memory, pipelines, pacer);
     this.#watch();
@@ -112,6 +118,7 @@ export class WebGpuDevice implements Device {
       validateProgram(program);
       checkBindings(program, bindings);
       assertOffered(this.info, program);
+      await this.#tune(program, bindings);
       const { pipelines } = this.#compileHost;
       const parts = await compileProgram(this.#compileHost, program, bindings, options);
       return new WebGpuExecutable(parts, {
@@ -171,6 +178,14 @@ export class WebGpuDevice implements Device {
     this.#memory.freeAll();
     this.#gpu.destroy();
     await this.#gpu.lost;
+  }
+
+  /** Chooses how the large linear layers of a program are computed. */
+  #tune(program: Program, bindings: Bindings): Promise<void> {
+    return this.#tuner.choose(largeLayers(program), (layer, way) => {
+      const weight = ownTensor(bindings[layer.weight]!, this.#memory);
+      return openLayerRun(this.#compileHost, this.#steps, layer, weight, way);
+    });
   }
 
   #profile(executable: WebGpuExecutable, sizes: StepSizes): Promise<OpTiming[]> {

@@ -1,11 +1,13 @@
 /** Quire's Device over WebGPU, in browsers and in Node. */
 import type { DeviceInfo } from '@quire/core/contract';
 import { adapterName, chooseTuning, isSoftware, requestAdapter, requestDevice, type WebGpuOptions } from './adapter.ts';
+import { browserStore, choicesName, keptChoices } from './choices.ts';
 import { WebGpuDevice } from './device.ts';
 import { dtypes } from './dtypes.ts';
 import { noPacer, type Pacer } from './read-back.ts';
 
 export type { WebGpuOptions } from './adapter.ts';
+export type { ChoiceStore } from './choices.ts';
 export type { WebGpuDevice } from './device.ts';
 export { composeShader, type ShaderVariant, shaderVariants, variantEnables, variantName } from './shader-text.ts';
 
@@ -21,7 +23,8 @@ export async function openWebGpuDevice(gpu: GPU, options: WebGpuOptions = {}): P
 export async function openOnAdapter(adapter: GPUAdapter, options: WebGpuOptions, pacer: Pacer): Promise<WebGpuDevice> {
   const device = await requestDevice(adapter, options);
   const tuning = chooseTuning(device, adapter.info, options);
-  return new WebGpuDevice(device, describe(device, adapter.info, options), tuning, pacer);
+  const choices = keptChoices(choicesName(adapter.info), options.choices ?? browserStore);
+  return new WebGpuDevice(device, describe(device, adapter.info, options), tuning, pacer, choices);
 }
 
 function describe(device: GPUDevice, adapter: GPUAdapterInfo, options: WebGpuOptions): DeviceInfo {

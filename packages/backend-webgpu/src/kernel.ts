@@ -11,12 +11,12 @@ type Slots<S extends ShaderName> = {
   readonly [K in keyof Shaders[S]['fragments']]: Shaders[S]['fragments'][K] extends readonly (infer F)[] ? F : never;
 };
 
-/** How an adapter is best used. Chosen once per device, so a row's arithmetic never depends on the batch. */
+/** How an adapter is best used. Nothing of it changes with the batch, and so a row's arithmetic does not. */
 export interface Tuning {
-  /** For norms, and for linear layers whose lanes share a sum. */
+  /** For norms, and for products that are not timed. */
   readonly lanes: Lanes;
-  /** In linear layers, lanes share the sum of a column, or have columns of their own (with lanes of a subgroup only). */
-  readonly linearLanes: 'shared' | 'columns';
+  /** How a linear layer is computed, for all numbers of rows. */
+  readonly linear: (layer: LinearLayer) => LinearWay;
   readonly attentionLanes: Lanes;
   /** f16 caches are read as f16 instead of by unpacking words. */
   readonly nativeHalf: boolean;
@@ -28,6 +28,21 @@ export interface Lanes {
   readonly fragment: 'lanes_one' | 'lanes_subgroup' | 'lanes_workgroup';
   /** Invocations of a group: 1, the subgroup size, or the workgroup size. */
   readonly count: number;
+}
+
+/** One way to share out a linear layer: a family of kernels, one for each range of rows. */
+export interface LinearWay {
+  readonly name: string;
+  readonly lanes: Lanes;
+  /** Lanes share the sum of a column, or have columns of their own (with lanes of a subgroup only). */
+  readonly sums: 'shared' | 'own';
+}
+export interface LinearLayer {
+  readonly op: 'linear' | 'gatedLinear';
+  readonly dtype: DType;
+  /** Columns of the output. */
+  readonly columns: number;
+  readonly depth: number;
 }
 
 /** A tensor of the Program, as a kernel sees it. */

@@ -48,30 +48,40 @@ fn activate(code: u32, x: f32) -> f32 {
 }
 `,
   },
-  'columns_fold': {
+  'columns': {
     uses: [],
     enables: [],
     directives: [],
     consts: {},
     bindings: [],
-    source: `fn fold(sum: f32, value: vec4f, weights: vec4f) -> f32 {
-  return fma(value.w, weights.w, fma(value.z, weights.z, fma(value.y, weights.y, fma(value.x, weights.x, sum))));
+    source: `fn run(group: u32, lane: u32) {
+  let rows = resolve_size(params.rows);
+  let width = OUTPUTS * LANES;
+  let tiles = (params.columns + width - 1u) / width;
+  let row = (group / tiles) * TILE_ROWS;
+  if (row >= rows) { return; }
+  let first = (group % tiles) * width + lane;
+  let weights_at = weight_rows(weights_of(first));
+  sum_columns(row, rows, weights_at, lane);
+  let scales = weight_scales(weights_at);
+  for (var i = 0u; i < min(TILE_ROWS, rows - row); i++) { store_lane(row + i, first, sums[i] * scales); }
 }
-fn fold2(sums: vec2f, value: vec4f, first: vec4f, second: vec4f) -> vec2f {
-  return vec2f(fold(sums.x, value, first), fold(sums.y, value, second));
+fn fold(sum: f32, value: vec4f, weights: vec4f) -> f32 {
+  return fma(value.w, weights.w, fma(value.z, weights.z, fma(value.y, weights.y, fma(value.x, weights.x, sum))));
 }
 `,
   },
   'columns_row': {
-    uses: ["lanes_subgroup","columns_fold"],
+    uses: ["lanes_subgroup","columns"],
     enables: [],
     directives: [],
     consts: {},
     bindings: [],
     source: `const TILE_ROWS = 1u;
-var<private> sums: array<vec2f, TILE_ROWS>;
-fn sum_columns(row: u32, rows: u32, weights_at: vec2u, lane: u32) {
-  sums[0] = vec2f(sum_column(row, weights_at.x, lane), sum_column(row, weights_at.y, lane));
+const PER_LANE = 2u;
+var<private> sums: array<vec4f, TILE_ROWS>;
+fn sum_columns(row: u32, rows: u32, weights_at: vec4u, lane: u32) {
+  sums[0] = vec4f(sum_column(row, weights_at.x, lane), sum_column(row, weights_at.y, lane), 0.0, 0.0);
 }
 fn sum_column(row: u32, weight_at: u32, lane: u32) -> f32 {
   let vectors = params.depth / 4u;
@@ -80,121 +90,80 @@ fn sum_column(row: u32, weight_at: u32, lane: u32) -> f32 {
   var sum = 0.0;
   for (var k = 0u; k < whole; k += LANES) {
     let value = x[start + k + lane];
-    sum = fold(sum, subgroupBroadcast(value, 0u), load_weight(weight_at, k));
-    sum = fold(sum, subgroupBroadcast(value, 1u), load_weight(weight_at, k + 1u));
-    sum = fold(sum, subgroupBroadcast(value, 2u), load_weight(weight_at, k + 2u));
-    sum = fold(sum, subgroupBroadcast(value, 3u), load_weight(weight_at, k + 3u));
+    let scale = group_scale(weight_at, k);
+    sum = fold_pair(sum, subgroupBroadcast(value, 0u), subgroupBroadcast(value, 1u), weight_at, k, scale);
+    sum = fold_pair(sum, subgroupBroadcast(value, 2u), subgroupBroadcast(value, 3u), weight_at, k + 2u, scale);
     if (LANES > 4u) {
-      sum = fold(sum, subgroupBroadcast(value, 4u), load_weight(weight_at, k + 4u));
-      sum = fold(sum, subgroupBroadcast(value, 5u), load_weight(weight_at, k + 5u));
-      sum = fold(sum, subgroupBroadcast(value, 6u), load_weight(weight_at, k + 6u));
-      sum = fold(sum, subgroupBroadcast(value, 7u), load_weight(weight_at, k + 7u));
+      sum = fold_pair(sum, subgroupBroadcast(value, 4u), subgroupBroadcast(value, 5u), weight_at, k + 4u, scale);
+      sum = fold_pair(sum, subgroupBroadcast(value, 6u), subgroupBroadcast(value, 7u), weight_at, k + 6u, scale);
     }
   }
   for (var k = whole; k < vectors; k++) { sum = fold(sum, x[start + k], load_weight(weight_at, k)); }
   return sum;
 }
+fn fold_pair(sum: f32, value: vec4f, next: vec4f, weight_at: u32, k: u32, scale: vec2f) -> f32 {
+  let word = weight[weight_at + k / STEP];
+  var next_word = word;
+  if (STEP == 1u) { next_word = weight[weight_at + k + 1u]; }
+  return fold(fold(sum, value, unpack_weight(word, 0u, scale)), next, unpack_weight(next_word, STEP - 1u, scale));
+}
 `,
   },
   'columns_rows': {
-    uses: ["lanes_subgroup","columns_fold"],
+    uses: ["lanes_subgroup","columns"],
     enables: [],
     directives: [],
     consts: {},
     bindings: [],
     source: `const TILE_ROWS = LANES;
-var<private> sums: array<vec2f, LANES + 4u>;
-fn sum_columns(row: u32, rows: u32, weights_at: vec2u, lane: u32) {
+const PER_LANE = 4u;
+var<private> sums: array<vec4f, LANES + 4u>;
+var<private> sums0: vec4f;
+var<private> sums1: vec4f;
+var<private> sums2: vec4f;
+var<private> sums3: vec4f;
+var<private> sums4: vec4f;
+var<private> sums5: vec4f;
+var<private> sums6: vec4f;
+var<private> sums7: vec4f;
+fn sum_columns(row: u32, rows: u32, weights_at: vec4u, lane: u32) {
   let vectors = params.depth / 4u;
-  let low_at = min(row + lane, rows - 1u) * vectors;
-  var low0 = vec2f();
-  var low1 = vec2f();
-  var low2 = vec2f();
-  var low3 = vec2f();
-  var low4 = vec2f();
-  var low5 = vec2f();
-  var low6 = vec2f();
-  var low7 = vec2f();
-  for (var k = 0u; k < vectors; k++) {
-    let low = x[low_at + k];
-    let first = load_weight(weights_at.x, k);
-    let second = load_weight(weights_at.y, k);
-    low0 = fold2(low0, subgroupBroadcast(low, 0u), first, second);
-    low1 = fold2(low1, subgroupBroadcast(low, 1u), first, second);
-    low2 = fold2(low2, subgroupBroadcast(low, 2u), first, second);
-    low3 = fold2(low3, subgroupBroadcast(low, 3u), first, second);
-    if (LANES > 4u) {
-      low4 = fold2(low4, subgroupBroadcast(low, 4u), first, second);
-      low5 = fold2(low5, subgroupBroadcast(low, 5u), first, second);
-      low6 = fold2(low6, subgroupBroadcast(low, 6u), first, second);
-      low7 = fold2(low7, subgroupBroadcast(low, 7u), first, second);
+  let start = min(row + lane, rows - 1u) * vectors;
+  var scales: array<vec2f, PER_LANE>;
+  for (var k = 0u; k < vectors; k += STEP) {
+    if (k % SHARED == 0u) {
+      scales = array<vec2f, PER_LANE>(
+        group_scale(weights_at.x, k), group_scale(weights_at.y, k), group_scale(weights_at.z, k), group_scale(weights_at.w, k));
     }
+    let at = weights_at + k / STEP;
+    let words = array<WeightWord, PER_LANE>(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
+    fold_rows(x[start + k], words, 0u, scales);
+    if (STEP > 1u) { fold_rows(x[start + k + 1u], words, 1u, scales); }
   }
-  sums[0u] = low0; sums[1u] = low1; sums[2u] = low2; sums[3u] = low3;
+  sums[0u] = sums0; sums[1u] = sums1; sums[2u] = sums2; sums[3u] = sums3;
   if (LANES > 4u) {
-    sums[4u] = low4; sums[5u] = low5; sums[6u] = low6; sums[7u] = low7;
+    sums[4u] = sums4; sums[5u] = sums5; sums[6u] = sums6; sums[7u] = sums7;
   }
 }
-`,
-  },
-  'columns_rows_wide': {
-    uses: ["lanes_subgroup","columns_fold"],
-    enables: [],
-    directives: [],
-    consts: {},
-    bindings: [],
-    source: `const TILE_ROWS = 2u * LANES;
-var<private> sums: array<vec2f, 2u * LANES + 4u>;
-fn sum_columns(row: u32, rows: u32, weights_at: vec2u, lane: u32) {
-  let vectors = params.depth / 4u;
-  let low_at = min(row + lane, rows - 1u) * vectors;
-  let high_at = min(row + LANES + lane, rows - 1u) * vectors;
-  var low0 = vec2f();
-  var low1 = vec2f();
-  var low2 = vec2f();
-  var low3 = vec2f();
-  var low4 = vec2f();
-  var low5 = vec2f();
-  var low6 = vec2f();
-  var low7 = vec2f();
-  var high0 = vec2f();
-  var high1 = vec2f();
-  var high2 = vec2f();
-  var high3 = vec2f();
-  var high4 = vec2f();
-  var high5 = vec2f();
-  var high6 = vec2f();
-  var high7 = vec2f();
-  for (var k = 0u; k < vectors; k++) {
-    let low = x[low_at + k];
-    let high = x[high_at + k];
-    let first = load_weight(weights_at.x, k);
-    let second = load_weight(weights_at.y, k);
-    low0 = fold2(low0, subgroupBroadcast(low, 0u), first, second);
-    low1 = fold2(low1, subgroupBroadcast(low, 1u), first, second);
-    low2 = fold2(low2, subgroupBroadcast(low, 2u), first, second);
-    low3 = fold2(low3, subgroupBroadcast(low, 3u), first, second);
-    high0 = fold2(high0, subgroupBroadcast(high, 0u), first, second);
-    high1 = fold2(high1, subgroupBroadcast(high, 1u), first, second);
-    high2 = fold2(high2, subgroupBroadcast(high, 2u), first, second);
-    high3 = fold2(high3, subgroupBroadcast(high, 3u), first, second);
-    if (LANES > 4u) {
-      low4 = fold2(low4, subgroupBroadcast(low, 4u), first, second);
-      low5 = fold2(low5, subgroupBroadcast(low, 5u), first, second);
-      low6 = fold2(low6, subgroupBroadcast(low, 6u), first, second);
-      low7 = fold2(low7, subgroupBroadcast(low, 7u), first, second);
-      high4 = fold2(high4, subgroupBroadcast(high, 4u), first, second);
-      high5 = fold2(high5, subgroupBroadcast(high, 5u), first, second);
-      high6 = fold2(high6, subgroupBroadcast(high, 6u), first, second);
-      high7 = fold2(high7, subgroupBroadcast(high, 7u), first, second);
-    }
-  }
-  sums[0u] = low0; sums[1u] = low1; sums[2u] = low2; sums[3u] = low3;
-  sums[LANES + 0u] = high0; sums[LANES + 1u] = high1; sums[LANES + 2u] = high2; sums[LANES + 3u] = high3;
+fn fold_rows(value: vec4f, words: array<WeightWord, PER_LANE>, part: u32, scales: array<vec2f, PER_LANE>) {
+  let weights = mat4x4f(
+    unpack_weight(words[0], part, scales[0]), unpack_weight(words[1], part, scales[1]),
+    unpack_weight(words[2], part, scales[2]), unpack_weight(words[3], part, scales[3]));
+  sums0 = fold_columns(sums0, subgroupBroadcast(value, 0u), weights);
+  sums1 = fold_columns(sums1, subgroupBroadcast(value, 1u), weights);
+  sums2 = fold_columns(sums2, subgroupBroadcast(value, 2u), weights);
+  sums3 = fold_columns(sums3, subgroupBroadcast(value, 3u), weights);
   if (LANES > 4u) {
-    sums[4u] = low4; sums[5u] = low5; sums[6u] = low6; sums[7u] = low7;
-    sums[LANES + 4u] = high4; sums[LANES + 5u] = high5; sums[LANES + 6u] = high6; sums[LANES + 7u] = high7;
+    sums4 = fold_columns(sums4, subgroupBroadcast(value, 4u), weights);
+    sums5 = fold_columns(sums5, subgroupBroadcast(value, 5u), weights);
+    sums6 = fold_columns(sums6, subgroupBroadcast(value, 6u), weights);
+    sums7 = fold_columns(sums7, subgroupBroadcast(value, 7u), weights);
   }
+}
+fn fold_columns(sums: vec4f, value: vec4f, weights: mat4x4f) -> vec4f {
+  return vec4f(
+    fold(sums.x, value, weights[0]), fold(sums.y, value, weights[1]),
+    fold(sums.z, value, weights[2]), fold(sums.w, value, weights[3]));
 }
 `,
   },
@@ -780,12 +749,15 @@ fn workgroup_best(lane: u32, candidate: Candidate) -> Candidate {
     consts: {},
     bindings: [],
     source: `alias WeightWord = vec2u;
+const STEP = 1u;
+const SHARED = 1u;
 fn weight_rows(columns: vec4u) -> vec4u { return columns * (params.depth / 4u); }
 fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
-fn load_weight(row: u32, k: u32) -> vec4f {
-  let word = weight[row + k];
+fn group_scale(row: u32, k: u32) -> vec2f { return vec2f(1.0); }
+fn unpack_weight(word: WeightWord, part: u32, scale: vec2f) -> vec4f {
   return vec4f(unpack_bf16(word.x), unpack_bf16(word.y));
 }
+fn load_weight(row: u32, k: u32) -> vec4f { return unpack_weight(weight[row + k], 0u, vec2f()); }
 `,
   },
   'weights_f16': {
@@ -795,12 +767,15 @@ fn load_weight(row: u32, k: u32) -> vec4f {
     consts: {},
     bindings: [],
     source: `alias WeightWord = vec2u;
+const STEP = 1u;
+const SHARED = 1u;
 fn weight_rows(columns: vec4u) -> vec4u { return columns * (params.depth / 4u); }
 fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
-fn load_weight(row: u32, k: u32) -> vec4f {
-  let word = weight[row + k];
+fn group_scale(row: u32, k: u32) -> vec2f { return vec2f(1.0); }
+fn unpack_weight(word: WeightWord, part: u32, scale: vec2f) -> vec4f {
   return vec4f(unpack2x16float(word.x), unpack2x16float(word.y));
 }
+fn load_weight(row: u32, k: u32) -> vec4f { return unpack_weight(weight[row + k], 0u, vec2f()); }
 `,
   },
   'weights_f32': {
@@ -810,8 +785,12 @@ fn load_weight(row: u32, k: u32) -> vec4f {
     consts: {},
     bindings: [],
     source: `alias WeightWord = vec4f;
+const STEP = 1u;
+const SHARED = 1u;
 fn weight_rows(columns: vec4u) -> vec4u { return columns * (params.depth / 4u); }
 fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn group_scale(row: u32, k: u32) -> vec2f { return vec2f(1.0); }
+fn unpack_weight(word: WeightWord, part: u32, scale: vec2f) -> vec4f { return word; }
 fn load_weight(row: u32, k: u32) -> vec4f { return weight[row + k]; }
 `,
   },
@@ -822,14 +801,20 @@ fn load_weight(row: u32, k: u32) -> vec4f { return weight[row + k]; }
     consts: {"GROUP":32},
     bindings: [],
     source: `alias WeightWord = u32;
+const STEP = 2u;
+const SHARED = GROUP / 4u;
 fn weight_rows(columns: vec4u) -> vec4u { return columns * ((params.depth / 8u + (params.depth / GROUP + 1u) / 2u + 7u) / 8u * 8u); }
-fn load_weight(row: u32, k: u32) -> vec4f {
-  let codes = (vec4u(weight[row + k / 2u]) >> (vec4u(0u, 16u, 4u, 20u) + (k & 1u) * 8u)) & vec4u(15u);
-  let group = k / (GROUP / 4u);
-  let scales = unpack2x16float(weight[row + params.depth / 8u + group / 2u]);
-  return (vec4f(codes) - 8.0) * select(scales.x, scales.y, (group & 1u) == 1u);
-}
 fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn group_scale(row: u32, k: u32) -> vec2f {
+  let group = k / SHARED;
+  let scales = unpack2x16float(weight[row + params.depth / 8u + group / 2u]);
+  return vec2f(select(scales.x, scales.y, (group & 1u) == 1u), 8.0);
+}
+fn unpack_weight(word: WeightWord, part: u32, scale: vec2f) -> vec4f {
+  let codes = (vec4u(word) >> (vec4u(0u, 16u, 4u, 20u) + part * 8u)) & vec4u(15u);
+  return (vec4f(codes) - scale.y) * scale.x;
+}
+fn load_weight(row: u32, k: u32) -> vec4f { return unpack_weight(weight[row + k / 2u], k & 1u, group_scale(row, k)); }
 `,
   },
   'weights_q4_zeros': {
@@ -839,13 +824,16 @@ fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
     consts: {"GROUP":32},
     bindings: [],
     source: `alias WeightWord = u32;
+const STEP = 2u;
+const SHARED = GROUP / 4u;
 fn weight_rows(columns: vec4u) -> vec4u { return columns * ((params.depth / 8u + params.depth / GROUP + 7u) / 8u * 8u); }
-fn load_weight(row: u32, k: u32) -> vec4f {
-  let codes = (vec4u(weight[row + k / 2u]) >> (vec4u(0u, 16u, 4u, 20u) + (k & 1u) * 8u)) & vec4u(15u);
-  let pair = unpack2x16float(weight[row + params.depth / 8u + k / (GROUP / 4u)]);
-  return (vec4f(codes) - pair.y) * pair.x;
-}
 fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
+fn group_scale(row: u32, k: u32) -> vec2f { return unpack2x16float(weight[row + params.depth / 8u + k / SHARED]); }
+fn unpack_weight(word: WeightWord, part: u32, scale: vec2f) -> vec4f {
+  let codes = (vec4u(word) >> (vec4u(0u, 16u, 4u, 20u) + part * 8u)) & vec4u(15u);
+  return (vec4f(codes) - scale.y) * scale.x;
+}
+fn load_weight(row: u32, k: u32) -> vec4f { return unpack_weight(weight[row + k / 2u], k & 1u, group_scale(row, k)); }
 `,
   },
   'weights_q8': {
@@ -855,9 +843,13 @@ fn weight_scales(rows: vec4u) -> vec4f { return vec4f(1.0); }
     consts: {},
     bindings: [],
     source: `alias WeightWord = u32;
+const STEP = 1u;
+const SHARED = 1u;
 fn code_words() -> u32 { return (params.depth + 15u) / 16u * 4u; }
 fn weight_rows(columns: vec4u) -> vec4u { return columns * ((code_words() + 8u) / 8u * 8u); }
-fn load_weight(row: u32, k: u32) -> vec4f { return vec4f(unpack4xI8(weight[row + k])); }
+fn group_scale(row: u32, k: u32) -> vec2f { return vec2f(1.0); }
+fn unpack_weight(word: WeightWord, part: u32, scale: vec2f) -> vec4f { return vec4f(unpack4xI8(word)); }
+fn load_weight(row: u32, k: u32) -> vec4f { return unpack_weight(weight[row + k], 0u, vec2f()); }
 fn weight_scales(rows: vec4u) -> vec4f {
   let at = rows + code_words();
   return bitcast<vec4f>(vec4u(weight[at.x], weight[at.y], weight[at.z], weight[at.w]));
@@ -1415,12 +1407,12 @@ fn run(group: u32, lane: u32) {
 `,
   },
   'gated_linear/columns': {
-    uses: ["sizes","gated_output"],
+    uses: ["sizes","columns","gated_output"],
     enables: [],
     directives: [],
     consts: {},
     bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"tile":["columns_row","columns_rows","columns_rows_wide"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
+    fragments: {"tile":["columns_row","columns_rows"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
     params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
     source: `struct Params {
   rows: u32,
@@ -1435,21 +1427,16 @@ fn run(group: u32, lane: u32) {
 @group(0) @binding(3) var<storage, read> bias: array<u32>;
 @group(0) @binding(4) var<uniform> params: Params;
 const PUBLISHED = 1u;
-fn run(group: u32, lane: u32) {
-  let rows = resolve_size(params.rows);
-  let tiles = (params.columns + LANES - 1u) / LANES;
-  let row = (group / tiles) * TILE_ROWS;
-  if (row >= rows) { return; }
-  let column = (group % tiles) * LANES + lane;
-  let gate = min(column, params.columns - 1u);
-  let up = gate + params.columns;
-  let weights_at = weight_rows(vec4u(gate, up, gate, up));
-  sum_columns(row, rows, weights_at.xy, lane);
-  let scales = weight_scales(weights_at).xy;
-  if (column >= params.columns) { return; }
-  for (var i = 0u; i < min(TILE_ROWS, rows - row); i++) {
-    let total = sums[i] * scales;
-    store_gate(row + i, column, total.x, total.y);
+const OUTPUTS = PER_LANE / 2u;
+fn weights_of(first: u32) -> vec4u {
+  let gates = min(vec2u(first, first + LANES), vec2u(params.columns - 1u));
+  let ups = gates + params.columns;
+  return vec4u(gates.x, ups.x, gates.y, ups.y);
+}
+fn store_lane(row: u32, first: u32, sums: vec4f) {
+  for (var i = 0u; i < OUTPUTS; i++) {
+    let column = first + i * LANES;
+    if (column < params.columns) { store_gate(row, column, sums[2u * i], sums[2u * i + 1u]); }
   }
 }
 `,
@@ -1904,12 +1891,12 @@ fn run(group: u32, lane: u32) {
 `,
   },
   'linear/columns': {
-    uses: ["sizes","linear_output"],
+    uses: ["sizes","columns","linear_output"],
     enables: [],
     directives: [],
     consts: {},
     bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"tile":["columns_row","columns_rows","columns_rows_wide"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
+    fragments: {"tile":["columns_row","columns_rows"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
     params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
     source: `struct Params {
   rows: u32,
@@ -1928,20 +1915,14 @@ fn run(group: u32, lane: u32) {
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
 @group(0) @binding(5) var<uniform> params: Params;
 const PUBLISHED = 1u;
-fn run(group: u32, lane: u32) {
-  let rows = resolve_size(params.rows);
-  let tiles = (params.columns + 2u * LANES - 1u) / (2u * LANES);
-  let row = (group / tiles) * TILE_ROWS;
-  if (row >= rows) { return; }
-  let first = (group % tiles) * (2u * LANES) + lane;
-  let second = first + LANES;
-  let weights_at = weight_rows(min(vec4u(first, second, first, second), vec4u(params.columns - 1u)));
-  sum_columns(row, rows, weights_at.xy, lane);
-  let scales = weight_scales(weights_at).xy;
-  for (var i = 0u; i < min(TILE_ROWS, rows - row); i++) {
-    let total = sums[i] * scales;
-    if (first < params.columns) { store_column(row + i, first, total.x); }
-    if (second < params.columns) { store_column(row + i, second, total.y); }
+const OUTPUTS = PER_LANE;
+fn weights_of(first: u32) -> vec4u {
+  return min(vec4u(first) + LANES * vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+}
+fn store_lane(row: u32, first: u32, sums: vec4f) {
+  for (var i = 0u; i < OUTPUTS; i++) {
+    let column = first + i * LANES;
+    if (column < params.columns) { store_column(row, column, sums[i]); }
   }
 }
 `,

@@ -1,7 +1,7 @@
 /** A row comes out bit for bit the same in every batch, although the number of rows decides which kernel runs. */
 import type { WebGpuDevice, WebGpuOptions } from '@quire/backend-webgpu';
-import { type DType, SEQUENCE_WORDS, Sequence } from '@quire/core/contract';
-import { encodeFloats, ProgramBuilder } from '@quire/core/program';
+import { type DType, isQuantDType, quantFormats, SEQUENCE_WORDS, Sequence } from '@quire/core/contract';
+import { encodeFloats, ProgramBuilder, quantizeRows } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
 import { floatTensor, noise, noSizes, openWebGpu } from './fixtures.ts';
 
@@ -25,7 +25,8 @@ async function linearRows(
   const layer = { x: 'x', weight: 'weight', out: 'out', activation: 'gelu' } as const;
   builder.add(op === 'linear' ? { op, ...layer, outColumn: 0 } : { op, ...layer });
   const weight = device.createTensor({ name: 'weight', dtype, shape: [weightRows, depth], usage: 'weight' });
-  device.write(weight, encodeFloats(dtype, Float32Array.from(noise(weightRows * depth, 3))));
+  const values = Float32Array.from(noise(weightRows * depth, 3));
+  device.write(weight, isQuantDType(dtype) ? quantizeRows(dtype, values, depth) : encodeFloats(dtype, values));
   const x = floatTensor(device, 'x', noise(MAX_ROWS * depth), [MAX_ROWS, depth]);
   const out = floatTensor(device, 'out', new Array(MAX_ROWS * columns).fill(0), [MAX_ROWS, columns]);
   const executable = await device.compile(builder.build(), { x, weight, out });
@@ -85,13 +86,27 @@ async function attentionChunks(device: WebGpuDevice, chunks: readonly number[], 
   return bits;
 }
 
+const dtypesOf: Record<(typeof lanes)[number], readonly DType[]> = {
+  one: ['f32', 'f16', 'bf16'],
+  subgroup: ['f32'],
+  workgroup: ['f32'],
+  columns: ['f32', 'q8', 'q4_32', 'q4_128z'],
+};
+
+/** Depths that leave something over wherever depth is cut. */
+function depthsOf(dtype: DType): number[] {
+  if (!isQuantDType(dtype)) return [68, 30];
+  const { bits, group } = quantFormats[dtype];
+  return bits === 8 ? [68, 30] : [3 * group];
+}
+
 describe.each(lanes)('with lanes "%s"', async kind => {
   const device = await openWebGpu({ lanes: kind });
 
-  const dtypes = kind === 'one' ? (['f32', 'f16', 'bf16'] as const) : (['f32'] as const);
+  const dtypes = dtypesOf[kind];
   const layers = (['linear', 'gatedLinear'] as const).flatMap(op => dtypes.map(dtype => [op, dtype] as const));
   it.each(layers)('%s over %s weights', async (op, dtype) => {
-    for (const depth of [68, 30]) {
+    for (const depth of depthsOf(dtype)) {
       const [all, ...others] = await linearRows(device, op, dtype, depth, [MAX_ROWS, 1, 2, 4, 5, 8, 9]);
       expect(all!.some(bits => bits !== 0)).toBe(true);
       for (const rows of others) expect(rows).toEqual(all!.slice(0, rows.length));

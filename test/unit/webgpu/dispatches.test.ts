@@ -41,11 +41,17 @@ function layerDispatches(tuning: Tuning, sizes: StepSizes): number {
 
 const one = { fragment: 'lanes_one', count: 1 } as const;
 const subgroup = { fragment: 'lanes_subgroup', count: 8 } as const;
+const ofSubgroups = { name: 'subgroups', lanes: subgroup } as const;
 const common = { nativeHalf: false, vocabularyLanes: 8 };
 const tunings: Record<string, Tuning> = {
-  one: { ...common, lanes: one, linearLanes: 'shared', attentionLanes: one },
-  subgroup: { ...common, lanes: subgroup, linearLanes: 'shared', attentionLanes: subgroup },
-  columns: { ...common, lanes: subgroup, linearLanes: 'columns', attentionLanes: subgroup },
+  one: { ...common, lanes: one, linear: () => ({ name: 'one', lanes: one, sums: 'shared' }), attentionLanes: one },
+  subgroup: {
+    ...common,
+    lanes: subgroup,
+    linear: () => ({ ...ofSubgroups, sums: 'shared' }),
+    attentionLanes: subgroup,
+  },
+  columns: { ...common, lanes: subgroup, linear: () => ({ ...ofSubgroups, sums: 'own' }), attentionLanes: subgroup },
 };
 
 describe.each(Object.entries(tunings))('with lanes "%s", a layer takes', (_, tuning) => {

@@ -21,11 +21,11 @@ const shapes = [
 ] as const;
 
 export const gatedLinear: Kernel<'gatedLinear'> = (op, context) => {
-  const { lanes, linearLanes } = context.tuning;
   const x = context.tensor(op.x);
   const rows = x.shape[0]!;
   const weight = context.tensor(op.weight);
   const columns = fixed(context.tensor(op.out), 1);
+  const { lanes, sums } = context.tuning.linear({ op: op.op, dtype: weight.dtype, columns, depth: fixed(x, 1) });
   const { params, bindings } = operands(op, context);
   const consts = laneConsts(lanes);
   if (fixed(x, 1) % 4 !== 0) {
@@ -35,13 +35,13 @@ export const gatedLinear: Kernel<'gatedLinear'> = (op, context) => {
   }
   const { name: weights, consts: weightConsts } = weightFragment(weight);
   const spec = { consts: { ...consts, ...weightConsts }, params, bindings };
-  if (linearLanes === 'columns') {
-    return gridsOf(columnTiles(lanes, 1), rows, columns, context).map(([{ tile }, workgroups]) =>
+  if (sums === 'own') {
+    return gridsOf(columnTiles(lanes, 2), rows, columns, lanes, context).map(([{ tile }, workgroups]) =>
       dispatch('gated_linear/columns', { ...spec, fragments: { tile, weights }, workgroups }),
     );
   }
   const fragments = { lanes: lanes.fragment, weights };
-  return gridsOf(shapes, rows, columns, context).map(([{ shader }, workgroups]) =>
+  return gridsOf(shapes, rows, columns, lanes, context).map(([{ shader }, workgroups]) =>
     dispatch(shader, { ...spec, fragments, workgroups }),
   );
 };

@@ -27,30 +27,30 @@ const shapes = [
   { shader: 'linear/tile_4', fewest: 2, up: 4, tileRows: 4, tileColumns: 4 },
   { shader: 'linear/tile_8', fewest: 5, up: Infinity, tileRows: 8, tileColumns: 4 },
 ] as const;
-const COLUMNS_PER_LANE = 2;
 
 export const linear: Kernel<'linear'> = (op, context) => {
-  const { lanes, linearLanes } = context.tuning;
   const x = context.tensor(op.x);
+  const weight = context.tensor(op.weight);
   const rows = x.shape[0]!;
-  const columns = fixed(context.tensor(op.weight), 0);
+  const columns = fixed(weight, 0);
+  const { lanes, sums } = context.tuning.linear({ op: op.op, dtype: weight.dtype, columns, depth: fixed(x, 1) });
   const { params, bindings } = operands(op, context);
   const consts = laneConsts(lanes);
   if (fixed(x, 1) % 4 !== 0) {
-    const weightDtype = dtypeCode(context.tensor(op.weight));
+    const weightDtype = dtypeCode(weight);
     const workgroups = laneGrid(lanes, sizes => sizeOf(rows, sizes) * Math.ceil(columns / 4));
     const spec = { fragments: { lanes: lanes.fragment }, consts, bindings, workgroups };
     return [dispatch('linear/any_depth', { ...spec, params: { ...params, weight_dtype: weightDtype } })];
   }
-  const { name: weights, consts: weightConsts } = weightFragment(context.tensor(op.weight));
+  const { name: weights, consts: weightConsts } = weightFragment(weight);
   const spec = { consts: { ...consts, ...weightConsts }, params, bindings };
-  if (linearLanes === 'columns') {
-    return gridsOf(columnTiles(lanes, COLUMNS_PER_LANE), rows, columns, context).map(([{ tile }, workgroups]) =>
+  if (sums === 'own') {
+    return gridsOf(columnTiles(lanes, 1), rows, columns, lanes, context).map(([{ tile }, workgroups]) =>
       dispatch('linear/columns', { ...spec, fragments: { tile, weights }, workgroups }),
     );
   }
   const fragments = { lanes: lanes.fragment, weights };
-  return gridsOf(shapes, rows, columns, context).map(([{ shader }, workgroups]) =>
+  return gridsOf(shapes, rows, columns, lanes, context).map(([{ shader }, workgroups]) =>
     dispatch(shader, { ...spec, fragments, workgroups }),
   );
 };

@@ -8,15 +8,13 @@ export interface RowTile {
   readonly tileRows: number;
   readonly tileColumns: number;
 }
-type ColumnsFragment = 'columns_row' | 'columns_rows' | 'columns_rows_wide';
+type ColumnsFragment = 'columns_row' | 'columns_rows';
 
-/** The kernels whose lanes are columns, for layers of which a lane takes `perLane` columns (shaders/lib/columns_*.wgsl). */
-export function columnTiles({ count }: Lanes, perLane: number): readonly (RowTile & { tile: ColumnsFragment })[] {
-  const tileColumns = count * perLane;
+/** The kernels whose lanes are columns, for layers with so many rows of weight for each output (shaders/lib/columns_*.wgsl). */
+export function columnTiles({ count }: Lanes, perOutput: 1 | 2): readonly (RowTile & { tile: ColumnsFragment })[] {
   return [
-    { tile: 'columns_row', fewest: 1, up: 1, tileRows: 1, tileColumns },
-    { tile: 'columns_rows', fewest: 2, up: count, tileRows: count, tileColumns },
-    { tile: 'columns_rows_wide', fewest: count + 1, up: Infinity, tileRows: 2 * count, tileColumns },
+    { tile: 'columns_row', fewest: 1, up: 1, tileRows: 1, tileColumns: (2 * count) / perOutput },
+    { tile: 'columns_rows', fewest: 2, up: Infinity, tileRows: count, tileColumns: (4 * count) / perOutput },
   ];
 }
 
@@ -25,6 +23,7 @@ export function gridsOf<T extends RowTile>(
   tiles: readonly T[],
   rows: Dim,
   columns: number,
+  lanes: Lanes,
   context: KernelContext,
 ): (readonly [tile: T, workgroups: (sizes: StepSizes) => number])[] {
   const [least, most] = typeof rows === 'number' ? [rows, rows] : [0, sizeOf(rows, context.maxSizes)];
@@ -34,6 +33,6 @@ export function gridsOf<T extends RowTile>(
       const { fewest, up, tileRows, tileColumns } = tile;
       const groups = (count: number) => Math.ceil(count / tileRows) * Math.ceil(columns / tileColumns);
       const taken = (count: number) => (count < fewest || count > up ? 0 : groups(count));
-      return [tile, laneGrid(context.tuning.lanes, sizes => taken(sizeOf(rows, sizes)))] as const;
+      return [tile, laneGrid(lanes, sizes => taken(sizeOf(rows, sizes)))] as const;
     });
 }

@@ -3,6 +3,7 @@ import type { Device } from '@quire/core/contract';
 import { placeOfProcess } from '../ranks/launch.ts';
 import type { RankPlace } from '../ranks/launcher.ts';
 import type { OwnRank, RankGrid } from '../ranks/port.ts';
+import { choiceFiles } from './choice-files.ts';
 import { hasVulkanLoader, installSoftwareAdapter } from './software-adapter.ts';
 
 /** The only file that names backends. They are imported when they are asked for. */
@@ -203,5 +204,5 @@ async function openWebGpu(): Promise<Device> {
 
 async function openNode(options: { adapter?: string } = {}): Promise<Device> {
   const { openNodeWebGpuDevice } = await import('@quire/backend-webgpu/node');
-  return openNodeWebGpuDevice(options);
+  return openNodeWebGpuDevice({ ...options, choices: choiceFiles() });
 }
