@@ -49,13 +49,17 @@ function expected() {
 }
 
 describe('an engine in a process', () => {
-  it('gives what one in this process gives; killed under load, it is replaced, and nothing is lost', async () => {
-    const { engine, numStarted } = await open();
+  it('gives what one in this process gives', async () => {
+    const { engine } = await open();
     expect(await runAll(engine)).toEqual(await expected());
     const { finished, numRequestsRunning, numRequestsWaiting, generationTokens } = engine.stats();
     expect(finished).toEqual({ stop: expect.any(Number), length: expect.any(Number), abort: 0, error: 0 });
     expect([numRequestsRunning, numRequestsWaiting]).toEqual([0, 0]);
     expect(generationTokens).toBeGreaterThan(100);
+  }, 120_000);
+
+  it('killed under load, it is replaced, and nothing is lost', async () => {
+    const { engine, numStarted } = await open();
     const outputs = runAll(engine);
     for (let kills = 0; kills < 3; kills++) {
       const before = engine.stats().generationTokens;
