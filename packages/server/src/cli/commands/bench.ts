@@ -1,4 +1,4 @@
-import { parseEngineConfig } from '@quire/core';
+import { type AsyncLLM, parseEngineConfig } from '@quire/core';
 import { type BenchReport, type BenchRow, benchReport } from '../../bench/report.ts';
 import { LLM } from '../../node/llm.ts';
 import { openDevice } from '../../node/open-device.ts';
@@ -12,7 +12,7 @@ const benchFlags = {
   model: {
     type: 'string',
     value: 'MODEL',
-    help: 'Of bench offline and serve: a folder or name. Default models/tiny-llama.',
+    help: 'Of bench offline, positions and serve: a folder or name. Default models/tiny-llama.',
   },
   json: { type: 'boolean', help: 'Print one JSON object.' },
 } as const;
@@ -40,16 +40,18 @@ export const bench: Command = {
     'bench ops [--device DEVICE] [--json]',
     'bench engine [--json]',
     'bench offline [--model MODEL] [--device DEVICE] [--json]',
+    'bench positions [--model MODEL] [--device DEVICE] [--json]',
     'bench serve [--base-url URL | --model MODEL] [flags] [--json]',
   ],
   about:
     "Measures the operations of a device; the engine's own time on a device that computes nothing; offline inference of a " +
-    "model: tokens per second alone and 16 at once; or a server under load, as vLLM's benchmark_serving does, and without a " +
-    '--base-url also the front end alone, over an engine that computes nothing.',
+    'model: tokens per second alone and 16 at once; the time of a token at each position up to the context limit, and how far ' +
+    "it is from a constant and a share in proportion to the position; or a server under load, as vLLM's benchmark_serving does, " +
+    'and without a --base-url also the front end alone, over an engine that computes nothing.',
   groups: [
     { title: 'Flags', flags: { ...benchFlags, ...deviceFlag } },
     { title: 'Load, of bench serve', flags: loadFlags },
-    { title: 'Engine, of bench offline and bench serve', flags: engineFlags },
+    { title: 'Engine, of bench offline, positions and serve', flags: engineFlags },
   ],
   async run(argv, io) {
     const { flags: given, positionals } = parseFlags(argv, flags, io.env);
@@ -64,7 +66,7 @@ export const bench: Command = {
   },
 };
 
-const subjects = { ops, engine, offline, serve } as const;
+const subjects = { ops, engine, offline, positions, serve } as const;
 
 async function engine(given: Flags): Promise<BenchReport> {
   const [{ benchEngine }, { benchLink }] = await Promise.all([
@@ -88,6 +90,19 @@ async function ops(given: Flags): Promise<BenchReport> {
 
 async function offline(given: Flags, io: CommandIo): Promise<BenchReport> {
   const { benchOffline } = await import('../../bench/offline.ts');
+  return onEngine(given, io, benchOffline);
+}
+
+async function positions(given: Flags, io: CommandIo): Promise<BenchReport> {
+  const { benchPositions } = await import('../../bench/positions.ts');
+  return onEngine(given, io, benchPositions);
+}
+
+async function onEngine(
+  given: Flags,
+  io: CommandIo,
+  measure: (engine: AsyncLLM) => Promise<BenchRow[]>,
+): Promise<BenchReport> {
   const options = { model: given.model ?? 'models/tiny-llama', ...engineOptions(given) };
   const config = parseEngineConfig(options);
   await bringModel(config, options.model, line => io.err(`${line}\n`));
@@ -96,7 +111,7 @@ async function offline(given: Flags, io: CommandIo): Promise<BenchReport> {
     const llm = new LLM({ ...options, device });
     try {
       const { asyncLLM } = await llm.load();
-      return await benchReport(describeDevice(device.info), await benchOffline(asyncLLM));
+      return await benchReport(describeDevice(device.info), await measure(asyncLLM));
     } finally {
       await llm.dispose();
     }
