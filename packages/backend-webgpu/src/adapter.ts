@@ -10,8 +10,8 @@ export interface WebGpuOptions {
   /** `all` (default): every optional feature that the kernels can use, and the adapter's limits. `none`: neither. */
   features?: 'none' | 'all';
   /**
-   * How kernels share a row among invocations. The default is measured: per kind of adapter, and for large linear layers on the
-   * adapter itself. Tests set it, to run the kernels for GPUs on a software adapter too.
+   * How kernels share a row among invocations. The default is measured: per kind of adapter, and for large linear layers on the GPU
+   * itself. Tests set it, to run the kernels for GPUs on a software adapter too.
    */
   lanes?: 'one' | 'subgroup' | 'workgroup' | 'columns';
   /** Keeps from run to run which way was the fastest. Default: the browser's cache of responses, and in Node nothing. */
@@ -86,7 +86,7 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
     workgroup: { fragment: 'lanes_workgroup', count: WORKGROUP_LANES },
   };
   const way = (name: Kind): LinearWay => ({ name, lanes: lanes[name], sums: name === 'columns' ? 'own' : 'shared' });
-  const others: Kind[] = options.lanes === undefined ? otherWays(software, size, columns) : [];
+  const others: Kind[] = options.lanes === undefined && !software ? otherWays(size, columns) : [];
   return {
     lanes: lanes[kind],
     ways: [way(kind), ...others.filter(name => name !== kind).map(way)],
@@ -96,10 +96,13 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
   };
 }
 
-/** On processors barriers are hopeless, on GPUs lone invocations. */
-function otherWays(software: boolean, size: number | undefined, columns: boolean): Kind[] {
-  const ofSubgroups: Kind[] = size === undefined ? [] : columns ? ['subgroup', 'columns'] : ['subgroup'];
-  return [...ofSubgroups, software ? 'one' : 'workgroup'];
+/**
+ * What a GPU may be faster with. On processors there is no choice: compiling the kernels of the others takes seconds, and times of a
+ * device that shares its cores with other work mislead.
+ */
+function otherWays(size: number | undefined, columns: boolean): Kind[] {
+  if (size === undefined) return [];
+  return columns ? ['columns', 'workgroup'] : ['workgroup'];
 }
 
 /** On a processor. Vectors of 4 are too short to make up for the broadcasts (SwiftShader); of 8 they are not (lavapipe). */

@@ -2,14 +2,15 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { WebGpuOptions } from '@quire/backend-webgpu';
+import { openWebGpuDevice, type WebGpuOptions } from '@quire/backend-webgpu';
+import { dawn } from '@quire/backend-webgpu/node';
 import { ProgramBuilder } from '@quire/core/program';
 import { describe, expect, it } from 'vitest';
 import { keptChoices } from '../../../packages/backend-webgpu/src/choices.ts';
 import type { LinearWay } from '../../../packages/backend-webgpu/src/kernel.ts';
 import { type KeptChoices, LinearTuner } from '../../../packages/backend-webgpu/src/tuning.ts';
 import { choiceFiles } from '../../../packages/server/src/node/choice-files.ts';
-import { noSizes, openWebGpu } from './fixtures.ts';
+import { noSizes } from './fixtures.ts';
 
 const way = (name: string): LinearWay => ({ name, lanes: { fragment: 'lanes_one', count: 1 }, sums: 'shared' });
 const ways = [way('usual'), way('other'), way('third')] as const;
@@ -132,9 +133,19 @@ describe('a tuner', () => {
 });
 
 describe('a device', () => {
+  /** The test's adapter under the name of a GPU: on those that tell that they are software there is no choice. */
+  async function asGpu(): Promise<GPU> {
+    const adapter = (await (await dawn([])).requestAdapter())!;
+    const { vendor, subgroupMinSize, subgroupMaxSize } = adapter.info;
+    const info = { vendor, architecture: '', device: '', description: 'a GPU', subgroupMinSize, subgroupMaxSize };
+    const { features, limits } = adapter;
+    const renamed = { features, limits, info, requestDevice: adapter.requestDevice.bind(adapter) };
+    return { requestAdapter: async () => renamed } as unknown as GPU;
+  }
+
   /** Compiles a program with a layer that is worth timing. */
-  async function compileLarge(options: WebGpuOptions) {
-    const device = await openWebGpu(options);
+  async function compileLarge(gpu: GPU, options: WebGpuOptions) {
+    const device = await openWebGpuDevice(gpu, options);
     const [columns, depth] = [1024, 1024];
     const builder = new ProgramBuilder('large', { ...noSizes, tokens: 2 });
     builder.external('x', 'f32', ['tokens', depth]);
@@ -156,7 +167,9 @@ describe('a device', () => {
     const out = new Float32Array(2 * columns);
     await device.read(bindings.out, 0, out);
     executable.dispose();
-    return { out: new Set(out), added: device.allocatedBytes() - before };
+    const added = device.allocatedBytes() - before;
+    await device.dispose();
+    return { out: new Set(out), added };
   }
 
   it('times a large layer once for all devices of the process, and frees what that took', {
@@ -172,7 +185,7 @@ describe('a device', () => {
       write: async (name: string, text: string) => void written.push([name, text]),
     };
     for (let i = 0; i < 2; i++) {
-      const { out, added } = await compileLarge({ choices });
+      const { out, added } = await compileLarge(await asGpu(), { choices });
       expect(out).toEqual(new Set([1024]));
       // Staging and sizes stay, the timed layer's rows do not.
       expect(added).toBeLessThan(64 * 1024);
@@ -185,9 +198,10 @@ describe('a device', () => {
     });
   });
 
-  it('measures nothing where the way is asked for', { timeout: 120_000 }, async () => {
+  it('measures nothing where the way is asked for, nor in software', { timeout: 120_000 }, async () => {
     const choices = { read: () => expect.fail('read'), write: () => expect.fail('written') };
-    expect((await compileLarge({ choices, lanes: 'one' })).out).toEqual(new Set([1024]));
+    expect((await compileLarge(await asGpu(), { choices, lanes: 'one' })).out).toEqual(new Set([1024]));
+    expect((await compileLarge(await dawn([]), { choices })).out).toEqual(new Set([1024]));
   });
 });
 
