@@ -1,7 +1,7 @@
 /** Random bodies on every route: no answer is a 5xx, none takes long, and every refusal names its field. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type FuzzCase, fuzzCase, routes } from './fuzz-bodies.ts';
+import { ownSeconds } from './own-seconds.ts';
 import { openTinyApp, type TinyApp } from './tiny-app.ts';
 
 // `npm run fuzz:server` sets more runs; a failure tells the seed and the run that replay it.
@@ -13,7 +13,7 @@ const seconds = Number(process.env.FUZZ_SECONDS ?? Number.POSITIVE_INFINITY);
 const TOLD_EVERY = 1000;
 /** Of this process's own time: others may have the machine. */
 const MAX_CPU_MILLISECONDS = 2000;
-/** In which this process ran: one that was stopped has not waited. */
+/** See ownSeconds. */
 const MAX_SECONDS = 60;
 /** What is wrong with a body as a whole has no field. */
 const bodyCodes = ['invalid_json', 'invalid_utf8', 'json_too_deep', 'body_too_large'];
@@ -25,7 +25,7 @@ beforeAll(async () => {
 afterAll(() => tiny.close());
 
 async function hang(signal: AbortSignal): Promise<never> {
-  for (let second = 0; second < MAX_SECONDS; second++) await sleep(1000, undefined, { ref: false, signal });
+  await ownSeconds(MAX_SECONDS, signal);
   throw new Error('no answer');
 }
 
