@@ -449,15 +449,9 @@ export interface Device {
    * Uint32Array (words). Of a group: to every rank, or to the one that is named.
    */
   write(tensor: DeviceTensor, data: TypedArray, offset?: number, rank?: number): void;
-  /**
-   * Fills the tensor from raw little-endian bytes in its dtype, chunk by chunk, with back-pressure. Of a group: the tensor of one
-   * rank, 0 if none is named, of the stage that holds it.
-   */
+  /** Fills the tensor from raw little-endian bytes in its dtype, with back-pressure. Of a group: that of one rank, 0 if none is named, of its stage. */
   upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank?: number): Promise<void>;
-  /**
-   * The bytes of a tensor that lie in the memory of this process, for files to be read into: an upload without a copy. They are filled
-   * before the tensor is used. Absent where they lie elsewhere.
-   */
+  /** The bytes of a tensor in the memory of this process, for files to be read into before it is used. Absent where they lie elsewhere. */
   hostBytes?(tensor: DeviceTensor): Uint8Array;
   /** `upload` from open files, with no copy through here; what no piece covers stays as it is. Throws FileReadError. */
   uploadFiles?(tensor: DeviceTensor, pieces: readonly FileRows[], rank?: number): Promise<void>;

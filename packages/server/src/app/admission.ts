@@ -1,11 +1,15 @@
 import { HttpError } from '../http/errors.ts';
-import type { ServingEngine } from './context.ts';
 
 /** Finished sequences that the drain rate is measured over. */
 const RATE_WINDOW = 32;
 
-/** Of the engine: sequences that it computes now, and rows that others will take at once. */
-type Places = Pick<ServingEngine, 'numRunning' | 'numPlaces'>;
+/** Of the engine. */
+interface Places {
+  /** Sequences that it computes now. */
+  readonly numRunning: number;
+  /** Places for further sequences, which those that wait already will take first. */
+  readonly numPlaces: number;
+}
 
 /**
  * Bounds the queue: sequences (prompts times n) that were let in, do not run and have no free row waiting for them. A request is

@@ -34,8 +34,9 @@ export interface LoraLayer {
 }
 
 /**
- * With the configuration of one rank, as that rank holds them. The linear layers that adapters may change: those of attention, and of gated MLPs. Embeddings, the head, routers and experts are
- * none of them, nor is the first layer of an MLP without gates, which is computed together with its activation.
+ * The linear layers that adapters may change: those of attention, and of gated MLPs. Embeddings, the head, routers and experts are
+ * none of them, nor is the first layer of an MLP without gates, which is computed together with its activation. With the
+ * configuration of one rank they are as that rank holds them.
  */
 export function loraLayers(config: ModelConfig): LoraLayer[] {
   const architecture = architectureOf(config);
