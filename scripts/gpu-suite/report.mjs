@@ -91,7 +91,7 @@ table(
 table(
   'Kernels',
   ['kernel', 'us', 'limit, us', 'share'],
-  [...lines('kernels'), ...lines('torch')]
+  [...lines('layer'), ...lines('kernels'), ...lines('torch')]
     .filter(line => line.us)
     .map(({ name, us, limitUs, share }) => [name, us, limitUs, percent(share)]),
 );

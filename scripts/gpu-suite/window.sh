@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs stages on a machine with a GPU, in the order in which they are named, each under its cap: window.sh STAGE... Output goes
 # to build/results/STAGE.jsonl line by line, and after every stage the whole folder to $OUT/results.tar.gz, where OUT is set.
-# Stages: unpack probe conformance golden kernels torch ops decode formats adapters throughput parity generate queue. queue runs the run.sh of every folder of build/queue.
+# Stages: unpack probe conformance golden layer kernels torch ops decode formats adapters throughput parity generate queue. queue runs the run.sh of every folder of build/queue.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
@@ -37,6 +37,8 @@ for name in "$@"; do
     conformance) stage conformance 75 node scripts/gpu-suite/conformance.mjs cuda full; grep -v "\"failed\":0," "$out/conformance.jsonl" ;;
     golden) stage golden 60 node scripts/gpu-suite/golden.mjs cuda; tail -n 20 "$out/golden.jsonl" ;;
     kernels) stage kernels 100 "$here/build/kernel-bench" 85; tail -n 3 "$out/kernels.jsonl" ;;
+    # A persistent launch for layers of small models beside a launch for each operation.
+    layer) stage layer 40 "$here/build/kernel-bench" 35 layer; cat "$out/layer.jsonl" ;;
     torch) stage torch 80 python3 scripts/gpu-suite/baseline.py 55; tail -n 3 "$out/torch.jsonl" ;;
     ops) stage ops 60 node packages/server/dist/cli/main.js bench ops --device cuda --json ;;
     decode) stage decode 100 node scripts/gpu-suite/decode.mjs 60 llama-3.1-8b:1,16,64 opt-125m:1,64,256 qwen3-0.6b:1,64,256; cat "$out/decode.jsonl" "$out/decode.err" 2> /dev/null | tail -n 60 ;;

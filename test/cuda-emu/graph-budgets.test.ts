@@ -28,7 +28,13 @@ const samplings = {
   sampled,
   processed: { ...sampled, presencePenalty: 0.5, logitBias: { 7: 2 } },
 };
-const cases = [
+interface Step {
+  model: string;
+  sampling: keyof typeof samplings;
+  /** All layers in one cooperative launch; else the chip has none. */
+  persistent?: boolean;
+}
+const cases: readonly Step[] = [
   ...['models/tiny-llama', 'models/tiny-opt'].flatMap(model =>
     (['greedy', 'sampled'] as const).map(sampling => ({ model, sampling })),
   ),
@@ -38,24 +44,30 @@ const cases = [
     model: `test/fixtures/models/${name}`,
     sampling: 'greedy' as const,
   })),
+  ...['models/tiny-llama', 'models/tiny-opt', 'test/fixtures/models/qwen3-tied'].map(model => ({
+    model,
+    sampling: 'greedy' as const,
+    persistent: true,
+  })),
 ];
 
-it.each(cases)('a step of $model, $sampling, launches what is recorded', async ({ model, sampling }) => {
-  const [few, more] = [await countStep(model, sampling, 1), await countStep(model, sampling, 2)];
+it.each(cases)('a step of $model, $sampling, launches what is recorded', async step => {
+  const { model, sampling, persistent = false } = step;
+  const [few, more] = [await countStep(step, 1), await countStep(step, 2)];
   const { kernels, samplingLaunches, copies, sets } = few;
   const launchesPerLayer = more.kernels - kernels;
   const otherLaunches = kernels - launchesPerLayer - samplingLaunches;
   expect({ launchesPerLayer, samplingLaunches, otherLaunches, copies, sets }).toEqual(
-    recorded.steps[`${model} ${sampling}`],
+    recorded.steps[`${model} ${sampling}${persistent ? ', persistent' : ''}`],
   );
 });
 
 /** What the graph of a step of one row holds, of a model of so many layers with seeded stand-ins for weights. */
-async function countStep(model: string, sampling: keyof typeof samplings, layers: number) {
+async function countStep({ model, sampling, persistent = false }: Step, layers: number) {
   const folder = mkdtempSync(join(tmpdir(), 'quire-layers-'));
   const config = JSON.parse(readFileSync(join(root, model, 'config.json'), 'utf8'));
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, num_hidden_layers: layers }));
-  const device = await openTestCudaEmu();
+  const device = await openTestCudaEmu({ chip: { cooperative: persistent } });
   const options = { dtype: 'bfloat16', loadFormat: 'dummy', skipTokenizerInit: true, maxModelLen: 64 } as const;
   const llm = new LLM({ model: folder, device, ...options });
   const prompt = { promptTokenIds: [7, 3, 8, 5, 9] };

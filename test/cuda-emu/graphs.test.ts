@@ -24,11 +24,13 @@ interface Model {
   readonly folder: string;
   readonly dtype: 'f32' | 'f16' | 'bf16';
   readonly numLayers: number;
+  /** The chip has cooperative launches. */
+  readonly cooperative?: boolean;
 }
 
 /** Decodes requests that start one step after another, and lists the graphs and the writes in front of each submit. */
-async function decode({ folder, dtype, numLayers }: Model, numRequests: number, maxTokens: number) {
-  const device = await openTestCudaEmu({ chip: { smCount: 3 } });
+async function decode({ folder, dtype, numLayers, cooperative = true }: Model, numRequests: number, maxTokens: number) {
+  const device = await openTestCudaEmu({ chip: { smCount: 3, cooperative } });
   const { source, modelConfig } = await openModel(folder);
   await source.close();
   const executor = await createModelRunner({
@@ -70,19 +72,30 @@ const models = [
   { folder: 'test/fixtures/models/qwen3-tied', dtype: 'bf16' as const },
 ];
 
+/** By batch of a graph. */
+async function launchesPerLayer(model: Omit<Model, 'numLayers'>, numRequests: number) {
+  const one = await decode({ ...model, numLayers: 1 }, numRequests, numRequests + 4);
+  const three = await decode({ ...model, numLayers: 3 }, numRequests, numRequests + 4);
+  expect(one.graphs.length).toBeGreaterThan(0);
+  expect(batchesOf(one.graphs)).toEqual(batchesOf(three.graphs));
+  for (const { copies, sets } of three.graphs) expect({ copies, sets }).toEqual({ copies: 0, sets: 0 });
+  return three.graphs.map(({ kernels, batch }, i) => [batch, (kernels - one.graphs[i]!.kernels) / 2]);
+}
+
 it.each(models)('launches six kernels a layer in decode: $folder, $dtype', async model => {
   for (const numRequests of [1, 5]) {
-    const one = await decode({ ...model, numLayers: 1 }, numRequests, numRequests + 4);
-    const three = await decode({ ...model, numLayers: 3 }, numRequests, numRequests + 4);
-    expect(one.graphs.length).toBeGreaterThan(0);
-    expect(batchesOf(one.graphs)).toEqual(batchesOf(three.graphs));
-    three.graphs.forEach((graph, i) => {
-      const perLayer = (graph.kernels - one.graphs[i]!.kernels) / 2;
-      expect(perLayer, `batch ${graph.batch}`).toBe(6);
-      expect({ copies: graph.copies, sets: graph.sets }).toEqual({ copies: 0, sets: 0 });
-    });
+    const launches = await launchesPerLayer({ ...model, cooperative: false }, numRequests);
+    expect(launches).toEqual(launches.map(([batch]) => [batch, 6]));
   }
 });
+
+it.each(models.filter(({ dtype }) => dtype !== 'f32'))(
+  'launches none for a layer where the chip has cooperative launches: $folder, $dtype',
+  async model => {
+    const launches = await launchesPerLayer(model, 2);
+    expect(launches).toEqual(launches.map(([batch]) => [batch, 0]));
+  },
+);
 
 function batchesOf(graphs: readonly GraphInfo[]): number[] {
   return graphs.map(({ batch }) => batch);

@@ -244,7 +244,16 @@ describe('operations', () => {
 
   test.runIf(existsSync(join(root, 'packages/backend-cuda/package.json')))('each has a CUDA kernel', () => {
     expect(
-      stems('packages/backend-cuda/kernels', ['lib', 'ops', 'kernels', 'collectives', 'transfer', 'report', 'budgets']),
+      stems('packages/backend-cuda/kernels', [
+        'lib',
+        'ops',
+        'kernels',
+        'collectives',
+        'transfer',
+        'persistent',
+        'report',
+        'budgets',
+      ]),
     ).toEqual(opNames.map(opStem).sort());
   });
 });

@@ -8,7 +8,14 @@ import { describe, expect, it, test } from 'vitest';
 
 const folder = resolve(import.meta.dirname, '../../packages/backend-cuda/kernels');
 /** Where wrappers have their inside. */
-const WRAPPERS: readonly string[] = ['lib/gpu.h', 'lib/pairs.h', 'lib/peers.h', 'lib/code_pairs.h'];
+const WRAPPERS: readonly string[] = [
+  'lib/gpu.h',
+  'lib/pairs.h',
+  'lib/peers.h',
+  'lib/code_pairs.h',
+  'lib/crew.h',
+  'lib/cooperative.h',
+];
 
 interface Rule {
   readonly name: string;
@@ -33,7 +40,7 @@ const rules: readonly Rule[] = [
     example: '__shared__ float row[32];',
   },
   {
-    name: 'inline assembly lies in wrappers of gpu.h, peers.h and code_pairs.h',
+    name: 'inline assembly lies in the wrappers beside gpu.h',
     find: never(/\b(?:asm|__asm__)\b/g),
     example: 'asm volatile("bar.sync 0;");',
   },

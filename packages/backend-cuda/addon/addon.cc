@@ -5,6 +5,9 @@
 
 #include "device.h"
 #include "peer-meeting.h"
+#if defined(EMU)
+#include "src/cooperative.h"
+#endif
 
 namespace {
 
@@ -25,13 +28,14 @@ Napi::Value probe(const Napi::CallbackInfo& info) {
 }
 
 #if defined(EMU)
-// setChip({ smCount, blocksPerSm, order, seed }): the emulated chip, for every device of this process.
+// setChip({ smCount, blocksPerSm, order, seed, cooperative? }): the emulated chip, for every device of this process.
 void setChip(const Napi::CallbackInfo& info) {
   const auto options = info[0].As<Napi::Object>();
   const std::string order = options.Get("order").As<Napi::String>();
   emu::chip() = {options.Get("smCount").As<Napi::Number>(), options.Get("blocksPerSm").As<Napi::Number>(),
                  order == "reverse" ? emu::Order::reverse : order == "shuffled" ? emu::Order::shuffled : emu::Order::forward,
                  static_cast<uint64_t>(options.Get("seed").As<Napi::Number>().Int64Value())};
+  emu::hasCooperativeLaunches() = !options.Has("cooperative") || options.Get("cooperative").ToBoolean();
 }
 
 // counters(): what each kernel did since the process began.

@@ -1,5 +1,7 @@
 #include "device.h"
 
+#include "persistent.h"
+
 #include <algorithm>
 #include <cstring>
 
@@ -88,7 +90,7 @@ void Device::close() {
   runner_.clear();
   hostTier_.clear();
   staging_.clear();
-  for (auto& [id, plan] : plans_) cudaFree(plan->workspace.data);
+  for (auto& [id, plan] : plans_) cudaFree(plan->workspace.data), cudaFree(plan->phases);
   for (auto& [handle, allocation] : tensors_) cudaFree(allocation.data);
   plans_.clear();
   tensors_.clear();
@@ -252,9 +254,12 @@ void Device::write(const Napi::CallbackInfo& info) {
   const auto source = info[2].As<Napi::Uint8Array>();
   char* destination = addressOf(info.Env(), info[0].As<Napi::Number>()) + info[1].As<Napi::Number>().Int64Value();
   const size_t bytes = source.ByteLength();
-  if (bytes == 0) return;
-  void* staging = stage(info.Env(), bytes, "staging a write");
-  std::memcpy(staging, source.Data(), bytes);
+  if (bytes > 0) copyToDevice(info.Env(), destination, source.Data(), bytes, "staging a write");
+}
+
+void Device::copyToDevice(Napi::Env env, void* destination, const void* source, size_t bytes, const std::string& what) {
+  void* staging = stage(env, bytes, what);
+  std::memcpy(staging, source, bytes);
   engine_.post([=] {
     if (!engine_.stopping()) engine_.note(cudaMemcpyAsync(destination, staging, bytes, cudaMemcpyHostToDevice, engine_.stream()), "", "a write");
     engine_.afterwards([this, staging] { staging_.give(staging); });
@@ -396,11 +401,16 @@ Napi::Value Device::compile(const Napi::CallbackInfo& info) {
   auto plan = std::make_shared<Plan>();
   const size_t workspace = buildPlan(info[0].As<Napi::Object>(), [&](int handle) { return addressOf(env, handle); }, settings_, *plan);
   if (workspace > 0) plan->workspace = {allocate(env, workspace, "the workspace of " + plan->name), workspace};
+  const PhaseMemory phases = findPersistent(*plan, settings_);
+  if (phases.bytes() > 0) {
+    placePhases(*plan, phases, allocate(env, phases.bytes(), "the phases of " + plan->name));
+    copyToDevice(env, static_cast<char*>(plan->phases) + phases.barrierBytes, phases.phases.data(), phases.phases.size() * sizeof(Phase), "the phases of " + plan->name);
+  }
   plan->id = nextPlan_++;
   plans_[plan->id] = plan;
   auto result = Napi::Object::New(env);
   result.Set("id", plan->id);
-  result.Set("workspaceBytes", static_cast<double>(workspace));
+  result.Set("workspaceBytes", static_cast<double>(workspace + phases.bytes()));
   return result;
 }
 
@@ -411,7 +421,7 @@ void Device::freePlan(const Napi::CallbackInfo& info) {
   plans_.erase(found);
   engine_.post([this, plan] {
     runner_.removePlan(plan->id);
-    engine_.afterwards([plan] { cudaFree(plan->workspace.data); });
+    engine_.afterwards([plan] { cudaFree(plan->workspace.data), cudaFree(plan->phases); });
   });
 }
 

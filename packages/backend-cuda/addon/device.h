@@ -66,6 +66,8 @@ class Device : public Napi::ObjectWrap<Device> {
   // Device memory, zeroed behind what is queued. Waits for memory that is on its way back before it gives up.
   void* allocate(Napi::Env env, size_t bytes, const std::string& what);
   void* stage(Napi::Env env, size_t bytes, const std::string& what);
+  // Copies before it returns; ordered with what is queued.
+  void copyToDevice(Napi::Env env, void* destination, const void* source, size_t bytes, const std::string& what);
   // A promise that settles once everything queued before it has finished.
   Napi::Value promiseWhenReached(Napi::Env env, Report report, std::function<Napi::Value(Napi::Env)> deliver);
   // Its two halves: an id for the engine, and, from any thread, the outcome.

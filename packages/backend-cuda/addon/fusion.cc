@@ -92,7 +92,7 @@ std::optional<Fusion> normedLayer(LayerOf layerOf, const PlannedInput& in, const
     if (!takesNormed(a, input)) return false;
     error = normedLinear(a, input, s);
     return true;
-  }};
+  }, 0, [=](const Step& s) { return phaseOf(problem(s.sizes), in.at(s.sizes), s); }};
 }
 
 std::optional<Fusion> normedLayer(const std::vector<OpReader>& ops, size_t first, const StepSizes& maxSizes) {

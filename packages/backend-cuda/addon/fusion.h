@@ -13,6 +13,8 @@ struct Fusion {
   JointLaunch launch;
   // At the largest sizes.
   size_t workspaceBytes = 0;
+  // Empty where it has none.
+  PhaseOf phase = nullptr;
 };
 
 // The longest run from ops[first] on.

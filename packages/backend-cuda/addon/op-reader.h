@@ -75,6 +75,21 @@ inline auto ropeKvWriteOf(const OpReader& r) {
   return [=](const StepSizes& z) { return RopeKvWrite{qkv.at(z), positions.at(z), table.at(z), slots.at(z), k.at(z), v.at(z), rotaryDim, interleaved, shape, norms, kScales.at(z), vScales.at(z)}; };
 }
 
+inline auto kvWriteOf(const OpReader& r) {
+  const auto qkv = r.tensor("qkv"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
+  const AttentionShape shape = r.attention();
+  return [=](const StepSizes& z) { return KvWrite{qkv.at(z), slots.at(z), k.at(z), v.at(z), shape, kScales.at(z), vScales.at(z)}; };
+}
+
+inline auto pagedAttentionOf(const OpReader& r) {
+  const auto qkv = r.tensor("qkv"), k = r.tensor("kCache"), v = r.tensor("vCache"), sequences = r.tensor("sequences"), tables = r.tensor("blockTables"), out = r.tensor("out"), kScales = r.tensor("kScales"),
+             vScales = r.tensor("vScales");
+  const auto scale = static_cast<float>(r.number("scale")), softCap = static_cast<float>(r.number("softCap"));
+  const int window = r.integer("window");
+  const AttentionShape shape = r.attention();
+  return [=](const StepSizes& z) { return PagedAttention{qkv.at(z), k.at(z), v.at(z), sequences.at(z), tables.at(z), out.at(z), scale, window, softCap, shape, kScales.at(z), vScales.at(z)}; };
+}
+
 inline auto prepareInputsOf(const OpReader& r) {
   const auto batch = r.tensor("batch"), rows = r.tensor("rows"), ids = r.tensor("tokenIds"), tables = r.tensor("blockTables"), input = r.tensor("inputIds"), positions = r.tensor("positions"),
              slots = r.tensor("slotMapping"), sequences = r.tensor("sequences");

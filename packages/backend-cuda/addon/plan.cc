@@ -5,6 +5,7 @@
 
 #include "fusion.h"
 #include "op-reader.h"
+#include "persistent.h"
 
 namespace quire {
 
@@ -122,19 +123,11 @@ const std::map<std::string, Builder>& builders() {
          const HeadNorms norms = r.norms();
          return {[=](const Step& s) { const auto& z = s.sizes; return rope({qkv.at(z), positions.at(z), table.at(z), heads, kvHeads, headDim, rotaryDim, interleaved, norms}, s); }};
        }},
-      {"kvWrite", [](const OpReader& r, const Context&) -> Built {
-         auto qkv = r.tensor("qkv"), slots = r.tensor("slotMapping"), k = r.tensor("kCache"), v = r.tensor("vCache"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
-         const AttentionShape shape = r.attention();
-         return {[=](const Step& s) { const auto& z = s.sizes; return kvWrite({qkv.at(z), slots.at(z), k.at(z), v.at(z), shape, kScales.at(z), vScales.at(z)}, s); }};
-       }},
+      {"kvWrite", [](const OpReader& r, const Context&) { return built(kvWriteOf(r), kvWrite); }},
       {"ropeKvWrite", [](const OpReader& r, const Context&) { return built(ropeKvWriteOf(r), ropeKvWrite); }},
-      {"pagedAttention", [](const OpReader& r, const Context& c) -> Built {
-         auto qkv = r.tensor("qkv"), k = r.tensor("kCache"), v = r.tensor("vCache"), sequences = r.tensor("sequences"), tables = r.tensor("blockTables"), out = r.tensor("out"), kScales = r.tensor("kScales"), vScales = r.tensor("vScales");
-         const auto scale = static_cast<float>(r.number("scale")), softCap = static_cast<float>(r.number("softCap"));
-         const int window = r.integer("window");
-         const AttentionShape shape = r.attention();
-         auto at = [=](const StepSizes& z) { return PagedAttention{qkv.at(z), k.at(z), v.at(z), sequences.at(z), tables.at(z), out.at(z), scale, window, softCap, shape, kScales.at(z), vScales.at(z)}; };
-         return {[=](const Step& s) { return pagedAttention(at(s.sizes), s); }, pagedAttentionWorkspace(at(c.maxSizes), c.maxSizes, c.settings.smCount)};
+      {"pagedAttention", [](const OpReader& r, const Context& c) {
+         const auto at = pagedAttentionOf(r);
+         return built(at, pagedAttention, pagedAttentionWorkspace(at(c.maxSizes), c.maxSizes, c.settings.smCount));
        }},
       {"gatedActivation", [](const OpReader& r, const Context&) -> Built {
          auto x = r.tensor("x"), out = r.tensor("out");
@@ -206,8 +199,10 @@ size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, co
   }
   for (size_t i = 0; i < ops.size(); i += plan.runs.back().count) {
     Fusion fusion = findFusion(ops, i, plan.maxSizes);
-    workspace = std::max(workspace, fusion.workspaceBytes);
-    plan.runs.push_back({i, std::max<size_t>(fusion.count, 1), std::move(fusion.launch)});
+    if (fusion.count == 0) fusion = {1, nullptr, 0, phaseOf(ops[i])};
+    const size_t phaseBytes = fusion.count == 1 ? phaseWorkspace(ops[i], plan.maxSizes, settings) : 0;
+    workspace = std::max({workspace, fusion.workspaceBytes, phaseBytes});
+    plan.runs.push_back({i, fusion.count, std::move(fusion.launch), std::move(fusion.phase)});
   }
   return workspace;
 }

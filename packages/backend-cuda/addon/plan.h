@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,10 +32,19 @@ struct PlannedOp {
 // Enqueues several operations as one launch, and sets the error. False where it cannot at the sizes of the step: then nothing has
 // been enqueued.
 using JointLaunch = std::function<bool(const Step&, cudaError_t&)>;
+// The phase of operations in a persistent step, at its sizes; nothing where they have none.
+using PhaseOf = std::function<std::optional<PlannedPhase>(const Step&)>;
 // Operations first .. first + count - 1 of a plan. Without a launch of their own they run one by one.
 struct PlannedRun {
   size_t first, count;
   JointLaunch launch;
+  PhaseOf phase;
+};
+// Runs first .. first + count - 1 of a plan, which one cooperative launch does at up to `rows` rows.
+struct PersistentRun {
+  size_t first, count;
+  int rows;
+  PersistentStep step;
 };
 
 struct Plan {
@@ -43,6 +53,9 @@ struct Plan {
   std::vector<PlannedOp> ops;
   // All of them, in their order.
   std::vector<PlannedRun> runs;
+  // In their order; what they read on the device.
+  std::vector<PersistentRun> persistent;
+  void* phases = nullptr;
   StepSizes maxSizes;
   // Every op depends on sizes only: the plan may be captured.
   bool graphable = true;

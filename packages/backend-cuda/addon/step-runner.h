@@ -39,15 +39,22 @@ class StepRunner {
  private:
   bool runSegment(const Segment& segment);
   bool runSteps(const Segment& segment);
+  bool runPlan(const Plan& plan, const Step& step);
+  // Not taken where the chip or the step does not suit it.
+  bool launch(const PersistentRun& run, const Step& step, bool& taken);
   bool launch(const Plan& plan, const PlannedRun& run, const Step& step);
   bool launch(const PlannedOp& op, const Step& step);
   bool capture(const Segment& segment, CapturedGraph& entry);
+  // The same, of a list whose results mean nothing: with persistent runs and without, and keeps the faster.
+  bool captureFaster(const Segment& segment, CapturedGraph& entry);
+  float millisecondsOf(cudaGraphExec_t exec);
   Step stepOf(const Plan& plan, const StepSizes& sizes) const { return {sizes, plan.workspace, settings_.smCount, engine_.stream(), settings_.batchInvariant, settings_.linearLibrary, capturing_}; }
 
   EngineThread& engine_;
   const bool useGraphs_;
   StepSettings settings_;
   bool capturing_ = false;
+  bool usePersistent_ = true;
   GraphCache graphs_;
 };
 

@@ -38,6 +38,8 @@ std::vector<Case> linearCases(Scale scale, int smCount);
 std::vector<Case> attentionCases(Scale scale);
 std::vector<Case> rowCases(Scale scale);
 std::vector<Case> samplerCases(Scale scale);
+std::vector<Case> loraCases(Scale scale);
+std::vector<Case> persistentCases(Scale scale, int smCount);
 
 inline quire::Tensor makeTensor(quire::DType dtype, int rows, int64_t columns, Traffic traffic) {
   const size_t size = dtype == quire::DType::f32 || dtype == quire::DType::u32 ? 4 : 2;

@@ -12,5 +12,6 @@
 #include "ops/linear.h"
 #include "ops/lora.h"
 #include "ops/moe.h"
+#include "ops/persistent.h"
 #include "ops/rows.h"
 #include "ops/sampling.h"

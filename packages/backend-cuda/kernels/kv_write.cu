@@ -1,27 +1,16 @@
 // kvWrite: scatters keys and values of the step into their cache slots. One block per token; a cache of codes has a warp to each
 // vector instead, which finds its scale first.
-#include "lib/elements.h"
+#include "lib/cache_write.h"
 #include "lib/kv_codes.h"
-#include "lib/paged.h"
-#include "lib/row_state.h"
-#include "ops/attention.h"
 
 namespace quire {
 namespace {
 
 template <class T, class C>
-__global__ void kvWriteKernel(const T* qkv, const uint32_t* slotMapping, C* kCache, C* vCache, int width, AttentionShape shape) {
+__global__ void kvWriteKernel(CacheWrite<T, C> w) {
   launchDependents();
   waitForPrevious();
-  const uint32_t slot = slotMapping[blockIdx.x];
-  if (slot == NONE) return;
-  const int kvWidth = shape.kvHeads * shape.headDim;
-  const T* keys = qkv + static_cast<int64_t>(blockIdx.x) * width + shape.heads * shape.headDim;
-  for (int i = threadIdx.x; i < kvWidth; i += blockDim.x) {
-    const int64_t to = cacheIndex(slot, i / shape.headDim, shape) + i % shape.headDim;
-    kCache[to] = fromFloat<C>(toFloat(GPU_LOAD(keys + i)));
-    vCache[to] = fromFloat<C>(toFloat(GPU_LOAD(keys + kvWidth + i)));
-  }
+  w.write(blockIdx.x);
 }
 
 constexpr int kWarps = 4;
@@ -58,7 +47,7 @@ cudaError_t kvWrite(const KvWrite& a, const Step& s) {
         return gpuLaunch({"kvWrite", grid, {32 * kWarps}, 0, s.stream}, kvWriteCodes<T, C>, a.qkv.as<T>(), a.slotMapping.as<uint32_t>(), kvCache<C>(a.kCache, a.kScales), kvCache<C>(a.vCache, a.vScales),
                          width, a.shape);
       } else {
-        return gpuLaunch({"kvWrite", {tokens}, {128}, 0, s.stream}, kvWriteKernel<T, C>, a.qkv.as<T>(), a.slotMapping.as<uint32_t>(), a.kCache.as<C>(), a.vCache.as<C>(), width, a.shape);
+        return gpuLaunch({"kvWrite", {tokens}, {128}, 0, s.stream}, kvWriteKernel<T, C>, cacheWrite<T, C>(a));
       }
     });
   });

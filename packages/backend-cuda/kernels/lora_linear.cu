@@ -2,8 +2,8 @@
 // column of hidden, whose lanes go along the depth; then out += scale hidden b^T, a thread for each element of out. The order of a sum
 // depends on depth and rank alone. Rows of one adapter do not share its matrices but through the second cache: they are small, and the
 // rows of a decode step have different ones.
-#include "lib/elements.h"
 #include "lib/reduce.h"
+#include "lib/row_packs.h"
 #include "lib/row_state.h"
 #include "ops/lora.h"
 
@@ -13,24 +13,42 @@ namespace {
 constexpr int kShrinkWarps = 8;
 constexpr int kExpandThreads = 256;
 
+// The sum of the products of two rows, by a thread, of its packs of 16 bytes of W: every `step`-th from `first` on. Not `wide`: of its
+// elements.
 template <class T, class W>
-__global__ void loraShrink(const T* x, const uint32_t* adapters, const W* a, float* hidden, int width, int depth) {
+__device__ __forceinline__ float dot(const T* x, const W* weights, int length, int first, int step, bool wide) {
+  using Inputs = Beside<T, W>;
+  constexpr int kSize = Pack<W>::kSize;
+  float sum = 0;
+  if (!wide) {
+    for (int k = first; k < length; k += step) sum += toFloat(GPU_LOAD(x + k)) * toFloat(GPU_LOAD(weights + k));
+    return sum;
+  }
+  // So many loads on their way at once.
+#pragma unroll 4
+  for (int pack = first; pack < length / kSize; pack += step) {
+    const auto w = GPU_LOAD(reinterpret_cast<const Pack<W>*>(weights) + pack);
+    const auto inputs = GPU_LOAD(reinterpret_cast<const Inputs*>(x) + pack);
+#pragma unroll
+    for (int i = 0; i < kSize; i++) sum += toFloat(inputs.values[i]) * toFloat(w.values[i]);
+  }
+  return sum;
+}
+
+template <class T, class W>
+__global__ void loraShrinkKernel(const T* x, const uint32_t* adapters, const W* a, float* hidden, int width, int depth, bool wide) {
   launchDependents();
   waitForPrevious();
   const int64_t row = blockIdx.x;
   const int column = static_cast<int>(blockIdx.y) * kShrinkWarps + static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const uint32_t slot = adapters[row];
   if (slot == NONE || column >= width) return;
-  const T* input = x + row * depth;
-  const W* weights = a + (static_cast<int64_t>(slot) * width + column) * depth;
-  float sum = 0;
-  for (int k = lane; k < depth; k += 32) sum += toFloat(GPU_LOAD(input + k)) * toFloat(GPU_LOAD(weights + k));
-  sum = warpSum(sum);
+  const float sum = warpSum(dot(x + row * depth, a + (static_cast<int64_t>(slot) * width + column) * depth, depth, lane, 32, wide));
   if (lane == 0) GPU_STORE(hidden + row * width + column, sum);
 }
 
 template <class T, class W>
-__global__ void loraExpand(const float* hidden, const uint32_t* adapters, const W* b, const float* scales, T* out, int columns, int rank, LoraSlices slices) {
+__global__ void loraExpandKernel(const float* hidden, const uint32_t* adapters, const W* b, const float* scales, T* out, int columns, int rank, LoraSlices slices, bool wide) {
   launchDependents();
   waitForPrevious();
   const int64_t row = blockIdx.x;
@@ -39,29 +57,51 @@ __global__ void loraExpand(const float* hidden, const uint32_t* adapters, const 
   if (slot == NONE || column >= columns) return;
   int slice = 0;
   while (column >= slices.end[slice]) slice++;
-  const float* inputs = hidden + (row * slices.count + slice) * rank;
-  const W* weights = b + (static_cast<int64_t>(slot) * columns + column) * rank;
-  float sum = 0;
-  for (int r = 0; r < rank; r++) sum += inputs[r] * toFloat(GPU_LOAD(weights + r));
+  const float sum = dot(hidden + (row * slices.count + slice) * rank, b + (static_cast<int64_t>(slot) * columns + column) * rank, rank, 0, 1, wide);
   T* to = out + row * columns + column;
   GPU_STORE(to, fromFloat<T>(toFloat(*to) + scales[static_cast<int64_t>(slot) * slices.count + slice] * sum));
 }
 
+// Rows of so many elements are whole packs of W.
+template <class W>
+bool hasPacks(int length, std::initializer_list<const void*> pointers) {
+  bool packs = length % Pack<W>::kSize == 0;
+  for (const void* p : pointers) packs &= reinterpret_cast<uintptr_t>(p) % 16 == 0;
+  return packs;
+}
+
+// Calls f with null pointers of the element types of out and of the adapters.
+template <class F>
+cudaError_t withElements(const LoraLinear& l, F f) {
+  if (l.out.rows == 0) return cudaSuccess;
+  return withDType(l.a.dtype, [&](auto* w) { return withDType(l.out.dtype, [&](auto* o) { return f(o, w); }); });
+}
+
 }  // namespace
 
-cudaError_t loraLinear(const LoraLinear& l, const Step& s) {
-  if (l.out.rows == 0) return cudaSuccess;
-  const int depth = static_cast<int>(l.x.columns), width = static_cast<int>(l.hidden.columns), columns = static_cast<int>(l.out.columns), rank = width / l.slices.count;
-  const auto rows = static_cast<unsigned>(l.out.rows);
-  return withDType(l.a.dtype, [&](auto* w) {
-    return withDType(l.out.dtype, [&](auto* o) {
-      using W = Element<decltype(w)>;
-      using T = Element<decltype(o)>;
-      const cudaError_t shrunk = gpuLaunch({"loraShrink", {rows, ceilDiv(width, kShrinkWarps)}, {32 * kShrinkWarps}, 0, s.stream}, loraShrink<T, W>, l.x.as<T>(), l.adapters.as<uint32_t>(), l.a.as<W>(), l.hidden.as<float>(), width, depth);
-      if (shrunk != cudaSuccess) return shrunk;
-      return gpuLaunch({"loraExpand", {rows, ceilDiv(columns, kExpandThreads)}, {kExpandThreads}, 0, s.stream}, loraExpand<T, W>, l.hidden.as<float>(), l.adapters.as<uint32_t>(), l.b.as<W>(), l.scales.as<float>(), l.out.as<T>(), columns, rank, l.slices);
-    });
+cudaError_t loraShrink(const LoraLinear& l, const Step& s) {
+  return withElements(l, [&](auto* o, auto* w) {
+    using T = Element<decltype(o)>;
+    using W = Element<decltype(w)>;
+    const int depth = static_cast<int>(l.x.columns), width = static_cast<int>(l.hidden.columns);
+    const GpuLaunch launch{"loraShrink", {static_cast<unsigned>(l.out.rows), ceilDiv(width, kShrinkWarps)}, {32 * kShrinkWarps}, 0, s.stream};
+    return gpuLaunch(launch, loraShrinkKernel<T, W>, l.x.as<T>(), l.adapters.as<uint32_t>(), l.a.as<W>(), l.hidden.as<float>(), width, depth, hasPacks<W>(depth, {l.x.data, l.a.data}));
   });
+}
+
+cudaError_t loraExpand(const LoraLinear& l, const Step& s) {
+  return withElements(l, [&](auto* o, auto* w) {
+    using T = Element<decltype(o)>;
+    using W = Element<decltype(w)>;
+    const int columns = static_cast<int>(l.out.columns), rank = static_cast<int>(l.hidden.columns) / l.slices.count;
+    const GpuLaunch launch{"loraExpand", {static_cast<unsigned>(l.out.rows), ceilDiv(columns, kExpandThreads)}, {kExpandThreads}, 0, s.stream};
+    return gpuLaunch(launch, loraExpandKernel<T, W>, l.hidden.as<float>(), l.adapters.as<uint32_t>(), l.b.as<W>(), l.scales.as<float>(), l.out.as<T>(), columns, rank, l.slices, hasPacks<W>(rank, {l.hidden.data, l.b.data}));
+  });
+}
+
+cudaError_t loraLinear(const LoraLinear& l, const Step& s) {
+  const cudaError_t shrunk = loraShrink(l, s);
+  return shrunk == cudaSuccess ? loraExpand(l, s) : shrunk;
 }
 
 }  // namespace quire

@@ -18,6 +18,9 @@ const families = {
   ropeKvWrite: { needs: ['wideLoads'], blocksPerSm: 2 },
   argmax: { needs: ['wideLoads'] },
   sample: { needs: ['wideLoads'] },
+  loraShrink: { needs: ['wideLoads'] },
+  loraExpand: { needs: ['wideLoads'] },
+  persistentStep: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
   filterLogits: { needs: ['wideLoads'], persistent: true },
 };
 /** Budgets that are lower bounds; the others are upper bounds. */

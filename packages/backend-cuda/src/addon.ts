@@ -132,6 +132,8 @@ export interface EmulatedChip {
   blocksPerSm: number;
   order: 'forward' | 'reverse' | 'shuffled';
   seed: number;
+  /** It has cooperative launches, by default. */
+  cooperative?: boolean;
 }
 
 /** The exports of the native module, typed. This file is the only one that loads it. */

@@ -1,5 +1,5 @@
 // kernel-bench [SECONDS [GROUP...]] times the kernels of packages/backend-cuda at the shapes of real models and prints JSON
-// lines with the share of the physical limit. Groups: linear, decode, prefill, small. A subject's name says op, form and shape;
+// lines with the share of the physical limit. Groups: linear, decode, prefill, small, layer. A subject's name says op, form and shape;
 // the form `chosen` is what a step that need not be batch invariant takes, cuBLASLt included where it is found.
 #include <algorithm>
 #include <cmath>
@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "bench.h"
+#include "budgets/layer.h"
 #include "kernels/lib/row_state.h"
 #include "kernels/linear/variants.h"
 #include "kernels/paged_attention/variants.h"
@@ -188,6 +189,63 @@ void smallOnes(Bench& bench) {
   }
 }
 
+// A layer of a small model in decode, each row at the end of `context` positions.
+budgets::Layer makeLayer(Arena& arena, const budgets::LayerShape& s, int rows, int context) {
+  const int perRow = (context + s.blockSize - 1) / s.blockSize, blocks = 1 + rows * perRow;
+  std::vector<uint32_t> slots, sequences, table, positions(rows, 0);
+  for (int row = 0; row < rows; row++) {
+    slots.push_back((1 + row * perRow) * s.blockSize + context - 1);
+    std::vector<uint32_t> record(SEQUENCE_WORDS, 0);
+    record[Sequence::row] = row, record[Sequence::queryStart] = row, record[Sequence::queryLen] = 1, record[Sequence::contextLen] = context, record[Sequence::firstPosition] = context - 1;
+    sequences.insert(sequences.end(), record.begin(), record.end());
+    for (int block = 0; block < perRow; block++) table.push_back(1 + row * perRow + block);
+  }
+  auto tensor = [&](int64_t n, int64_t k) { return arena.tensor(kType, static_cast<int>(n), k); };
+  const int64_t cacheColumns = int64_t{s.kvHeads} * s.blockSize * s.headDim;
+  return {s, tensor(rows, s.hidden), tensor(rows, s.qkvColumns()), tensor(rows, s.attended()), tensor(rows, s.inner), tensor(s.qkvColumns(), s.hidden), tensor(s.hidden, s.attended()),
+          tensor((s.gated ? 2 : 1) * s.inner, s.hidden), tensor(s.hidden, s.inner), tensor(1, s.hidden), s.gated ? Tensor{} : tensor(1, s.hidden), tensor(1, s.headDim), arena.words(rows, 1, positions),
+          arena.words(rows, 1, slots), arena.tensor(DType::f32, 1, s.headDim), tensor(blocks, cacheColumns), tensor(blocks, cacheColumns), arena.words(rows, SEQUENCE_WORDS, sequences),
+          arena.words(rows, perRow, table)};
+}
+
+// Layers with weights of their own, as one persistent launch and with a launch for each operation.
+void layers(Bench& bench) {
+  constexpr int kLayers = 12, kContext = 512;
+  for (const budgets::LayerShape& shape : {budgets::kOpt125M, budgets::kQwen06B}) {
+    for (const int rows : {1, 2, 4, 8}) {
+      Arena arena(bench.stream());
+      Step& step = bench.step();
+      step.sizes = {rows, rows, rows, rows, kContext / shape.blockSize, 1, 0};
+      std::vector<budgets::Layer> all;
+      for (int i = 0; i < kLayers; i++) all.push_back(makeLayer(arena, shape, rows, kContext));
+      bench.reserveWorkspace(std::max(pagedAttentionWorkspace(all[0].attention(), step.sizes, step.smCount), persistentWorkspace(all[0].attention(), step.smCount)));
+      std::vector<PlannedPhase> phases;
+      for (const auto& layer : all) {
+        const auto some = layer.phases(step);
+        phases.insert(phases.end(), some.begin(), some.end());
+      }
+      std::vector<uint32_t> words(phases.size() * sizeof(Phase) / 4);
+      for (size_t i = 0; i < phases.size(); i++) std::memcpy(&words[i * sizeof(Phase) / 4], &phases[i].phase, sizeof(Phase));
+      const Tensor memory = arena.words(static_cast<int>(phases.size()), sizeof(Phase) / 4, words), barrier = arena.words(1, 1, {0});
+      const PersistentStep persistent = budgets::persistentOf(phases, memory.as<Phase>(), barrier.as<unsigned>());
+      double bytes = 0;
+      for (const PlannedPhase& p : phases) bytes += p.weightBytes;
+      bytes += 2.0 * kLayers * rows * kContext * shape.kvHeads * shape.headDim * kElement;
+      const std::string of = std::string(shape.model) + "." + text(kLayers) + "layers." + text(rows);
+      bench.time({"layer.launched." + of, bytes, 0, 4}, [&](int) {
+        cudaError_t e = cudaSuccess;
+        for (size_t i = 0; e == cudaSuccess && i < all.size(); i++) e = all[i].launch(bench.step());
+        return e;
+      });
+      bench.time({"layer.persistent." + of, bytes, 0, 4}, [&](int) {
+        bool taken = false;
+        const cudaError_t e = persistentStep(persistent, bench.step(), taken);
+        return e == cudaSuccess && !taken ? cudaErrorInvalidValue : e;
+      });
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -196,7 +254,7 @@ int main(int argc, char** argv) {
     const char* name;
     void (*run)(Bench&);
   };
-  const Group groups[] = {{"linear", linears}, {"decode", decodes}, {"prefill", prefills}, {"small", smallOnes}};
+  const Group groups[] = {{"linear", linears}, {"decode", decodes}, {"prefill", prefills}, {"small", smallOnes}, {"layer", layers}};
   Bench bench({}, seconds);
   for (const Group& group : groups) {
     const bool wanted = argc <= 2 || std::any_of(argv + 2, argv + argc, [&](const char* name) { return std::strcmp(name, group.name) == 0; });

@@ -1,4 +1,5 @@
 // A launched kernel: admits blocks up to the chip's capacity and runs them round-robin.
+#include "cooperative.h"
 #include "grid.h"
 
 #include <algorithm>
@@ -11,6 +12,11 @@ Chip& chip() {
   return the;
 }
 
+bool& hasCooperativeLaunches() {
+  static bool has = true;
+  return has;
+}
+
 thread_local std::string operation;
 thread_local bool meetsPeers = false;
 
@@ -18,6 +24,7 @@ Grid::Grid(LaunchConfig c, std::function<void()> kernel)
     : config(c), body(std::move(kernel)), counters(kernelCounters()[c.name]), order(chip().order), random(chip().seed ^ std::hash<std::string>{}(c.name)) {
   const uint64_t blocks = config.grid.count();
   capacity_ = static_cast<size_t>(chip().smCount) * chip().blocksPerSm;
+  if (config.cooperative && !hasCooperativeLaunches()) error = "a cooperative launch on a chip that has none";
   if (config.cooperative && blocks > capacity_) {
     error = "a cooperative grid of " + std::to_string(blocks) + " blocks does not fit the chip at once, which holds " + std::to_string(capacity_);
   }

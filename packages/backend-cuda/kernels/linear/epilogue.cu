@@ -10,7 +10,8 @@ constexpr int kThreads = 256;
 __global__ void __launch_bounds__(kThreads) linearEpilogue(const float* all, LinearOutput out, int weightRows) {
   launchDependents();
   waitForPrevious();
-  const int column = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * 4, row = blockIdx.y;
+  // Rows go along x, which has room for any number.
+  const int column = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * 4, row = blockIdx.x;
   if (column >= out.n) return;
   const float* const from = all + static_cast<int64_t>(row) * weightRows + column;
   auto load = [](const float* p, float (&to)[4]) {
@@ -26,7 +27,7 @@ __global__ void __launch_bounds__(kThreads) linearEpilogue(const float* all, Lin
 }  // namespace
 
 cudaError_t linearEpilogueLaunch(const LinearProblem& p, const float* sums, const Step& s) {
-  const GpuLaunch l{"linearEpilogue", {ceilDiv(p.n(), 4 * kThreads), static_cast<unsigned>(p.rows())}, {kThreads}, 0, s.stream};
+  const GpuLaunch l{"linearEpilogue", {static_cast<unsigned>(p.rows()), ceilDiv(p.n(), 4 * kThreads)}, {kThreads}, 0, s.stream};
   return gpuLaunch(l, linearEpilogue, sums, makeOutput(p), p.weight.rows);
 }
 

@@ -8,6 +8,7 @@
 //   a quantised weight                         quantized.cu chooses
 #include <algorithm>
 
+#include "normed.h"
 #include "quantized.h"
 
 namespace quire {
@@ -15,8 +16,6 @@ namespace {
 
 bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 bool is16Bit(DType t) { return t == DType::f16 || t == DType::bf16; }
-bool hasTensorCores(const LinearProblem& p) { return is16Bit(p.x.dtype) && p.x.dtype == p.weight.dtype; }
-
 constexpr int kLeastSplitRows = 17;
 // Of a weight so small the parts of K would be too short, up to so many rows: adding them costs more than it gains.
 constexpr int64_t kSmallWeight = int64_t{8} << 20;
@@ -28,6 +27,8 @@ bool suitsSplit(const LinearProblem& p) {
 }
 
 }  // namespace
+
+bool hasTensorCores(const LinearProblem& p) { return is16Bit(p.x.dtype) && p.x.dtype == p.weight.dtype; }
 
 bool hasWideRows(const LinearProblem& p) {
   const int pack = is16Bit(p.weight.dtype) ? 8 : 4;

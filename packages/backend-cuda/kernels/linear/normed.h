@@ -6,10 +6,21 @@
 
 namespace quire {
 
-// As kernels take it.
-inline RowNorm rowNorm(const InputNorm& n) { return {n.weight.data, n.bias.data, n.weight.dtype, n.eps, n.centred}; }
+// Without a norm it is the product alone.
+struct NormedProblem {
+  LinearProblem linear;
+  NormedInput input;
+};
+inline NormedProblem problemOf(const Linear& a, const NormedInput& input) { return {{a.x, a.weight, a.out, a.bias, a.residual, a.activation, a.outColumn}, input}; }
+inline NormedProblem problemOf(const GatedLinear& a, const NormedInput& input) { return {{a.x, a.weight, a.out, a.bias, {}, a.activation, 0, true}, input}; }
+
+// Dtypes that tensor cores take.
+bool hasTensorCores(const LinearProblem&);
 
 constexpr int kNormedRows = 8;
+// Whether normedLinear takes it, but for that it needs a norm.
+bool isTaken(const NormedProblem&);
+
 // gemv, of the norm of x where there is one; then of at most kNormedRows rows.
 cudaError_t linearGemvLaunch(const LinearProblem&, const RowNorm&, const Step&);
 

@@ -65,8 +65,9 @@ __device__ __forceinline__ void multiply(float (&sums)[kRows * kColumns], const 
   }
 }
 
+// At 4 rows numbers of q4 and their scales do not fit the registers that two blocks of an SM have.
 template <class F, int kRows>
-__global__ void __launch_bounds__(kThreads, kRows <= 4 ? 2 : 1) linearQuantGemv(const void* x, DType xDType, bool ragged, const char* weight, QuantRecord record, LinearOutput out, int k, int slices, int chunk) {
+__global__ void __launch_bounds__(kThreads, kRows <= (F::kBits == 4 ? 2 : 4) ? 2 : 1) linearQuantGemv(const void* x, DType xDType, bool ragged, const char* weight, QuantRecord record, LinearOutput out, int k, int slices, int chunk) {
   using G = QuantGemv<F, kRows>;
   DYN_SHARED(float4, activations);
   SHARED(float, partial, kWarps * kRows * kColumns);

@@ -23,23 +23,23 @@ constexpr int kPieceRows = 128;
 
 using Q8 = QuantFormat<8, false>;
 
-// to[row][k]: a thread makes 8 of them.
+// to[row][k]: a thread makes 8 of them. Rows go along x, which has room for any number, here and below.
 template <class T>
 __global__ void __launch_bounds__(kThreads) linearQuantExpand(const char* weight, QuantRecord record, T* to, int k) {
   launchDependents();
   waitForPrevious();
-  const int column = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * 8;
+  const int column = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * 8;
   if (column >= k) return;
-  const auto words = GPU_LOAD(reinterpret_cast<const uint2*>(weight + blockIdx.y * record.bytes + column));
+  const auto words = GPU_LOAD(reinterpret_cast<const uint2*>(weight + blockIdx.x * record.bytes + column));
   const uint4 pairs{codePair8<T>(words.x, 0), codePair8<T>(words.x, 1), codePair8<T>(words.y, 0), codePair8<T>(words.y, 1)};
-  GPU_STORE(reinterpret_cast<uint4*>(to + static_cast<int64_t>(blockIdx.y) * k + column), pairs);
+  GPU_STORE(reinterpret_cast<uint4*>(to + static_cast<int64_t>(blockIdx.x) * k + column), pairs);
 }
 
 // A thread takes four columns.
 __global__ void __launch_bounds__(kThreads) linearQuantEpilogue(const float* all, const char* weight, QuantRecord record, LinearOutput out, int weightRows) {
   launchDependents();
   waitForPrevious();
-  const int column = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * 4, row = blockIdx.y;
+  const int column = static_cast<int>(blockIdx.y * kThreads + threadIdx.x) * 4, row = blockIdx.x;
   if (column >= out.n) return;
   auto load = [&](int first, float (&to)[4]) {
 #pragma unroll
@@ -102,7 +102,7 @@ cudaError_t expand(const LinearProblem& p, const QuantRecord& record, void* to, 
   return withDType(p.x.dtype, [&](auto* x) -> cudaError_t {
     using T = Element<decltype(x)>;
     if constexpr (sizeof(T) == 2) {
-      const GpuLaunch l{"linearQuantExpand", {ceilDiv(p.k(), 8 * kThreads), static_cast<unsigned>(p.weight.rows)}, {kThreads}, 0, s.stream};
+      const GpuLaunch l{"linearQuantExpand", {static_cast<unsigned>(p.weight.rows), ceilDiv(p.k(), 8 * kThreads)}, {kThreads}, 0, s.stream};
       return gpuLaunch(l, linearQuantExpand<T>, p.weight.as<char>(), record, static_cast<T*>(to), p.k());
     }
     return cudaErrorInvalidValue;
@@ -112,7 +112,7 @@ cudaError_t expand(const LinearProblem& p, const QuantRecord& record, void* to, 
 }  // namespace
 
 size_t linearQuantLibraryWorkspace(const LinearProblem& p, const LinearLibrary& library) {
-  const bool suits = p.weight.dtype == DType::q8 && p.x.dtype != DType::f32 && p.rows() >= kLeastRows && p.k() % 8 == 0 && p.weight.rows <= 65535;
+  const bool suits = p.weight.dtype == DType::q8 && p.x.dtype != DType::f32 && p.rows() >= kLeastRows && p.k() % 8 == 0;
   return suits ? Parts(p, library).bytes : 0;
 }
 
@@ -132,7 +132,7 @@ cudaError_t linearQuantLibraryLaunch(const LinearProblem& p, const Step& s) {
     product.x = rowsOf(p.x, first, rows), product.out.rows = rows;
     error = multiply(product, step);
     if (error != cudaSuccess) break;
-    const GpuLaunch l{p.gated ? "gatedLinearQuantEpilogue" : "linearQuantEpilogue", {ceilDiv(p.n(), 4 * kThreads), static_cast<unsigned>(rows)}, {kThreads}, 0, s.stream};
+    const GpuLaunch l{p.gated ? "gatedLinearQuantEpilogue" : "linearQuantEpilogue", {static_cast<unsigned>(rows), ceilDiv(p.n(), 4 * kThreads)}, {kThreads}, 0, s.stream};
     error = gpuLaunch(l, linearQuantEpilogue, product.out.as<float>(), p.weight.as<char>(), record, makeOutput(piece), p.weight.rows);
   }
   return error;

@@ -9,12 +9,11 @@
 // By instructions: in a step of 32 columns a warp of the large tile has 32 on tensor cores, 48 that make numbers of codes, 64 that
 // take in scales and 24 reads of shared memory. x is f16 or bf16, with rows of 16 bytes.
 #pragma once
+#include "../lib/tile_order.h"
 #include "quantized_tile.h"
 
 namespace quire::quantized {
 
-// Tiles of rows of x that are worked on side by side.
-constexpr int kBand = 8;
 constexpr int kScaleSlots = 4;
 
 template <class F, int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kRowWarps_, int kStages_>
@@ -46,9 +45,8 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearQuantTiled(const T* x, c
   DYN_SHARED(char, shared);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int warpWeight = warp % S::kWeightWarps * S::kWarpWeightTiles * 16, warpRow = warp / S::kWeightWarps * S::kWarpRowTiles * 8;
-  const int band = blockIdx.x / (kBand * weightBlocks), inBand = blockIdx.x % (kBand * weightBlocks);
-  const int bandRows = rowBlocks - band * kBand < kBand ? rowBlocks - band * kBand : kBand;
-  const int firstTile = inBand / bandRows * S::kWeightTiles, firstRow = (band * kBand + inBand % bandRows) * S::kRows;
+  const TilePlace place = tilePlace(blockIdx.x, weightBlocks, rowBlocks);
+  const int firstTile = place.weights * S::kWeightTiles, firstRow = place.rows * S::kRows;
   const int steps = (k + S::kK - 1) / S::kK;
   char* const scales = shared + S::kScales;
   auto stageOf = [&](int step) { return shared + step % S::kStages * S::kStageBytes; };

@@ -12,6 +12,7 @@
 //
 // x and weight are both f16 or both bf16, with rows of 16 bytes. The order of summation depends on the shape
 // and on the number of rows.
+#include "../lib/tile_order.h"
 #include "tile.h"
 
 namespace quire {
@@ -36,9 +37,6 @@ int partCount(int tiles, int units, int blocksPerSm) {
   const int wanted = kChip * blocksPerSm / tiles, most = units / 4;
   return wanted < most ? (wanted > 1 ? wanted : 1) : (most > 1 ? most : 1);
 }
-// Tiles of rows of x that are worked on side by side.
-constexpr int kBand = 8;
-
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* x, const T* weight, LinearOutput out, int k, int weightBlocks, int rowBlocks, int parts, float* partials, unsigned* counters) {
   DYN_SHARED(char, shared);
@@ -46,10 +44,9 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
   T* const ring = reinterpret_cast<T*>(shared);
   const int warp = threadIdx.x / 32, warpWeight = warp % S::kWeightWarps * S::kWarpWeightTiles;
   const int warpRow = warp / S::kWeightWarps % S::kRowWarps * S::kWarpRowTiles, slice = warp / (S::kWeightWarps * S::kRowWarps);
-  // Tiles are numbered in bands of rows, such that those at work at one time share weights and rows in the second cache.
-  const int tile = blockIdx.x / parts, part = blockIdx.x % parts, band = tile / (kBand * weightBlocks), inBand = tile % (kBand * weightBlocks);
-  const int bandRows = rowBlocks - band * kBand < kBand ? rowBlocks - band * kBand : kBand;
-  const int firstTile = inBand / bandRows * S::kWeightTiles, firstRow = (band * kBand + inBand % bandRows) * S::kRows;
+  const int tile = blockIdx.x / parts, part = blockIdx.x % parts;
+  const TilePlace place = tilePlace(tile, weightBlocks, rowBlocks);
+  const int firstTile = place.weights * S::kWeightTiles, firstRow = place.rows * S::kRows;
   const int units = (k + S::kK - 1) / S::kK, begin = part * units / parts, steps = (part + 1) * units / parts - begin;
 
   auto copyWeights = [&](int step) {

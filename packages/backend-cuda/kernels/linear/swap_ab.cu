@@ -12,6 +12,7 @@
 //
 // x and weight are both f16 or both bf16, with rows of 16 bytes. Structure after Marlin (github.com/IST-DASLab/marlin): several
 // warps on one output tile, K split between them; operands swapped, so that 8 rows of x fill an instruction.
+#include "../lib/chip.h"
 #include "tile.h"
 
 namespace quire {
@@ -108,7 +109,10 @@ cudaError_t launchFor(const LinearProblem& p, const Step& s) {
   if (p.rows() <= 8) return launchFor8Rows<T>(p, s, blocksPerSm);
   if (p.rows() <= 16) return launchFor16Rows<T>(p, s, blocksPerSm);
   if (p.rows() <= 32) return tiles / 2 >= s.smCount ? launch<T, Shape<4, 2, 32, 4>>(p, s) : launch<T, Shape<4, 1, 32, 4>>(p, s);
-  return tiles / 4 >= s.smCount ? launch<T, Shape<8, 4, 32, 2>>(p, s) : launch<T, Shape<8, 1, 32, 3>>(p, s);
+  if (tiles / 4 >= s.smCount) return launch<T, Shape<8, 4, 32, 2>>(p, s);
+  // As many weights on their way as the chip has room for.
+  using Deep = Shape<8, 1, 32, 5>;
+  return kWarps * Deep::kWarpBytes <= sharedBytesPerBlock() ? launch<T, Deep>(p, s) : launch<T, Shape<8, 1, 32, 3>>(p, s);
 }
 
 }  // namespace

@@ -2,17 +2,15 @@
 //
 // A block owns 16 kWeightTiles rows of the weight and 8 kRowTiles rows of x, and goes along K by 32; each warp owns a part of
 // the tile. At the end of a slice of K the sums go over into the totals: so an output has the bits that the swapAb form gives
-// it. Blocks are numbered such that those at work at one time share weights and rows in the second cache.
+// it.
 //
 // x and weight are both f16 or both bf16, with rows of 16 bytes. The tile is chosen by the number of blocks that it makes;
 // the sums do not depend on it.
+#include "../lib/tile_order.h"
 #include "tile.h"
 
 namespace quire {
 namespace {
-
-// Tiles of rows of x that are worked on side by side.
-constexpr int kBand = 8;
 
 template <int kWeightTiles_, int kRowTiles_, int kWeightWarps_, int kRowWarps_, int kK_, int kStages_>
 struct Shape {
@@ -32,9 +30,8 @@ __global__ void __launch_bounds__(S::kThreads, 1) linearTiled(const T* x, const 
   DYN_SHARED(char, shared);
   T* const ring = reinterpret_cast<T*>(shared);
   const int warp = threadIdx.x / 32, warpWeight = warp % S::kWeightWarps * S::kWarpWeightTiles, warpRow = warp / S::kWeightWarps * S::kWarpRowTiles;
-  const int band = blockIdx.x / (kBand * weightBlocks), inBand = blockIdx.x % (kBand * weightBlocks);
-  const int bandRows = rowBlocks - band * kBand < kBand ? rowBlocks - band * kBand : kBand;
-  const int firstTile = inBand / bandRows * S::kWeightTiles, firstRow = (band * kBand + inBand % bandRows) * S::kRows;
+  const TilePlace place = tilePlace(blockIdx.x, weightBlocks, rowBlocks);
+  const int firstTile = place.weights * S::kWeightTiles, firstRow = place.rows * S::kRows;
   constexpr int kK = S::kK;
   const int steps = (k + kK - 1) / kK;
 

@@ -14,5 +14,8 @@ struct LoraLinear { Tensor x, adapters, a, b, scales, hidden, out; LoraSlices sl
 
 cudaError_t prepareAdapters(const PrepareAdapters&, const Step&);
 cudaError_t loraLinear(const LoraLinear&, const Step&);
+// Its two launches: hidden from x, and out from hidden.
+cudaError_t loraShrink(const LoraLinear&, const Step&);
+cudaError_t loraExpand(const LoraLinear&, const Step&);
 
 }  // namespace quire

@@ -2,6 +2,7 @@
 // row. A result is the maximum score, the sum of the weights and the unnormalised output of each of kHeads query heads. Each
 // thread keeps one head and every kLanes-th dimension of it.
 #pragma once
+#include "../lib/crew.h"
 #include "decode_work.h"
 
 namespace quire {
@@ -56,7 +57,7 @@ struct PartResults {
 };
 
 // Takes the chunks of a block's part in order and sees each (row, work head) through to its output.
-template <class T, int kHeadDim, int kHeads>
+template <class T, int kHeadDim, int kHeads, class Crew = WholeBlock>
 class ChunkFold {
  public:
   using Result = HeadResult<kHeadDim, kHeads>;
@@ -88,7 +89,7 @@ class ChunkFold {
     if (owned_ < chunks) {
       // The first slot holds what the keeper has folded.
       if (first_ == 0) store(slot(at, 0), result_, heads);
-      if (!arriveLast(work_.counters + keeper(at), chunks, sharedFlag, owned_)) return;
+      if (!Crew::arriveLast(work_.counters + keeper(at), chunks, sharedFlag, owned_)) return;
       if (Result::head() < heads) foldSlots(at, chunks);
     }
     if (Result::head() >= heads) return;

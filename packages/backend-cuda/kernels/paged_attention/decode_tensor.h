@@ -221,21 +221,29 @@ struct WarpState {
   }
 };
 
-template <class T, class C, int kHeadDim, int kHeads>
-__global__ void __launch_bounds__(kAttentionThreads, Shape<C, kHeadDim, kHeads>::kBlocksPerSm) decodeTensor(const T* qkv, KvCache<C> keys, KvCache<C> values, T* out, Problem p) {
+// What the kernel works on.
+template <class T, class C>
+struct DecodeRows {
+  const T* qkv;
+  KvCache<C> keys, values;
+  T* out;
+  Problem problem;
+};
+
+// The part of one block, by a crew of kAttentionThreads; `shared` is of Shape::kSharedBytes.
+template <class Crew, class T, class C, int kHeadDim, int kHeads>
+__device__ __forceinline__ void decodePart(const DecodeRows<T, C>& rows, char* shared, bool* flag) {
   using S = Shape<C, kHeadDim, kHeads>;
-  DYN_SHARED(char, shared);
-  SHARED(bool, flag, 1);
-  waitForPrevious();
+  const Problem& p = rows.problem;
   const BlockPart part = findPart(p.work);
   char* const ring = shared + threadIdx.x / 32 * S::kRingBytes;
   auto stage = [&](uint32_t i) { return ring + i % S::kStages * S::kStageBytes; };
   const typename S::Parts parts{reinterpret_cast<float*>(shared + kAttentionWarps * S::kRingBytes)};
   if (!part.empty()) {
     WarpFeed<C, kHeadDim> feed(p, part);
-    for (int i = 0; i < S::kStages - 1; i++) feed.fetch(stage(i), keys, values);
-    launchDependents();
-    ChunkFold<T, kHeadDim, kHeads> fold(p.work, part);
+    for (int i = 0; i < S::kStages - 1; i++) feed.fetch(stage(i), rows.keys, rows.values);
+    if constexpr (Crew::kIsWhole) launchDependents();
+    ChunkFold<T, kHeadDim, kHeads, Crew> fold(p.work, part);
     WarpState<T, C, kHeadDim, S::kColumns> state;
     Cursor at = part.cursor;
     bool last = false;
@@ -244,26 +252,34 @@ __global__ void __launch_bounds__(kAttentionThreads, Shape<C, kHeadDim, kHeads>:
       last = at.place + count >= part.end;
       if (i == 0 || at.tile == 0) {
         const QueryHeads heads = queryHeads<kHeads>(p, at.head);
-        state.loadQuery(qkv + static_cast<int64_t>(at.row) * p.width + heads.first * kHeadDim, heads.count);
+        state.loadQuery(rows.qkv + static_cast<int64_t>(at.row) * p.width + heads.first * kHeadDim, heads.count);
       }
       state.clear();
       uint32_t position = at.firstPosition() + threadIdx.x / 32 * kSliceTokens;
       for (const uint32_t end = i + count; i < end; i++, position += kTileTokens) {
         cpAsyncWait<S::kStages - 2>();
         __syncwarp();  // this stage is filled, and all lanes have left the one in front
-        feed.fetch(stage(i + S::kStages - 1), keys, values);
+        feed.fetch(stage(i + S::kStages - 1), rows.keys, rows.values);
         state.attend(stage(i), position, at.tiles.begin, at.tiles.end, p.scale);
       }
       // Found again: the walk of a chunk has no register for them.
       const QueryHeads heads = queryHeads<kHeads>(p, at.head);
-      __syncthreads();  // all have merged the chunk in front
+      CREW_SYNC(Crew);  // all have merged the chunk in front
       state.handOver(parts, heads.count);
-      __syncthreads();
-      fold.take(at, parts.merge(), last, out + (static_cast<int64_t>(at.row) * p.heads + heads.first) * kHeadDim, heads.count, flag);
+      CREW_SYNC(Crew);
+      fold.take(at, parts.merge(), last, rows.out + (static_cast<int64_t>(at.row) * p.heads + heads.first) * kHeadDim, heads.count, flag);
       if (!last) at.advance(p.work, count);
     }
   }
-  zeroSpentRows(p.work, out, p.heads * kHeadDim);
+  zeroSpentRows(p.work, rows.out, p.heads * kHeadDim);
+}
+
+template <class T, class C, int kHeadDim, int kHeads>
+__global__ void __launch_bounds__(kAttentionThreads, Shape<C, kHeadDim, kHeads>::kBlocksPerSm) decodeTensor(DecodeRows<T, C> rows) {
+  DYN_SHARED(char, shared);
+  SHARED(bool, flag, 1);
+  waitForPrevious();
+  decodePart<WholeBlock, T, C, kHeadDim, kHeads>(rows, shared, flag);
 }
 
 inline int groupOf(const PagedAttention& a) { return a.shape.heads / a.shape.kvHeads; }
@@ -289,13 +305,18 @@ size_t decodeScratch(const PagedAttention& a, int maxRows, int smCount) {
   return static_cast<size_t>(gridOf<Shape<C, kHeadDim, kHeads>>(a, maxRows, smCount)) * slotsPerBlock(a) * kHeads * (kHeadDim + 2) * sizeof(float);
 }
 
+template <class T, class C, int kHeads>
+DecodeRows<T, C> decodeRows(const PagedAttention& a, const Step& s) {
+  const int passes = ceilDiv(groupOf(a), kHeads);
+  const Problem problem{decodeWork(a, s, a.shape.kvHeads * passes), static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
+  return {a.qkv.as<T>(), kvCache<C>(a.kCache, a.kScales), kvCache<C>(a.vCache, a.vScales), a.out.as<T>(), problem};
+}
+
 template <class T, class C, int kHeadDim, int kHeads>
 cudaError_t decodeLaunch(const PagedAttention& a, const Step& s) {
   using S = Shape<C, kHeadDim, kHeads>;
-  const int passes = ceilDiv(groupOf(a), S::kHeads);
-  const Problem problem{decodeWork(a, s, a.shape.kvHeads * passes), static_cast<int>(a.qkv.columns), a.shape.heads, a.shape.kvHeads, groupOf(a), passes, scoreScale(a)};
   const GpuLaunch l{"attentionDecodeTensor", {static_cast<unsigned>(gridOf<S>(a, s.sizes.decodeSequences, s.smCount))}, {kAttentionThreads}, S::kSharedBytes, s.stream};
-  return gpuLaunch(l, decodeTensor<T, C, kHeadDim, kHeads>, a.qkv.as<T>(), kvCache<C>(a.kCache, a.kScales), kvCache<C>(a.vCache, a.vScales), a.out.as<T>(), problem);
+  return gpuLaunch(l, decodeTensor<T, C, kHeadDim, kHeads>, decodeRows<T, C, kHeads>(a, s));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #pragma once
 #include <algorithm>
 
+#include "../lib/chip.h"
 #include "../lib/row_state.h"
 #include "tiles.h"
 
@@ -154,13 +155,6 @@ inline int decodeGrid(int smCount, int blocksPerSm, int64_t chunks) {
 
 // Shared memory of an SM in bytes, by the first GPU. A block takes kBlockReserve of it beside its dynamic part.
 constexpr int kBlockReserve = 1024 + 128;
-inline int sharedBytesPerSm() {
-  static const int bytes = [] {
-    int perBlock = 0;
-    cudaDeviceGetAttribute(&perBlock, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
-    return perBlock + 1024;
-  }();
-  return bytes;
-}
+inline int sharedBytesPerSm() { return sharedBytesPerBlock() + 1024; }
 
 }  // namespace quire

@@ -11,6 +11,7 @@
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
 #include "kernels/lib/launch_mode.h"
+#include "kernels/linear/quantized.h"
 #include "kernels/linear/variants.h"
 
 namespace {
@@ -314,6 +315,37 @@ void dependents() {
   }
 }
 
+// It computes nothing itself.
+class NoLibrary : public LinearLibrary {
+ public:
+  size_t workspace(const LinearProblem&) const override { return 0; }
+  bool launch(const LinearProblem&, const Step&, cudaError_t&) override { return false; }
+};
+
+// More rows than a grid may have blocks in y, of a q8 weight that is narrow enough for one piece of them: code 1, scale 1.
+void manyRows() {
+  constexpr int rows = 66000, n = 8, k = 32;
+  NoLibrary library;
+  Array x(DType::f16, size_t{rows} * k), weight(DType::f32, n * 16), out(DType::f16, size_t{rows} * n);
+  for (size_t i = 0; i < size_t{rows} * k; i++) x.set(i, i % k == i / k % k ? 2 : 0);
+  std::memset(weight.data(), 0, n * 64);
+  for (int row = 0; row < n; row++) {
+    std::memset(weight.data() + row * 64, 1, k);
+    const float scale = static_cast<float>(row);
+    std::memcpy(weight.data() + row * 64 + k, &scale, sizeof scale);
+  }
+  const LinearProblem p{{x.data(), DType::f16, rows, k}, {weight.data(), DType::q8, n, k}, {out.data(), DType::f16, rows, n}, {}, {}};
+  Step step = stepOf(4);
+  step.batchInvariant = false, step.linearLibrary = &library;
+  step.workspace.bytes = linearQuantLibraryWorkspace(p, library);
+  Array memory(DType::f32, step.workspace.bytes / 4 + 64);
+  step.workspace.data = memory.data();
+  std::memset(step.workspace.data, 0, workspaceBytes(0));
+  bool right = step.workspace.bytes > 0 && linearQuantLibraryLaunch(p, step) == cudaSuccess && cudaDeviceSynchronize() == cudaSuccess;
+  for (size_t i = 0; right && i < size_t{rows} * n; i++) right = out.get(i) == 2.0f * (i % n);
+  check(right && out.guardsStand(), "a q8 weight through the library at more rows than y may have blocks");
+}
+
 // Memory traffic: full sectors of the weight once, no bank conflicts.
 void counters() {
   struct Expected { const char* kernel; Form form; int rows; };
@@ -341,6 +373,7 @@ int main() {
   invariance();
   orders();
   dependents();
+  manyRows();
   counters();
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;

@@ -1,0 +1,17 @@
+// What host code asks of the chip.
+#pragma once
+#include "gpu.h"
+
+namespace quire {
+
+// Shared memory that a block may have, in bytes, by the first GPU.
+inline int sharedBytesPerBlock() {
+  static const int bytes = [] {
+    int most = 0;
+    cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    return most;
+  }();
+  return bytes;
+}
+
+}  // namespace quire

@@ -1,0 +1,113 @@
+/**
+ * Decode steps of few rows as persistent launches: the bits of one launch for each operation, with cooperative launches and on a chip
+ * that has none. That these are right, the golden tests and the conformance list say.
+ */
+import { type EmulatedChip, loadEmulator } from '@quire/backend-cuda';
+import { expect, it } from 'vitest';
+import { createModelRunner } from '../../packages/core/src/worker/index.ts';
+import { LLM } from '../../packages/server/src/node/llm.ts';
+import { type GreedyOutput, greedyConfig, runGreedy } from '../e2e/greedy-loop.ts';
+import { goldenCases, openModel } from '../e2e/models.ts';
+import { openTestCudaEmu } from '../support/devices.ts';
+
+const MINUTES = 60_000;
+const chips: readonly Partial<EmulatedChip>[] = [
+  { smCount: 5, order: 'shuffled', seed: 3 },
+  { smCount: 1, blocksPerSm: 1, order: 'reverse' },
+  { smCount: 40, order: 'shuffled', seed: 9 },
+];
+const checkpoints = ['models/tiny-llama', 'models/tiny-opt'];
+const persistentLaunches = () => loadEmulator().counters().persistentStep?.launches ?? 0;
+const attentionLaunches = () => loadEmulator().counters().attentionDecodeTensor?.launches ?? 0;
+
+/** The golden prompts of a checkpoint, or one made up. */
+function promptsOf(folder: string, count: number) {
+  const prompts = folder.startsWith('models/') ? goldenCases(folder).map(({ promptTokenIds }) => promptTokenIds) : [];
+  const madeUp = (i: number) => Array.from({ length: 5 + 7 * i }, (_, at) => 3 + ((at * 31 + i * 17) % 60));
+  return Array.from({ length: count }, (_, i) => (prompts[i] ?? madeUp(i)).slice(0, 40));
+}
+
+/** Steps in which all requests decode, behind those that start one each. */
+const DECODE_STEPS = 4;
+
+/** Requests that start one step after another and end together. */
+async function decode(chip: Partial<EmulatedChip>, folder: string, dtype: 'f16' | 'bf16', rows: number) {
+  const device = await openTestCudaEmu({ chip });
+  const { source, modelConfig, checkpoint } = await openModel(folder);
+  const engineConfig = { ...greedyConfig, dtype, maxModelLen: 64, maxNumSeqs: rows, numGpuBlocksOverride: 60 };
+  const executor = await createModelRunner({ device, modelConfig, engineConfig, checkpoint });
+  await source.close();
+  const before = { persistent: persistentLaunches(), attention: attentionLaunches() };
+  const requests = promptsOf(folder, rows).map((promptTokenIds, i) => ({
+    promptTokenIds,
+    maxTokens: rows + DECODE_STEPS - i,
+  }));
+  const { outputs } = await runGreedy(executor, requests, []);
+  await executor.dispose();
+  const launches = {
+    persistent: persistentLaunches() - before.persistent,
+    attention: attentionLaunches() - before.attention,
+  };
+  return { outputs, launches };
+}
+
+function bitsOf(outputs: readonly GreedyOutput[]) {
+  return outputs.map(({ tokenIds, tokenLogprobs }) => ({
+    tokenIds,
+    bits: [...new Uint32Array(Float32Array.from(tokenLogprobs).buffer)],
+  }));
+}
+
+const models = [
+  ...checkpoints.flatMap(folder => (['f16', 'bf16'] as const).map(dtype => ({ folder, dtype, rows: 4 }))),
+  { folder: 'models/tiny-llama', dtype: 'bf16' as const, rows: 1 },
+  { folder: 'models/tiny-opt', dtype: 'f16' as const, rows: 8 },
+  // Biases of queries, keys and values; norms of heads; norms behind the parts of a layer.
+  { folder: 'test/fixtures/models/qwen2-tied', dtype: 'bf16' as const, rows: 3 },
+  { folder: 'test/fixtures/models/qwen3-tied', dtype: 'bf16' as const, rows: 3 },
+  { folder: 'test/fixtures/models/gemma2', dtype: 'bf16' as const, rows: 2 },
+];
+
+it.each(models)('$folder in $dtype, $rows rows: bit for bit', { timeout: 10 * MINUTES }, async model => {
+  const { folder, dtype, rows } = model;
+  const launched = await decode({ smCount: 3, cooperative: false }, folder, dtype, rows);
+  expect(launched.launches.persistent).toBe(0);
+  for (const chip of chips) {
+    const persistent = await decode(chip, folder, dtype, rows);
+    expect(persistent.launches.persistent).toBeGreaterThanOrEqual(DECODE_STEPS);
+    expect(persistent.launches.attention).toBeLessThan(launched.launches.attention);
+    expect(bitsOf(persistent.outputs)).toEqual(bitsOf(launched.outputs));
+  }
+  // Not all alike.
+  expect(new Set(launched.outputs.flatMap(({ tokenLogprobs }) => tokenLogprobs)).size).toBeGreaterThan(rows);
+});
+
+it('is not launched for steps of more rows', { timeout: 5 * MINUTES }, async () => {
+  const { launches } = await decode({ smCount: 3 }, 'models/tiny-llama', 'f16', 9);
+  expect(launches.persistent).toBe(0);
+  expect(launches.attention).toBeGreaterThan(0);
+});
+
+it('goes on with the others when a request is cancelled', { timeout: 5 * MINUTES }, async () => {
+  const tokensOf = async (cancels: boolean, chip: Partial<EmulatedChip>) => {
+    const device = await openTestCudaEmu({ chip });
+    const options = { dtype: 'bfloat16', maxModelLen: 64, maxNumSeqs: 4, numGpuBlocksOverride: 60 } as const;
+    await using llm = new LLM({ model: 'models/tiny-llama', device, ...options });
+    const sampling = { temperature: 0, maxTokens: 20, ignoreEos: true };
+    const { asyncLLM } = await llm.load();
+    const stream = asyncLLM.generate('Once upon a time', sampling, {});
+    const kept = llm.generate(['7 + 8 =', 'The dog'], sampling);
+    let length = 0;
+    for await (const { outputs } of stream) {
+      length = outputs[0]!.tokenIds.length;
+      if (cancels) stream.abort();
+    }
+    expect(length < 20).toBe(cancels);
+    return (await kept).map(({ outputs }) => outputs[0]!.tokenIds);
+  };
+  const before = persistentLaunches();
+  const whole = await tokensOf(false, { smCount: 3, cooperative: false });
+  expect(persistentLaunches()).toBe(before);
+  expect(await tokensOf(true, { smCount: 3 })).toEqual(whole);
+  expect(persistentLaunches()).toBeGreaterThan(before);
+});
