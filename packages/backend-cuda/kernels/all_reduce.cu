@@ -7,6 +7,7 @@
 // Larger ones: the communicator sums, and a kernel adds the residual. Where results must not depend on the batch, they go in
 // pieces through the first way as well.
 #include "collectives.h"
+#include "lib/crew.h"
 #include "lib/elements.h"
 #include "lib/peers.h"
 

@@ -1,7 +1,7 @@
 // Small kernels for the emulator's own tests: correct ones, and the same with one planted bug each.
 #include "kernels.h"
 
-#include "../../kernels/lib/gpu.h"
+#include "../../kernels/lib/crew.h"
 
 namespace {
 

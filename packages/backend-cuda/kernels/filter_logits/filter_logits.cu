@@ -5,6 +5,7 @@
 //   3  a list of the logits that may be the threshold: for top-k all down to the bin in which it lies, for top-p that bin's
 // The last block to finish a row's third pass selects its threshold from the list, or from the row where the list overflowed.
 // So a row is read three times at most. Integer sums do not depend on any order; the one sum of floats is cut by the vocabulary.
+#include "../lib/crew.h"
 #include "row_filter.h"
 #include "../ops/sampling.h"
 

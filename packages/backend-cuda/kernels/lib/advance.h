@@ -1,7 +1,7 @@
 // advanceRows, alone and behind the kernel that samples.
 #pragma once
 #include "../ops/rows.h"
-#include "gpu.h"
+#include "crew.h"
 #include "row_state.h"
 
 namespace quire {

@@ -14,7 +14,6 @@ struct WholeBlock {
     __syncthreads();
 #endif
   }
-  static __device__ __forceinline__ bool arriveLast(unsigned* counter, unsigned expected, bool* sharedFlag, unsigned parts) { return ::arriveLast(counter, expected, sharedFlag, parts); }
 };
 
 // The first kThreads threads, whole warps.
@@ -28,16 +27,19 @@ struct FirstThreads {
     asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
 #endif
   }
-  // As arriveLast() of gpu.h.
-  static __device__ __forceinline__ bool arriveLast(unsigned* counter, unsigned expected, bool* sharedFlag, unsigned parts) {
-    __threadfence();
-    sync(__LINE__);
-    if (threadIdx.x == 0) {
-      *sharedFlag = atomicAdd(counter, parts) + parts == expected;
-      if (*sharedFlag) *counter = 0;
-    }
-    sync(__LINE__);
-    __threadfence();
-    return *sharedFlag;
-  }
 };
+
+// Call by all threads of a block, or of a crew that works for it, after their writes. Returns true in the block with which the
+// arrivals reach `expected`; a block may arrive for several parts at once. `counter` starts at 0 and is 0 again after the last.
+template <class Crew = WholeBlock>
+__device__ __forceinline__ bool arriveLast(unsigned* counter, unsigned expected, bool* sharedFlag, unsigned parts = 1) {
+  __threadfence();
+  CREW_SYNC(Crew);
+  if (threadIdx.x == 0) {
+    *sharedFlag = atomicAdd(counter, parts) + parts == expected;
+    if (*sharedFlag) *counter = 0;
+  }
+  CREW_SYNC(Crew);
+  __threadfence();
+  return *sharedFlag;
+}

@@ -223,22 +223,8 @@ __device__ __forceinline__ void mma16816(float (&d)[4], const uint32_t (&a)[4], 
 }
 
 // --------------------------------------------------------------------------------------------------------- across blocks
-// Data crosses blocks in two ways only. publish/arriveLast: each block writes its part, then arrives; the block that arrives
-// last reads all parts. gridBarrier: every block of a cooperative grid waits for all.
-
-// Call by all threads of a block, after their writes. Returns true in the block with which the arrivals reach `expected`; a
-// block may arrive for several parts at once. `counter` starts at 0 and is 0 again after the last.
-__device__ __forceinline__ bool arriveLast(unsigned* counter, unsigned expected, bool* sharedFlag, unsigned parts = 1) {
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    *sharedFlag = atomicAdd(counter, parts) + parts == expected;
-    if (*sharedFlag) *counter = 0;
-  }
-  __syncthreads();
-  __threadfence();
-  return *sharedFlag;
-}
+// Data crosses blocks in two ways only. arriveLast (crew.h): each block writes its part, then arrives; the block that arrives last
+// reads all parts. gridBarrier: every block of a cooperative grid waits for all.
 
 // `state` is one word, 0 before the launch. Needs a cooperative launch.
 __device__ __forceinline__ void gridBarrier(unsigned* state) {

@@ -1,6 +1,7 @@
 // Rows of logits: reads of four neighbours, and rows that are cut into slices so that many blocks share one. The slices of
 // a row meet in the block that arrives last.
 #pragma once
+#include "crew.h"
 #include "elements.h"
 #include "reduce.h"
 #include "sampler.h"

@@ -12,6 +12,7 @@
 //
 // x and weight are both f16 or both bf16, with rows of 16 bytes. The order of summation depends on the shape
 // and on the number of rows.
+#include "../lib/crew.h"
 #include "../lib/tile_order.h"
 #include "tile.h"
 

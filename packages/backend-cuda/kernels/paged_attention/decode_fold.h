@@ -89,7 +89,7 @@ class ChunkFold {
     if (owned_ < chunks) {
       // The first slot holds what the keeper has folded.
       if (first_ == 0) store(slot(at, 0), result_, heads);
-      if (!Crew::arriveLast(work_.counters + keeper(at), chunks, sharedFlag, owned_)) return;
+      if (!arriveLast<Crew>(work_.counters + keeper(at), chunks, sharedFlag, owned_)) return;
       if (Result::head() < heads) foldSlots(at, chunks);
     }
     if (Result::head() >= heads) return;
