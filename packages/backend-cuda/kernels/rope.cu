@@ -25,9 +25,10 @@ cudaError_t rope(const Rope& a, const Step& s) {
   if (a.qkv.rows == 0) return cudaSuccess;
   return withDType(a.qkv.dtype, [&](auto* q) {
     using T = Element<decltype(q)>;
+    const Rotary rotary = makeRotary<T>(a.rotaryDim, a.interleaved, a.headDim, a.qkv.columns, {a.qkv.data, a.table.data, a.norms.qNorm.data, a.norms.kNorm.data});
     const dim3 grid{static_cast<unsigned>(a.qkv.rows), ceilDiv(a.heads + a.kvHeads, kWarps)};
     return gpuLaunch({"rope", grid, {32 * kWarps}, 0, s.stream}, ropeKernel<T>, a.qkv.as<T>(), a.positions.as<uint32_t>(), a.table.as<float>(), static_cast<int>(a.qkv.columns), a.heads,
-                     a.kvHeads, a.headDim, Rotary{a.rotaryDim, a.interleaved}, normWeights(a.norms));
+                     a.kvHeads, a.headDim, rotary, normWeights(a.norms));
   });
 }
 

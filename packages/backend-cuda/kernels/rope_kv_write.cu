@@ -2,8 +2,8 @@
 // scatters these keys and the values into their cache slots.
 //
 // A warp owns a head of a token, queries, keys and values alike, so that a step of one token still fills a multiprocessor or
-// more; a block is eight of them. A lane writes to the cache what it rotated itself, as it stored it, rounded to the dtype of
-// qkv: no lane reads what another one wrote. Of a vector that becomes codes the lanes share the largest magnitude.
+// more; a block is eight of them. Its lanes share it by packs of 16 bytes where the rotation lets them. A lane writes to the cache
+// what it rotated itself, as it stored it, rounded to the dtype of qkv: no lane reads what another one wrote. Of a vector that becomes codes the lanes share the largest magnitude.
 //
 // With norms of all queries and of all keys in front, a block owns a token, as its heads share their sums of squares.
 #include "lib/rotary_write.h"
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(32 * kNormedWarps) normedRopeKvWriteKernel(Rot
       const float scale = stats[isQuery ? 0 : 1].scale;
       const int first = (isQuery ? head : head - heads) * headDim;
       T* const from = w.headAt(token, head);
-      forOwnElements(lane, false, headDim, w.rotary, [&](int i) { from[i] = fromFloat<T>(rmsNormed(toFloat(from[i]), scale, loadElement(norm.weight, norm.dtype, first + i))); });
+      forOwnElements<T>(lane, false, headDim, w.rotary, [&](int i) { from[i] = fromFloat<T>(rmsNormed(toFloat(from[i]), scale, loadElement(norm.weight, norm.dtype, first + i))); });
     }
     w.write(token, head);
   }

@@ -6,16 +6,6 @@
 
 namespace quire {
 
-// Calls f(i) for the elements of a head that are this lane's; only what lies behind rotaryDim is in order, and all of a value.
-template <class F>
-__device__ __forceinline__ void forOwnElements(int lane, bool isValue, int headDim, const Rotary& rotary, F f) {
-  for (int pair = lane; !isValue && pair < rotary.rotaryDim / 2; pair += 32) {
-    f(rotary.first(pair));
-    f(rotary.second(pair));
-  }
-  for (int i = (isValue ? 0 : rotary.rotaryDim) + lane; i < headDim; i += 32) f(i);
-}
-
 // What the kernels of ropeKvWrite write to.
 template <class T, class C>
 struct RotaryWrite {
@@ -47,19 +37,45 @@ struct RotaryWrite {
     C* const to = (isValue ? values.data : keys.data) + at;
     if constexpr (kHoldsCodes<C>) {
       uint32_t largest = 0;
-      forOwnElements(lane, isValue, shape.headDim, rotary, [&](int i) { largest = largerMagnitude(largest, toFloat(from[i])); });
+      forOwn(lane, isValue, from, [&](float x) { largest = largerMagnitude(largest, x); });
       const VectorCodes<C> codes(__reduce_max_sync(kFullMask, largest));
-      forOwnElements(lane, isValue, shape.headDim, rotary, [&](int i) { to[i] = codes(toFloat(from[i])); });
+      convert(lane, isValue, from, to, codes);
       if (lane == 0) (isValue ? values.scales : keys.scales)[at / shape.headDim] = codes.scale;
     } else {
-      forOwnElements(lane, isValue, shape.headDim, rotary, [&](int i) { to[i] = fromFloat<C>(toFloat(from[i])); });
+      convert(lane, isValue, from, to, [](float x) { return fromFloat<C>(x); });
     }
+  }
+
+ private:
+  // Calls f(x) for the elements of a head that are this lane's.
+  template <class F>
+  __device__ __forceinline__ void forOwn(int lane, bool isValue, const T* from, F f) const {
+    if (!rotary.byPacks) return forOwnElements<T>(lane, isValue, shape.headDim, rotary, [&](int i) { f(toFloat(from[i])); });
+    forOwnPacks<T>(lane, isValue, shape.headDim, rotary, [&](int i) {
+      const Pack<T> pack = GPU_LOAD(reinterpret_cast<const Pack<T>*>(from) + i);
+#pragma unroll
+      for (int j = 0; j < Pack<T>::kSize; j++) f(toFloat(pack.values[j]));
+    });
+  }
+  // to = f(from), of the same elements.
+  template <class F>
+  __device__ __forceinline__ void convert(int lane, bool isValue, const T* from, C* to, const F& f) const {
+    if (!rotary.byPacks) return forOwnElements<T>(lane, isValue, shape.headDim, rotary, [&](int i) { to[i] = f(toFloat(from[i])); });
+    using Converted = Beside<C, T>;
+    forOwnPacks<T>(lane, isValue, shape.headDim, rotary, [&](int i) {
+      const Pack<T> pack = GPU_LOAD(reinterpret_cast<const Pack<T>*>(from) + i);
+      Converted converted;
+#pragma unroll
+      for (int j = 0; j < Pack<T>::kSize; j++) converted.values[j] = f(toFloat(pack.values[j]));
+      GPU_STORE(reinterpret_cast<Converted*>(to) + i, converted);
+    });
   }
 };
 
 template <class T, class C>
 RotaryWrite<T, C> rotaryWrite(const RopeKvWrite& a) {
-  return {a.qkv.as<T>(), a.positions.as<uint32_t>(), a.table.as<float>(), a.slotMapping.as<uint32_t>(), kvCache<C>(a.kCache, a.kScales), kvCache<C>(a.vCache, a.vScales), a.shape, Rotary{a.rotaryDim, a.interleaved}, normWeights(a.norms)};
+  const Rotary rotary = makeRotary<T>(a.rotaryDim, a.interleaved, a.shape.headDim, a.qkv.columns, {a.qkv.data, a.table.data, a.kCache.data, a.vCache.data, a.norms.qNorm.data, a.norms.kNorm.data});
+  return {a.qkv.as<T>(), a.positions.as<uint32_t>(), a.table.as<float>(), a.slotMapping.as<uint32_t>(), kvCache<C>(a.kCache, a.kScales), kvCache<C>(a.vCache, a.vScales), a.shape, rotary, normWeights(a.norms)};
 }
 
 }  // namespace quire

@@ -1,6 +1,6 @@
 // From sums to the output, for every form of linear: bias, activation, residual or gate, rounding to the output's dtype.
 #pragma once
-#include "../lib/elements.h"
+#include "../lib/with_element.h"
 #include "variants.h"
 
 namespace quire {
@@ -29,14 +29,6 @@ template <class T>
 struct alignas(4 * sizeof(T)) Quad {
   T values[4];
 };
-
-// Calls f with a null pointer of the element type, on the device.
-template <class F>
-__device__ __forceinline__ void withElement(DType dtype, F f) {
-  if (dtype == DType::f16) f(static_cast<__half*>(nullptr));
-  else if (dtype == DType::bf16) f(static_cast<__nv_bfloat16*>(nullptr));
-  else f(static_cast<float*>(nullptr));
-}
 
 // values[i] = activation(values[i]). The choice lies outside of the loop: kernels that unroll this stay small.
 template <int kCount>
