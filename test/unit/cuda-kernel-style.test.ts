@@ -14,6 +14,7 @@ const WRAPPERS: readonly string[] = [
   'lib/peers.h',
   'lib/code_pairs.h',
   'lib/crew.h',
+  'lib/lane.h',
   'lib/cooperative.h',
 ];
 

@@ -4,6 +4,7 @@
 // where the outputs leave room, else its fragments are read again for each tile.
 // Design: FlashAttention-2 (Dao 2023).
 #pragma once
+#include "../lib/lane.h"
 #include "code_tiles.h"
 
 namespace quire {
@@ -76,7 +77,7 @@ struct PrefillRows {
 
   // score = Q K^T of a tile. Fragments of the next instructions are read while these are computed.
   __device__ void multiplyKeys(const char* keys, float (&score)[kBands][8][4]) const {
-    const int lane = threadIdx.x % 32;
+    const int lane = laneAnew();
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
@@ -212,7 +213,7 @@ struct PrefillRows {
 
   // out += P V of a tile. The weights of the next 16 positions are computed between the instructions of these.
   __device__ void multiplyValues(const char* values, float (&score)[kBands][8][4], float factor, [[maybe_unused]] const float* scales) {
-    const int lane = threadIdx.x % 32;
+    const int lane = laneAnew();
     const FragmentRow<kHeadDim> value(values, lane % 16, lane / 16);
     auto readValues = [&](int step, uint32_t (&pair)[4]) { ldmatrixX4<true>(pair, value.at(step % kSteps, step / kSteps * 16)); };
     uint32_t a[2][kBands][4], pair[2][4];
