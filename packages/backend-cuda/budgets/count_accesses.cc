@@ -1,4 +1,4 @@
-// count_accesses SMS executes the cases of a chip, small, on the emulator and prints a line of JSON for each: the traffic of device memory, and how many
+// count_accesses SMS BYTES (as record_launches) executes the cases of a chip, small, on the emulator and prints a line of JSON for each: the traffic of device memory, and how many
 // bytes of asynchronous copies a block has in flight at most.
 //
 // The kernels are compiled with -fsanitize=thread and linked without its library: the compiler calls the functions below for
@@ -132,7 +132,7 @@ void __wrap__ZN3emu9asyncCopyEPvPKvii(void* destination, const void* source, int
 }
 
 int main(int, char** arguments) {
-  emu::chip() = {budgets::kEmulatedSms, 2, emu::Order::forward, 0};
+  emu::chip() = {budgets::kEmulatedSms, 2, emu::Order::forward, 0, static_cast<size_t>(std::atoi(arguments[2]))};
   for (const budgets::Case& c : budgets::makeCases(budgets::Scale::small, std::atoi(arguments[1]))) {
     for (auto& [end, region] : regions()) region.clear();
     inFlight.clear();

@@ -46,7 +46,7 @@ export async function buildCounter() {
   mkdirSync(out, { recursive: true });
   const program = join(out, 'count-accesses');
   await run(cxx, ['-Wl,--wrap=_ZN3emu9asyncCopyEPvPKvii', ...compiled, '-pthread', '-o', program]);
-  return async chip => readLines((await run(program, [String(chip.sms)]))[0]);
+  return async chip => readLines((await run(program, [chip.sms, chip.sharedPerBlock].map(String)))[0]);
 }
 
 async function compileObject(source, includeFolders, compiler, flags, version) {

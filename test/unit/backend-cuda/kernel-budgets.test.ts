@@ -29,6 +29,9 @@ const hot = [
   'argmax',
   'sample',
   'filterLogits',
+  'loraShrink',
+  'loraExpand',
+  'persistentStep',
 ];
 
 type Numbers = Record<string, number>;

@@ -31,6 +31,9 @@ Grid::Grid(LaunchConfig c, std::function<void()> kernel)
   if (config.grid.y > kMaxGridYZ || config.grid.z > kMaxGridYZ) {
     error = "a grid of " + std::to_string(config.grid.y) + " x " + std::to_string(config.grid.z) + " blocks in y and z, at most " + std::to_string(kMaxGridYZ) + " each are allowed";
   }
+  if (config.dynamicSharedBytes > config.sharedLimit) {
+    error = "a launch of " + std::to_string(config.dynamicSharedBytes) + " bytes of dynamic shared memory, a block may have " + std::to_string(config.sharedLimit);
+  }
   order_.resize(blocks);
   std::iota(order_.begin(), order_.end(), 0);
   if (order == Order::reverse) std::reverse(order_.begin(), order_.end());

@@ -35,6 +35,8 @@ struct Chip {
   int blocksPerSm = 2;
   Order order = Order::forward;
   uint64_t seed = 0;
+  // Shared memory that a block may have.
+  size_t sharedBytes = kMaxSharedBytes;
 };
 Chip& chip();
 
@@ -171,7 +173,7 @@ struct LaunchConfig {
   // Programmatic dependent launch: may start before the kernel in front of it has finished.
   bool programmatic = false;
   // Bytes of shared memory, dynamic and static, that the launch may use.
-  size_t sharedLimit = kMaxSharedBytes;
+  size_t sharedLimit = chip().sharedBytes;
   // It waits for kernels of other devices.
   bool meetsPeers = false;
   // What the launching thread was at work on, for reports.

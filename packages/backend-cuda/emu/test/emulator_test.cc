@@ -77,6 +77,9 @@ void sharedMemory() {
   check(!caught([&](cudaStream_t s) { return launchCrowded(out.data, 48 * 1024, s); }, out.data, 32), "a launch asks for more");
   check(caught([&](cudaStream_t s) { return launchTall(out.data, 65536, s); }, out.data, 0), "a grid taller than the chip allows");
   check(caught([&](cudaStream_t s) { return launchCrowded(out.data, 38 * 1024, s); }, out.data, 0), "static shared memory above what the launch asked for");
+  emu::chip().sharedBytes = 96 * 1024;
+  check(caught([&](cudaStream_t s) { return launchCrowded(out.data, 100 * 1024, s); }, out.data, 0), "more shared memory than a block of the chip may have");
+  emu::chip().sharedBytes = emu::kMaxSharedBytes;
 }
 
 template <class T, class From, class To>

@@ -14,4 +14,8 @@ inline int sharedBytesPerBlock() {
   return bytes;
 }
 
+// Shared memory of an SM in bytes. A block takes kBlockReserve of it beside its dynamic part.
+constexpr int kBlockReserve = 1024 + 128;
+inline int sharedBytesPerSm() { return sharedBytesPerBlock() + 1024; }
+
 }  // namespace quire

@@ -12,6 +12,7 @@
 //
 // x and weight are both f16 or both bf16, with rows of 16 bytes. The order of summation depends on the shape
 // and on the number of rows.
+#include "../lib/chip.h"
 #include "../lib/crew.h"
 #include "../lib/tile_order.h"
 #include "tile.h"
@@ -138,10 +139,17 @@ cudaError_t launch(const LinearProblem& p, const Step& s) {
   return gpuLaunch(l, linearSplit<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), weightBlocks, rowBlocks, parts, s.workspace.scratch<float>(), s.workspace.counters());
 }
 
+// The deeper ring where a multiprocessor holds as many blocks of it as the kernel is compiled for.
+template <class T, class Deep, class Shallow>
+cudaError_t launchDeepest(const LinearProblem& p, const Step& s) {
+  return Deep::kBlocks * (Deep::kSharedBytes + kBlockReserve) <= sharedBytesPerSm() ? launch<T, Deep>(p, s) : launch<T, Shallow>(p, s);
+}
+
 template <class T>
 cudaError_t launchFor(const LinearProblem& p, const Step& s) {
-  if (p.rows() <= 32) return launch<T, Shape<8, 4, 4, 1, 2, 64, 5, 2>>(p, s);
-  return p.rows() <= 64 ? launch<T, Shape<8, 8, 4, 1, 2, 64, 4, 2>>(p, s) : launch<T, Shape<8, 16, 2, 2, 1, 64, 3, 2>>(p, s);
+  if (p.rows() <= 32) return launchDeepest<T, Shape<8, 4, 4, 1, 2, 64, 5, 2>, Shape<8, 4, 4, 1, 2, 64, 4, 2>>(p, s);
+  if (p.rows() <= 64) return launchDeepest<T, Shape<8, 8, 4, 1, 2, 64, 4, 2>, Shape<8, 8, 4, 1, 2, 64, 3, 2>>(p, s);
+  return launchDeepest<T, Shape<8, 16, 2, 2, 1, 64, 3, 2>, Shape<8, 16, 2, 2, 1, 32, 4, 2>>(p, s);
 }
 
 }  // namespace

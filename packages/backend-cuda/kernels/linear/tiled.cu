@@ -1,6 +1,6 @@
 // linear for many rows on tensor cores: a tiled product with a ring of kStages tiles in shared memory.
 //
-// A block owns 16 kWeightTiles rows of the weight and 8 kRowTiles rows of x, and goes along K by 32; each warp owns a part of
+// A block owns 16 kWeightTiles rows of the weight and 8 kRowTiles rows of x, and goes along K by kK; each warp owns a part of
 // the tile. At the end of a slice of K the sums go over into the totals: so an output has the bits that the swapAb form gives
 // it.
 //
@@ -97,12 +97,17 @@ cudaError_t launch(const LinearProblem& p, const Step& s) {
   return gpuLaunch(l, linearTiled<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), sliceLength(p.k()), weights, rows);
 }
 
+// Whether there is a block for each multiprocessor.
+template <class S>
+bool fills(const LinearProblem& p, const Step& s) { return static_cast<int64_t>(weightBlocks<S>(p)) * rowBlocks<S>(p) >= s.smCount; }
+
 template <class T>
 cudaError_t launchFor(const LinearProblem& p, const Step& s) {
   using Large = Shape<8, 16, 2, 4, 32, 4>;  // 128 x 128
-  using Small = Shape<4, 8, 2, 2, 32, 4>;   // 64 x 64
-  const bool fills = static_cast<int64_t>(weightBlocks<Large>(p)) * rowBlocks<Large>(p) >= s.smCount;
-  return fills ? launch<T, Large>(p, s) : launch<T, Small>(p, s);
+  using Middle = Shape<4, 8, 2, 2, 32, 4>;  // 64 x 64
+  using Small = Shape<2, 4, 2, 2, 64, 6>;   // 32 x 32
+  if (fills<Large>(p, s)) return launch<T, Large>(p, s);
+  return fills<Middle>(p, s) ? launch<T, Middle>(p, s) : launch<T, Small>(p, s);
 }
 
 }  // namespace

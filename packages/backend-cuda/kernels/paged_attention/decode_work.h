@@ -153,8 +153,4 @@ inline int decodeGrid(int smCount, int blocksPerSm, int64_t chunks) {
   return static_cast<int>(std::min(blocks, chunks));
 }
 
-// Shared memory of an SM in bytes, by the first GPU. A block takes kBlockReserve of it beside its dynamic part.
-constexpr int kBlockReserve = 1024 + 128;
-inline int sharedBytesPerSm() { return sharedBytesPerBlock() + 1024; }
-
 }  // namespace quire
