@@ -2,9 +2,14 @@
  * Decode steps of few rows as persistent launches: the bits of one launch for each operation, with cooperative launches and on a chip
  * that has none. That these are right, the golden tests and the conformance list say.
  */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type EmulatedChip, loadEmulator } from '@quire/backend-cuda';
 import { expect, it } from 'vitest';
+import { parseModelConfig } from '../../packages/core/src/models/parse-config.ts';
 import { createModelRunner } from '../../packages/core/src/worker/index.ts';
+import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
 import { LLM } from '../../packages/server/src/node/llm.ts';
 import { type GreedyOutput, greedyConfig, runGreedy } from '../e2e/greedy-loop.ts';
 import { goldenCases, openModel } from '../e2e/models.ts';
@@ -27,13 +32,27 @@ function promptsOf(folder: string, count: number) {
   return Array.from({ length: count }, (_, i) => (prompts[i] ?? madeUp(i)).slice(0, 40));
 }
 
+/** Layers of the shape of those of opt-125m, two of them, with seeded stand-ins for weights. */
+const OPT_125M = 'opt-125m';
+
+async function openLayersOfOpt125m() {
+  const folder = mkdtempSync(join(tmpdir(), 'quire-opt-'));
+  const tiny = JSON.parse(readFileSync(join(import.meta.dirname, '../../models/tiny-opt/config.json'), 'utf8'));
+  const shape = { hidden_size: 768, word_embed_proj_dim: 768, ffn_dim: 3072, num_attention_heads: 12 };
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...tiny, ...shape, num_hidden_layers: 2 }));
+  const source = await openFolderSource(folder);
+  const modelConfig = await parseModelConfig(source);
+  rmSync(folder, { recursive: true });
+  return { source, modelConfig, checkpoint: null };
+}
+
 /** Steps in which all requests decode, behind those that start one each. */
 const DECODE_STEPS = 4;
 
 /** Requests that start one step after another and end together. */
 async function decode(chip: Partial<EmulatedChip>, folder: string, dtype: 'f16' | 'bf16', rows: number) {
   const device = await openTestCudaEmu({ chip });
-  const { source, modelConfig, checkpoint } = await openModel(folder);
+  const { source, modelConfig, checkpoint } = await (folder === OPT_125M ? openLayersOfOpt125m() : openModel(folder));
   const engineConfig = { ...greedyConfig, dtype, maxModelLen: 64, maxNumSeqs: rows, numGpuBlocksOverride: 60 };
   const executor = await createModelRunner({ device, modelConfig, engineConfig, checkpoint });
   await source.close();
@@ -62,6 +81,7 @@ const models = [
   ...checkpoints.flatMap(folder => (['f16', 'bf16'] as const).map(dtype => ({ folder, dtype, rows: 4 }))),
   { folder: 'models/tiny-llama', dtype: 'bf16' as const, rows: 1 },
   { folder: 'models/tiny-opt', dtype: 'f16' as const, rows: 8 },
+  ...(['f16', 'bf16'] as const).map(dtype => ({ folder: OPT_125M, dtype, rows: 2 })),
   // Biases of queries, keys and values; norms of heads; norms behind the parts of a layer.
   { folder: 'test/fixtures/models/qwen2-tied', dtype: 'bf16' as const, rows: 3 },
   { folder: 'test/fixtures/models/qwen3-tied', dtype: 'bf16' as const, rows: 3 },
