@@ -27,7 +27,7 @@ constexpr int kNormedWarps = 16;
 
 // The norms have the bits of normColumns.
 template <class T, class C>
-__global__ void __launch_bounds__(32 * kNormedWarps) normedRopeKvWriteKernel(RotaryWrite<T, C> w, RowNorm query, RowNorm key) {
+__global__ void __launch_bounds__(32 * kNormedWarps, 1) normedRopeKvWriteKernel(RotaryWrite<T, C> w, RowNorm query, RowNorm key) {
   SHARED(float, sums, kSumsOfRow);
   SHARED(NormStats, stats, 2);
   launchDependents();

@@ -34,10 +34,13 @@ template <class T, class F>
 __device__ __forceinline__ void forOwnPacks(int lane, bool isValue, int headDim, const Rotary& rotary, F f) {
   constexpr int kSize = Pack<T>::kSize;
   const int half = isValue ? 0 : rotary.rotaryDim / 2 / kSize;
+  // Of most heads a lane has a pack or two.
+#pragma unroll 1
   for (int i = lane; i < half; i += 32) {
     f(i);
     f(i + half);
   }
+#pragma unroll 1
   for (int i = 2 * half + lane; i < headDim / kSize; i += 32) f(i);
 }
 // The same for its elements.
@@ -140,6 +143,7 @@ struct RotaryHead {
   __device__ __forceinline__ void turnPacks(const float* angles) const {
     const int half = rotary.rotaryDim / 2 / kSize;
     const auto* const cosines = reinterpret_cast<const Floats*>(angles);
+#pragma unroll 1
     for (int i = lane; i < half; i += 32) {
       const Floats a = normedPack(i), b = normedPack(i + half), cosine = GPU_LOAD(cosines + i), sine = GPU_LOAD(cosines + half + i);
       Pack<T> first, second;
@@ -152,6 +156,7 @@ struct RotaryHead {
       GPU_STORE(packs() + half + i, second);
     }
     if (weight == nullptr) return;
+#pragma unroll 1
     for (int i = 2 * half + lane; i < headDim / kSize; i += 32) {
       const Floats x = normedPack(i);
       Pack<T> pack;
