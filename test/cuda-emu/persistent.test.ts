@@ -23,6 +23,7 @@ const chips: readonly Partial<EmulatedChip>[] = [
 ];
 const checkpoints = ['models/tiny-llama', 'models/tiny-opt'];
 const persistentLaunches = () => loadEmulator().counters().persistentStep?.launches ?? 0;
+/** Of the form on tensor cores, which a persistent launch takes in. */
 const attentionLaunches = () => loadEmulator().counters().attentionDecodeTensor?.launches ?? 0;
 
 /** The golden prompts of a checkpoint, or one made up. */
@@ -82,7 +83,8 @@ const models = [
   { folder: 'models/tiny-llama', dtype: 'bf16' as const, rows: 1 },
   { folder: 'models/tiny-opt', dtype: 'f16' as const, rows: 8 },
   ...(['f16', 'bf16'] as const).map(dtype => ({ folder: OPT_125M, dtype, rows: 2 })),
-  // Biases of queries, keys and values; norms of heads; norms behind the parts of a layer.
+  // Biases of queries, keys and values; norms of heads; norms behind the parts of a layer. Attention of such narrow heads is launched
+  // by itself, between two persistent launches.
   { folder: 'test/fixtures/models/qwen2-tied', dtype: 'bf16' as const, rows: 3 },
   { folder: 'test/fixtures/models/qwen3-tied', dtype: 'bf16' as const, rows: 3 },
   { folder: 'test/fixtures/models/gemma2', dtype: 'bf16' as const, rows: 2 },
@@ -95,7 +97,9 @@ it.each(models)('$folder in $dtype, $rows rows: bit for bit', { timeout: 10 * MI
   for (const chip of chips) {
     const persistent = await decode(chip, folder, dtype, rows);
     expect(persistent.launches.persistent).toBeGreaterThanOrEqual(DECODE_STEPS);
-    expect(persistent.launches.attention).toBeLessThan(launched.launches.attention);
+    if (launched.launches.attention > 0) {
+      expect(persistent.launches.attention).toBeLessThan(launched.launches.attention);
+    }
     expect(bitsOf(persistent.outputs)).toEqual(bitsOf(launched.outputs));
   }
   // Not all alike.

@@ -115,7 +115,7 @@ std::vector<Case> linearCases(Scale scale, int smCount) {
       {"gatedLinearQuantSwapAb q4_32, 1 row", "8B gate and up", 1, 14336, 4096, true, true, 1, 0, 2048, DType::bf16, DType::q4_32},
       {"linearTiled large", "8B qkv", 2048, 6144, 4096, false, true, 256, 512, 512},
       {"linearTiled middle", "8B o", 256, 4096, 4096, false, true, 128, 128, 512},
-      {"linearTiled small", "Qwen3-0.6B o", 128, 1024, 2048, false, true, 64, 64, 512},
+      {"linearTiled small", "Qwen3-0.6B o", 128, 1024, 2048, false, true, 128, 32, 512},
       {"gatedLinearTiled large", "8B gate and up", 2048, 14336, 4096, true, true, 256, 512, 512},
   };
   std::vector<Case> cases;
