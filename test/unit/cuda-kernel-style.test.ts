@@ -2,7 +2,7 @@
  * The rules of docs/cuda-kernels.md that can be read off the text of a kernel. Each names what it found, and is shown a kernel that
  * breaks it; what only shows when a kernel runs, the emulator reports.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { describe, expect, it, test } from 'vitest';
 
@@ -124,4 +124,27 @@ test('every source with a kernel was read', () => {
   expect(sources.reduce((sum, { code }) => sum + kernelsOf(code).length, 0)).toBe(mentions);
   expect(withKernels).toContain('rms_norm.cu');
   expect(mentions).toBeGreaterThan(25);
+});
+
+describe('code of the host', () => {
+  const addon = resolve(folder, '../addon');
+  /** Headers of a file and theirs, of this package. */
+  function includesOf(path: string, seen = new Set<string>()): Set<string> {
+    for (const [, name] of readFileSync(path, 'utf8').matchAll(/^#include "(.+)"$/gm)) {
+      const header = resolve(path, '..', name!);
+      if (!existsSync(header) || seen.has(header)) continue;
+      seen.add(header);
+      includesOf(header, seen);
+    }
+    return seen;
+  }
+  // Only nvcc compiles these; the emulator's compiler takes them everywhere.
+  const deviceHeader = join(folder, 'lib/gpu.h');
+
+  it('includes no code of the device', () => {
+    expect(includesOf(join(folder, 'all_reduce.cu'))).toContain(deviceHeader);
+    const files = readdirSync(addon).filter(name => name.endsWith('.cc'));
+    expect(files.length).toBeGreaterThan(10);
+    for (const file of files) expect([...includesOf(join(addon, file))], file).not.toContain(deviceHeader);
+  });
 });

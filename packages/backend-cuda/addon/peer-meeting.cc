@@ -5,7 +5,7 @@
 #include <mutex>
 #include <stdexcept>
 
-#include "../kernels/lib/peers.h"
+#include "../kernels/lib/peer_memory.h"
 
 namespace quire {
 namespace {

@@ -1,23 +1,9 @@
 // How a kernel meets the same kernel on other GPUs, over memory that all of them reach. Beside gpu.h, with the same two meanings.
 #pragma once
-#include "../collectives.h"
 #include "gpu.h"
+#include "peer_memory.h"
 
 namespace quire {
-
-// Blocks that may meet in one launch.
-constexpr int kMostPeerBlocks = 32;
-// A message that fits is summed in one launch: so much is twice in each rank's memory, for even and for odd meetings.
-constexpr size_t kPeerSlotBytes = size_t{512} << 10;
-
-// In the memory of each rank; zero at first.
-struct PeerMemory {
-  // Meetings so far, and an arriveLast counter.
-  unsigned meetings, arrived, unused[62];
-  // The meeting to which a block of a rank has come: written by that rank.
-  unsigned flags[kMostPeerBlocks][kMostPeers];
-  char slots[2][kPeerSlotBytes];
-};
 
 // A launch of which every block waits for the same block on the other GPUs. Its blocks must be resident at once: at most one for
 // each multiprocessor.
