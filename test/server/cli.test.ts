@@ -81,7 +81,7 @@ describe('the command line', () => {
     [['generate', tinyLlama, '--prompt', 'a', '--logit-bias', '{'], '--logit-bias must be JSON'],
     [['crosscheck', '--op', 'rmsNrm'], 'Did you mean "rmsNorm"?'],
     [['crosscheck', '--devices', 'reference'], 'nothing is compared with itself'],
-    [['bench', 'everything'], 'bench takes one of ops, engine, offline, serve, got everything'],
+    [['bench', 'everything'], 'bench takes one of ops, engine, offline, positions, serve, got everything'],
     [[], 'Usage:'],
   ])('refuses %j with exit code 2', async (argv, message) => {
     const { code, out, err } = await quire(...argv);
