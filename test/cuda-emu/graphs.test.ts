@@ -90,7 +90,7 @@ it.each(models)('launches six kernels a layer in decode: $folder, $dtype', async
 });
 
 it.each(models.filter(({ dtype }) => dtype !== 'f32'))(
-  'launches none for a layer where the chip has cooperative launches, but attention of narrow heads: $folder, $dtype',
+  'launches none for a layer, but attention of narrow heads, where launches can be cooperative: $folder, $dtype',
   async model => {
     const launches = await launchesPerLayer(model, 2);
     // Heads of 8 and 16 values: attention by itself, and the operations between two of them in one launch.
