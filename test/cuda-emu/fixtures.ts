@@ -1,16 +1,8 @@
 import type { CudaDevice } from '@quire/backend-cuda';
-import type { Bindings, Device, DeviceTensor, Executable, StepSizes, TensorSpec } from '@quire/core/contract';
-import { ProgramBuilder } from '@quire/core/program';
+import type { Bindings, Device, DeviceTensor, Executable, TensorSpec } from '@quire/core/contract';
+import { noSizes, ProgramBuilder } from '@quire/core/program';
 
-export const noSizes: StepSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
+export { noSizes };
 
 export function createTensor(device: Device, name: string, shape: number[], spec: Partial<TensorSpec> = {}) {
   return device.createTensor({ name, dtype: 'f32', shape, usage: 'state', ...spec });

@@ -1,6 +1,6 @@
 /** The large linear layers of a program, and how one is run by itself to be timed. */
-import type { OpOf, Program, StepSizes } from '@quire/core/contract';
-import { ProgramBuilder } from '@quire/core/program';
+import type { OpOf, Program } from '@quire/core/contract';
+import { noSizes, ProgramBuilder } from '@quire/core/program';
 import { type CompileHost, compileProgram } from './compile.ts';
 import { WebGpuExecutable } from './executable.ts';
 import type { LinearLayer, LinearWay } from './kernel.ts';
@@ -13,16 +13,6 @@ const FEWEST_WEIGHTS = 2 ** 20;
 /** Of more weights than this, the columns to begin with are timed: enough to fill a GPU. */
 const MOST_WEIGHTS = 2 ** 21;
 const MOST_ROWS = 16;
-
-const noSizes: StepSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
 
 export interface MeasuredLayer extends LinearLayer {
   /** The name of its weight in the program. */

@@ -1,17 +1,7 @@
 import type { OpName, Program, StepSizes, TensorName, TypedArray } from '@quire/core/contract';
-import { opAccess, ProgramBuilder } from '@quire/core/program';
+import { noSizes, opAccess, ProgramBuilder } from '@quire/core/program';
 import { Random, seedOf } from './random.ts';
 import type { CaseGroup, CaseInputs, CaseVariant, ConformanceCase, FloatType, OutputCheck } from './types.ts';
-
-const noSizes: StepSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
 
 /** The end of a group's name: ` activations=f16`, or nothing for f32. */
 export function dtypeName(activations: FloatType): string {

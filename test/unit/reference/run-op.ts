@@ -1,16 +1,8 @@
 import type { Device, DType, Op, Program, StepSizes, TypedArray } from '@quire/core/contract';
-import { decodeFloats, encodeFloats, ProgramBuilder } from '@quire/core/program';
+import { decodeFloats, encodeFloats, noSizes, ProgramBuilder } from '@quire/core/program';
 import { openReferenceDevice } from '@quire/core/reference';
 
-export const noSizes: StepSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
+export { noSizes };
 
 /** A tensor with its contents: words for u32, values (rounded to the dtype here) for the others. */
 export interface TestTensor {

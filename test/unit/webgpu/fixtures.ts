@@ -2,18 +2,10 @@ import { openWebGpuDevice, type WebGpuDevice, type WebGpuOptions } from '@quire/
 import type { NodeWebGpuOptions } from '@quire/backend-webgpu/node';
 import { dawn } from '@quire/backend-webgpu/node';
 import type { Bindings, Device, DeviceTensor, Executable, Op, StepSizes } from '@quire/core/contract';
-import { ProgramBuilder } from '@quire/core/program';
+import { noSizes, ProgramBuilder } from '@quire/core/program';
 import { openTestWebGpu } from '../../support/devices.ts';
 
-export const noSizes: StepSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
+export { noSizes };
 
 /** A device that is checked and disposed of by test/support. */
 export async function openWebGpu(options?: NodeWebGpuOptions): Promise<WebGpuDevice> {

@@ -49,8 +49,8 @@ export class AsyncLLM implements AsyncDisposable {
 
   /**
    * Queues a request and returns the stream of its outputs. Throws InvalidRequestError when it cannot be served as asked,
-   * QueueFullError when too much waits, and EngineClosedError or EngineError when the engine is closed or has failed. Leaving the loop over the stream (its `return`)
-   * aborts the request. When the engine fails, the stream throws EngineError.
+   * QueueFullError when too much waits, and EngineClosedError or EngineError when the engine is closed or has failed. Leaving the
+   * loop over the stream (its `return`) aborts the request. When the engine fails, the stream throws EngineError.
    */
   generate(prompt: PromptInput, params: SamplingParams = {}, options: GenerateOptions = {}): RequestStream {
     requireGeneration(this.limits);

@@ -3,6 +3,7 @@ import { DraftRows } from './draft-rows.ts';
 import type { Request } from './request.ts';
 import type { DraftWish, Speculator } from './speculator.ts';
 import type { StepBatch } from './step-batch.ts';
+import type { Suspects } from './suspects.ts';
 
 /** Decides which guesses a step checks beside its decodes: with rows, blocks and budgets that nobody else needs. */
 export class DraftScheduler {
@@ -19,14 +20,14 @@ export class DraftScheduler {
     this.#rows = new DraftRows(freeRows);
   }
 
-  /** Has drafts made for those of the requests that decode in the next step. null: none have to be made. */
-  prepare(requests: readonly Request[], mayRun: (request: Request) => boolean): Promise<void> | null {
+  /** Has drafts made for those of the requests that decode in the next step: suspects may not run. null: none have to be made. */
+  prepare(requests: readonly Request[], suspects: Suspects): Promise<void> | null {
     if (this.#speculator.prepare === undefined) return null;
     const wishes: DraftWish[] = [];
     let freeRows = this.#freeRows.length;
     for (const request of requests) {
       const decodes = request.virtualTokens - request.numComputed === 1 && !request.waitsForHost;
-      if (!request.speculates || !decodes || !mayRun(request)) continue;
+      if (!request.speculates || !decodes || !suspects.lets(request)) continue;
       const held = this.#rows.held(request);
       const most = Math.min(this.#most(request), freeRows + held);
       if (most <= 0) continue;

@@ -170,7 +170,7 @@ export class Scheduler {
   /** Has drafts made for the requests that decode in the next step, where that takes the device. null: none have to be made. */
   prepareDrafts(): Promise<void> | null {
     if (this.#drafts === null || this.waiting.length > 0) return null;
-    return this.#drafts.prepare(this.running, request => this.suspects.lets(request));
+    return this.#drafts.prepare(this.running, this.suspects);
   }
 
   /** Forgets all cached prefixes; running requests keep what they have. */

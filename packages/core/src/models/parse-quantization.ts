@@ -33,7 +33,7 @@ export async function parseQuantization(
   onNotice: NoticeListener,
 ): Promise<PackedWeights | null> {
   const fields = config.object('quantization_config');
-  if (fields !== null) return parseMethod(fields, 'quantization_config in config.json', undefined, onNotice);
+  if (fields !== null) return parseMethod(fields, 'config.json', undefined, onNotice);
   for (const [file, method] of Object.entries(ownFiles)) {
     const members = await readJsonObject(source, file, codes);
     if (members !== null) return parseMethod(new ConfigFields(file, members), file, method, onNotice);
@@ -43,13 +43,13 @@ export async function parseQuantization(
 
 function parseMethod(
   fields: ConfigFields,
-  toldBy: string,
+  file: string,
   fallback: PackedMethod | undefined,
   onNotice: NoticeListener,
 ): PackedWeights {
   const methods = Object.fromEntries(packedMethods.map(method => [method, method]));
   const method = fields.choice('quant_method', methods, fallback, 'CF_UNSUPPORTED') as PackedMethod;
-  const file = toldBy.split(' ').at(-1);
+  const toldBy = file === 'config.json' ? 'quantization_config in config.json' : file;
   return { ...parsers[method](fields, notice => onNotice(`${file}: ${notice}`)), toldBy };
 }
 

@@ -21,7 +21,7 @@ export { printOp, printProgram } from './print-program.ts';
 export { ProgramError, type ProgramErrorDetails } from './program-error.ts';
 export { dequantize, QuantizeError, quantizeRows } from './quantize.ts';
 export { type DeltaTargetId, RowDelta } from './row-delta.ts';
-export { elementCount, formatShape, formatTensor, resolveShape, sizeNames, tensorBytes } from './shapes.ts';
+export { elementCount, formatShape, formatTensor, noSizes, resolveShape, sizeNames, tensorBytes } from './shapes.ts';
 export { programOfStage } from './stages.ts';
 export { validateProgram } from './validate.ts';
 export { wholeRecords } from './whole-records.ts';

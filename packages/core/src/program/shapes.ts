@@ -11,6 +11,17 @@ export const sizeNames = [
   'deltaSegments',
 ] as const satisfies readonly SizeName[];
 
+/** A step of nothing, to be spread under the sizes that count. */
+export const noSizes: StepSizes = {
+  tokens: 0,
+  sequences: 0,
+  decodeSequences: 0,
+  samples: 0,
+  blocksPerSequence: 0,
+  maxQueryTokens: 0,
+  deltaSegments: 0,
+};
+
 /** The shape in numbers at the sizes of a step. */
 export function resolveShape(shape: readonly Dim[], sizes: StepSizes): number[] {
   return shape.map(dim => (typeof dim === 'number' ? dim : sizes[dim]));

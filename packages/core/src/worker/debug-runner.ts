@@ -2,13 +2,13 @@ import type { Bindings, Device, Executable, StepSizes } from '../contract/contra
 import { InvalidRequestError } from '../errors.ts';
 import type { ModelConfig } from '../models/config.ts';
 import type { AdapterWeights } from '../models/index.ts';
+import { noSizes } from '../program/index.ts';
 import type { Checkpoint } from '../weights/types.ts';
 import { writeAdapter } from './adapter-writer.ts';
 import { DeviceModel } from './device-model.ts';
 import type { ModelDTypes } from './model-dtypes.ts';
 import { ProgramSet } from './program-set.ts';
 import { RowWriter } from './row-writer.ts';
-import { noSizes } from './state-programs.ts';
 import type { RowSampling, SchedulerOutput } from './types.ts';
 
 export interface DebugRunnerOptions {

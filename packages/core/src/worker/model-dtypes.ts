@@ -11,8 +11,7 @@ import {
   shardConfig,
   shardWeights,
 } from '../models/index.ts';
-import { offers } from '../program/index.ts';
-import { noSizes } from './state-programs.ts';
+import { noSizes, offers } from '../program/index.ts';
 import type { WorkerConfig } from './worker-config.ts';
 
 type InfoOnly = Pick<Device, 'info'>;

@@ -1,6 +1,7 @@
 import type { Device, DType, Executable, SubmitStep } from '../contract/contract.ts';
 import { pooledWidth } from '../models/index.ts';
 import type { RowDelta } from '../program/index.ts';
+import { noSizes } from '../program/index.ts';
 import { writeAdapter } from './adapter-writer.ts';
 import type { DeviceModel } from './device-model.ts';
 import { processLogits, readLogits, type SampleLogits } from './host-logits.ts';
@@ -10,7 +11,7 @@ import { type LogprobOutputs, ResultReader } from './result-reader.ts';
 import { RowWriter } from './row-writer.ts';
 import { logprobTensors } from './sampling-programs.ts';
 import { type StageTimer, untimed } from './stage-timer.ts';
-import { BLOCK_BATCH, noSizes, paddedBatches } from './state-programs.ts';
+import { BLOCK_BATCH, paddedBatches } from './state-programs.ts';
 import { type StepPlan, StepPlanner } from './step-plan.ts';
 import type { ExecutorLimits, ModelExecutor, SchedulerOutput, SleepingExecutor, StepResult } from './types.ts';
 import { MAX_BIAS_WORDS } from './worker-config.ts';

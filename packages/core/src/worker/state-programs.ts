@@ -1,7 +1,7 @@
 import { type DType, NONE, type Program, type StepSizes } from '../contract/contract.ts';
 import type { ModelConfig } from '../models/config.ts';
 import { declareCaches, declareState, type RowStateShape, stageOfLayer, stateTensors } from '../models/index.ts';
-import { ProgramBuilder } from '../program/index.ts';
+import { noSizes, ProgramBuilder } from '../program/index.ts';
 
 /** Blocks that one run of `copyBlocks` or `zeroBlocks` takes; more take several runs. */
 export const BLOCK_BATCH = 128;
@@ -11,16 +11,6 @@ export interface DeltaLimits {
   readonly words: number;
   readonly segments: number;
 }
-
-export const noSizes: StepSizes = {
-  tokens: 0,
-  sequences: 0,
-  decodeSequences: 0,
-  samples: 0,
-  blocksPerSequence: 0,
-  maxQueryTokens: 0,
-  deltaSegments: 0,
-};
 
 export interface CacheGeometry {
   readonly config: ModelConfig;

@@ -1,6 +1,6 @@
-import type { Device, DeviceTensor, Program, StepSizes, TensorName } from '@quire/core/contract';
+import type { Device, DeviceTensor, Program, TensorName } from '@quire/core/contract';
 import { shapeBytes } from '@quire/core/contract';
-import { offers, ProgramBuilder, resolveShape } from '@quire/core/program';
+import { noSizes, offers, ProgramBuilder, resolveShape } from '@quire/core/program';
 import { bandwidthSubject, type OpSubject, opSubjects } from './op-subjects.ts';
 import type { BenchRow } from './report.ts';
 
@@ -85,16 +85,7 @@ async function time(
 }
 
 function programOf(subject: OpSubject): Program {
-  const none: StepSizes = {
-    tokens: 0,
-    sequences: 0,
-    decodeSequences: 0,
-    samples: 0,
-    blocksPerSequence: 0,
-    maxQueryTokens: 0,
-    deltaSegments: 0,
-  };
-  const builder = new ProgramBuilder(subject.name, { ...none, ...subject.sizes });
+  const builder = new ProgramBuilder(subject.name, { ...noSizes, ...subject.sizes });
   subject.build(builder);
   return builder.build();
 }
