@@ -124,9 +124,16 @@ describe('weights', () => {
   it('that are on their way when the device is disposed of end with it', async () => {
     const { source, modelConfig, checkpoint } = await openModel(folder);
     const device = await openTestCudaEmu();
-    const loading = loadWeights(device, modelConfig, { checkpoint });
-    const ended = expect(loading).rejects.toThrow(/disposed/);
-    await new Promise(resolve => setTimeout(resolve, 5));
+    const { uploadFiles } = device;
+    const underWay = new Promise<void>(resolve => {
+      device.uploadFiles = (tensor, pieces) => {
+        const uploaded = uploadFiles.call(device, tensor, pieces);
+        resolve();
+        return uploaded;
+      };
+    });
+    const ended = expect(loadWeights(device, modelConfig, { checkpoint })).rejects.toThrow(/disposed/);
+    await underWay;
     await device.dispose();
     await ended;
     await source.close();
