@@ -2,13 +2,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
 const SHORT = 1;
-const LONG = 5;
-const ROUNDS = 4;
+const LONG = 9;
+const ROUNDS = 20;
 /** Milliseconds after which no further round begins. */
 const ENOUGH = 1500;
 
 /**
- * Milliseconds of one link: the time of a chain of five less that of one, by four; the least of a few rounds of each, after one
+ * Milliseconds of one link: the time of a chain of nine less that of one, by eight; the least of a few rounds of each, after one
  * that compiles. `processor`: the same of processor time. `make(length)` gives { run, end }.
  */
 export async function perLink(make) {

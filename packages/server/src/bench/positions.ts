@@ -3,8 +3,10 @@ import type { BenchRow } from './report.ts';
 
 const BANDS = 8;
 /** Parts of a band, each of which is the best of all runs: other work of the machine seldom meets the same one every time. */
-const PARTS = 4;
-const RUNS = 6;
+const PARTS = 16;
+const RUNS = 24;
+/** Milliseconds after which no further run begins. */
+const ENOUGH = 90_000;
 /** The most that a token may cost more or less than another beside attention. */
 const GOAL = 0.1;
 
@@ -32,7 +34,9 @@ export async function benchPositions(engine: AsyncLLM): Promise<BenchRow[]> {
   // The first run warms up.
   await decode(engine, maxModelLen);
   const runs: Band[][] = [];
-  for (let i = 0; i < RUNS; i++) runs.push(bandsOf(await decode(engine, maxModelLen), BANDS * PARTS));
+  const begun = performance.now();
+  do runs.push(bandsOf(await decode(engine, maxModelLen), BANDS * PARTS));
+  while (runs.length < RUNS && performance.now() - begun < ENOUGH);
   const best = runs[0]!.map((band, i) => ({ ...band, perToken: Math.min(...runs.map(run => run[i]!.perToken)) }));
   const bands = Array.from({ length: BANDS }, (_, i) => joined(best.slice(i * PARTS, (i + 1) * PARTS)));
   const { rest, perPosition, deviation } = fitCost(bands);
