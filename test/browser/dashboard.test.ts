@@ -3,6 +3,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startTinyServer, type TinyServer } from '../server/tiny-server.ts';
 import { launchChromium } from './chromium.ts';
+import { largest, PATIENCE, watchLargest } from './shown.ts';
 
 let tiny: TinyServer;
 let browser: Browser;
@@ -13,6 +14,8 @@ beforeAll(async () => {
   tiny = await startTinyServer({ ui: true, apiKeys: ['s3cret'], numGpuBlocksOverride: 64, maxModelLen: 384 });
   browser = await launchChromium();
   page = await browser.newPage({ locale: 'en-US', viewport: { width: 1280, height: 860 } });
+  page.setDefaultTimeout(PATIENCE);
+  await page.addInitScript(watchLargest);
   page.on('console', message => {
     if (message.type() === 'error' && !message.text().includes('401')) errors.push(message.text());
   });
@@ -24,7 +27,7 @@ afterAll(async () => {
   await tiny?.server.close(0);
 });
 
-const soon = <T>(look: () => Promise<T>) => expect.poll(look, { timeout: 45_000 });
+const soon = <T>(look: () => Promise<T>) => expect.poll(look, { timeout: PATIENCE });
 
 it('asks for the key, shows the steps, and chats', async () => {
   await page.goto(`${tiny.origin}/ui`);
@@ -39,7 +42,7 @@ it('asks for the key, shows the steps, and chats', async () => {
   const other = fetch(`${tiny.origin}/v1/chat/completions`, { method: 'POST', headers, body: JSON.stringify(body) });
   await page.getByRole('button', { name: 'Shared prefix' }).click();
   const pool = page.getByTestId('pool');
-  await soon(async () => Number(await pool.getAttribute('data-shared'))).toBeGreaterThan(0);
+  await soon(() => largest(page, 'pool shared')).toBeGreaterThan(0);
   await soon(() => pool.getAttribute('data-total')).toBe('64');
   await soon(() => page.locator('.card[data-status=finished]').count()).toBe(9);
   const texts = await page.locator('.card').allTextContents();

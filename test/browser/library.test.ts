@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { build, preview } from 'vite';
 import { expect, it } from 'vitest';
 import { launchChromium } from './chromium.ts';
+import { PATIENCE } from './shown.ts';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -28,7 +29,7 @@ it('runs the example of the documentation', async () => {
     page.on('pageerror', error => errors.push(error.message));
     await page.goto(server.resolvedUrls!.local[0]!);
     const written = () => page.locator('body').textContent();
-    await expect.poll(written, { timeout: 60_000 }).toContain('The day after Friday is Saturday.');
+    await expect.poll(written, { timeout: PATIENCE }).toContain('The day after Friday is Saturday.');
     expect(errors).toEqual([]);
     await browser.close();
     await server.close();

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 
@@ -9,8 +9,9 @@ export class ModelServer {
   readonly #server: Server;
   /** Paths of the requests that came, with the range that each asked for. */
   readonly requests: string[] = [];
-  /** Bytes of the weights after which the next answer breaks off; null: none does. */
+  /** Bytes of the weights after which the next answer stands still until `breakOff`; null: none does. */
   breakAfter: number | null = null;
+  #broken: ServerResponse | null = null;
   /** What HEAD says of the weights; null: the truth. */
   claimedBytes: number | null = null;
 
@@ -38,7 +39,8 @@ export class ModelServer {
       res.writeHead(range === null ? 200 : 206, { 'content-length': end - from });
       const breaks = this.breakAfter !== null && end > this.breakAfter && file.endsWith('.safetensors');
       if (!breaks) return void res.end(bytes.subarray(from, end));
-      res.write(bytes.subarray(from, this.breakAfter!), () => setTimeout(() => res.destroy(), 200));
+      res.write(bytes.subarray(from, this.breakAfter!));
+      this.#broken = res;
     });
   }
 
@@ -46,6 +48,11 @@ export class ModelServer {
     const opened = new ModelServer(folder);
     await new Promise<void>(resolve => opened.#server.listen(0, '127.0.0.1', resolve));
     return opened;
+  }
+
+  /** Closes the connection of the answer that stands still. */
+  breakOff(): void {
+    this.#broken!.destroy();
   }
 
   get url(): string {

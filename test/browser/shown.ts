@@ -36,6 +36,9 @@ export function tokensOf(batch: StepTrace['batch']): number {
   return batch.reduce((sum, { numTokens }) => sum + numTokens, 0);
 }
 
+/** Milliseconds that an action in the page may take: the machine may be busy, and the adapter computes in software. */
+export const PATIENCE = 120_000;
+
 /** Of both canvases, as the last frame left them. */
 export async function pictures(opened: Page): Promise<string[]> {
   return opened.evaluate(async () => {
@@ -44,26 +47,40 @@ export async function pictures(opened: Page): Promise<string[]> {
   });
 }
 
-/** The largest value that an attribute of an element takes until every request has ended. */
-export async function largest(opened: Page, selector: string, attributes: readonly string[]): Promise<number[]> {
-  return opened.evaluate(
-    ([at, names]) =>
-      new Promise<number[]>(resolve => {
-        const most = names.map(() => 0);
-        const look = () => {
-          const element = document.querySelector<HTMLElement>(at)!;
-          for (const [i, name] of names.entries()) most[i] = Math.max(most[i]!, Number(element.dataset[name]));
-          const cards = [...document.querySelectorAll<HTMLElement>('.card')];
-          const ended =
-            cards.length > 0 && cards.every(({ dataset }) => ['finished', 'failed'].includes(dataset.status!));
-          const took = document.querySelector<HTMLElement>('[data-testid=took]')!;
-          if (ended && took.dataset.running === 'false' && took.textContent !== '') resolve(most);
-          else setTimeout(look, 10);
-        };
-        look();
-      }),
-    [selector, attributes] as const,
-  );
+declare global {
+  interface Window {
+    /** The largest values that were ever shown: of attributes of the pool and the batch, and of the number of cards that wait. */
+    most: Record<string, number>;
+  }
+}
+
+/** To be run in the page before its own scripts: keeps the largest of what is shown, however late anybody looks. */
+export function watchLargest(): void {
+  window.most = {};
+  const keep = (name: string, value: number) => {
+    if (value > (window.most[name] ?? 0)) window.most[name] = value;
+  };
+  new MutationObserver(() => {
+    for (const { dataset } of document.querySelectorAll<HTMLElement>('[data-testid=pool], [data-testid=batch]')) {
+      for (const [name, value] of Object.entries(dataset)) keep(`${dataset.testid} ${name}`, Number(value));
+    }
+    keep('waiting cards', document.querySelectorAll('.card[data-status=waiting]').length);
+  }).observe(document, { subtree: true, childList: true, attributes: true });
+}
+
+/** The largest value that was shown under such a name; see watchLargest. */
+export function largest(opened: Page, name: string): Promise<number> {
+  return opened.evaluate(which => window.most[which] ?? 0, name);
+}
+
+/** Resolves when the scenario and every request have ended. */
+export async function scenarioEnd(opened: Page): Promise<void> {
+  await opened.waitForFunction(() => {
+    const cards = [...document.querySelectorAll<HTMLElement>('.card')];
+    const took = document.querySelector<HTMLElement>('[data-testid=took]')!;
+    const haveEnded = cards.every(({ dataset }) => ['finished', 'failed'].includes(dataset.status!));
+    return cards.length > 0 && haveEnded && took.dataset.running === 'false' && took.textContent !== '';
+  });
 }
 
 export interface GoldenCase {

@@ -8,36 +8,30 @@ import { openFolderSource } from '../../packages/server/src/node/folder-source.t
 import { goldenCases } from '../e2e/models.ts';
 import { openTestCudaEmu } from '../support/devices.ts';
 
-const MINUTES = 60_000;
-
-it.each(['models/tiny-llama', 'models/tiny-opt'])(
-  'gives the golden tokens of %s',
-  { timeout: 30 * MINUTES },
-  async folder => {
-    const device = await openTestCudaEmu({ chip: { smCount: 3, order: 'shuffled' } });
-    const runtime = {
-      openDevice: () => Promise.reject(new Error('The test opens its own device.')),
-      openSource: openFolderSource,
-    };
-    const options = { dtype: 'float32', maxNumSeqs: 16, maxNumBatchedTokens: 128, numGpuBlocksOverride: 200 };
-    await using llm = new LLM({ model: folder, device, ...options }, runtime);
-    const { runner } = await llm.load();
-    expect(runner.dtypes).toMatchObject({ activations: 'f32', kvCache: 'f32' });
-    const flight = watchFlight(runner);
-    const cases = goldenCases(folder);
-    const outputs = await llm.generate(
-      cases.map(golden => golden.prompt),
-      cases.map(({ maxTokens }) => ({ temperature: 0, maxTokens })),
-    );
-    cases.forEach(({ name, tokenIds, text, finishReason }, index) => {
-      expect(outputs[index]!.outputs[0], name).toMatchObject({ tokenIds, text, finishReason });
-    });
-    expect(flight).toMatchObject({ mostSubmits: 2, mostRepeats: 4 });
-    // Most steps only decode, and all of these but the first of a batch size replay.
-    const replays = (await device.graphs()).reduce((sum, graph) => sum + graph.replays, 0);
-    expect(replays).toBeGreaterThan(flight.steps / 2);
-  },
-);
+it.each(['models/tiny-llama', 'models/tiny-opt'])('gives the golden tokens of %s', async folder => {
+  const device = await openTestCudaEmu({ chip: { smCount: 3, order: 'shuffled' } });
+  const runtime = {
+    openDevice: () => Promise.reject(new Error('The test opens its own device.')),
+    openSource: openFolderSource,
+  };
+  const options = { dtype: 'float32', maxNumSeqs: 16, maxNumBatchedTokens: 128, numGpuBlocksOverride: 200 };
+  await using llm = new LLM({ model: folder, device, ...options }, runtime);
+  const { runner } = await llm.load();
+  expect(runner.dtypes).toMatchObject({ activations: 'f32', kvCache: 'f32' });
+  const flight = watchFlight(runner);
+  const cases = goldenCases(folder);
+  const outputs = await llm.generate(
+    cases.map(golden => golden.prompt),
+    cases.map(({ maxTokens }) => ({ temperature: 0, maxTokens })),
+  );
+  cases.forEach(({ name, tokenIds, text, finishReason }, index) => {
+    expect(outputs[index]!.outputs[0], name).toMatchObject({ tokenIds, text, finishReason });
+  });
+  expect(flight).toMatchObject({ mostSubmits: 2, mostRepeats: 4 });
+  // Most steps only decode, and all of these but the first of a batch size replay.
+  const replays = (await device.graphs()).reduce((sum, graph) => sum + graph.replays, 0);
+  expect(replays).toBeGreaterThan(flight.steps / 2);
+});
 
 /** How far the engine runs ahead: submits in flight at once, repeats of one submit, and steps altogether. */
 function watchFlight(runner: ModelRunner): { mostSubmits: number; mostRepeats: number; steps: number } {

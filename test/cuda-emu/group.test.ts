@@ -12,7 +12,6 @@ import { goldenCases, openModel } from '../e2e/models.ts';
 import { openTestCudaEmuGroup, openTestReference } from '../support/devices.ts';
 import { usedBytes } from './fixtures.ts';
 
-const MINUTES = 60_000;
 const models = ['models/tiny-llama', 'models/tiny-opt'];
 const everything = process.env.QUIRE_GROUPS === 'all';
 const groups = [
@@ -33,7 +32,6 @@ function chosenCases(folder: string) {
 
 it.each(runs)(
   '$tensorParallelSize ranks in $pipelineParallelSize stages give the golden tokens of $folder',
-  { timeout: 30 * MINUTES },
   async ({ folder, ...sizes }) => {
     // The two ways of a sum: in memory that all reach at any size, and through NCCL above a size.
     const batchInvariant = folder === 'models/tiny-llama';

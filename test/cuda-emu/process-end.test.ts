@@ -16,7 +16,10 @@ interface End {
 
 function run(way: string): Promise<End> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [program, addonPath('emu'), way], { timeout: 60_000, killSignal: 'SIGKILL' });
+    const child = spawn(process.execPath, [program, addonPath('emu'), way], {
+      timeout: 300_000,
+      killSignal: 'SIGKILL',
+    });
     const end = { out: '', err: '' };
     child.stdout.on('data', text => {
       end.out += text;
@@ -41,6 +44,6 @@ const ends: Readonly<Record<string, Record<keyof End, unknown>>> = {
   'terminate workers with a lost device': clean,
 };
 
-it.each(Object.entries(ends))('ends cleanly: %s', { timeout: 300_000 }, async (way, end) => {
+it.each(Object.entries(ends))('ends cleanly: %s', async (way, end) => {
   for (let i = 0; i < RUNS; i++) expect(await run(way), `run ${i}`).toEqual(end);
 });

@@ -104,6 +104,6 @@ it('a rank that is killed is a fault that names it, also where nobody else watch
   const error = await device.synchronize().catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(DeviceLostError);
   expect((error as Error).message).toContain('allReduce failed: cudaErrorLaunchFailure (rank 1 of the group is gone)');
-  expect(Date.now() - since).toBeLessThan(10_000);
+  expect(Date.now() - since).toBeLessThan(60_000);
   await device.dispose();
 });

@@ -10,10 +10,9 @@ import { goldenCases } from '../e2e/models.ts';
 import { build } from '../server/build.ts';
 import { endRanks, freePort, type RankOptions, type RankProcess, startRank } from '../support/rank-processes.ts';
 
-const MINUTES = 60_000;
 const here = hostname();
 const folder = mkdtempSync(join(tmpdir(), 'quire-ranks-'));
-beforeAll(build, 5 * MINUTES);
+beforeAll(build);
 afterEach(endRanks);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -52,7 +51,7 @@ describe('two processes give the golden tokens', () => {
   it.each([
     ['models/tiny-llama', 'ranks', tensor],
     ['models/tiny-opt', 'stages', pipeline],
-  ])('of %s as %s', { timeout: 5 * MINUTES }, async (model, _, flags) => {
+  ])('of %s as %s', async (model, _, flags) => {
     const { file, expected } = shortCases(model, 5);
     const [leader, follower] = await generate(model, [...flags, '--prompts-file', file, '--json']);
     expect(await leader!.exit, leader!.log()).toEqual({ code: 0, signal: null });
@@ -95,7 +94,7 @@ function complete(url: string, params: object): Promise<Response> {
 const gone = `Rank 1 of 2 on ${here} is gone: `;
 
 describe('a rank that is killed', () => {
-  it('ends requests and the server with an error that names it and its host', { timeout: 3 * MINUTES }, async () => {
+  it('ends requests and the server with an error that names it and its host', async () => {
     const { leader, follower, url } = await serve();
     const response = await complete(url, { max_tokens: 400, stream: true });
     let text = '';
@@ -114,7 +113,7 @@ describe('a rank that is killed', () => {
     );
   });
 
-  it('ends the others when it is rank 0', { timeout: 3 * MINUTES }, async () => {
+  it('ends the others when it is rank 0', async () => {
     const [leader, follower] = await generate('models/tiny-llama', [...tensor, '--prompt', 'x', '--max-tokens', '400']);
     await follower!.said(/follows rank 0/);
     leader!.child.kill('SIGKILL');
@@ -122,7 +121,7 @@ describe('a rank that is killed', () => {
     expect(follower!.log()).toContain('quire: Rank 0 of 2 on 127.0.0.1 is gone');
   });
 
-  it('ends rank 0 also where a third one was still to answer it', { timeout: 3 * MINUTES }, async () => {
+  it('ends rank 0 also where a third one was still to answer it', async () => {
     const port = await freePort();
     const argv = ['generate', 'models/tiny-llama', ...small, '--pipeline-parallel-size', '3', '--prompt', 'x'];
     const ranks = [0, 1, 2].map(rank => startRank(rank, port, [...argv, '--max-tokens', '400'], { size: 3 }));
@@ -136,7 +135,7 @@ describe('a rank that is killed', () => {
     }
   });
 
-  it.runIf(everything)('takes an idle server with it', { timeout: 3 * MINUTES }, async () => {
+  it.runIf(everything)('takes an idle server with it', async () => {
     const { leader, follower } = await serve();
     follower.child.kill('SIGKILL');
     expect(await leader.exit).toEqual({ code: 1, signal: null });
@@ -144,7 +143,7 @@ describe('a rank that is killed', () => {
   });
 });
 
-it.runIf(everything)('signals for all let requests finish, then all end', { timeout: 3 * MINUTES }, async () => {
+it.runIf(everything)('signals for all let requests finish, then all end', async () => {
   const { leader, follower, url } = await serve();
   const answer = complete(url, { max_tokens: 6 });
   await delay(500);
@@ -157,7 +156,7 @@ it.runIf(everything)('signals for all let requests finish, then all end', { time
 });
 
 describe('ranks that do not fit', () => {
-  it('are refused with what differs', { timeout: 2 * MINUTES }, async () => {
+  it('are refused with what differs', async () => {
     const port = await freePort();
     const argv = (model: string) => ['generate', model, ...small, ...tensor, '--prompt', 'x'];
     const leader = startRank(0, port, argv('models/tiny-llama'));
@@ -170,7 +169,7 @@ describe('ranks that do not fit', () => {
     }
   });
 
-  it('are refused where the launcher has started another number', { timeout: MINUTES }, async () => {
+  it('are refused where the launcher has started another number', async () => {
     const [rank] = await generate('models/tiny-llama', [...tensor, '--prompt', 'x'], [{ size: 3 }, { size: 3 }]);
     expect((await rank!.exit).code).toBe(2);
     expect(rank!.log()).toContain(

@@ -93,7 +93,7 @@ describe('the kernel', () => {
   const hasStrace = spawnSync('strace', ['-V']).status === 0;
 
   // The test above sees what the loader opens through Node; this one sees what the process opens at all.
-  it.runIf(hasStrace)('is never asked to open a file outside the folder', { timeout: 120_000 }, async () => {
+  it.runIf(hasStrace)('is never asked to open a file outside the folder', async () => {
     const log = join(root, 'strace.log');
     const traced = await WatchedLoader.create(['strace', '-f', '-qq', '-e', 'trace=open,openat,openat2', '-o', log]);
     const folder = join(root, 'model');

@@ -1,16 +1,16 @@
 /** Who may ask: keys, pages of other origins, certificates, sockets in the file system. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { serverOptions } from '../../packages/server/src/cli/server-flags.ts';
 import { createTlsServer, readTls, refreshTls } from '../../packages/server/src/serve/tls.ts';
+import { until } from '../support/until.ts';
 import { pieces } from './fake-engine.ts';
 import { type FakeServer, startFakeServer } from './fake-server.ts';
 
@@ -85,7 +85,7 @@ describe('keys', () => {
       await (await fetch(`${fake.origin}/v1/models`, { headers: { authorization } })).text();
       await (await fetch(`${fake.origin}/v1/completions`, { method: 'POST', headers: { authorization } })).text();
     }
-    await sleep(50);
+    await until(() => lines.filter(line => line.includes('"msg":"request"')).length === 4);
     const text = lines.join('');
     expect(text).toContain('/v1/completions');
     expect(text).not.toMatch(/s3cret|wr0ng/);
@@ -207,14 +207,19 @@ describe('TLS', () => {
     const { port } = server.address() as { port: number };
     const end = refreshTls(server, files, error => told.push(error), 20);
     expect((await ask(port)).commonName).toBe('before');
-    await sleep(1100);
     const next = certificate('next', 'after');
-    for (const name of ['sslCertfile', 'sslKeyfile'] as const) writeFileSync(files[name], readFileSync(next[name]));
-    while (!told.includes(null)) await sleep(20);
+    /** Later than what was there, however coarse the clock of the file system is. */
+    const replace = (file: string, content: Buffer | string) => {
+      const { mtimeMs } = statSync(file);
+      writeFileSync(file, content);
+      utimesSync(file, new Date(), new Date(mtimeMs + 5000));
+    };
+    for (const name of ['sslCertfile', 'sslKeyfile'] as const) replace(files[name], readFileSync(next[name]));
+    await until(() => told.includes(null));
     expect((await ask(port)).commonName).toBe('after');
     told.length = 0;
-    writeFileSync(files.sslCertfile, 'nonsense');
-    while (told.length === 0) await sleep(20);
+    replace(files.sslCertfile, 'nonsense');
+    await until(() => told.length > 0);
     expect(told[0]).toMatchObject({ option: 'sslCertfile' });
     expect((await ask(port)).commonName).toBe('after');
     end();

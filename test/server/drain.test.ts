@@ -15,7 +15,7 @@ const first = Number(process.env.QUIRE_DRAINS_FIRST ?? 1);
 const seconds = Number(process.env.QUIRE_DRAINS_SECONDS ?? Number.POSITIVE_INFINITY);
 const STREAMS = 8;
 
-beforeAll(build, 120_000);
+beforeAll(build);
 afterEach(endAll);
 
 /** The same sequence for the same seed (Lehmer's generator). */

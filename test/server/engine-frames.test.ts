@@ -1,4 +1,5 @@
 /** What crosses between the engine's process and the front end: frames, records, and requests that outlive any engine. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   AsyncLLM,
   ConfigError,
@@ -117,9 +118,19 @@ class Wire {
   spoil: (frame: Buffer) => Buffer = frame => frame;
   error: Error | null = null;
 
-  /** Ends the engine that there is, in whose place a length of nonsense may have left this end waiting. */
-  end(): void {
-    this.#onLost();
+  /** As `run`. Ends the engine also when it has nothing left to say: a length of nonsense may have left this end waiting. */
+  async runToSilence(frames: number): Promise<void> {
+    let isOver = false;
+    const running = this.run(frames).finally(() => {
+      isOver = true;
+    });
+    for (let idleTurns = 0; !isOver && idleTurns < 20; idleTurns++) {
+      await nextTurn();
+      const { numRequestsRunning, numRequestsWaiting } = this.#engine!.stats();
+      if (numRequestsRunning + numRequestsWaiting > 0) idleTurns = 0;
+    }
+    if (!isOver) this.#onLost();
+    await running;
   }
 
   /** Begins with a new engine, whose process ends in the place of its `frames`-th frame. Resolves when it has, or all is done. */
@@ -248,9 +259,7 @@ describe('requests behind frames', () => {
         for (let i = 0; i < bits; i++) spoilt[draw(spoilt.length)]! ^= 1 << draw(8);
         return spoilt;
       };
-      const timer = setTimeout(() => wire.end(), 200);
-      await wire.run(20);
-      clearTimeout(timer);
+      await wire.runToSilence(20);
       if (wire.error !== null) {
         expect(wire.error).toBeInstanceOf(FrameError);
         typed++;

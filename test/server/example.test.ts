@@ -17,7 +17,7 @@ const prompts = [
 ];
 
 // The example runs as its reader runs it: compiled.
-beforeAll(build, 120_000);
+beforeAll(build);
 
 it('the classic example prints each prompt with its text', async () => {
   const { stdout } = await run(process.execPath, [example], { cwd: root });
@@ -28,7 +28,7 @@ it('the classic example prints each prompt with its text', async () => {
     const text = JSON.parse(line.slice(line.indexOf('Generated text: ') + 'Generated text: '.length)) as string;
     expect(text.length).toBeGreaterThan(0);
   });
-}, 60_000);
+});
 
 interface LaunchConfiguration {
   name: string;
@@ -91,7 +91,7 @@ describe('the launch configuration', () => {
     expect(new URL(entry.originalSource, url).href).toBe(pathToFileURL(root + source).href);
     expect(entry.originalLine).toBe(line);
     inspector.close();
-  }, 60_000);
+  });
 });
 
 /** The first line of the compiled file that was made of this line (both count from 0). */

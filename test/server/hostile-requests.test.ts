@@ -66,4 +66,4 @@ it(`${hostileCases.length} hostile requests are answered as they must be, and a 
   expect(streams.length).toBeGreaterThan(0);
   expect((await fetch(`${tiny.origin}/health`)).status).toBe(200);
   expect(said(await story())).toBe(alone);
-}, 300_000);
+});

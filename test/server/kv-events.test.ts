@@ -151,7 +151,7 @@ it('an engine tells what a router must know to find prefixes, and nothing of wha
   await device.dispose();
   for (const resource of source) await resource.close();
   await publisher.close();
-}, 60_000);
+});
 
 it('batches that were missed are sent again, as far as they are kept', async () => {
   const sockets = new FakeSockets();

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { until } from '../support/until.ts';
 import { startTinyServer, type TinyServer } from './tiny-server.ts';
 
 let tiny: TinyServer;
@@ -117,9 +118,7 @@ it('shows running requests, and frees their blocks when the client leaves', asyn
   expect(during.get(`vllm:num_requests_running{${own}}`)).toBe(2);
   expect(during.get(`vllm:kv_cache_usage_perc{${own}}`)).toBeGreaterThan(0);
   leave.abort();
-  const left = performance.now();
-  const usage = async () => (await scrape()).values.get(`vllm:kv_cache_usage_perc{${own}}`);
-  while ((await usage()) !== 0) expect(performance.now() - left).toBeLessThan(5000);
+  await until(async () => (await scrape()).values.get(`vllm:kv_cache_usage_perc{${own}}`) === 0);
   const after = (await scrape()).values;
   expect(after.get(`vllm:num_requests_running{${own}}`)).toBe(0);
   expect(after.get(`vllm:request_success_total{${own},finished_reason="abort"}`)).toBe(1);

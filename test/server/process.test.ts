@@ -1,17 +1,20 @@
 import { createServer } from 'node:net';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { until } from '../support/until.ts';
 import { build } from './build.ts';
 import { RawClient, rawPost } from './raw-socket.ts';
 import { endAll, serve } from './served-process.ts';
 
-beforeAll(build, 120_000);
+beforeAll(build);
 afterEach(endAll);
 
-const story = (maxTokens: number) =>
+const story = (maxTokens: number, n = 1) =>
   rawPost(
     '/v1/completions',
-    JSON.stringify({ prompt: 'Once', max_tokens: maxTokens, ignore_eos: true, temperature: 0, stream: true }),
+    JSON.stringify({ prompt: 'Once', max_tokens: maxTokens, ignore_eos: true, seed: 1, n, stream: true }),
   );
+/** Takes a minute, far longer than anything that is done meanwhile. */
+const endless = () => story(500, 64);
 
 describe('quire serve', () => {
   it('says what it serves, where, and what fits', async () => {
@@ -47,7 +50,7 @@ describe('quire serve', () => {
 
   it('ends streams with an error event when the time to drain is over', async () => {
     const { child, port, exit } = await serve('--shutdown-timeout', '0.1');
-    const client = new RawClient(port).send(...story(500));
+    const client = new RawClient(port).send(...endless());
     await client.until('"text"');
     child.kill('SIGTERM');
     await client.closed;
@@ -58,10 +61,15 @@ describe('quire serve', () => {
 
   it('ends at once on a second signal', async () => {
     const { child, port, exit } = await serve();
-    const client = new RawClient(port).send(...story(500));
+    const client = new RawClient(port).send(...endless());
     await client.until('"text"');
+    const health = () =>
+      fetch(`http://127.0.0.1:${port}/health`).then(
+        ({ status }) => status,
+        () => 'gone',
+      );
     child.kill('SIGTERM');
-    await new Promise(resolve => setTimeout(resolve, 100));
+    await until(async () => (await health()) !== 200);
     child.kill('SIGTERM');
     expect(await exit).toEqual({ code: 128 + 15, signal: null });
     await client.closed;

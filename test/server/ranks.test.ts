@@ -97,7 +97,7 @@ describe('the place of a process', () => {
 });
 
 describe('a meeting', () => {
-  const quick = { beat: 20, silence: 1000, joinTimeout: 20_000 };
+  const quick = { beat: 20, silence: 60_000, joinTimeout: 60_000 };
   const card = { Quire: '1.2.3', dtype: 'auto' };
   const here = hostname();
 
@@ -165,11 +165,11 @@ describe('a meeting', () => {
 
   it('ends where a rank falls silent', async () => {
     const leader = { host: '127.0.0.1', port: await freePort() };
-    const opening = meetRanks({ rank: 0, size: 2, leader }, card, { ...quick, silence: 200 });
+    const opening = meetRanks({ rank: 0, size: 2, leader }, card, { ...quick, silence: 1000 });
     const socket = connect(leader, () => socket.write(hello(1, 2, card)));
     const meeting = await opening;
     const error = await meeting.lost;
-    expect(error.message).toBe('Rank 1 of 2 on a-host is gone: it was silent for 200 ms. Start the group again.');
+    expect(error.message).toBe('Rank 1 of 2 on a-host is gone: it was silent for 1000 ms. Start the group again.');
     socket.destroy();
   });
 

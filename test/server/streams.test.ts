@@ -1,6 +1,7 @@
 import { EngineError } from '@quire/core';
 import OpenAI from 'openai';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { until } from '../support/until.ts';
 import { type FakeRequest, pieces, type Script } from './fake-engine.ts';
 import { type FakeServer, startFakeServer } from './fake-server.ts';
 import { RawClient, rawPost, rawRequest } from './raw-socket.ts';
@@ -22,11 +23,6 @@ afterEach(async () => {
 const post = (fields: object) => rawPost('/v1/completions', JSON.stringify({ prompt: 'p', ...fields }));
 const openAi = ({ origin }: FakeServer) => new OpenAI({ baseURL: `${origin}/v1`, apiKey: 'none', maxRetries: 0 });
 
-async function settled(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 200 && !condition(); i++) await new Promise(resolve => setTimeout(resolve, 10));
-  expect(condition()).toBe(true);
-}
-
 describe('a client that leaves', () => {
   const leave: Record<string, (client: RawClient) => void> = {
     FIN: client => client.socket.destroy(),
@@ -38,10 +34,10 @@ describe('a client that leaves', () => {
   it.each(cases)('by %s aborts its request (stream: %s)', async (how, stream) => {
     const fake = await start(request => pieces(request, 1e6, 'x', 5));
     const client = new RawClient(fake.port, true).send(...post({ stream }));
-    await settled(() => fake.engine.running === 1);
+    await until(() => fake.engine.running === 1);
     if (stream) await client.until('"text":"x"');
     leave[how]!(client);
-    await settled(() => fake.engine.running === 0);
+    await until(() => fake.engine.running === 0);
     expect(fake.engine.requests[0]!.signal?.aborted).toBe(true);
     client.socket.destroy();
   });
@@ -78,7 +74,7 @@ describe('a client that leaves', () => {
     await client.until('"index":2');
     expect(fake.engine.running).toBe(3);
     client.socket.destroy();
-    await settled(() => fake.engine.running === 0);
+    await until(() => fake.engine.running === 0);
   });
 });
 
@@ -160,7 +156,7 @@ describe('a slow reader', () => {
     await client.until('yyyy');
     client.socket.pause();
     // Its outputs are left, which aborts a request as its signal does.
-    await settled(() => fake.engine.running === 0);
+    await until(() => fake.engine.running === 0);
     expect(fake.engine.requests[0]!.wasLeft).toBe(true);
     expect(taken).toBeLessThan(KERNEL_BUFFERS);
     client.socket.destroy();
@@ -183,7 +179,7 @@ describe('a full queue', () => {
     const fake = await start(request => pieces(request, 1e6, 'x', 5), { maxNumQueuedReqs: 2 });
     // The fake engine runs what it gets at once: these two run, none waits.
     const running = [1, 2].map(() => new RawClient(fake.port).send(...post({ stream: true })));
-    await settled(() => fake.engine.running === 2);
+    await until(() => fake.engine.running === 2);
     fake.engine.running = 0;
     const answer = await rawRequest(fake.port, ...post({ prompt: 'p'.repeat(100_000) }));
     expect(answer.status).toBe(429);
@@ -200,7 +196,7 @@ describe('a full queue', () => {
   it('counts every prompt and every choice', async () => {
     const fake = await start(request => pieces(request, 1e6, 'x', 5), { maxNumQueuedReqs: 8 });
     const client = new RawClient(fake.port).send(...post({ prompt: ['a', 'b'], n: 3, stream: true }));
-    await settled(() => fake.engine.running === 2);
+    await until(() => fake.engine.running === 2);
     expect((await rawRequest(fake.port, ...post({ n: 5 }))).status).toBe(429);
     client.socket.destroy();
   });
@@ -209,13 +205,14 @@ describe('a full queue', () => {
 describe('closing', () => {
   it('lets requests in progress finish and takes no new ones', async () => {
     const fake = await start(request => pieces(request, 20, 'x', 50));
+    const handled = vi.spyOn(fake.app, 'handle');
     const idle = new RawClient(fake.port).send('GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n');
     await idle.until('200 OK');
     const client = new RawClient(fake.port).send(...post({ stream: true }));
     await client.until('"text":"x"');
     const busy = new RawClient(fake.port).send(...post({ stream: true }).slice(0, 1));
-    await new Promise(resolve => setTimeout(resolve, 300));
-    const closed = fake.server.close(5000);
+    await until(() => handled.mock.calls.length === 3);
+    const closed = fake.server.close(60_000);
     busy.send(...post({ stream: true }).slice(1));
     await client.until('[DONE]');
     await closed;

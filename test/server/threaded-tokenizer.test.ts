@@ -14,7 +14,7 @@ beforeAll(async () => {
   await build();
   inline = await openTokenizer(config);
   threaded = new ThreadedTokenizer(inline, config);
-}, 120_000);
+});
 afterAll(() => threaded.dispose());
 
 const story = 'Once upon a time there was a little cat who liked long words, 12345 of them. ';

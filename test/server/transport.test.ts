@@ -143,7 +143,8 @@ describe.concurrent('a client that sends slowly', () => {
     await client.closed;
     expect(client.received).toMatch(/^HTTP\/1\.1 408/);
     expect(performance.now() - opened).toBeGreaterThan(9_000);
-    expect(performance.now() - opened).toBeLessThan(15_000);
+    // Ten seconds and what a busy machine adds; without a limit of its own a server of Node waits for sixty.
+    expect(performance.now() - opened).toBeLessThan(45_000);
   });
 });
 

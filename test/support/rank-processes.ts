@@ -59,11 +59,18 @@ export function startRank(rank: number, port: number, argv: readonly string[], o
   return { child, out: () => printed.out, log: () => printed.log, said, exit };
 }
 
-export function freePort(): Promise<number> {
-  return new Promise(resolve => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
+/** Below the ports that systems give out by themselves, to clients and to who asks for any; from elsewhere in each process. */
+let nextPort = 10_000 + ((process.pid * 37) % 20_000);
+
+/** A port on which nobody listens, and that nobody gets who does not name it. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = nextPort++;
+    const isFree = await new Promise<boolean>(resolve => {
+      const server = createServer()
+        .once('error', () => resolve(false))
+        .listen(port, () => server.close(() => resolve(true)));
     });
-  });
+    if (isFree) return port;
+  }
 }

@@ -6,7 +6,8 @@ import { join, resolve } from 'node:path';
 import { build } from 'vite';
 import type { Request, Verdict } from './protocol.ts';
 
-const HANG_MILLISECONDS = 10_000;
+/** A loader that hangs, on a machine that may be busy. */
+const HANG_MILLISECONDS = 60_000;
 
 /** Loads folders in a child process, which is killed when it does not answer. */
 export class WatchedLoader {

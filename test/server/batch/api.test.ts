@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import OpenAI, { toFile } from 'openai';
 import { afterEach, describe, expect, it } from 'vitest';
 import { BatchApi } from '../../../packages/server/src/batch/api/batch-api.ts';
+import { until } from '../../support/until.ts';
 import type { Script } from '../fake-engine.ts';
 import { startFakeServer } from '../fake-server.ts';
 import { goldenCase, startTinyServer } from '../tiny-server.ts';
@@ -13,6 +14,7 @@ type BatchBody = OpenAI.BatchCreateParams;
 
 const folders: string[] = [];
 const closing: (() => Promise<void>)[] = [];
+const never = new Promise(() => {});
 afterEach(async () => {
   for (const close of closing.splice(0)) await close();
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
@@ -24,11 +26,17 @@ function newFolder(): string {
   return folder;
 }
 
-/** A server whose engine says the prompt again, after `holdMs`. */
-async function start(folder = newFolder(), holdMs = 0) {
+/** A server whose engine says the prompt again once `held` resolves, which is told how many requests came before. */
+async function start(folder = newFolder(), held: (number: number) => unknown = () => {}) {
+  let number = 0;
   const echo: Script = async function* (request) {
     const { prompt } = request.prompt as { prompt: string };
-    await new Promise(resolve => setTimeout(resolve, holdMs));
+    const { signal } = request;
+    const left = new Promise<void>(resolve => {
+      if (signal?.aborted) resolve();
+      signal?.addEventListener('abort', () => resolve());
+    });
+    await Promise.race([held(number++), left]);
     yield prompt === 'broken' ? new Error('inside') : prompt;
   };
   const fake = await startFakeServer(echo);
@@ -208,7 +216,7 @@ describe('a batch', () => {
     ]);
     expect((await client.files.retrieve(batch.output_file_id!)).purpose).toBe('batch_output');
     expect((await client.batches.list()).data.map(({ id }) => id)).toEqual([made.id]);
-    while (readdirSync(join(folder, 'batches')).length > 1) await new Promise(resolve => setTimeout(resolve, 5));
+    await until(() => readdirSync(join(folder, 'batches')).length === 1);
   });
 
   it('with a bad line fails and tells which', async () => {
@@ -225,14 +233,12 @@ describe('a batch', () => {
   });
 
   it('that is cancelled keeps what is answered', async () => {
-    const { client, engine } = await start(newFolder(), 30);
+    const { client, engine } = await start(newFolder(), number => number < 10 || never);
     const made = await create(
       client,
       Array.from({ length: 200 }, (_, i) => line(i)),
     );
-    while ((await client.batches.retrieve(made.id)).request_counts!.completed < 3) {
-      await new Promise(resolve => setTimeout(resolve, 5));
-    }
+    await until(async () => (await client.batches.retrieve(made.id)).request_counts!.completed >= 3);
     expect((await client.batches.cancel(made.id)).status).toBe('cancelling');
     const batch = await ended(client, made.id);
     const { completed } = batch.request_counts!;
@@ -244,7 +250,7 @@ describe('a batch', () => {
   });
 
   it('that expires says so of every request it did not come to', async () => {
-    const { client } = await start(newFolder(), 300);
+    const { client } = await start(newFolder(), number => number < 10 || never);
     const lines = Array.from({ length: 40 }, (_, i) => line(i));
     const batch = await ended(client, (await create(client, lines, { completion_window: '1s' as '24h' })).id);
     const { completed, failed } = batch.request_counts!;
@@ -255,12 +261,10 @@ describe('a batch', () => {
   });
 
   it('goes on with the next server, each request once', async () => {
-    const first = await start(newFolder(), 20);
+    const first = await start(newFolder(), number => number < 10 || never);
     const lines = Array.from({ length: 60 }, (_, i) => line(i));
     const [running, waiting] = [await create(first.client, lines), await create(first.client, lines)];
-    while ((await first.client.batches.retrieve(running.id)).request_counts!.completed < 5) {
-      await new Promise(resolve => setTimeout(resolve, 5));
-    }
+    await until(async () => (await first.client.batches.retrieve(running.id)).request_counts!.completed >= 5);
     await first.stop();
     const before = first.engine.requests.length;
     expect(before).toBeLessThan(120);
@@ -275,9 +279,15 @@ describe('a batch', () => {
   });
 
   it('lets others go first: half of the places, and none while a request waits', async () => {
-    const { client, engine } = await start(newFolder(), 20);
+    let most = 0;
+    // The first ones wait until there are as many as may be; then there is time for one too many.
+    const held = async () => {
+      await until(() => most >= engine.limits.maxNumSeqs / 2);
+      await new Promise(resolve => setTimeout(resolve, 20));
+    };
+    const { client, engine } = await start(newFolder(), held);
     const [stats, generate] = [engine.stats.bind(engine), engine.generate.bind(engine)];
-    let [most, waiting] = [0, 1];
+    let waiting = 1;
     engine.stats = () => ({ ...stats(), numRequestsWaiting: waiting });
     engine.generate = (...request) => {
       const outputs = generate(...request);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { dispatch, type Fetch } from '../../../packages/server/src/batch/dispatch.ts';
 import { type RunBatchOptions, runBatch } from '../../../packages/server/src/batch/run-batch.ts';
+import { until } from '../../support/until.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -104,6 +105,8 @@ it('keeps so many requests in progress and no more', async () => {
   let [running, most] = [0, 0];
   const fetch: Fetch = async asked => {
     most = Math.max(most, ++running);
+    // The first ones wait until there are as many as may be; then there is time for one too many.
+    await until(() => most >= 7);
     await new Promise(resolve => setTimeout(resolve, 2));
     running--;
     return echo(asked);

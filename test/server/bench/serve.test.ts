@@ -10,7 +10,7 @@ import { pieces } from '../fake-engine.ts';
 import { type FakeServer, startFakeServer } from '../fake-server.ts';
 import { tinyLlama } from '../tiny-server.ts';
 
-beforeAll(build, 120_000);
+beforeAll(build);
 let fake: FakeServer | null = null;
 afterEach(async () => {
   await fake?.server.close(0);

@@ -145,15 +145,22 @@ export async function metric(origin: string, name: string): Promise<number> {
 /** See prober.mjs. */
 export class Prober {
   readonly #child: ChildProcess;
+  /** It was refused. */
+  wasRefused = false;
 
   constructor(origin: string, body: object, everyMs: number) {
     const file = fileURLToPath(new URL('./prober.mjs', import.meta.url));
     this.#child = fork(file, [new URL(origin).port, String(everyMs), JSON.stringify(body)], { execArgv: [] });
+    this.#child.on('message', message => {
+      if (message === 'refused') this.wasRefused = true;
+    });
   }
 
   stop(): Promise<{ refused: number[]; loopP99: number }> {
     return new Promise((resolve, reject) => {
-      this.#child.once('message', resolve);
+      this.#child.on('message', message => {
+        if (message !== 'refused') resolve(message as { refused: number[]; loopP99: number });
+      });
       this.#child.once('exit', code => reject(new Error(`The prober ended with code ${code}.`)));
       this.#child.send('stop');
     });

@@ -1,6 +1,7 @@
 /**
  * A client with a process of its own, so that what it measures is the server's and not that of the clients which make the load: by a raw
- * socket, which it opens anew for each request. Arguments: port, milliseconds between requests, body. Asked by any message, it ends with
+ * socket, which it opens anew for each request. Arguments: port, milliseconds between requests, body. It tells when it was refused for the
+ * first time, by the message "refused". Asked by any message, it ends with
  * a message of the milliseconds from connecting to the answer, of each request that was refused, and of its own event loop's delay, p99.
  */
 import { connect } from 'node:net';
@@ -16,7 +17,9 @@ function probe() {
   const began = performance.now();
   const socket = connect(Number(port), '127.0.0.1', () => socket.write(head + body));
   socket.once('data', answer => {
-    if (answer.toString('latin1').startsWith('HTTP/1.1 429')) refused.push(performance.now() - began);
+    if (answer.toString('latin1').startsWith('HTTP/1.1 429')) {
+      if (refused.push(performance.now() - began) === 1) process.send('refused');
+    }
     socket.destroy();
   });
   socket.on('error', () => undefined);

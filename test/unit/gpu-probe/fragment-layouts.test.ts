@@ -88,7 +88,7 @@ describe.skipIf(cannotBuild)('fragment layouts of the emulator (needs g++)', () 
       expect(runEmulated(folder, ['fragments']).code).toBe(0);
       return JSON.parse(readFileSync(join(folder, 'fragments.json'), 'utf8')) as Fragments;
     });
-  }, 300_000);
+  });
   layoutTests(() => fragments);
 });
 

@@ -53,7 +53,7 @@ describe.skipIf(cannotBuild)('stages for libraries that are opened at run time (
       const enumerators = Object.entries(values).map(([name, value]) => `${name} = ${value},`);
       writeFileSync(join(folder, 'include', file), `enum { ${enumerators.join('\n')} };`);
     }
-  }, 300_000);
+  });
   afterAll(() => rmSync(folder, { recursive: true }));
 
   function run(stages: string[], fault = ''): ProbeRun {

@@ -108,7 +108,7 @@ describe.skipIf(cannotBuild)('mma sums of the emulator (needs g++)', () => {
       expect(runEmulated(folder, ['fragments']).code).toBe(0);
       for (const type of types) files[type] = readBits(folder, type);
     });
-  }, 300_000);
+  });
 
   it.each(types)('%s products are added in the order of k, in f32', type => {
     for (const sum of sumsOf(files[type])) {

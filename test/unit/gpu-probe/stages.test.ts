@@ -22,7 +22,7 @@ describe.skipIf(cannotBuild)('measuring stages on the emulator (needs g++)', () 
     const run = withFolder(folder => runEmulated(folder, measuring));
     lines = run.lines;
     expect(run.code, JSON.stringify(lines.filter(line => line.error))).toBe(0);
-  }, 300_000);
+  });
   const of = (stage: string, what: string) => lines.filter(line => line.stage === stage && line.what === what);
 
   it('end one by one, and say so', () => {

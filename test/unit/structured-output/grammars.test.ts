@@ -370,7 +370,7 @@ describe('the threads', () => {
     const started = performance.now();
     const grammar = 'root ::= (("a"{1,1000}){1,1000}){1,1000}';
     await expect(hasty.prepare(spec({ grammar }))).rejects.toThrow(/cannot be used: it takes more than 0.3 s/);
-    expect(performance.now() - started).toBeLessThan(3000);
+    expect(performance.now() - started).toBeLessThan(30_000);
     await hasty.dispose();
   });
 });

@@ -1,10 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { App } from '../app/app.ts';
 import type { AppLog } from '../app/context.ts';
 import { METRICS_PATH } from '../app/routes.ts';
-import { connectionTaken } from '../event-loop.ts';
+import { allTaken, connectionTaken } from '../event-loop.ts';
 import { clientGone, shuttingDown } from '../http/errors.ts';
 import type { Reply } from '../http/reply.ts';
 import type { AppRequest } from '../http/request.ts';
@@ -112,8 +112,8 @@ export class HttpServer {
     this.#app.drain();
     // What was sent before and is not read yet is answered too; to a socket that is closed at once it would be lost.
     await sleep(Math.min(LINGER_MS, graceMs));
-    // However late this timer is: connections are accepted in one turn of the loop, and read in the next.
-    for (let turn = 0; turn < 3; turn++) await nextTurn();
+    // However late this timer is: connections are accepted one in a turn of the loop, and read in the next.
+    await allTaken();
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
     const timer = setTimeout(() => this.abort(), graceMs);
     await closed;
