@@ -41,10 +41,12 @@ const rows = [];
 let adapter = '';
 for (const part of options.part.split(',')) await scripts[part]();
 const report = await benchReport(adapter, rows);
-if (options.json) console.log(JSON.stringify(report));
-else {
-  console.log(`${report.machine}; ${report.device}; ${report.commit}`);
-  for (const row of rows) console.log(`${row.name.padEnd(44)} ${line(row)}`);
+console.log(options.json ? JSON.stringify(report) : `${report.machine}; ${report.device}; ${report.commit}`);
+
+/** Printed as soon as it is measured: a peer may take longer than anybody waits. */
+function add(row) {
+  rows.push(row);
+  if (!options.json) console.log(`${row.name.padEnd(44)} ${line(row)}`);
 }
 
 function line({ value, unit, limit, share, note }) {
@@ -61,7 +63,7 @@ function compareTimes(name, ours, theirs) {
 /** A row of ours beside theirs; `limit` is theirs, `share` how many times as fast ours is. */
 function compare(name, unit, ours, theirs) {
   const faster = unit === 'ms' ? theirs / ours : ours / theirs;
-  rows.push({ name, value: round(ours), unit, limit: round(theirs), share: round(faster) });
+  add({ name, value: round(ours), unit, limit: round(theirs), share: round(faster) });
 }
 
 function round(value) {
@@ -77,7 +79,7 @@ async function runPeer(name, script, ...args) {
   try {
     return await run(script, peers, ...args);
   } catch (error) {
-    rows.push({ name, value: null, unit: '', limit: null, share: null, note: `not measured: ${error.message}` });
+    add({ name, value: null, unit: '', limit: null, share: null, note: `not measured: ${error.message}` });
     return undefined;
   }
 }
@@ -90,7 +92,7 @@ async function matmul() {
     // Milliseconds of processor time are of one core.
     const note = kind === 'ms' ? '' : ' of a core';
     const rate = (name, unit, amount, time) =>
-      rows.push({ name, value: round(amount / 1e6 / time[kind]), unit: `${unit}${note}`, limit: null });
+      add({ name, value: round(amount / 1e6 / time[kind]), unit: `${unit}${note}`, limit: null });
     rate('f32, 1 row', 'GB/s', 4 * SIZE ** 2, f32[1]);
     rate('f32, 128 rows', 'GFLOP/s', 256 * SIZE ** 2, f32[128]);
   }
