@@ -36,7 +36,7 @@ it(`${COUNT} stuck readers beside ${COUNT} others: bounded memory, and the other
 }, async () => {
   fake = await startFakeServer(script, {
     maxBufferedBytes: PIECE,
-    slowClientMs: isFull ? 30_000 : 8000,
+    slowClientMs: isFull ? 30_000 : 4000,
     maxNumQueuedReqs: 1000,
   });
   const alone = await normal();

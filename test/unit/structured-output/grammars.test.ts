@@ -373,6 +373,33 @@ describe('the threads', () => {
     expect(performance.now() - started).toBeLessThan(30_000);
     await hasty.dispose();
   });
+
+  test('an answer that came while this thread was held up is no refusal', async () => {
+    let heldUpFor = 0;
+    const hasty = new GrammarService({
+      open: () => {
+        const port = openGrammarThread();
+        return {
+          ...port,
+          post(question) {
+            port.post(question);
+            const until = performance.now() + heldUpFor;
+            while (performance.now() < until);
+          },
+        };
+      },
+      tokenizer: bytes,
+      vocabSize: VOCAB,
+      eosTokenIds: [EOS],
+      budgetMs: 500,
+    });
+    await hasty.prepare(spec({ regex: 'a' }));
+    // In the part of the loop's turn behind which timers that are due come before what has arrived.
+    await new Promise(resolve => setImmediate(resolve));
+    heldUpFor = 1500;
+    await hasty.prepare(spec({ regex: 'b' }));
+    await hasty.dispose();
+  });
 });
 
 test('a real vocabulary: tokens of several bytes, halves of characters, special tokens', async () => {

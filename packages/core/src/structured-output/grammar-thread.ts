@@ -23,6 +23,11 @@ export class GrammarUnavailableError extends EngineError {
 
 /** Longest time until a thread has loaded the library and the vocabulary. */
 const START_MS = 60_000;
+/**
+ * A budget is spent in so many parts, one after another. What holds this thread up is one part at most: an answer that came meanwhile is
+ * read before the next, and a process that was stopped has not computed.
+ */
+const PARTS = 10;
 
 interface Pending {
   readonly question: GrammarQuestion['kind'];
@@ -42,7 +47,7 @@ export class GrammarThread {
   readonly #budgetMs: number;
   readonly #pending = new Map<number, Pending>();
   #port: GrammarPort | null = null;
-  #timer: ReturnType<typeof setTimeout> | null = null;
+  #timer: ReturnType<typeof setInterval> | null = null;
   #numQuestions = 0;
 
   constructor(open: () => GrammarPort, vocabulary: () => GrammarVocabulary, budgetMs: number) {
@@ -104,15 +109,18 @@ export class GrammarThread {
     pending?.resolve(answer);
   }
 
-  #startTimer(): ReturnType<typeof setTimeout> {
+  #startTimer(): ReturnType<typeof setInterval> {
     const oldest = this.#oldest();
     const isStarting = oldest !== undefined && this.#pending.get(oldest)?.question === 'open';
     const budget = isStarting ? START_MS : this.#budgetMs;
-    return setTimeout(() => this.#fail(this.#oldest(), `it takes more than ${budget / 1000} s`), budget);
+    let left = PARTS;
+    return setInterval(() => {
+      if (--left === 0) this.#fail(this.#oldest(), `it takes more than ${budget / 1000} s`);
+    }, budget / PARTS);
   }
 
   #stopTimer(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
   }
 
