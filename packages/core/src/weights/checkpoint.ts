@@ -1,4 +1,5 @@
 import { ModelFormatError } from '../errors.ts';
+import { AheadReader } from './ahead-reader.ts';
 import { quote } from './json-scan.ts';
 import { readPytorchBin } from './pytorch-bin.ts';
 import { readSafetensors } from './safetensors.ts';
@@ -137,44 +138,20 @@ class FileCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, CheckpointTensor>;
   readonly notices: readonly string[];
   readonly descriptor?: NonNullable<Checkpoint['descriptor']>;
-  readonly #source: ModelSource;
-  /** Of streams that have ended. */
-  readonly #rooms: Uint8Array[] = [];
+  readonly #reader: AheadReader;
 
   constructor(source: ModelSource, tensors: ReadonlyMap<string, CheckpointTensor>, notices: readonly string[]) {
-    this.#source = source;
+    this.#reader = new AheadReader(source);
     this.tensors = tensors;
     this.notices = notices;
     if (source.descriptor !== undefined) this.descriptor = ({ file }, bytes) => source.descriptor!(file, bytes);
   }
 
-  async *stream(tensor: CheckpointTensor, chunkBytes = CHUNK_BYTES, into?: Uint8Array): AsyncIterable<Uint8Array> {
-    const { file, start, end } = tensor;
-    const step = Math.min(chunkBytes, CHUNK_BYTES);
-    const rooms = into === undefined ? [this.#takeRoom(), this.#takeRoom()] : [];
-    const read = (at: number) => {
-      const to = Math.min(at + step, end);
-      return at < end
-        ? this.#source.read(file, at, to, into?.subarray(at - start, to - start) ?? rooms[((at - start) / step) % 2])
-        : null;
-    };
-    let next = read(start);
-    try {
-      for (let at = start; at < end; at += step) {
-        const chunk = await next!;
-        // The next chunk is read while this one is used. Where nobody comes for it, its failure is nobody's.
-        next = read(at + step);
-        next?.catch(() => {});
-        yield chunk;
-      }
-    } finally {
-      await next?.catch(() => {});
-      this.#rooms.push(...rooms);
-    }
-  }
-
-  /** Memory that was written to before is filled several times faster than new memory, which the system has to find. */
-  #takeRoom(): Uint8Array {
-    return this.#rooms.pop() ?? new Uint8Array(CHUNK_BYTES);
+  stream(
+    { file, start, end }: CheckpointTensor,
+    chunkBytes = CHUNK_BYTES,
+    into?: Uint8Array,
+  ): AsyncIterable<Uint8Array> {
+    return this.#reader.chunks(file, start, end, Math.min(chunkBytes, CHUNK_BYTES), into);
   }
 }

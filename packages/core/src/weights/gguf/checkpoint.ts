@@ -1,3 +1,4 @@
+import { AheadReader } from '../ahead-reader.ts';
 import { MAX_FILE_TENSORS } from '../limits.ts';
 import type { Checkpoint, CheckpointTensor, ModelSource } from '../types.ts';
 import { architectureOf, type GgufArchitecture } from './architectures.ts';
@@ -23,12 +24,12 @@ interface Place {
  */
 export class GgufCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, CheckpointTensor>;
-  readonly #source: ModelSource;
+  readonly #reader: AheadReader;
   readonly #file: string;
   readonly #places = new Map<string, Place>();
 
   constructor(source: ModelSource, header: GgufHeader, metadata: GgufMetadata) {
-    this.#source = source;
+    this.#reader = new AheadReader(source);
     this.#file = header.file;
     const architecture = architectureOf(metadata);
     const tensors = new Map<string, CheckpointTensor>();
@@ -80,11 +81,12 @@ export class GgufCheckpoint implements Checkpoint {
     const unit = Math.max(headRows, 1);
     const step = Math.max(Math.floor(atOnce / unit), 1) * unit;
     // Whole heads, of which the rows that are asked for are given out.
-    for (let at = Math.floor(first / unit) * unit; at < end; at += step) {
-      const to = Math.min(Math.ceil(end / unit) * unit, at + step);
-      const read = await this.#source.read(this.#file, tensor.start + at * rowBytes, tensor.start + to * rowBytes);
+    let at = Math.floor(first / unit) * unit;
+    const [from, to] = [at, Math.ceil(end / unit) * unit].map(row => tensor.start + row * rowBytes) as [number, number];
+    for await (const read of this.#reader.chunks(this.#file, from, to, step * rowBytes)) {
       const inOrder = headRows === 0 ? read : halved(read, rowBytes, headRows);
-      yield inOrder.subarray(Math.max(first - at, 0) * rowBytes, (Math.min(end, to) - at) * rowBytes);
+      yield inOrder.subarray(Math.max(first - at, 0) * rowBytes, (end - at) * rowBytes);
+      at += read.length / rowBytes;
     }
   }
 }
