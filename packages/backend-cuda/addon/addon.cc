@@ -28,7 +28,7 @@ Napi::Value probe(const Napi::CallbackInfo& info) {
 }
 
 #if defined(EMU)
-// setChip({ smCount, blocksPerSm, order, seed, cooperative? }): the emulated chip, for every device of this process.
+// setChip({ smCount, blocksPerSm, order, seed, cooperative?, wgmma? }): the emulated chip, for every device of this process.
 void setChip(const Napi::CallbackInfo& info) {
   const auto options = info[0].As<Napi::Object>();
   const std::string order = options.Get("order").As<Napi::String>();
@@ -36,6 +36,7 @@ void setChip(const Napi::CallbackInfo& info) {
                  order == "reverse" ? emu::Order::reverse : order == "shuffled" ? emu::Order::shuffled : emu::Order::forward,
                  static_cast<uint64_t>(options.Get("seed").As<Napi::Number>().Int64Value())};
   emu::hasCooperativeLaunches() = !options.Has("cooperative") || options.Get("cooperative").ToBoolean();
+  emu::hasWarpgroupProducts() = options.Has("wgmma") && options.Get("wgmma").ToBoolean();
 }
 
 // counters(): what each kernel did since the process began.

@@ -43,7 +43,7 @@ void collective(uint32_t mask, int operation, Slot* slot, int line, Execute exec
       [](void** slots, uint32_t lanes, void* state) { (*static_cast<Execute*>(state))(reinterpret_cast<Slot**>(slots), lanes); }, &execute);
 }
 
-enum Operation { opShuffle = 1, opBallot, opMatch, opReduce, opMma, opLdmatrix, opMovmatrix };
+enum Operation { opShuffle = 1, opBallot, opMatch, opReduce, opMma, opLdmatrix, opMovmatrix, opProduct, opProductFence, opProductCommit, opProductWait };
 
 template <class T, class Source>
 T shuffle(uint32_t mask, T value, int width, int line, Source source) {

@@ -134,6 +134,8 @@ export interface EmulatedChip {
   seed: number;
   /** It has cooperative launches, by default. */
   cooperative?: boolean;
+  /** It has warpgroup products (wgmma), by default not. */
+  wgmma?: boolean;
 }
 
 /** The exports of the native module, typed. This file is the only one that loads it. */

@@ -27,6 +27,7 @@ void asyncWait(int groupsLeft) {
     if (!done(c)) continue;
     std::memcpy(c.destination, c.source, c.validBytes);
     std::memset(static_cast<char*>(c.destination) + c.validBytes, 0, c.bytes - c.validBytes);
+    if (current->block->products) current->block->products->noteCopy(current->linear, c.destination, c.bytes);
   }
   copies.erase(std::remove_if(copies.begin(), copies.end(), done), copies.end());
 }

@@ -98,6 +98,8 @@ void Block::finish(Thread& thread) {
   done_++;
   warps[thread.linear / kWarpSize].done |= 1u << thread.lane;
   checkBarrierAgainstExit();
+  const int warp = thread.linear / kWarpSize;
+  if (products && warps[warp].done == warps[warp].present) products->warpEnds(warp);
   thread.state = ThreadState::done;
   switchFrom(thread);
   // A finished thread is never resumed. The compiler is not told: AddressSanitizer would clean up the stack before every call that
@@ -204,6 +206,7 @@ void Block::barrier(int id, int count, int line) {
   if (count == 0) {
     for (auto& w : warps) w.requests.flush(grid.counters);
   }
+  if (products) products->barrierPassed(b.waiting, current->linear);
   for (int linear : b.waiting) wake(linear);
   b.waiting.clear();
   b.arrived = 0;

@@ -13,6 +13,7 @@
 
 #include "counters.h"
 #include "fiber.h"
+#include "warpgroup.h"
 
 namespace emu {
 
@@ -139,6 +140,8 @@ class Block {
   std::vector<Warp> warps;
   char* shared = nullptr;
   size_t dynamicSharedBytes = 0;
+  // Null in a block that has not used wgmma or fence.proxy.async yet.
+  std::unique_ptr<BlockProducts> products;
 
  private:
   static void threadMain(void* thread);

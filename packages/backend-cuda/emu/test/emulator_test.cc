@@ -7,6 +7,7 @@
 
 #include "../../kernels/lib/launch_mode.h"
 #include "kernels.h"
+#include "warpgroup.h"
 
 namespace {
 int passed = 0, failed = 0;
@@ -218,6 +219,7 @@ int main(int argc, char** argv) {
   counters();
   errors();
   conversions();
+  testWarpgroups([](bool ok, const char* what) { check(ok, what); });
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;
 }

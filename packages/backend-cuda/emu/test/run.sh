@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-build() { g++ -std=c++17 -Wall -Wextra -Iinclude -I. "$@" src/*.cc test/emulator_test.cc -x c++ test/kernels.cu; }
+build() { g++ -std=c++17 -Wall -Wextra -Iinclude -I. "$@" src/*.cc test/*.cc -x c++ test/*.cu; }
 build -O2 -o "$out/plain"
 "$out/plain" 2> "$out/faults"
 build -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -o "$out/sanitized"
