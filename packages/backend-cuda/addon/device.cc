@@ -70,6 +70,8 @@ void Device::setUp(const Napi::Object& options) {
     }
   }
   settings_.linearLibrary = linearLibrary_.get();
+  if (!settings_.batchInvariant) prefillTrial_ = std::make_unique<PrefillTrial>(settings_.smCount);
+  settings_.prefillTrial = prefillTrial_.get();
   runner_.setUp(settings_);
 }
 
@@ -398,6 +400,7 @@ std::shared_ptr<Plan> Device::planOf(Napi::Env env, int id) const {
 
 Napi::Value Device::compile(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
+  check(env, cudaSetDevice(ordinal_), "compiling a plan");
   auto plan = std::make_shared<Plan>();
   const size_t workspace = buildPlan(info[0].As<Napi::Object>(), [&](int handle) { return addressOf(env, handle); }, settings_, *plan);
   if (workspace > 0) plan->workspace = {allocate(env, workspace, "the workspace of " + plan->name), workspace};

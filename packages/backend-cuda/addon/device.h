@@ -86,6 +86,7 @@ class Device : public Napi::ObjectWrap<Device> {
   const int ordinal_;
   StepSettings settings_;
   std::unique_ptr<TunedLinear> linearLibrary_;
+  std::unique_ptr<PrefillTrial> prefillTrial_;
   // Its version, or why there is none.
   std::string linearLibraryReport_;
   StagingPool staging_;

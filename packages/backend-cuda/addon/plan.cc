@@ -127,7 +127,10 @@ const std::map<std::string, Builder>& builders() {
       {"ropeKvWrite", [](const OpReader& r, const Context&) { return built(ropeKvWriteOf(r), ropeKvWrite); }},
       {"pagedAttention", [](const OpReader& r, const Context& c) {
          const auto at = pagedAttentionOf(r);
-         return built(at, pagedAttention, pagedAttentionWorkspace(at(c.maxSizes), c.maxSizes, c.settings.smCount));
+         const PagedAttention largest = at(c.maxSizes);
+         const bool wgmma = c.settings.prefillTrial != nullptr && c.settings.prefillTrial->takes(largest);
+         const auto launch = [wgmma](const PagedAttention& a, const Step& s) { return wgmma && PrefillTrial::suits(a, s.sizes) ? pagedAttentionWgmma(a, s) : pagedAttention(a, s); };
+         return built(at, launch, pagedAttentionWorkspace(largest, c.maxSizes, c.settings.smCount));
        }},
       {"gatedActivation", [](const OpReader& r, const Context&) -> Built {
          auto x = r.tensor("x"), out = r.tensor("out");

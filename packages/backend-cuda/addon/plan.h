@@ -10,6 +10,7 @@
 
 #include "../kernels/collectives.h"
 #include "../kernels/kernels.h"
+#include "prefill-trial.h"
 
 namespace quire {
 
@@ -72,6 +73,8 @@ struct StepSettings {
   bool batchInvariant = true;
   LinearLibrary* linearLibrary = nullptr;
   Communicators groups = {};
+  // Null in batch invariant steps.
+  PrefillTrial* prefillTrial = nullptr;
 };
 
 StepSizes readSizes(const int32_t* words);

@@ -1,6 +1,7 @@
 // pagedAttention, pages of 16: decode forms and prefill at the geometries of real models.
 #include "cases.h"
 #include "kernels/lib/row_state.h"
+#include "kernels/ops/attention_wgmma.h"
 
 namespace budgets {
 namespace {
@@ -15,6 +16,7 @@ struct Geometry {
   int heads, kvHeads, headDim, rows, queries, context;
   int smallKvHeads, smallRows, smallQueries, smallContext;
   DType dtype = DType::bf16;
+  bool wgmma = false;
 };
 
 PagedAttention makeAttention(const Geometry& g) {
@@ -56,14 +58,15 @@ Case makeCase(Geometry g, Scale scale) {
   auto launch = [=](int smsOfChip) {
     const int smCount = scale == Scale::small ? 1 : smsOfChip;
     const size_t bytes = pagedAttentionWorkspace(a, sizes, smCount);
-    return pagedAttention(a, {sizes, {allocate(bytes, Traffic::cached), bytes}, smCount, nullptr, true});
+    const Step step{sizes, {allocate(bytes, Traffic::cached), bytes}, smCount, nullptr, true};
+    return g.wgmma ? pagedAttentionWgmma(a, step) : pagedAttention(a, step);
   };
   const double tokens = static_cast<double>(g.rows) * g.queries, position = (g.dtype == DType::f32 ? 4.0 : 2.0) * g.headDim;
   // Causal: of the last `queries` positions each sees half on average.
   const double seen = g.context - (g.queries - 1) / 2.0;
   const double bytes = tokens * g.heads * position * 2 + 2.0 * g.rows * g.context * g.kvHeads * position + bytesOf(a.blockTables) + bytesOf(a.sequences);
   const std::string shape = std::string(g.model) + ", " + text(g.heads) + "/" + text(g.kvHeads) + " heads of " + text(g.headDim) + ", " + text(g.rows) + " x " + text(g.queries) + " queries, context " + text(g.context);
-  return {g.kernel, shape, bytes, 4.0 * tokens * seen * g.heads * g.headDim, launch};
+  return {g.kernel, shape, bytes, 4.0 * tokens * seen * g.heads * g.headDim, launch, g.wgmma};
 }
 
 }  // namespace
@@ -81,6 +84,9 @@ std::vector<Case> attentionCases(Scale scale) {
       {"prefill group 2", "Qwen3-0.6B", 16, 8, 128, 1, 2048, 2048, 1, 1, 256, 256},
       {"prefill group 1", "opt-125m", 12, 12, 64, 1, 4096, 4096, 1, 1, 256, 256},
       {"prefill short", "8B, 64 prompts", 32, 8, 128, 64, 16, 16, 1, 4, 16, 16},
+      {"prefillWgmma group 4", "8B", 32, 8, 128, 1, 2048, 2048, 1, 1, 256, 256, DType::bf16, true},
+      {"prefillWgmma group 2", "Qwen3-0.6B", 16, 8, 128, 1, 2048, 2048, 1, 1, 256, 256, DType::bf16, true},
+      {"prefillWgmma group 1", "opt-125m", 12, 12, 64, 1, 4096, 4096, 1, 1, 256, 256, DType::bf16, true},
   };
   std::vector<Case> cases;
   for (const Geometry& g : geometries) cases.push_back(makeCase(g, scale));

@@ -28,6 +28,8 @@ struct Case {
   // Device memory that the algorithm reads and writes, each byte once; multiplications and additions.
   double bytes, flops;
   std::function<cudaError_t(int smCount)> launch;
+  // Of a kernel on warpgroup products, which compute capability 9.0 has alone.
+  bool wgmma = false;
 };
 
 // `smCount` is that of the real chip, at either scale.

@@ -133,6 +133,7 @@ void __wrap__ZN3emu9asyncCopyEPvPKvii(void* destination, const void* source, int
 
 int main(int, char** arguments) {
   emu::chip() = {budgets::kEmulatedSms, 2, emu::Order::forward, 0, static_cast<size_t>(std::atoi(arguments[2]))};
+  emu::hasWarpgroupProducts() = true;
   for (const budgets::Case& c : budgets::makeCases(budgets::Scale::small, std::atoi(arguments[1]))) {
     for (auto& [end, region] : regions()) region.clear();
     inFlight.clear();

@@ -74,6 +74,6 @@ int main(int count, char** arguments) {
   for (const budgets::Case& c : budgets::makeCases(scale, smCount)) {
     launches.clear();
     const int error = c.launch(scale == budgets::Scale::small ? budgets::kEmulatedSms : smCount);
-    std::printf(R"({"kernel":"%s","shape":"%s","bytes":%.0f,"flops":%.0f,"error":%d,"launches":[%s]})" "\n", c.kernel.c_str(), c.shape.c_str(), c.bytes, c.flops, error, launches.c_str());
+    std::printf(R"({"kernel":"%s","shape":"%s","bytes":%.0f,"flops":%.0f,"wgmma":%s,"error":%d,"launches":[%s]})" "\n", c.kernel.c_str(), c.shape.c_str(), c.bytes, c.flops, c.wgmma ? "true" : "false", error, launches.c_str());
   }
 }

@@ -14,6 +14,7 @@ const families = {
   decodeTensor: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
   decodeSimt: { needs: ['wideLoads'], persistent: true },
   prefill: { needs: ['wideAsyncCopies', 'tensorCore'] },
+  prefillWgmma: { needs: ['wideAsyncCopies', 'tensorCore'] },
   rmsNorm: { needs: ['wideLoads'], blocksPerSm: 2 },
   ropeKvWrite: { needs: ['wideLoads'], blocksPerSm: 2 },
   argmax: { needs: ['wideLoads'] },
@@ -100,7 +101,8 @@ function predict(chip, { work, found, grid, held, persistent }) {
   const asked = Math.min(1, (found.bytesInFlightPerSm ?? Number.POSITIVE_INFINITY) / chip.bytesInFlight);
   const moving = ((work.bytes * found.traffic) / (chip.bandwidth * asked)) * 1e6;
   const waves = grid / (held * chip.sms);
-  const computing = (work.flops / chip.mmaSyncFlops) * 1e6 * (persistent ? 1 : Math.ceil(waves) / waves);
+  const flops = work.wgmma ? chip.tensorFlops : chip.mmaSyncFlops;
+  const computing = (work.flops / flops) * 1e6 * (persistent ? 1 : Math.ceil(waves) / waves);
   return Math.max(moving, computing);
 }
 

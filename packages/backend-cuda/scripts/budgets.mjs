@@ -32,7 +32,7 @@ try {
   process.exitCode = 1;
 }
 
-/** [{ kernel, shape, sm_80: assessment, sm_90: assessment }] */
+/** [{ kernel, shape, sm_80: assessment, sm_90: assessment }]; of a kernel on warpgroup products there is sm_90 alone. */
 async function collect(version) {
   await calibrate(version);
   const units = await compileKernels();
@@ -44,8 +44,8 @@ async function collect(version) {
   await inParallel(architectures, async architecture => {
     traffics[architecture] = await count(chips[architecture]);
   });
-  return works[architectures[0]].map(({ kernel: name, shape: size }, i) => {
-    const assessments = architectures.map(architecture => {
+  return works[architectures[0]].map(({ kernel: name, shape: size, wgmma }, i) => {
+    const assessments = (wgmma ? ['sm_90'] : architectures).map(architecture => {
       const { launch, ...work } = works[architecture][i];
       const traffic = traffics[architecture][i];
       const { symbol, ...shape } = launch;

@@ -18,6 +18,9 @@ const kinds = new Map([
   [0x987, 'local'],
   [0xfae, 'asyncCopy'],
   [0x23c, 'tensorCore'],
+  // On warpgroups, with A in shared memory and in registers.
+  [0x9f0, 'tensorCore'],
+  [0xdf0, 'tensorCore'],
   [0x83b, 'matrixLoad'],
   [BRANCH, 'branch'],
 ]);

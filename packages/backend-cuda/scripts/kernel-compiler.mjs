@@ -4,13 +4,13 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { inParallel } from './in-parallel.mjs';
 import { compileOnce, run } from './object-cache.mjs';
-import { listSources } from './sources.mjs';
+import { isWgmma, listSources } from './sources.mjs';
 
 export const architectures = ['sm_80', 'sm_90'];
 export const nvcc = process.env.CUDACXX || 'nvcc';
 
 /** As CMake compiles a release, with the compiler's statement of what each kernel uses. */
-const flags = ['-O3', '-DNDEBUG', '-std=c++17', '-I.', '-c', '-Xptxas', '-v', ...architectures.map(codeFor)];
+const flags = ['-O3', '-DNDEBUG', '-std=c++17', '-I.', '-c', '-Xptxas', '-v'];
 
 /** Such as "nvcc 13.0.88". @throws Error when there is none. */
 export function compilerVersion() {
@@ -30,21 +30,26 @@ export async function compileKernels() {
 
 /**
  * { source, object, cubins: { sm_80: path, … }, log } of a source; object is host code that launches its kernels, log what
- * ptxas says of each.
+ * ptxas says of each. Of kernels on warpgroup products there is sm_90 alone.
  */
 export async function compileSource(source, version) {
   const stem = basename(source, '.cu');
+  const targets = isWgmma(source) ? ['sm_90a'] : architectures;
+  const options = [...flags, ...targets.map(codeFor)];
   const folder = await compileOnce({
     source,
-    command: [version, ...flags],
+    command: [version, ...options],
     includeFolders: ['.'],
     make: async to => {
-      const [, log] = await run(nvcc, [...flags, '--keep', '--keep-dir', to, '-o', join(to, `${stem}.o`), source]);
+      const [, log] = await run(nvcc, [...options, '--keep', '--keep-dir', to, '-o', join(to, `${stem}.o`), source]);
+      if (/C75\d\d|serialized/.test(log)) throw new Error(`ptxas serializes products of ${source}:\n${log}`);
       writeFileSync(join(to, 'log'), log);
       for (const name of readdirSync(to)) if (!/\.(o|cubin)$|^log$/.test(name)) rmSync(join(to, name));
     },
   });
-  const cubins = architectures.map(name => [name, join(folder, `${stem}.${name.replace('sm', 'compute')}.cubin`)]);
+  const cubins = isWgmma(source)
+    ? [['sm_90', join(folder, `${stem}.cubin`)]]
+    : architectures.map(name => [name, join(folder, `${stem}.${name.replace('sm', 'compute')}.cubin`)]);
   return {
     source,
     object: join(folder, `${stem}.o`),

@@ -11,7 +11,7 @@ export function readUnit({ log, cubins }) {
   const names = demangle(symbols);
   const read = Object.fromEntries(Object.entries(cubins).map(([name, path]) => [name, readCubin(path)]));
   return blocks.map((block, i) => {
-    const architecture = /' for '(sm_\d+)'/.exec(block)[1];
+    const architecture = /' for '(sm_\d+)a?'/.exec(block)[1];
     const { code, constant } = read[architecture].get(symbols[i]);
     return { architecture, name: names[i], symbol: symbols[i], code, resources: { ...readResources(block), constant } };
   });

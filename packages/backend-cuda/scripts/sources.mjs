@@ -17,6 +17,11 @@ export function listSources(folder, ...endings) {
     .sort();
 }
 
+/** Whether a source has kernels on warpgroup products, which are compiled for sm_90a alone (and are empty for other chips). */
+export function isWgmma(source) {
+  return source.endsWith('_wgmma.cu');
+}
+
 /** A hash of everything that decides what nvcc makes of the kernels. */
 export function kernelHash() {
   return hashOf(listSources('kernels', '.cu', '.h'));

@@ -6,7 +6,10 @@ backend=$here/../../../packages/backend-cuda
 out=$here/../build
 mkdir -p "$out/objects"
 compiled=$backend/build/cuda/CMakeFiles/quire_cuda.dir
-objects=$(cd "$backend" && for source in kernels/*.cu kernels/*/*.cu libraries/*.cc; do echo "$compiled/$source.o"; done)
+objects=$(cd "$backend" && for source in kernels/*.cu kernels/*/*.cu libraries/*.cc; do
+  # Those on warpgroup products are a target of their own.
+  case $source in *_wgmma.cu) echo "${compiled/quire_cuda.dir/quire_wgmma.dir}/$source.o" ;; *) echo "$compiled/$source.o" ;; esac
+done)
 if ! ls $objects > /dev/null; then
   echo "build.sh: kernels are not compiled; run npm run build:cuda first" >&2
   exit 1

@@ -12,8 +12,8 @@
 #include "bench.h"
 #include "budgets/layer.h"
 #include "kernels/lib/row_state.h"
+#include "kernels/ops/attention_wgmma.h"
 #include "kernels/linear/variants.h"
-#include "kernels/paged_attention/variants.h"
 #include "libraries/tuned-linear.h"
 
 using namespace quire;
@@ -122,11 +122,17 @@ void attention(Bench& bench, const Model& m, const std::string& what, const std:
   Step& step = bench.step();
   step.sizes = {tokens, count, decoding, count, tableWidth, queryLen, 0};
   bench.reserveWorkspace(pagedAttentionWorkspace(a, step.sizes, step.smCount));
-  const Subject subject{(queryLen == 1 ? "decode." : "prefill.") + std::string(m.name) + "." + what, decoding > 0 ? kvBytes : 0, decoding > 0 ? 0 : 4.0 * scores * m.heads * m.headDim, decoding > 0 ? replicas : 4};
-  bench.time(subject, [&](int i) {
-    a.kCache = keys[i % replicas], a.vCache = values[i % replicas];
-    return pagedAttention(a, bench.step());
-  });
+  Subject subject{(queryLen == 1 ? "decode." : "prefill.") + std::string(m.name) + "." + what, decoding > 0 ? kvBytes : 0, decoding > 0 ? 0 : 4.0 * scores * m.heads * m.headDim, decoding > 0 ? replicas : 4};
+  auto time = [&](const Subject& subject, cudaError_t (*launch)(const PagedAttention&, const Step&)) {
+    bench.time(subject, [&](int i) {
+      a.kCache = keys[i % replicas], a.vCache = values[i % replicas];
+      return launch(a, bench.step());
+    });
+  };
+  time(subject, pagedAttention);
+  if (queryLen == 1 || !wgmmaTakes(a) || !chipHasWgmma()) return;
+  subject.name += ".wgmma";
+  time(subject, pagedAttentionWgmma);
 }
 
 void decodes(Bench& bench) {
