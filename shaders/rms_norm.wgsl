@@ -9,7 +9,7 @@
 // weight    f32, f16 or bf16 [width]
 // params
 // grid: one group per row; lanes go along the row. The order of the sum depends on width only.
-// uses: sizes, element
+// uses: sizes, element, rms
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 struct Params {
   rows: u32,
@@ -38,25 +38,42 @@ fn input_value(index: u32) -> f32 {
   }
 }
 
-fn run(group: u32, lane: u32) {
-  if (group >= resolve_size(params.rows)) { return; }
-  let start = group * params.width;
-  var squares = 0.0;
-  for (var column = lane; column < params.width; column += LANES) {
-    let value = input_value(start + column);
-    // Each lane reads back only what it wrote, so no barrier is needed.
-    if (params.residual_mode != RESIDUAL_NONE) { sum[start + column] = value; }
-    squares += value * value;
-  }
-  let scale = 1.0 / sqrt(lane_sum(squares) / f32(params.width) + params.eps);
-  for (var column = lane; column < params.width; column += LANES) {
-    let value = read_back(start + column);
-    let word = weight[element_word(params.weight_dtype, column)];
-    out[start + column] = value * scale * element_value(params.weight_dtype, word, column);
-  }
+/// Squares so far and that of a further column.
+fn add_square(squares: f32, index: u32) -> f32 {
+  let value = input_value(index);
+  // Each lane reads back only what it wrote, so no barrier is needed.
+  if (params.residual_mode != RESIDUAL_NONE) { sum[index] = value; }
+  return fma(value, value, squares);
+}
+
+fn store(start: u32, column: u32, scale: f32) {
+  let word = weight[element_word(params.weight_dtype, column)];
+  out[start + column] = read_back(start + column) * scale * element_value(params.weight_dtype, word, column);
 }
 
 fn read_back(index: u32) -> f32 {
   if (params.residual_mode == RESIDUAL_NONE) { return x[index]; }
   return sum[index];
+}
+
+fn run(group: u32, lane: u32) {
+  if (group >= resolve_size(params.rows)) { return; }
+  let start = group * params.width;
+  let whole = params.width - params.width % 4u;
+  var squares = 0.0;
+  for (var column = 4u * lane; column < whole; column += 4u * LANES) {
+    squares = add_square(squares, start + column);
+    squares = add_square(squares, start + column + 1u);
+    squares = add_square(squares, start + column + 2u);
+    squares = add_square(squares, start + column + 3u);
+  }
+  for (var column = whole + lane; column < params.width; column += LANES) { squares = add_square(squares, start + column); }
+  let scale = rms_scale(squares, params.width);
+  for (var column = 4u * lane; column < whole; column += 4u * LANES) {
+    store(start, column, scale);
+    store(start, column + 1u, scale);
+    store(start, column + 2u, scale);
+    store(start, column + 3u, scale);
+  }
+  for (var column = whole + lane; column < params.width; column += LANES) { store(start, column, scale); }
 }

@@ -1,5 +1,8 @@
-/** attention.mjs: milliseconds of paged attention, Quire's and the textbook's in plain WGSL, on the same adapter, as JSON. */
-import { dawn } from '../../packages/backend-webgpu/dist/node.js';
+/**
+ * attention.mjs [LANES]: milliseconds of paged attention, Quire's and the textbook's in plain WGSL, on the same adapter, as JSON. LANES
+ * (subgroup, workgroup or one) takes the kernels as a GPU does, which splits the contexts of few sequences, on adapters in software too.
+ */
+import { dawn, openNodeWebGpuDevice } from '../../packages/backend-webgpu/dist/node.js';
 import { SEQUENCE_WORDS, Sequence } from '../../packages/core/dist/contract/contract.js';
 import { ProgramBuilder } from '../../packages/core/dist/program/index.js';
 import { openDevice } from '../../packages/server/dist/node/open-device.js';
@@ -10,13 +13,15 @@ const shape = { heads: 16, kvHeads: 4, headDim: 64, blockSize: 16 };
 const scenes = {
   'decode, 16 sequences of 1,024': { sequences: 16, queryTokens: 1, context: 1024 },
   'decode, 1 sequence of 1,024': { sequences: 1, queryTokens: 1, context: 1024 },
+  'decode, 1 sequence of 4,096': { sequences: 1, queryTokens: 1, context: 4096 },
   'prefill, 1 sequence of 512': { sequences: 1, queryTokens: 512, context: 512 },
 };
 const ROUNDS = 4;
 /** Largest difference between the two, beside values of at most sqrt(3). */
 const TOLERANCE = 1e-5;
 
-const device = await openDevice('webgpu');
+const [, , lanes] = process.argv;
+const device = await (lanes === undefined ? openDevice('webgpu') : openNodeWebGpuDevice({ lanes }));
 const times = {};
 for (const [name, scene] of Object.entries(scenes)) times[name] = await compare(scene);
 const { name } = device.info;

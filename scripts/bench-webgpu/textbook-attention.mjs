@@ -61,8 +61,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 /** Compiles it on a device of Dawn. Gives { run(times), read(), end() }. */
 export async function openTextbook(gpu, shape, scene, data) {
   const adapter = await gpu.requestAdapter();
-  const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
-  const device = await adapter.requestDevice({ requiredLimits: { maxStorageBufferBindingSize, maxBufferSize } });
+  const { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupStorageSize } = adapter.limits;
+  const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxComputeWorkgroupStorageSize };
+  const device = await adapter.requestDevice({ requiredLimits });
   const module = device.createShaderModule({ code: textbook({ ...shape, maxContext: scene.context }) });
   const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: 'main' } });
   const buffer = (bytes, usage) => device.createBuffer({ size: Math.max(16, bytes), usage });

@@ -15,9 +15,10 @@ fn sum_column(row: u32, weight_at: u32, lane: u32) -> f32 {
   let vectors = params.depth / 4u;
   let whole = vectors - vectors % LANES;
   let start = row * vectors;
+  let row_scale = input_scale(start, lane);
   var sum = 0.0;
   for (var k = 0u; k < whole; k += LANES) {
-    let value = x[start + k + lane];
+    let value = input_vector(start + k + lane, row_scale, norm_vector(k + lane));
     let scale = group_scale(weight_at, k);
     sum = fold_pair(sum, subgroupBroadcast(value, 0u), subgroupBroadcast(value, 1u), weight_at, k, scale);
     sum = fold_pair(sum, subgroupBroadcast(value, 2u), subgroupBroadcast(value, 3u), weight_at, k + 2u, scale);
@@ -26,7 +27,7 @@ fn sum_column(row: u32, weight_at: u32, lane: u32) -> f32 {
       sum = fold_pair(sum, subgroupBroadcast(value, 6u), subgroupBroadcast(value, 7u), weight_at, k + 6u, scale);
     }
   }
-  for (var k = whole; k < vectors; k++) { sum = fold(sum, x[start + k], load_weight(weight_at, k)); }
+  for (var k = whole; k < vectors; k++) { sum = fold(sum, input_vector(start + k, row_scale, norm_vector(k)), load_weight(weight_at, k)); }
   return sum;
 }
 

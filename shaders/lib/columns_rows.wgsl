@@ -19,6 +19,7 @@ var<private> sums7: vec4f;
 fn sum_columns(row: u32, rows: u32, weights_at: vec4u, lane: u32) {
   let vectors = params.depth / 4u;
   let start = min(row + lane, rows - 1u) * vectors;
+  let row_scale = own_scale(row, rows, lane);
   var scales: array<vec2f, PER_LANE>;
   for (var k = 0u; k < vectors; k += STEP) {
     if (k % SHARED == 0u) {
@@ -27,13 +28,23 @@ fn sum_columns(row: u32, rows: u32, weights_at: vec4u, lane: u32) {
     }
     let at = weights_at + k / STEP;
     let words = array<WeightWord, PER_LANE>(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
-    fold_rows(x[start + k], words, 0u, scales);
-    if (STEP > 1u) { fold_rows(x[start + k + 1u], words, 1u, scales); }
+    fold_rows(input_vector(start + k, row_scale, norm_vector(k)), words, 0u, scales);
+    if (STEP > 1u) { fold_rows(input_vector(start + k + 1u, row_scale, norm_vector(k + 1u)), words, 1u, scales); }
   }
   sums[0u] = sums0; sums[1u] = sums1; sums[2u] = sums2; sums[3u] = sums3;
   if (LANES > 4u) {
     sums[4u] = sums4; sums[5u] = sums5; sums[6u] = sums6; sums[7u] = sums7;
   }
+}
+
+/// The scale of the row that this lane loads. All lanes together compute that of each row.
+fn own_scale(row: u32, rows: u32, lane: u32) -> f32 {
+  var own = 1.0;
+  for (var i = 0u; i < TILE_ROWS; i++) {
+    let scale = input_scale(min(row + i, rows - 1u) * (params.depth / 4u), lane);
+    own = select(own, scale, i == lane);
+  }
+  return own;
 }
 
 /// One step along depth: `value` is of the row of this lane.

@@ -13,6 +13,7 @@
 // uses: sizes, linear_output
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 // fragments: weights = weights_f32 | weights_f16 | weights_bf16 | weights_q8 | weights_q4 | weights_q4_zeros
+// fragments: input = input_plain
 struct Params {
   rows: u32,
   columns: u32,

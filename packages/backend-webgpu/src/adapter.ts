@@ -28,6 +28,8 @@ const NULL_BACKEND = 'null-backend';
 /** Lanes that share a vocabulary: on processors as many as run at once, since each barrier costs more than it shares out. */
 const SOFTWARE_LANES = 8;
 const GPU_LANES = 256;
+/** Rows of a step that leave most of a GPU idle. Processors are filled by a few groups. */
+const FEW_ROWS = 4;
 /** Subgroups whose lanes the kernels can give columns of their own. */
 const COLUMN_LANES: readonly number[] = [4, 8];
 /** Largest subgroup that is a workgroup of its own. */
@@ -91,6 +93,7 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
     lanes: lanes[kind],
     ways: [way(kind), ...others.filter(name => name !== kind).map(way)],
     attentionLanes: lanes[attention],
+    fewRows: software && options.lanes === undefined ? 0 : FEW_ROWS,
     nativeHalf: device.features.has('shader-f16'),
     vocabularyLanes: software ? (size ?? SOFTWARE_LANES) : GPU_LANES,
   };

@@ -5,6 +5,7 @@ import { type BoundDispatch, type BoundOp, type ExecutableParts, ownBindings } f
 import type { Dispatch, KernelBinding, KernelContext, KernelTensor, Tuning } from './kernel.ts';
 import { kernels } from './kernels/index.ts';
 import { type DeviceMemory, TENSOR_USAGE, UNIFORM_USAGE } from './memory.ts';
+import { fuseNorms, type NormFusion, noFusion } from './norm-fusion.ts';
 import type { Pipeline, PipelineCache } from './pipelines.ts';
 import { type ParamInfo, shaderInfo } from './shader-text.ts';
 
@@ -36,8 +37,15 @@ export async function compileProgram(
   options: CompileOptions,
 ): Promise<ExecutableParts> {
   const keepAll = options.keepAll ?? false;
-  const plan = planMemory(program, { alignment: BINDING_ALIGNMENT, maxArenaBytes: host.maxTensorBytes, keepAll });
-  const planned = planOps(host, program);
+  // Of a norm that is taken in there may be no rows to read.
+  const norms = keepAll ? noFusion : fuseNorms(program, host.tuning);
+  const plan = planMemory(program, {
+    alignment: BINDING_ALIGNMENT,
+    maxArenaBytes: host.maxTensorBytes,
+    keepAll,
+    sharedWith: op => (op.op === 'rmsNorm' && norms.lanesOf.has(op) ? 1 : 0),
+  });
+  const planned = planOps(host, program, norms);
   const pipelines = await Promise.all(
     planned.map(({ op, dispatches }) =>
       Promise.all(dispatches.map(({ variant }) => host.pipelines.get(variant, op.op))),
@@ -89,10 +97,11 @@ class CompileMemory {
   }
 }
 
-function planOps(host: CompileHost, program: Program): PlannedOp[] {
+function planOps(host: CompileHost, program: Program, norms: NormFusion): PlannedOp[] {
   const context: KernelContext = {
     tuning: host.tuning,
     maxSizes: program.maxSizes,
+    norms,
     tensor: name => ({ name, ...program.tensors[name]! }),
   };
   return program.ops.map((op, index) => {

@@ -1,6 +1,7 @@
 import type { Activation, Dim, DType, OpName, OpOf, StepSizes, TensorName } from '@quire/core/contract';
 import { DeviceError, elementBytes, isQuantDType, quantFormats, shapeBytes } from '@quire/core/contract';
 import { sizeNames } from '@quire/core/program';
+import type { NormFusion } from './norm-fusion.ts';
 import type { FragmentName, ShaderName, ShaderVariant } from './shader-text.ts';
 import type { shaders } from './shaders.gen.ts';
 
@@ -18,6 +19,11 @@ export interface Tuning {
   /** How a linear layer is computed, for all numbers of rows. */
   readonly linear: (layer: LinearLayer) => LinearWay;
   readonly attentionLanes: Lanes;
+  /**
+   * Steps of up to so many rows are treated apart: layers take in the norms before them, since each dispatch costs more than it computes,
+   * and attention over long contexts is split, since there are too few heads to fill a GPU. 0: none are.
+   */
+  readonly fewRows: number;
   /** f16 caches are read as f16 instead of by unpacking words. */
   readonly nativeHalf: boolean;
   /** Invocations that share the vocabulary of one sample. */
@@ -71,6 +77,7 @@ export interface Dispatch {
 export interface KernelContext {
   readonly tuning: Tuning;
   readonly maxSizes: StepSizes;
+  readonly norms: NormFusion;
   tensor(name: TensorName): KernelTensor;
 }
 

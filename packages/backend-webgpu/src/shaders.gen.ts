@@ -36,6 +36,143 @@ fn activate(code: u32, x: f32) -> f32 {
 }
 `,
   },
+  'attention': {
+    uses: ["paged","attention_parts"],
+    enables: [],
+    directives: [],
+    consts: {"BLOCK_SIZE":16,"TILE_TOKENS":1,"TILE_HEADS":1},
+    bindings: [],
+    source: `const QUERIES = TILE_TOKENS * TILE_HEADS;
+const GROUP = 4u;
+const CHUNK = LANES * GROUP;
+const VECTORS = (HEAD_VECTORS + LANES - 1u) / LANES;
+const PUBLISHED = QUERIES;
+struct Tile {
+  row: u32,
+  token: u32,
+  tokens: u32,
+  position: u32,
+  head: u32,
+  kv_head: u32,
+}
+var<private> running_max: array<f32, QUERIES>;
+var<private> running_sum: array<f32, QUERIES>;
+var<private> result: array<vec4f, QUERIES * VECTORS>;
+fn scores_of(raw: vec4f) -> vec4f {
+  let scores = raw * params.scale;
+  if (params.soft_cap == 0.0) { return scores; }
+  return params.soft_cap * tanh(clamp(scores / params.soft_cap, vec4f(-15.0), vec4f(15.0)));
+}
+fn are_visible(query_position: u32, first: u32) -> vec4<bool> {
+  let positions = vec4u(first) + vec4u(0u, 1u, 2u, 3u);
+  return (positions <= vec4u(query_position)) & (positions >= vec4u(window_begin(query_position)));
+}
+fn cache_vector(tile: Tile, position: u32) -> u32 {
+  let block = block_tables[tile.row * params.max_blocks + position / BLOCK_SIZE];
+  return cache_row(block, tile.kv_head, position % BLOCK_SIZE, params.kv_heads, BLOCK_SIZE) * HEAD_VECTORS;
+}
+fn cache_vectors(tile: Tile, first: u32, end: u32) -> vec4u {
+  let last = end - 1u;
+  var starts: vec4u;
+  for (var i = 0u; i < 4u; i++) { starts[i] = cache_vector(tile, min(first + i, last)); }
+  return starts;
+}
+fn query_vector(tile: Tile, query: u32) -> u32 {
+  let token = tile.token + min(query / TILE_HEADS, tile.tokens - 1u);
+  return (token * (params.heads + 2u * params.kv_heads) + tile.head + query % TILE_HEADS) * HEAD_VECTORS;
+}
+fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
+  let first = chunk + lane * GROUP;
+  var scores: array<vec4f, QUERIES>;
+  var scales = vec4f(1.0);
+  if (first < end) {
+    let keys = cache_vectors(tile, first, end);
+    for (var d = 0u; d < HEAD_VECTORS; d++) {
+      let columns = mat4x4f(
+        unpack_kv(k_cache[keys.x + d]), unpack_kv(k_cache[keys.y + d]),
+        unpack_kv(k_cache[keys.z + d]), unpack_kv(k_cache[keys.w + d]));
+      for (var query = 0u; query < QUERIES; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
+    }
+    let of_keys = key_scales(keys / HEAD_VECTORS);
+    for (var query = 0u; query < QUERIES; query++) { scores[query] *= of_keys; }
+    scales = value_scales(keys / HEAD_VECTORS);
+  }
+  for (var query = 0u; query < QUERIES; query++) {
+    let visible = are_visible(tile.position + query / TILE_HEADS, first);
+    let seen = select(vec4f(LOWEST), scores_of(scores[query]), visible);
+    let largest = max(max(seen.x, seen.y), max(seen.z, seen.w));
+    let new_max = max(running_max[query], lane_max(largest));
+    let rescale = exp(running_max[query] - new_max);
+    running_max[query] = new_max;
+    let weights = select(vec4f(), exp(seen - new_max), visible);
+    running_sum[query] = running_sum[query] * rescale + (weights.x + weights.y) + (weights.z + weights.w);
+    for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] *= rescale; }
+    lane_publish(query, lane, weights * scales);
+  }
+  lane_sync();
+}
+fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
+  for (var i = 0u; i < min(LANES, (end - chunk + GROUP - 1u) / GROUP); i++) {
+    let values = cache_vectors(tile, chunk + i * GROUP, end);
+    for (var v = 0u; v < VECTORS; v++) {
+      let d = min(lane + v * LANES, HEAD_VECTORS - 1u);
+      let columns = mat4x4f(
+        unpack_kv(v_cache[values.x + d]), unpack_kv(v_cache[values.y + d]),
+        unpack_kv(v_cache[values.z + d]), unpack_kv(v_cache[values.w + d]));
+      for (var query = 0u; query < QUERIES; query++) { result[query * VECTORS + v] += columns * lane_read(query, i); }
+    }
+  }
+}
+fn first_position(tile: Tile) -> u32 {
+  return window_begin(tile.position);
+}
+fn last_segment(tile: Tile) -> u32 {
+  return (tile.position + tile.tokens - 1u) / SEGMENT;
+}
+fn sum_segment(tile: Tile, segment: u32, lane: u32) {
+  for (var query = 0u; query < QUERIES; query++) {
+    running_max[query] = LOWEST;
+    running_sum[query] = 0.0;
+    for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] = vec4f(); }
+  }
+  let end = min(tile.position + tile.tokens, (segment + 1u) * SEGMENT);
+  let first = max(first_position(tile), segment * SEGMENT);
+  for (var chunk = first - first % CHUNK; chunk < end; chunk += CHUNK) {
+    weigh_chunk(tile, chunk, end, lane);
+    add_values(tile, chunk, end, lane);
+  }
+}
+`,
+  },
+  'attention_parts': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {"HEAD_VECTORS":16,"SEGMENT":256},
+    bindings: [],
+    source: `const PART_VECTORS = HEAD_VECTORS + 1u;
+const LOWEST = -3.0e38;
+struct Part {
+  largest: f32,
+  sum: f32,
+}
+fn part_scales(so_far: Part, next: Part) -> vec2f {
+  return exp(vec2f(so_far.largest, next.largest) - max(so_far.largest, next.largest));
+}
+fn join_parts(so_far: Part, next: Part, scales: vec2f) -> Part {
+  return Part(max(so_far.largest, next.largest), fma(next.sum, scales.y, so_far.sum * scales.x));
+}
+fn join_values(so_far: vec4f, next: vec4f, scales: vec2f) -> vec4f {
+  return fma(next, vec4f(scales.y), so_far * scales.x);
+}
+fn segments_of(positions: u32) -> u32 {
+  return (positions + SEGMENT - 1u) / SEGMENT;
+}
+fn window_begin(query_position: u32) -> u32 {
+  return select(0u, query_position + 1u - params.window, params.window != 0u && query_position >= params.window);
+}
+`,
+  },
   'cache_word': {
     uses: ["half"],
     enables: [],
@@ -87,9 +224,10 @@ fn sum_column(row: u32, weight_at: u32, lane: u32) -> f32 {
   let vectors = params.depth / 4u;
   let whole = vectors - vectors % LANES;
   let start = row * vectors;
+  let row_scale = input_scale(start, lane);
   var sum = 0.0;
   for (var k = 0u; k < whole; k += LANES) {
-    let value = x[start + k + lane];
+    let value = input_vector(start + k + lane, row_scale, norm_vector(k + lane));
     let scale = group_scale(weight_at, k);
     sum = fold_pair(sum, subgroupBroadcast(value, 0u), subgroupBroadcast(value, 1u), weight_at, k, scale);
     sum = fold_pair(sum, subgroupBroadcast(value, 2u), subgroupBroadcast(value, 3u), weight_at, k + 2u, scale);
@@ -98,7 +236,7 @@ fn sum_column(row: u32, weight_at: u32, lane: u32) -> f32 {
       sum = fold_pair(sum, subgroupBroadcast(value, 6u), subgroupBroadcast(value, 7u), weight_at, k + 6u, scale);
     }
   }
-  for (var k = whole; k < vectors; k++) { sum = fold(sum, x[start + k], load_weight(weight_at, k)); }
+  for (var k = whole; k < vectors; k++) { sum = fold(sum, input_vector(start + k, row_scale, norm_vector(k)), load_weight(weight_at, k)); }
   return sum;
 }
 fn fold_pair(sum: f32, value: vec4f, next: vec4f, weight_at: u32, k: u32, scale: vec2f) -> f32 {
@@ -129,6 +267,7 @@ var<private> sums7: vec4f;
 fn sum_columns(row: u32, rows: u32, weights_at: vec4u, lane: u32) {
   let vectors = params.depth / 4u;
   let start = min(row + lane, rows - 1u) * vectors;
+  let row_scale = own_scale(row, rows, lane);
   var scales: array<vec2f, PER_LANE>;
   for (var k = 0u; k < vectors; k += STEP) {
     if (k % SHARED == 0u) {
@@ -137,13 +276,21 @@ fn sum_columns(row: u32, rows: u32, weights_at: vec4u, lane: u32) {
     }
     let at = weights_at + k / STEP;
     let words = array<WeightWord, PER_LANE>(weight[at.x], weight[at.y], weight[at.z], weight[at.w]);
-    fold_rows(x[start + k], words, 0u, scales);
-    if (STEP > 1u) { fold_rows(x[start + k + 1u], words, 1u, scales); }
+    fold_rows(input_vector(start + k, row_scale, norm_vector(k)), words, 0u, scales);
+    if (STEP > 1u) { fold_rows(input_vector(start + k + 1u, row_scale, norm_vector(k + 1u)), words, 1u, scales); }
   }
   sums[0u] = sums0; sums[1u] = sums1; sums[2u] = sums2; sums[3u] = sums3;
   if (LANES > 4u) {
     sums[4u] = sums4; sums[5u] = sums5; sums[6u] = sums6; sums[7u] = sums7;
   }
+}
+fn own_scale(row: u32, rows: u32, lane: u32) -> f32 {
+  var own = 1.0;
+  for (var i = 0u; i < TILE_ROWS; i++) {
+    let scale = input_scale(min(row + i, rows - 1u) * (params.depth / 4u), lane);
+    own = select(own, scale, i == lane);
+  }
+  return own;
 }
 fn fold_rows(value: vec4f, words: array<WeightWord, PER_LANE>, part: u32, scales: array<vec2f, PER_LANE>) {
   let weights = mat4x4f(
@@ -287,6 +434,42 @@ fn pack_halves(low: f32, high: f32) -> u32 {
 fn unpack_bf16(word: u32) -> vec2f {
   return vec2f(bitcast<f32>(word << 16u), bitcast<f32>(word & 0xffff0000u));
 }
+`,
+  },
+  'input_normed': {
+    uses: ["rms","element","half"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn input_scale(start: u32, lane: u32) -> f32 {
+  var squares = 0.0;
+  for (var k = lane; k < params.depth / 4u; k += LANES) {
+    let value = x[start + k];
+    squares = fma(value.w, value.w, fma(value.z, value.z, fma(value.y, value.y, fma(value.x, value.x, squares))));
+  }
+  return rms_scale(squares, params.depth);
+}
+fn norm_vector(k: u32) -> vec4f {
+  if (params.norm_dtype == DTYPE_F32) {
+    return bitcast<vec4f>(vec4u(norm_weight[4u * k], norm_weight[4u * k + 1u], norm_weight[4u * k + 2u], norm_weight[4u * k + 3u]));
+  }
+  let words = vec2u(norm_weight[2u * k], norm_weight[2u * k + 1u]);
+  if (params.norm_dtype == DTYPE_F16) { return vec4f(unpack2x16float(words.x), unpack2x16float(words.y)); }
+  return vec4f(unpack_bf16(words.x), unpack_bf16(words.y));
+}
+fn input_vector(at: u32, scale: f32, norm: vec4f) -> vec4f { return x[at] * scale * norm; }
+`,
+  },
+  'input_plain': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn input_scale(start: u32, lane: u32) -> f32 { return 1.0; }
+fn norm_vector(k: u32) -> vec4f { return vec4f(1.0); }
+fn input_vector(at: u32, scale: f32, norm: vec4f) -> vec4f { return x[at]; }
 `,
   },
   'kv_f16': {
@@ -568,6 +751,17 @@ fn gumbel(word: u32) -> f32 {
   let s2 = s * s;
   let series = 2.0 * s * (1.0 + s2 * (1.0 / 3.0 + s2 * (0.2 + s2 * (1.0 / 7.0 + s2 / 9.0))));
   return -log(select(-log(rest), series, u < 0.25));
+}
+`,
+  },
+  'rms': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn rms_scale(squares: f32, width: u32) -> f32 {
+  return 1.0 / sqrt(lane_sum(squares) / f32(width) + params.eps);
 }
 `,
   },
@@ -1411,21 +1605,24 @@ fn run(group: u32, lane: u32) {
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"tile":["columns_row","columns_rows"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
-    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"norm_weight","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"tile":["columns_row","columns_rows"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain","input_normed"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"eps","type":"f32"},{"name":"norm_dtype","type":"u32"}],
     source: `struct Params {
   rows: u32,
   columns: u32,
   depth: u32,
   bias_dtype: u32,
   activation: u32,
+  eps: f32,
+  norm_dtype: u32,
 }
 @group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> norm_weight: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
 const PUBLISHED = 1u;
 const OUTPUTS = PER_LANE / 2u;
 fn weights_of(first: u32) -> vec4u {
@@ -1446,21 +1643,24 @@ fn store_lane(row: u32, first: u32, sums: vec4f) {
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
-    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"norm_weight","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain","input_normed"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"eps","type":"f32"},{"name":"norm_dtype","type":"u32"}],
     source: `struct Params {
   rows: u32,
   columns: u32,
   depth: u32,
   bias_dtype: u32,
   activation: u32,
+  eps: f32,
+  norm_dtype: u32,
 }
 @group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> norm_weight: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
 const PUBLISHED = 1u;
 fn run(group: u32, lane: u32) {
   let vectors = params.depth / 4u;
@@ -1473,8 +1673,10 @@ fn run(group: u32, lane: u32) {
   let ups_at = weight_rows(columns + params.columns);
   var gates = vec4f();
   var ups = vec4f();
+  let start = row * vectors;
+  let scale = input_scale(start, lane);
   for (var k = lane; k < vectors; k += LANES) {
-    let value = x[row * vectors + k];
+    let value = input_vector(start + k, scale, norm_vector(k));
     let gate_tile = mat4x4f(
       load_weight(gates_at.x, k), load_weight(gates_at.y, k),
       load_weight(gates_at.z, k), load_weight(gates_at.w, k));
@@ -1495,21 +1697,24 @@ fn run(group: u32, lane: u32) {
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
-    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"}],
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"norm_weight","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain","input_normed"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"eps","type":"f32"},{"name":"norm_dtype","type":"u32"}],
     source: `struct Params {
   rows: u32,
   columns: u32,
   depth: u32,
   bias_dtype: u32,
   activation: u32,
+  eps: f32,
+  norm_dtype: u32,
 }
 @group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<storage, read> bias: array<u32>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> norm_weight: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
 const PUBLISHED = 1u;
 fn run(group: u32, lane: u32) {
   let rows = resolve_size(params.rows);
@@ -1530,17 +1735,22 @@ fn run(group: u32, lane: u32) {
   var ups1 = vec4f();
   var ups2 = vec4f();
   var ups3 = vec4f();
+  let scale0 = input_scale(rows_at.x, lane);
+  let scale1 = input_scale(rows_at.y, lane);
+  let scale2 = input_scale(rows_at.z, lane);
+  let scale3 = input_scale(rows_at.w, lane);
   for (var k = lane; k < vectors; k += LANES) {
+    let norm = norm_vector(k);
     let gate_tile = mat4x4f(
       load_weight(gates_at.x, k), load_weight(gates_at.y, k),
       load_weight(gates_at.z, k), load_weight(gates_at.w, k));
     let up_tile = mat4x4f(
       load_weight(ups_at.x, k), load_weight(ups_at.y, k),
       load_weight(ups_at.z, k), load_weight(ups_at.w, k));
-    let row0 = x[rows_at.x + k];
-    let row1 = x[rows_at.y + k];
-    let row2 = x[rows_at.z + k];
-    let row3 = x[rows_at.w + k];
+    let row0 = input_vector(rows_at.x + k, scale0, norm);
+    let row1 = input_vector(rows_at.y + k, scale1, norm);
+    let row2 = input_vector(rows_at.z + k, scale2, norm);
+    let row3 = input_vector(rows_at.w + k, scale3, norm);
     gates0 += row0 * gate_tile;
     ups0 += row0 * up_tile;
     gates1 += row1 * gate_tile;
@@ -1895,9 +2105,9 @@ fn run(group: u32, lane: u32) {
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"tile":["columns_row","columns_rows"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
-    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"norm_weight","access":"read","type":"array<u32>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"tile":["columns_row","columns_rows"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain","input_normed"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"},{"name":"eps","type":"f32"},{"name":"norm_dtype","type":"u32"}],
     source: `struct Params {
   rows: u32,
   columns: u32,
@@ -1907,13 +2117,16 @@ fn run(group: u32, lane: u32) {
   bias_dtype: u32,
   activation: u32,
   residual_mode: u32,
+  eps: f32,
+  norm_dtype: u32,
 }
 @group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<storage, read_write> residual: array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> norm_weight: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
 const PUBLISHED = 1u;
 const OUTPUTS = PER_LANE;
 fn weights_of(first: u32) -> vec4u {
@@ -1932,9 +2145,9 @@ fn store_lane(row: u32, first: u32, sums: vec4f) {
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
-    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"norm_weight","access":"read","type":"array<u32>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain","input_normed"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"},{"name":"eps","type":"f32"},{"name":"norm_dtype","type":"u32"}],
     source: `struct Params {
   rows: u32,
   columns: u32,
@@ -1944,13 +2157,16 @@ fn store_lane(row: u32, first: u32, sums: vec4f) {
   bias_dtype: u32,
   activation: u32,
   residual_mode: u32,
+  eps: f32,
+  norm_dtype: u32,
 }
 @group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<storage, read_write> residual: array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> norm_weight: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
 const PUBLISHED = 1u;
 fn run(group: u32, lane: u32) {
   let vectors = params.depth / 4u;
@@ -1962,8 +2178,10 @@ fn run(group: u32, lane: u32) {
   let high = weight_rows(min(vec4u(first) + vec4u(4u, 5u, 6u, 7u), vec4u(params.columns - 1u)));
   var low_sums = vec4f();
   var high_sums = vec4f();
+  let start = row * vectors;
+  let scale = input_scale(start, lane);
   for (var k = lane; k < vectors; k += LANES) {
-    let value = x[row * vectors + k];
+    let value = input_vector(start + k, scale, norm_vector(k));
     low_sums += value * mat4x4f(
       load_weight(low.x, k), load_weight(low.y, k),
       load_weight(low.z, k), load_weight(low.w, k));
@@ -1984,9 +2202,9 @@ fn run(group: u32, lane: u32) {
     enables: [],
     directives: [],
     consts: {},
-    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
-    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"norm_weight","access":"read","type":"array<u32>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain","input_normed"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"},{"name":"eps","type":"f32"},{"name":"norm_dtype","type":"u32"}],
     source: `struct Params {
   rows: u32,
   columns: u32,
@@ -1996,13 +2214,16 @@ fn run(group: u32, lane: u32) {
   bias_dtype: u32,
   activation: u32,
   residual_mode: u32,
+  eps: f32,
+  norm_dtype: u32,
 }
 @group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<storage, read_write> residual: array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<u32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read> norm_weight: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
 const PUBLISHED = 1u;
 fn run(group: u32, lane: u32) {
   let rows = resolve_size(params.rows);
@@ -2017,14 +2238,19 @@ fn run(group: u32, lane: u32) {
   var sums1 = vec4f();
   var sums2 = vec4f();
   var sums3 = vec4f();
+  let scale0 = input_scale(rows_at.x, lane);
+  let scale1 = input_scale(rows_at.y, lane);
+  let scale2 = input_scale(rows_at.z, lane);
+  let scale3 = input_scale(rows_at.w, lane);
   for (var k = lane; k < vectors; k += LANES) {
+    let norm = norm_vector(k);
     let tile = mat4x4f(
       load_weight(weights_at.x, k), load_weight(weights_at.y, k),
       load_weight(weights_at.z, k), load_weight(weights_at.w, k));
-    sums0 += x[rows_at.x + k] * tile;
-    sums1 += x[rows_at.y + k] * tile;
-    sums2 += x[rows_at.z + k] * tile;
-    sums3 += x[rows_at.w + k] * tile;
+    sums0 += input_vector(rows_at.x + k, scale0, norm) * tile;
+    sums1 += input_vector(rows_at.y + k, scale1, norm) * tile;
+    sums2 += input_vector(rows_at.z + k, scale2, norm) * tile;
+    sums3 += input_vector(rows_at.w + k, scale3, norm) * tile;
   }
   let scales = weight_scales(weights_at);
   var sums = array<vec4f, 4>(sums0, sums1, sums2, sums3);
@@ -2041,7 +2267,7 @@ fn run(group: u32, lane: u32) {
     directives: [],
     consts: {},
     bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
-    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"]},
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"weights":["weights_f32","weights_f16","weights_bf16","weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain"]},
     params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"}],
     source: `struct Params {
   rows: u32,
@@ -2384,11 +2610,116 @@ fn run(group: u32, lane: u32) {
 }
 `,
   },
-  'paged_attention': {
-    uses: ["sizes","paged"],
+  'paged_attention/join': {
+    uses: ["sizes","elements","attention_parts"],
     enables: [],
     directives: [],
-    consts: {"BLOCK_SIZE":16,"HEAD_VECTORS":16,"TILE_TOKENS":1,"TILE_HEADS":1},
+    consts: {"BLOCK_SIZE":16},
+    bindings: [{"index":0,"name":"parts","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":2,"name":"out","access":"read_write","type":"array<vec4f>"},{"index":3,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {},
+    params: [{"name":"sequences","type":"u32"},{"name":"tokens","type":"u32"},{"name":"blocks","type":"u32"},{"name":"heads","type":"u32"},{"name":"window","type":"u32"}],
+    source: `struct Params {
+  sequences: u32,
+  tokens: u32,
+  blocks: u32,
+  heads: u32,
+  window: u32,
+}
+@group(0) @binding(0) var<storage, read_write> parts: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> sequences: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(3) var<uniform> params: Params;
+fn element_count() -> u32 {
+  return resolve_size(params.tokens) * params.heads * HEAD_VECTORS;
+}
+fn run_element(index: u32) {
+  let d = index % HEAD_VECTORS;
+  let row = index / HEAD_VECTORS;
+  let context = context_of(row / params.heads);
+  if (context == 0u) {
+    out[index] = vec4f();
+    return;
+  }
+  let segments = segments_of(resolve_size(params.blocks) * BLOCK_SIZE);
+  var joined = Part(LOWEST, 0.0);
+  var value = vec4f();
+  for (var segment = window_begin(context - 1u) / SEGMENT; segment < segments_of(context); segment++) {
+    let at = (row * segments + segment) * PART_VECTORS;
+    let of_part = parts[at + HEAD_VECTORS];
+    let part = Part(of_part.x, of_part.y);
+    let scales = part_scales(joined, part);
+    joined = join_parts(joined, part, scales);
+    value = join_values(value, parts[at + d], scales);
+  }
+  out[index] = value / joined.sum;
+}
+fn context_of(token: u32) -> u32 {
+  if (token >= resolve_size(params.sequences)) { return 0u; }
+  let record = token * SEQUENCE_WORDS;
+  if (sequences[record + SEQUENCE_QUERY_LEN] == 0u) { return 0u; }
+  return sequences[record + SEQUENCE_CONTEXT_LEN];
+}
+`,
+  },
+  'paged_attention/split': {
+    uses: ["sizes","attention"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"k_cache","access":"read","type":"array<KvWord>"},{"index":2,"name":"v_cache","access":"read","type":"array<KvWord>"},{"index":3,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":4,"name":"block_tables","access":"read","type":"array<u32>"},{"index":5,"name":"parts","access":"read_write","type":"array<vec4f>"},{"index":6,"name":"k_scales","access":"read","type":"array<f32>"},{"index":7,"name":"v_scales","access":"read","type":"array<f32>"},{"index":8,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"kv":["kv_f32","kv_f16","kv_native_f16","kv_i8","kv_f8e4m3"]},
+    params: [{"name":"sequences","type":"u32"},{"name":"blocks","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
+    source: `struct Params {
+  sequences: u32,
+  blocks: u32,
+  heads: u32,
+  kv_heads: u32,
+  max_blocks: u32,
+  scale: f32,
+  window: u32,
+  soft_cap: f32,
+}
+@group(0) @binding(0) var<storage, read_write> qkv: array<vec4f>;
+@group(0) @binding(1) var<storage, read> k_cache: array<KvWord>;
+@group(0) @binding(2) var<storage, read> v_cache: array<KvWord>;
+@group(0) @binding(3) var<storage, read_write> sequences: array<u32>;
+@group(0) @binding(4) var<storage, read> block_tables: array<u32>;
+@group(0) @binding(5) var<storage, read_write> parts: array<vec4f>;
+@group(0) @binding(6) var<storage, read> k_scales: array<f32>;
+@group(0) @binding(7) var<storage, read> v_scales: array<f32>;
+@group(0) @binding(8) var<uniform> params: Params;
+fn run(group: u32, lane: u32) {
+  let segments = segments_of(resolve_size(params.blocks) * BLOCK_SIZE);
+  let head_tiles = params.heads / TILE_HEADS;
+  let sequence = group / (segments * head_tiles);
+  if (sequence >= resolve_size(params.sequences)) { return; }
+  let head = ((group / segments) % head_tiles) * TILE_HEADS;
+  let segment = group % segments;
+  let record = sequence * SEQUENCE_WORDS;
+  let query_start = lane_uniform(sequences[record + SEQUENCE_QUERY_START]);
+  let context = lane_uniform(sequences[record + SEQUENCE_CONTEXT_LEN]);
+  let row = lane_uniform(sequences[record + SEQUENCE_ROW]);
+  if (context == 0u) { return; }
+  let tile = Tile(row, query_start, 1u, context - 1u, head, head * params.kv_heads / params.heads);
+  if (segment < first_position(tile) / SEGMENT || segment > last_segment(tile)) { return; }
+  sum_segment(tile, segment, lane);
+  for (var query = 0u; query < QUERIES; query++) {
+    let sum = lane_sum(running_sum[query]);
+    let part = ((sequence * params.heads + head + query) * segments + segment) * PART_VECTORS;
+    for (var v = 0u; v < VECTORS; v++) {
+      let d = lane + v * LANES;
+      if (d < HEAD_VECTORS) { parts[part + d] = result[query * VECTORS + v]; }
+    }
+    if (lane == 0u) { parts[part + HEAD_VECTORS] = vec4f(running_max[query], sum, 0.0, 0.0); }
+  }
+}
+`,
+  },
+  'paged_attention/whole': {
+    uses: ["sizes","attention"],
+    enables: [],
+    directives: [],
+    consts: {},
     bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"k_cache","access":"read","type":"array<KvWord>"},{"index":2,"name":"v_cache","access":"read","type":"array<KvWord>"},{"index":3,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":4,"name":"block_tables","access":"read","type":"array<u32>"},{"index":5,"name":"out","access":"read_write","type":"array<vec4f>"},{"index":6,"name":"k_scales","access":"read","type":"array<f32>"},{"index":7,"name":"v_scales","access":"read","type":"array<f32>"},{"index":8,"name":"params","access":"uniform","type":"Params"}],
     fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"kv":["kv_f32","kv_f16","kv_native_f16","kv_i8","kv_f8e4m3"]},
     params: [{"name":"first_sequence","type":"u32"},{"name":"end_sequence","type":"u32"},{"name":"sequences","type":"u32"},{"name":"query_tokens","type":"u32"},{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
@@ -2414,108 +2745,32 @@ fn run(group: u32, lane: u32) {
 @group(0) @binding(6) var<storage, read> k_scales: array<f32>;
 @group(0) @binding(7) var<storage, read> v_scales: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
-const QUERIES = TILE_TOKENS * TILE_HEADS;
-const GROUP = 4u;
-const CHUNK = LANES * GROUP;
-const VECTORS = (HEAD_VECTORS + LANES - 1u) / LANES;
-const PUBLISHED = QUERIES;
-const LOWEST = -3.0e38;
-struct Tile {
-  row: u32,
-  token: u32,
-  tokens: u32,
-  position: u32,
-  head: u32,
-  kv_head: u32,
-}
-var<private> running_max: array<f32, QUERIES>;
-var<private> running_sum: array<f32, QUERIES>;
-var<private> result: array<vec4f, QUERIES * VECTORS>;
-fn scores_of(raw: vec4f) -> vec4f {
-  let scores = raw * params.scale;
-  if (params.soft_cap == 0.0) { return scores; }
-  return params.soft_cap * tanh(clamp(scores / params.soft_cap, vec4f(-15.0), vec4f(15.0)));
-}
-fn are_visible(query_position: u32, first: u32) -> vec4<bool> {
-  let positions = vec4u(first) + vec4u(0u, 1u, 2u, 3u);
-  let begin = select(0u, query_position + 1u - params.window, params.window != 0u && query_position >= params.window);
-  return (positions <= vec4u(query_position)) & (positions >= vec4u(begin));
-}
-fn cache_vector(tile: Tile, position: u32) -> u32 {
-  let block = block_tables[tile.row * params.max_blocks + position / BLOCK_SIZE];
-  return cache_row(block, tile.kv_head, position % BLOCK_SIZE, params.kv_heads, BLOCK_SIZE) * HEAD_VECTORS;
-}
-fn cache_vectors(tile: Tile, first: u32, end: u32) -> vec4u {
-  let last = end - 1u;
-  var starts: vec4u;
-  for (var i = 0u; i < 4u; i++) { starts[i] = cache_vector(tile, min(first + i, last)); }
-  return starts;
-}
-fn query_vector(tile: Tile, query: u32) -> u32 {
-  let token = tile.token + min(query / TILE_HEADS, tile.tokens - 1u);
-  return (token * (params.heads + 2u * params.kv_heads) + tile.head + query % TILE_HEADS) * HEAD_VECTORS;
-}
-fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
-  let first = chunk + lane * GROUP;
-  var scores: array<vec4f, QUERIES>;
-  var scales = vec4f(1.0);
-  if (first < end) {
-    let keys = cache_vectors(tile, first, end);
-    for (var d = 0u; d < HEAD_VECTORS; d++) {
-      let columns = mat4x4f(
-        unpack_kv(k_cache[keys.x + d]), unpack_kv(k_cache[keys.y + d]),
-        unpack_kv(k_cache[keys.z + d]), unpack_kv(k_cache[keys.w + d]));
-      for (var query = 0u; query < QUERIES; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
-    }
-    let of_keys = key_scales(keys / HEAD_VECTORS);
-    for (var query = 0u; query < QUERIES; query++) { scores[query] *= of_keys; }
-    scales = value_scales(keys / HEAD_VECTORS);
-  }
-  for (var query = 0u; query < QUERIES; query++) {
-    let visible = are_visible(tile.position + query / TILE_HEADS, first);
-    let seen = select(vec4f(LOWEST), scores_of(scores[query]), visible);
-    let largest = max(max(seen.x, seen.y), max(seen.z, seen.w));
-    let new_max = max(running_max[query], lane_max(largest));
-    let rescale = exp(running_max[query] - new_max);
-    running_max[query] = new_max;
-    let weights = select(vec4f(), exp(seen - new_max), visible);
-    running_sum[query] = running_sum[query] * rescale + (weights.x + weights.y) + (weights.z + weights.w);
-    for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] *= rescale; }
-    lane_publish(query, lane, weights * scales);
-  }
-  lane_sync();
-}
-fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
-  for (var i = 0u; i < min(LANES, (end - chunk + GROUP - 1u) / GROUP); i++) {
-    let values = cache_vectors(tile, chunk + i * GROUP, end);
-    for (var v = 0u; v < VECTORS; v++) {
-      let d = min(lane + v * LANES, HEAD_VECTORS - 1u);
-      let columns = mat4x4f(
-        unpack_kv(v_cache[values.x + d]), unpack_kv(v_cache[values.y + d]),
-        unpack_kv(v_cache[values.z + d]), unpack_kv(v_cache[values.w + d]));
-      for (var query = 0u; query < QUERIES; query++) { result[query * VECTORS + v] += columns * lane_read(query, i); }
-    }
-  }
-}
+var<private> joined: array<Part, QUERIES>;
 fn attend(tile: Tile, lane: u32) {
-  for (var query = 0u; query < QUERIES; query++) {
-    running_max[query] = LOWEST;
-    running_sum[query] = 0.0;
-    for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] = vec4f(); }
+  let first = first_position(tile) / SEGMENT;
+  let last = last_segment(tile);
+  for (var segment = first; segment <= last; segment++) {
+    sum_segment(tile, segment, lane);
+    join_segment(tile, segment == first, segment == last, lane);
   }
-  let end = tile.position + tile.tokens;
-  var first = 0u;
-  if (params.window > 0u && tile.position + 1u > params.window) { first = tile.position + 1u - params.window; }
-  for (var chunk = first - first % CHUNK; chunk < end; chunk += CHUNK) {
-    weigh_chunk(tile, chunk, end, lane);
-    add_values(tile, chunk, end, lane);
-  }
+}
+fn join_segment(tile: Tile, is_first: bool, is_last: bool, lane: u32) {
   for (var query = 0u; query < QUERIES; query++) {
-    let sum = lane_sum(running_sum[query]);
+    let part = Part(running_max[query], lane_sum(running_sum[query]));
+    if (is_first) { joined[query] = Part(LOWEST, 0.0); }
+    let scales = part_scales(joined[query], part);
+    joined[query] = join_parts(joined[query], part, scales);
     if (query / TILE_HEADS >= tile.tokens) { continue; }
     for (var v = 0u; v < VECTORS; v++) {
       let d = lane + v * LANES;
-      if (d < HEAD_VECTORS) { out[out_vector(tile, query) + d] = result[query * VECTORS + v] / sum; }
+      if (d < HEAD_VECTORS) {
+        let at = out_vector(tile, query) + d;
+        var value = vec4f();
+        if (!is_first) { value = out[at]; }
+        value = join_values(value, result[query * VECTORS + v], scales);
+        if (is_last) { value /= joined[query].sum; }
+        out[at] = value;
+      }
     }
   }
 }
@@ -2868,7 +3123,7 @@ fn main(
 `,
   },
   'rms_norm': {
-    uses: ["sizes","element"],
+    uses: ["sizes","element","rms"],
     enables: [],
     directives: [],
     consts: {},
@@ -2899,25 +3154,39 @@ fn input_value(index: u32) -> f32 {
     default: { return x[index] + sum[index]; }
   }
 }
-fn run(group: u32, lane: u32) {
-  if (group >= resolve_size(params.rows)) { return; }
-  let start = group * params.width;
-  var squares = 0.0;
-  for (var column = lane; column < params.width; column += LANES) {
-    let value = input_value(start + column);
-    if (params.residual_mode != RESIDUAL_NONE) { sum[start + column] = value; }
-    squares += value * value;
-  }
-  let scale = 1.0 / sqrt(lane_sum(squares) / f32(params.width) + params.eps);
-  for (var column = lane; column < params.width; column += LANES) {
-    let value = read_back(start + column);
-    let word = weight[element_word(params.weight_dtype, column)];
-    out[start + column] = value * scale * element_value(params.weight_dtype, word, column);
-  }
+fn add_square(squares: f32, index: u32) -> f32 {
+  let value = input_value(index);
+  if (params.residual_mode != RESIDUAL_NONE) { sum[index] = value; }
+  return fma(value, value, squares);
+}
+fn store(start: u32, column: u32, scale: f32) {
+  let word = weight[element_word(params.weight_dtype, column)];
+  out[start + column] = read_back(start + column) * scale * element_value(params.weight_dtype, word, column);
 }
 fn read_back(index: u32) -> f32 {
   if (params.residual_mode == RESIDUAL_NONE) { return x[index]; }
   return sum[index];
+}
+fn run(group: u32, lane: u32) {
+  if (group >= resolve_size(params.rows)) { return; }
+  let start = group * params.width;
+  let whole = params.width - params.width % 4u;
+  var squares = 0.0;
+  for (var column = 4u * lane; column < whole; column += 4u * LANES) {
+    squares = add_square(squares, start + column);
+    squares = add_square(squares, start + column + 1u);
+    squares = add_square(squares, start + column + 2u);
+    squares = add_square(squares, start + column + 3u);
+  }
+  for (var column = whole + lane; column < params.width; column += LANES) { squares = add_square(squares, start + column); }
+  let scale = rms_scale(squares, params.width);
+  for (var column = 4u * lane; column < whole; column += 4u * LANES) {
+    store(start, column, scale);
+    store(start, column + 1u, scale);
+    store(start, column + 2u, scale);
+    store(start, column + 3u, scale);
+  }
+  for (var column = whole + lane; column < params.width; column += LANES) { store(start, column, scale); }
 }
 `,
   },

@@ -93,6 +93,8 @@ const long = { blocksPerSequence: 128, sequences: 3 };
 export const longShapes: readonly Shape[] = [
   { ...long, heads: 2, kvHeads: 1, headDim: 64, blockSize: 16, kv: 'f32', tokens: 40 },
   { ...long, heads: 4, kvHeads: 1, headDim: 80, blockSize: 16, kv: 'f16', window: 1024, softCap: 50, tokens: 40 },
+  { ...long, heads: 3, kvHeads: 1, headDim: 96, blockSize: 16, kv: 'i8', tokens: 40 },
+  { ...long, heads: 4, kvHeads: 2, headDim: 32, blockSize: 16, kv: 'f8e4m3', window: 700, tokens: 40 },
 ];
 export const sixteenBitLong: readonly Shape[] = [
   { ...sixteen(2, 2, 64, 'f16'), quick: true },

@@ -49,6 +49,6 @@ describe('shaders', () => {
   it('say which extensions a variant needs', () => {
     const enables = new Map(variants.map(variant => [variantName(variant), variantEnables(variant)]));
     expect(enables.get('add')).toEqual([]);
-    expect(enables.get('paged_attention[lanes_subgroup,kv_native_f16]')).toEqual(['subgroups', 'f16']);
+    expect(enables.get('paged_attention/whole[lanes_subgroup,kv_native_f16]')).toEqual(['subgroups', 'f16']);
   });
 });

@@ -12,7 +12,8 @@ import {
   sizeOf,
   weightFragment,
 } from '../kernel.ts';
-import { columnTiles, gridsOf } from './row-tiles.ts';
+import { layerInput } from './layer-input.ts';
+import { columnTiles, gridsOf, tilesWithNorm } from './row-tiles.ts';
 
 /** The kernel that a step takes depends on its number of rows. Those of one list add along depth in the same order. */
 const shapes = [
@@ -34,16 +35,24 @@ export const gatedLinear: Kernel<'gatedLinear'> = (op, context) => {
     return [dispatch('gated_linear/any_depth', { ...spec, params: { ...params, weight_dtype: dtypeCode(weight) } })];
   }
   const { name: weights, consts: weightConsts } = weightFragment(weight);
-  const spec = { consts: { ...consts, ...weightConsts }, params, bindings };
+  const { few, ...inputs } = layerInput(op, context);
+  const spec = { consts: { ...consts, ...weightConsts }, params: { ...params, ...inputs.params } };
   if (sums === 'own') {
-    return gridsOf(columnTiles(lanes, 2), rows, columns, lanes, context).map(([{ tile }, workgroups]) =>
-      dispatch('gated_linear/columns', { ...spec, fragments: { tile, weights }, workgroups }),
-    );
+    const tiles = tilesWithNorm(columnTiles(lanes, 2), few);
+    return gridsOf(tiles, rows, columns, lanes, context).map(([{ tile, input }, workgroups]) => {
+      const fragments = { tile, weights, input };
+      return dispatch('gated_linear/columns', {
+        ...spec,
+        fragments,
+        bindings: { ...bindings, ...inputs.bindings[input] },
+        workgroups,
+      });
+    });
   }
-  const fragments = { lanes: lanes.fragment, weights };
-  return gridsOf(shapes, rows, columns, lanes, context).map(([{ shader }, workgroups]) =>
-    dispatch(shader, { ...spec, fragments, workgroups }),
-  );
+  return gridsOf(tilesWithNorm(shapes, few), rows, columns, lanes, context).map(([{ shader, input }, workgroups]) => {
+    const fragments = { lanes: lanes.fragment, weights, input };
+    return dispatch(shader, { ...spec, fragments, bindings: { ...bindings, ...inputs.bindings[input] }, workgroups });
+  });
 };
 
 function operands(op: OpOf<'gatedLinear'>, context: KernelContext) {

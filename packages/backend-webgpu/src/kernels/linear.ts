@@ -12,7 +12,8 @@ import {
   sizeOf,
   weightFragment,
 } from '../kernel.ts';
-import { columnTiles, gridsOf } from './row-tiles.ts';
+import { layerInput } from './layer-input.ts';
+import { columnTiles, gridsOf, tilesWithNorm } from './row-tiles.ts';
 
 const RESIDUAL_NONE = 0;
 const RESIDUAL_READ = 1;
@@ -43,16 +44,24 @@ export const linear: Kernel<'linear'> = (op, context) => {
     return [dispatch('linear/any_depth', { ...spec, params: { ...params, weight_dtype: weightDtype } })];
   }
   const { name: weights, consts: weightConsts } = weightFragment(weight);
-  const spec = { consts: { ...consts, ...weightConsts }, params, bindings };
+  const { few, ...inputs } = layerInput(op, context);
+  const spec = { consts: { ...consts, ...weightConsts }, params: { ...params, ...inputs.params } };
   if (sums === 'own') {
-    return gridsOf(columnTiles(lanes, 1), rows, columns, lanes, context).map(([{ tile }, workgroups]) =>
-      dispatch('linear/columns', { ...spec, fragments: { tile, weights }, workgroups }),
-    );
+    const tiles = tilesWithNorm(columnTiles(lanes, 1), few);
+    return gridsOf(tiles, rows, columns, lanes, context).map(([{ tile, input }, workgroups]) => {
+      const fragments = { tile, weights, input };
+      return dispatch('linear/columns', {
+        ...spec,
+        fragments,
+        bindings: { ...bindings, ...inputs.bindings[input] },
+        workgroups,
+      });
+    });
   }
-  const fragments = { lanes: lanes.fragment, weights };
-  return gridsOf(shapes, rows, columns, lanes, context).map(([{ shader }, workgroups]) =>
-    dispatch(shader, { ...spec, fragments, workgroups }),
-  );
+  return gridsOf(tilesWithNorm(shapes, few), rows, columns, lanes, context).map(([{ shader, input }, workgroups]) => {
+    const fragments = { lanes: lanes.fragment, weights, input };
+    return dispatch(shader, { ...spec, fragments, bindings: { ...bindings, ...inputs.bindings[input] }, workgroups });
+  });
 };
 
 function operands(op: OpOf<'linear'>, context: KernelContext) {

@@ -5,7 +5,9 @@ const RESIDUAL_READ = 1;
 const RESIDUAL_IN_SUM = 2;
 
 export const rmsNorm: Kernel<'rmsNorm'> = (op, context) => {
-  const { lanes } = context.tuning;
+  const taken = context.norms.lanesOf.get(op);
+  const lanes = taken ?? context.tuning.lanes;
+  const most = taken === undefined ? 0 : context.tuning.fewRows;
   const x = context.tensor(op.x);
   const weight = context.tensor(op.weight);
   const rows = x.shape[0]!;
@@ -29,7 +31,7 @@ export const rmsNorm: Kernel<'rmsNorm'> = (op, context) => {
         out: context.tensor(op.out),
         weight,
       },
-      workgroups: laneGrid(lanes, sizes => sizeOf(rows, sizes)),
+      workgroups: laneGrid(lanes, sizes => (sizeOf(rows, sizes) > most ? sizeOf(rows, sizes) : 0)),
     }),
   ];
 };

@@ -18,6 +18,13 @@ export function columnTiles({ count }: Lanes, perOutput: 1 | 2): readonly (RowTi
   ];
 }
 
+/** Of a layer that takes in its norm in steps of up to `few` rows: the kernels of these steps, then those of the others. */
+export function tilesWithNorm<T extends RowTile>(tiles: readonly T[], few: number) {
+  const normed = tiles.map(tile => ({ ...tile, up: Math.min(tile.up, few), input: 'input_normed' as const }));
+  const plain = tiles.map(tile => ({ ...tile, fewest: Math.max(tile.fewest, few + 1), input: 'input_plain' as const }));
+  return [...normed, ...plain].filter(({ fewest, up }) => fewest <= up);
+}
+
 /** Those of `tiles` that a layer with these rows and columns can need, each with its grid: empty outside of its rows. */
 export function gridsOf<T extends RowTile>(
   tiles: readonly T[],

@@ -2,7 +2,7 @@
  * A norm, and the linear layer behind it, perhaps with a sum or with a sum and another norm between them: a device may run them as one
  * launch, and the case compares that with the ops of the oracle.
  */
-import type { FloatDType, Op } from '@quire/core/contract';
+import { type FloatDType, type Op, quantDTypes, quantFormats, type WeightDType } from '@quire/core/contract';
 import { decodeFloats, encodeFloats } from '@quire/core/program';
 import { type GatedLinearShape, gatedLinearCheck } from '../cases/gated-linear.ts';
 import { EPS, layerNormBound, rowStatistics } from '../cases/layer-norm.ts';
@@ -11,6 +11,7 @@ import { rmsNormBound } from '../cases/rms-norm.ts';
 import { unitRoundoff, within } from '../checks.ts';
 import { group } from '../define.ts';
 import type { LinearInput } from '../linear-input.ts';
+import { matrix } from '../matrices.ts';
 import { floats, type Pattern } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
 import type { CaseGroup, CaseInputs, FloatType } from '../types.ts';
@@ -20,8 +21,9 @@ interface Shape {
   norm: Norm;
   k: number;
   n: number;
-  /** Of the matrix and of the norm. */
+  /** Of the norm, and of the matrix where it has no dtype of its own. */
   weights: FloatDType;
+  matrix?: WeightDType;
   /** Default f32. */
   activations?: FloatType;
   /** Default that of the activations. */
@@ -56,6 +58,7 @@ export function normedLinearCases(): CaseGroup[] {
     { norm: 'layerNorm with bias', k: 8192, n: 9, weights: 'bf16', activations: 'bf16', counts: [1, 2] },
     { norm: 'rmsNorm', k: 20, n: 9, weights: 'bf16', activations: 'bf16', counts: [2, 6] },
     { norm: 'rmsNorm', k: 8, n: 24, weights: 'f16', activations: 'f16', counts: [66, 17, 8], quick: true },
+    ...plainActivations(),
     ...betweens({ n: 70, weights: 'bf16', activations: 'bf16', quick: true }),
     ...betweens({ n: 37, weights: 'f16', activations: 'f16', counts: [8, 1, 5, 20] }),
     { norm: 'layerNorm with bias', between: 'nothing', k: 136, n: 24, weights: 'f16', activations: 'f16', bias: true },
@@ -72,9 +75,23 @@ export function normedGatedLinearCases(): CaseGroup[] {
     { norm: 'rmsNorm', k: 128, n: 70, weights: 'f16', activations: 'f16', ...small, quick: true },
     { norm: 'layerNorm with bias', k: 1160, n: 20, weights: 'bf16', activations: 'bf16', bias: true },
     { norm: 'rmsNorm', k: 40, n: 9, weights: 'f32', activations: 'bf16', bias: true },
+    ...plainActivations(),
     ...betweens({ n: 19, weights: 'bf16', activations: 'bf16', quick: true }),
   ];
   return shapes.flatMap(gates);
+}
+
+/** Activations in f32 beside matrices of every other dtype. */
+function plainActivations(): Shape[] {
+  const some = { norm: 'rmsNorm', counts: [1, 4, 3, 5], kinds: ['normal', 'outliers'], quick: true } as const;
+  return [
+    { ...some, k: 68, n: 37, weights: 'f16' },
+    { ...some, k: 132, n: 21, weights: 'bf16' },
+    ...quantDTypes.map(matrix => {
+      const k = 3 * Math.max(quantFormats[matrix].group, 12);
+      return { ...some, k, n: 29, weights: 'bf16', matrix } as const;
+    }),
+  ];
 }
 
 /** A shape of each kind that has something between its norm and its layer. */
@@ -90,16 +107,25 @@ function betweens(shape: Omit<Shape, 'norm' | 'k' | 'between'>): Shape[] {
 }
 
 function linears(shape: Shape): CaseGroup[] {
-  const { k, n, weights, activations = 'f32', out = activations, bias = false, residual = false } = shape;
-  const linear: LinearShape = { k, parts: [n], weights, activations, out, bias, activation: 'none' };
+  const {
+    k,
+    n,
+    weights,
+    matrix = weights,
+    activations = 'f32',
+    out = activations,
+    bias = false,
+    residual = false,
+  } = shape;
+  const linear: LinearShape = { k, parts: [n], weights: matrix, activations, out, bias, activation: 'none' };
   const op: Op = { op: 'linear', x: 'normed', weight: 'weight0', out: 'out', activation: 'none', outColumn: 0 };
   const check = linearCheck(linear, [0], n, normedInput(shape));
   return pairs(shape, { ...op, ...(bias && { bias: 'bias0' }), ...(residual && { residual: 'residual' }) }, check, n);
 }
 
 function gates(shape: Shape): CaseGroup[] {
-  const { k, n, weights, activations = 'f32', bias = false } = shape;
-  const gated: GatedLinearShape = { k, n, weights, activations, activation: 'silu' };
+  const { k, n, weights, matrix = weights, activations = 'f32', bias = false } = shape;
+  const gated: GatedLinearShape = { k, n, weights: matrix, activations, activation: 'silu' };
   const op: Op = { op: 'gatedLinear', x: 'normed', weight: 'weight', out: 'out', activation: 'silu' };
   const check = gatedLinearCheck(gated, normedInput(shape));
   return pairs(shape, { ...op, ...(bias && { bias: 'bias' }) }, check, 2 * n);
@@ -109,7 +135,7 @@ type LayerOp = Extract<Op, { op: 'linear' | 'gatedLinear' }>;
 
 function pairs(shape: Shape, layer: Op, check: ReturnType<typeof linearCheck>, weightRows: number): CaseGroup[] {
   const { norm, k, n, weights, activations = 'f32', out = activations, residual = false, quick = false } = shape;
-  const { counts = rows.counts, kinds = rows.kinds, between } = shape;
+  const { counts = rows.counts, kinds = rows.kinds, between, matrix: dtype = weights } = shape;
   const { op, weight, bias } = layer as LayerOp;
   const vectors = norm === 'layerNorm with bias' ? ['normWeight', 'normBias'] : ['normWeight'];
   if (between === 'sum and norm') vectors.push('secondWeight');
@@ -118,13 +144,13 @@ function pairs(shape: Shape, layer: Op, check: ReturnType<typeof linearCheck>, w
     Boolean,
   );
   return group({
-    name: [`${norm}, ${op} K=${k} N=${n} ${activations}*${weights}->${out}`, ...extras].join(' '),
+    name: [`${norm}, ${op} K=${k} N=${n} ${activations}*${dtype}->${out}`, ...extras].join(' '),
     quick,
     maxSizes: { tokens: Math.max(...counts) },
     build(builder) {
       builder.external('x', activations, ['tokens', k]);
       for (const name of vectors) builder.external(name, weights, [k]);
-      builder.external(weight, weights, [weightRows, k]);
+      builder.external(weight, dtype, [weightRows, k]);
       if (bias !== undefined) builder.external(bias, weights, [weightRows]);
       if (residual) builder.external('residual', out, ['tokens', n]);
       builder.external('out', out, ['tokens', n]);
@@ -155,7 +181,7 @@ function pairs(shape: Shape, layer: Op, check: ReturnType<typeof linearCheck>, w
       x: encodeFloats(activations, floats(random, tokens * k, pattern)),
       ...(sums && { added: encodeFloats(activations, floats(random, tokens * k)) }),
       ...Object.fromEntries(vectors.map(name => [name, encodeFloats(weights, floats(random, k))])),
-      [weight]: encodeFloats(weights, floats(random, weightRows * k)),
+      [weight]: matrix(random, dtype, weightRows, k),
       ...(bias !== undefined && { [bias]: encodeFloats(weights, floats(random, weightRows)) }),
       ...(residual && { residual: encodeFloats(out, floats(random, tokens * n)) }),
     })),
