@@ -70,3 +70,22 @@ it('agrees with the reference device on the operations of a layer', async () => 
   expect(answer.kind === 'crosschecked' && answer.cases).toBeGreaterThan(100);
   expect(errors).toEqual([]);
 });
+
+it('keeps which kernels are the fastest beyond the life of the page', async () => {
+  const first = await run({ kind: 'tune', change: null });
+  const layer = 'linear f32 1024x1024';
+  expect(first).toMatchObject({
+    kind: 'tuned',
+    kept: [{ [layer]: expect.stringMatching(/^(subgroup|columns|workgroup)$/) }],
+  });
+  const { kept } = first as Extract<Answer, { kind: 'tuned' }>;
+  await page.reload();
+  // What was kept is taken, also a way that lost, and is not timed again.
+  const change = { from: kept[0]![layer]!, to: 'workgroup' };
+  expect(await run({ kind: 'tune', change })).toEqual({
+    kind: 'tuned',
+    kept: [{ [layer]: 'workgroup' }],
+    variants: ['linear/matvec[lanes_workgroup,weights_f32,input_plain]'],
+  });
+  expect(errors).toEqual([]);
+});

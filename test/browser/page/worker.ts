@@ -5,14 +5,26 @@ import { loadEngine, MemorySource, parseEngineConfig } from '@quire/core';
 import type { OpName } from '@quire/core/contract';
 import { openReferenceDevice } from '@quire/core/reference';
 import type { Answer, Task } from './messages.ts';
+import { tune } from './tune.ts';
 
 addEventListener('message', async ({ data }: MessageEvent<Task>) => {
   try {
-    postMessage(data.kind === 'generate' ? await generate(data) : await crosscheck(data));
+    postMessage(await answer(data));
   } catch (error) {
     postMessage({ kind: 'failed', message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   }
 });
+
+function answer(task: Task): Promise<Answer> {
+  switch (task.kind) {
+    case 'generate':
+      return generate(task);
+    case 'crosscheck':
+      return crosscheck(task);
+    case 'tune':
+      return tune(task);
+  }
+}
 
 async function generate({ folder, files, prompt }: Extract<Task, { kind: 'generate' }>): Promise<Answer> {
   const source = new MemorySource(new Map(await Promise.all(files.map(file => fetchFile(folder, file)))), folder);
