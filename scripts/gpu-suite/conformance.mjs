@@ -1,22 +1,25 @@
 /**
  * The conformance list of one device against the reference, in as many processes as there are processors:
- * conformance.mjs [DEVICE] [full|quick]. Prints a line per operation and every failure; exit code 1 when anything failed.
+ * conformance.mjs [DEVICE] [full|quick] [OPERATION]. Prints a line per operation and every failure; exit code 1 when anything failed.
+ * DEVICE may also be cuda-wgmma or cuda-emu-wgmma: prefill on warpgroup products, whatever a trial would say.
  */
 import { fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { openCudaDevice, openCudaEmuDevice } from '@quire/backend-cuda';
 import { conformanceCases, runCrosscheck } from '@quire/conformance';
 import { openDevice } from '@quire/server';
 
-const [name = 'cuda', set = 'full'] = process.argv.slice(2);
+const [name = 'cuda', set = 'full', onlyOp] = process.argv.slice(2);
 /** A piece that takes longer has a kernel that does not end: its process is killed, and its cases have failed. */
-const PATIENCE = name === 'cuda' ? 15_000 : 600_000;
+const PATIENCE = name === 'cuda' || name === 'cuda-wgmma' ? 15_000 : 600_000;
 if (process.send) await work();
 else await lead();
 
 /** Hands out cases of one operation, a few at a time: a case that kills its process costs that piece. */
 async function lead() {
-  const pieces = piecesOf(conformanceCases().filter(testCase => set === 'full' || testCase.quick));
+  const isWanted = ({ op, quick }) => (set === 'full' || quick) && (onlyOp === undefined || op === onlyOp);
+  const pieces = piecesOf(conformanceCases().filter(isWanted));
   const reports = [];
   const workers = Math.min(availableParallelism(), 14);
   await Promise.all(Array.from({ length: workers }, () => serve(pieces, reports)));
@@ -100,11 +103,17 @@ function merge(lines, { op, cases, failed, worst, notOffered }) {
 }
 
 async function work() {
-  const [device, oracle] = [await openDevice(name), await openDevice('reference')];
+  const [device, oracle] = [await openNamed(), await openDevice('reference')];
   process.on('message', async ({ op, cases }) => {
     const report = await runCrosscheck({ devices: [{ name, device }], oracle, ops: [op], cases });
     process.send({ report });
   });
   process.on('disconnect', () => process.exit(0));
   process.send({});
+}
+
+function openNamed() {
+  if (name === 'cuda-wgmma') return openCudaDevice({ prefill: 'wgmma' });
+  if (name === 'cuda-emu-wgmma') return openCudaEmuDevice({ prefill: 'wgmma', chip: { wgmma: true } });
+  return openDevice(name);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs stages on a machine with a GPU, in the order in which they are named, each under its cap: window.sh STAGE... Output goes
 # to build/results/STAGE.jsonl line by line, and after every stage the whole folder to $OUT/results.tar.gz, where OUT is set.
-# Stages: unpack probe conformance golden layer kernels torch ops decode formats adapters throughput parity generate queue. queue runs the run.sh of every folder of build/queue.
+# Stages: unpack probe conformance wgmma golden layer kernels torch ops decode formats adapters throughput parity generate queue. queue runs the run.sh of every folder of build/queue.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
@@ -35,6 +35,7 @@ for name in "$@"; do
     unpack) unpack || exit 1 ;;
     probe) stage probe 190 env OUT="$out" bash scripts/gpu-probe/run.sh && cat "$out/probe.jsonl" | tail -n 40 ;;
     conformance) stage conformance 75 node scripts/gpu-suite/conformance.mjs cuda full; grep -v "\"failed\":0," "$out/conformance.jsonl" ;;
+    wgmma) stage wgmma 30 node scripts/gpu-suite/conformance.mjs cuda-wgmma full pagedAttention; cat "$out/wgmma.jsonl" ;;
     golden) stage golden 60 node scripts/gpu-suite/golden.mjs cuda; tail -n 20 "$out/golden.jsonl" ;;
     kernels) stage kernels 100 "$here/build/kernel-bench" 85; tail -n 3 "$out/kernels.jsonl" ;;
     # A persistent launch for layers of small models beside a launch for each operation.

@@ -70,7 +70,8 @@ void Device::setUp(const Napi::Object& options) {
     }
   }
   settings_.linearLibrary = linearLibrary_.get();
-  if (!settings_.batchInvariant) prefillTrial_ = std::make_unique<PrefillTrial>(settings_.smCount);
+  const bool always = options.Get("prefill").As<Napi::String>().Utf8Value() == "wgmma";
+  if (always || !settings_.batchInvariant) prefillTrial_ = std::make_unique<PrefillTrial>(settings_.smCount, always);
   settings_.prefillTrial = prefillTrial_.get();
   runner_.setUp(settings_);
 }

@@ -128,8 +128,8 @@ const std::map<std::string, Builder>& builders() {
       {"pagedAttention", [](const OpReader& r, const Context& c) {
          const auto at = pagedAttentionOf(r);
          const PagedAttention largest = at(c.maxSizes);
-         const bool wgmma = c.settings.prefillTrial != nullptr && c.settings.prefillTrial->takes(largest);
-         const auto launch = [wgmma](const PagedAttention& a, const Step& s) { return wgmma && PrefillTrial::suits(a, s.sizes) ? pagedAttentionWgmma(a, s) : pagedAttention(a, s); };
+         const PrefillTrial* trial = c.settings.prefillTrial != nullptr && c.settings.prefillTrial->takes(largest) ? c.settings.prefillTrial : nullptr;
+         const auto launch = [trial](const PagedAttention& a, const Step& s) { return trial != nullptr && trial->suits(a, s.sizes) ? pagedAttentionWgmma(a, s) : pagedAttention(a, s); };
          return built(at, launch, pagedAttentionWorkspace(largest, c.maxSizes, c.settings.smCount));
        }},
       {"gatedActivation", [](const OpReader& r, const Context&) -> Built {

@@ -73,7 +73,7 @@ struct StepSettings {
   bool batchInvariant = true;
   LinearLibrary* linearLibrary = nullptr;
   Communicators groups = {};
-  // Null in batch invariant steps.
+  // Null where prefill stays with mma.sync.
   PrefillTrial* prefillTrial = nullptr;
 };
 

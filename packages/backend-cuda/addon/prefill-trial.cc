@@ -13,11 +13,13 @@ namespace {
 // Time says nothing on the emulator.
 #if defined(EMU)
 constexpr bool kTimed = false;
-constexpr int kTokens = 150, kContext = 170, kRuns = 2, kLeastRows = 1;
+constexpr int kTokens = 150, kContext = 170, kRuns = 2;
 #else
 constexpr bool kTimed = true;
-constexpr int kTokens = 2048, kContext = 2048, kRuns = 6, kLeastRows = 512;
+constexpr int kTokens = 2048, kContext = 2048, kRuns = 6;
 #endif
+// Of a step's longest prompt, queries of all heads of a group.
+constexpr int kLeastRows = 512;
 
 std::string keyOf(const PagedAttention& a) {
   const auto& s = a.shape;
@@ -153,12 +155,12 @@ class Trial {
 
 bool PrefillTrial::takes(const PagedAttention& a) {
   if (!wgmmaTakes(a) || !chipHasWgmma()) return false;
+  if (always_) return true;
   const auto [choice, isNew] = choices_.emplace(keyOf(a), false);
   if (isNew) choice->second = Trial(a, smCount_).passes();
   return choice->second;
 }
 
-// By the rows of its longest prompt: queries of all heads of a group.
-bool PrefillTrial::suits(const PagedAttention& a, const StepSizes& sizes) { return sizes.maxQueryTokens * (a.shape.heads / a.shape.kvHeads) >= kLeastRows; }
+bool PrefillTrial::suits(const PagedAttention& a, const StepSizes& sizes) const { return always_ || sizes.maxQueryTokens * (a.shape.heads / a.shape.kvHeads) >= kLeastRows; }
 
 }  // namespace quire

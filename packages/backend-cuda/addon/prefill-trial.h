@@ -14,14 +14,16 @@ namespace quire {
 
 class PrefillTrial {
  public:
-  explicit PrefillTrial(int smCount) : smCount_(smCount) {}
+  // always: without a trial and in every step, for checks of that form.
+  PrefillTrial(int smCount, bool always) : smCount_(smCount), always_(always) {}
   // On the current device. The first time for a geometry it runs both forms on memory of its own, for some milliseconds, and waits.
   bool takes(const PagedAttention&);
   // Whether a step is one of those that the choice holds for.
-  static bool suits(const PagedAttention&, const StepSizes&);
+  bool suits(const PagedAttention&, const StepSizes&) const;
 
  private:
   const int smCount_;
+  const bool always_;
   std::map<std::string, bool> choices_;
 };
 

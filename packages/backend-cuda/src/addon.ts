@@ -150,6 +150,8 @@ export interface Addon {
       batchInvariant: boolean;
       /** Where timed choices between our products and the library's are kept; '' for nowhere. */
       choicesFile: string;
+      /** As CudaOptions. */
+      prefill: 'trial' | 'wgmma';
     },
     onLost: (error: NativeError) => void,
   ) => NativeDevice;

@@ -34,6 +34,12 @@ export interface CudaOptions {
    * the emulator.
    */
   batchInvariant?: boolean;
+  /**
+   * Long prompts on the warpgroup products of GPUs that have them: 'trial' where a trial on the GPU shows that right and faster, and
+   * not with batchInvariant, whose bits are to depend on no times; 'wgmma' always, prompts of any length, for checks. 'trial' by
+   * default.
+   */
+  prefill?: 'trial' | 'wgmma';
   /** The folder in which timed choices are kept from run to run. Default: `quire` in the user's folder of caches. */
   cacheFolder?: string;
   /** Bytes; tests force it small. */
@@ -189,10 +195,11 @@ function reopen(addon: Addon, kind: Kind, options: CudaOptions, inGroup: boolean
 }
 
 function openOnce(addon: Addon, kind: Kind, options: CudaOptions, inGroup: boolean): CudaDevice {
-  const { ordinal = 0, graphs = true, batchInvariant = true, maxTensorBytes = DEFAULT_MAX_TENSOR_BYTES } = options;
+  const { ordinal = 0, graphs = true, batchInvariant = true, prefill = 'trial' } = options;
+  const { maxTensorBytes = DEFAULT_MAX_TENSOR_BYTES } = options;
   const choicesFile = batchInvariant ? '' : timedChoicesFile(addon.flavour, options.cacheFolder);
   const device = new CudaDevice({
-    open: onLost => new addon.Device({ ordinal, graphs, batchInvariant, choicesFile }, onLost),
+    open: onLost => new addon.Device({ ordinal, graphs, batchInvariant, choicesFile, prefill }, onLost),
     describe: native => ({
       kind,
       name: nameOf(native.info()),

@@ -56,7 +56,7 @@ struct WideFeed {
   // By all lanes of a warp, its slice of a tile; positions of kNoRow become zero.
   __device__ void request(char* tile, const T* cache, uint32_t row) const {
     const int firstToken = threadIdx.x / 32 * S::kWarpTokens;
-#pragma unroll
+#pragma unroll 4
     for (int i = 0; i < S::kWarpTokens * S::kUnits / 32; i++) {
       const int item = threadIdx.x % 32 + 32 * i, token = item / S::kUnits, unit = item % S::kUnits;
       const uint32_t from = __shfl_sync(kFullMask, row, token);
@@ -129,21 +129,24 @@ struct WideRows {
       factor = 1;
     }
     if (tileStart + kWideTokens > firstPosition + 1 || (window > 0 && tileStart + window <= lastPosition)) mask(tileStart, window);
+    // One round, which the compiler cannot know: a wait behind this loop stays behind the exponentials, beside which products run.
+    for (unsigned round = 0; round < gridDim.z; round++) {
 #pragma unroll
-    for (int j = 0; j < 2; j++) {
-      float top = fmaxf(score[0][2 * j], score[0][2 * j + 1]);
+      for (int j = 0; j < 2; j++) {
+        float top = fmaxf(score[0][2 * j], score[0][2 * j + 1]);
 #pragma unroll
-      for (int n = 1; n < kScores; n++) top = fmaxf(top, fmaxf(score[n][2 * j], score[n][2 * j + 1]));
-      for (int by = 1; by < 4; by *= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, by));
-      top *= factor;
-      const bool exceeds = top > max[j] + kSlack;
-      correction[j] = exceeds ? exp2Approximate(max[j] - top) : 1.0f;
-      if (exceeds) max[j] = top;
-      sum[j] *= correction[j];
+        for (int n = 1; n < kScores; n++) top = fmaxf(top, fmaxf(score[n][2 * j], score[n][2 * j + 1]));
+        for (int by = 1; by < 4; by *= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, by));
+        top *= factor;
+        const bool exceeds = top > max[j] + kSlack;
+        correction[j] = exceeds ? exp2Approximate(max[j] - top) : 1.0f;
+        if (exceeds) max[j] = top;
+        sum[j] *= correction[j];
 #pragma unroll
-      for (int n = 0; n < kScores; n++) {
+        for (int n = 0; n < kScores; n++) {
 #pragma unroll
-        for (int i = 2 * j; i < 2 * j + 2; i++) score[n][i] = exp2Approximate(__fmaf_rn(score[n][i], factor, -max[j])), sum[j] += score[n][i];
+          for (int i = 2 * j; i < 2 * j + 2; i++) score[n][i] = exp2Approximate(__fmaf_rn(score[n][i], factor, -max[j])), sum[j] += score[n][i];
+        }
       }
     }
   }
@@ -211,11 +214,11 @@ __device__ __forceinline__ void prefillWide(const T* qkv, const T* kCache, const
     __syncthreads();
   };
   arrive();
+  wgmmaFence();
+  rows.multiplyKeys(queryOperand, keyOperand);
   feed.request(values, vCache, row);
   if (tiles > 1) feed.request(keys + S::kTileBytes, kCache, next);
   cpAsyncCommit();
-  wgmmaFence();
-  rows.multiplyKeys(queryOperand, keyOperand);
   wgmmaWait<0>();
   pinRegisters(rows.score);
   rows.weigh(tileStart, p.window, p.scale);
@@ -224,14 +227,14 @@ __device__ __forceinline__ void prefillWide(const T* qkv, const T* kCache, const
     const int here = t % 2 * S::kTileBytes, there = S::kTileBytes - here;
     tileStart += kWideTokens;
     arrive();
-    feed.request(values + there, vCache, next);
-    if (t + 2 < tiles) feed.request(keys + here, kCache, after);
-    cpAsyncCommit();
-    next = after, after = feed.lookUp(tileStart + 2 * kWideTokens);
     pinRegisters(rows.score), pinRegisters(rows.out);
     wgmmaFence();
     rows.multiplyKeys(queryOperand, advanced(keyOperand, there));
     rows.multiplyValues(advanced(valueOperand, here));
+    feed.request(values + there, vCache, next);
+    if (t + 2 < tiles) feed.request(keys + here, kCache, after);
+    cpAsyncCommit();
+    next = after, after = feed.lookUp(tileStart + 2 * kWideTokens);
     wgmmaWait<1>();
     pinRegisters(rows.score);
     rows.weigh(tileStart, p.window, p.scale);
