@@ -1,7 +1,10 @@
 /** What is asked of a hot kernel, and what its compiled code and its launch give. */
 import { blocksPerSm, registersFor } from './chips.mjs';
 
-/** By family: instructions that must be there, and blocks that an SM is to hold where the launch does not say. */
+/**
+ * By family: instructions that must be there, and blocks that an SM is to hold where the launch does not say. Of attention on
+ * warpgroup products, sums of weights that a lane is to make while products run.
+ */
 const families = {
   linearGemv: { needs: ['wideLoads'] },
   linearQuantGemv: { needs: ['wideLoads'] },
@@ -14,7 +17,7 @@ const families = {
   decodeTensor: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
   decodeSimt: { needs: ['wideLoads'], persistent: true },
   prefill: { needs: ['wideAsyncCopies', 'tensorCore'] },
-  prefillWgmma: { needs: ['wideAsyncCopies', 'tensorCore'] },
+  prefillWgmma: { needs: ['wideAsyncCopies', 'tensorCore'], addsBesideProducts: 64 },
   rmsNorm: { needs: ['wideLoads'], blocksPerSm: 2 },
   ropeKvWrite: { needs: ['wideLoads'], blocksPerSm: 2 },
   argmax: { needs: ['wideLoads'] },
@@ -25,7 +28,14 @@ const families = {
   filterLogits: { needs: ['wideLoads'], persistent: true },
 };
 /** Budgets that are lower bounds; the others are upper bounds. */
-export const atLeast = ['blocksPerSm', 'bytesInFlightPerSm', 'wideLoads', 'wideAsyncCopies', 'tensorCore'];
+export const atLeast = [
+  'blocksPerSm',
+  'bytesInFlightPerSm',
+  'wideLoads',
+  'wideAsyncCopies',
+  'tensorCore',
+  'addsBesideProducts',
+];
 
 /** Between two kernels of a graph, without programmatic dependent launch. */
 const BOUNDARY_MICROSECONDS = 1.3;
@@ -38,7 +48,7 @@ const MOST_TRAFFIC = 1.05;
  * @param traffic moved and bytes of the emulated size; asyncInFlight of a block, where it has such copies
  */
 export function assess({ chip, family, work, kernel, launch, traffic }) {
-  const { needs, persistent = false, blocksPerSm: wanted = 1 } = families[family];
+  const { needs, addsBesideProducts, persistent = false, blocksPerSm: wanted = 1 } = families[family];
   const grid = launch.grid.reduce((product, n) => product * n);
   const shared = kernel.resources.staticShared + launch.dynamicShared;
   const held = blocksPerSm(chip, { threads: launch.threads, registers: kernel.resources.registers, shared });
@@ -55,6 +65,7 @@ export function assess({ chip, family, work, kernel, launch, traffic }) {
     blocksPerSm: blocks,
     ...(bound === 'bandwidth' && { bytesInFlightPerSm: chip.bytesInFlight }),
     ...Object.fromEntries(needs.map(need => [need, 1])),
+    ...(addsBesideProducts && { addsBesideProducts }),
     traffic: MOST_TRAFFIC,
   };
   const found = {
@@ -66,6 +77,7 @@ export function assess({ chip, family, work, kernel, launch, traffic }) {
     blocksPerSm: held,
     ...(bound === 'bandwidth' && { bytesInFlightPerSm: Math.round(perBlock * resident) }),
     ...Object.fromEntries(needs.map(need => [need, kernel.summary[need]])),
+    ...(addsBesideProducts && { addsBesideProducts: kernel.summary.addsBesideProducts }),
     traffic: round(traffic.moved / traffic.bytes, 3),
   };
   const predicted = BOUNDARY_MICROSECONDS + predict(chip, { work, found, grid, held, persistent });

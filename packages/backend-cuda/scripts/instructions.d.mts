@@ -13,6 +13,7 @@ export function summarize(
   | 'wideLoads'
   | 'stores'
   | 'wideStores'
-  | 'loadBytesInFlight',
+  | 'loadBytesInFlight'
+  | 'addsBesideProducts',
   number
 >;

@@ -5,6 +5,8 @@
  */
 const INSTRUCTION_BYTES = 16;
 const BRANCH = 0x947;
+/** A fence of products on warpgroups, or a wait for all but some groups of them. */
+const WARPGROUP = 0x9c5;
 const SCOREBOARDS = 6;
 
 const kinds = new Map([
@@ -22,12 +24,17 @@ const kinds = new Map([
   [0x9f0, 'tensorCore'],
   [0xdf0, 'tensorCore'],
   [0x83b, 'matrixLoad'],
+  [0x221, 'add'],
+  [WARPGROUP, 'warpgroup'],
   [BRANCH, 'branch'],
 ]);
 /** By the field of a memory instruction that names the type. */
 const accessBytes = [1, 1, 2, 2, 4, 8, 16, 16];
 
-/** [{ kind, bytes, sets, waits, target }]: sets is the scoreboard that a load holds until it is done, waits a mask of those. */
+/**
+ * [{ kind, bytes, sets, waits, target, productsLeft }]: sets is the scoreboard that a load holds until it is done, waits a mask of
+ * those; productsLeft the groups of products on warpgroups that a wait leaves on their way.
+ */
 function decode(code, architecture) {
   return Array.from({ length: code.length / INSTRUCTION_BYTES }, (_, i) => {
     const at = i * INSTRUCTION_BYTES;
@@ -38,6 +45,7 @@ function decode(code, architecture) {
       bytes: accessBytes[(type >>> 9) & 7],
       sets: (control >>> 14) & 7,
       waits: (control >>> 20) & 0x3f,
+      productsLeft: kind === 'warpgroup' ? (type >>> 8) & 0xff : undefined,
       target: kind === 'branch' ? i + 1 + branchBytes(low, offset, architecture) / INSTRUCTION_BYTES : undefined,
     };
   });
@@ -70,7 +78,18 @@ export function summarize(code, architecture) {
     stores: count('globalStore'),
     wideStores: wide('globalStore'),
     loadBytesInFlight: loadBytesInFlight(instructions),
+    addsBesideProducts: addsBesideProducts(instructions),
   };
+}
+
+/** Additions behind a wait that leaves products on warpgroups on their way, and in front of the next one. */
+function addsBesideProducts(instructions) {
+  let [adds, isBeside] = [0, false];
+  for (const { kind, productsLeft } of instructions) {
+    if (kind === 'warpgroup') isBeside = productsLeft > 0;
+    if (kind === 'add' && isBeside) adds++;
+  }
+  return adds;
 }
 
 /**

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { blocksPerSm, chips, registersFor } from '../../../packages/backend-cuda/scripts/chips.mjs';
 import { summarize } from '../../../packages/backend-cuda/scripts/instructions.mjs';
 
-/** As nvcc 13.0 compiles budgets/calibration.cu for sm_80; each instruction is four words. */
+/** As nvcc 13.0 compiles budgets/calibration.cu for sm_80, and for sm_90 where it says so; each instruction is four words. */
 const instructions = {
   /** LDG.E.128 on scoreboard 2 and 3, LDG.E on 2. */
   wideLoad2: '08087981 00000004 0c1e1d00 000ea400',
@@ -18,6 +18,11 @@ const instructions = {
   branchBack: '00008947 ffffffe0 0383ffff 000fea00',
   /** The same for sm_90, eight words back. */
   branchBack90: '00f88947 fffffffc 0383ffff 001fea00',
+  /** Of kernels on warpgroup products, sm_90: the fence in front of them, waits for all but one group and for all; FADD. */
+  fenceOfProducts: '000079c5 00000000 00000000 000fe200',
+  waitForAllButOne: '000079c5 00008000 00010100 000fd600',
+  waitForAll: '000079c5 00008000 00010000 000fc600',
+  add: '19020221 000000b8 00000100 040fe200',
   exit: '0000794d 00000000 03800000 000fea00',
 };
 
@@ -46,6 +51,12 @@ describe('machine code', () => {
     expect(inFlight('wideLoad2', 'wideLoad2', 'wideLoad3', 'use2', 'use3')).toBe(48);
     expect(inFlight('wideLoad2', 'wideLoad3', 'use2', 'load2', 'use3')).toBe(32);
     expect(inFlight('exit')).toBe(0);
+  });
+
+  test('tells what is added while products of warpgroups run', () => {
+    const adds = (...names: (keyof typeof instructions)[]) => summarize(assemble(...names), 'sm_90').addsBesideProducts;
+    expect(adds('fenceOfProducts', 'add', 'waitForAllButOne', 'add', 'add', 'waitForAll', 'add')).toBe(2);
+    expect(adds('fenceOfProducts', 'waitForAllButOne', 'waitForAll', 'add', 'add')).toBe(0);
   });
 
   test('follows a loop once more from its end', () => {
