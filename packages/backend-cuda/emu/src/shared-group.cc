@@ -23,9 +23,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 // A rank that waits looks so often for one that is gone.
 constexpr std::chrono::milliseconds kLook{50};
-// Whoever started the ranks learns of a death at once, and says more of it: it has so long to abort the group.
-constexpr std::chrono::seconds kGrace{2};
-constexpr std::chrono::minutes kJoin{1};
+// Whoever started the ranks learns of a death at once, and says more of it: it has so many looks to abort the group, two seconds or what
+// they take on a busy machine.
+constexpr int kGraceLooks = 40;
+constexpr std::chrono::minutes kJoin{10};
 
 std::runtime_error broken(const std::string& what) { return std::runtime_error("the memory in which emulated GPUs meet: " + what + ": " + std::strerror(errno)); }
 
@@ -144,7 +145,7 @@ void SharedGroup::fail(const std::string& what) {
 template <class Condition>
 SharedGroup::Waited SharedGroup::wait(Condition condition) {
   const timespec look{0, std::chrono::nanoseconds(kLook).count()};
-  Clock::time_point missedSince{};
+  int missed = 0;
   for (;;) {
     const uint32_t moves = segment_->moves;
     if (aborted()) return Waited::aborted;
@@ -153,8 +154,7 @@ SharedGroup::Waited SharedGroup::wait(Condition condition) {
     if (!timedOut) continue;
     const int lost = lostRank();
     if (lost < 0) continue;
-    if (missedSince == Clock::time_point{}) missedSince = Clock::now();
-    if (Clock::now() - missedSince > kGrace && !aborted() && !condition()) fail("rank " + std::to_string(lost) + " of the group is gone");
+    if (++missed > kGraceLooks && !aborted() && !condition()) fail("rank " + std::to_string(lost) + " of the group is gone");
   }
 }
 
