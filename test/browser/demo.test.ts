@@ -8,6 +8,7 @@ import type { Browser, Page } from 'playwright-core';
 import { build, type PreviewServer, preview } from 'vite';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { launchChromium } from './chromium.ts';
+import { atSpeed, expectStill, figure, soon, untilReady, watchShifts } from './demo-page.ts';
 import { ModelServer } from './model-server.ts';
 import {
   goldenCases,
@@ -31,14 +32,6 @@ const INSECURE_HOST = 'quire.test';
 /** `npm run test:browser:full`: also what takes minutes. */
 const isFull = process.env.QUIRE_BROWSER === 'full';
 const errors: string[] = [];
-
-declare global {
-  interface Window {
-    /** When something moved by itself, in milliseconds, and how much. */
-    shifts: [time: number, score: number][];
-    readyAt: number;
-  }
-}
 
 let outDir: string;
 let server: PreviewServer;
@@ -84,40 +77,10 @@ async function open(hash: string, host = '127.0.0.1'): Promise<Page> {
   return page;
 }
 
-/** Notes what moves without having been asked to, as the layout-shift score of Web Vitals does. */
-function watchShifts(): void {
-  window.shifts = [];
-  new PerformanceObserver(list => {
-    for (const entry of list.getEntries() as (PerformanceEntry & { value: number; hadRecentInput: boolean })[]) {
-      if (!entry.hadRecentInput) window.shifts.push([entry.startTime, entry.value]);
-    }
-  }).observe({ type: 'layout-shift', buffered: true });
-}
-
-/** Nothing has moved since the engine was ready. */
-async function expectStill(opened: Page): Promise<void> {
-  const shifts = await opened.evaluate(() => window.shifts.filter(([time]) => time > window.readyAt));
-  expect(shifts.reduce((sum, [, score]) => sum + score, 0)).toBeLessThan(0.02);
-}
-
 async function ready(hash: string): Promise<Page> {
   const opened = await open(hash);
-  await opened.locator('.bar[data-status=ready]').waitFor();
-  await opened.evaluate(async () => {
-    for (let i = 0; i < 2; i++) window.readyAt = await new Promise(requestAnimationFrame);
-  });
+  await untilReady(opened);
   return opened;
-}
-
-/** Slow: what is sent runs for many seconds, so that it is met while it does. */
-async function atSpeed(opened: Page, speed: 'Slow' | 'Watch' | 'Full'): Promise<void> {
-  await opened.getByLabel('Speed', { exact: true }).first().selectOption(speed);
-}
-
-const soon = <T>(look: () => Promise<T>) => expect.poll(look, { timeout: PATIENCE });
-
-async function figure(opened: Page, name: string): Promise<string> {
-  return (await opened.locator(`[data-figure="${name}"]`).textContent())!;
 }
 
 describe('scenarios, on the reference device', () => {
