@@ -2,10 +2,10 @@ import { type Bindings, type CompileOptions, DeviceError, type Op, type Program 
 import { planMemory } from '@quire/core/program';
 import { asDeviceError, opLabel } from './errors.ts';
 import { type BoundDispatch, type BoundOp, type ExecutableParts, ownBindings } from './executable.ts';
-import type { Dispatch, KernelBinding, KernelContext, KernelTensor, Tuning } from './kernel.ts';
+import type { Dispatch, KernelBinding, KernelContext, KernelTensor, NormFusion, Tuning } from './kernel.ts';
 import { kernels } from './kernels/index.ts';
 import { type DeviceMemory, TENSOR_USAGE, UNIFORM_USAGE } from './memory.ts';
-import { fuseNorms, type NormFusion, noFusion } from './norm-fusion.ts';
+import { fuseNorms, noFusion } from './norm-fusion.ts';
 import type { Pipeline, PipelineCache } from './pipelines.ts';
 import { type ParamInfo, shaderInfo } from './shader-text.ts';
 

@@ -1,7 +1,6 @@
 import type { Activation, Dim, DType, OpName, OpOf, StepSizes, TensorName } from '@quire/core/contract';
 import { DeviceError, elementBytes, isQuantDType, quantFormats, shapeBytes } from '@quire/core/contract';
 import { sizeNames } from '@quire/core/program';
-import type { NormFusion } from './norm-fusion.ts';
 import type { FragmentName, ShaderName, ShaderVariant } from './shader-text.ts';
 import type { shaders } from './shaders.gen.ts';
 
@@ -34,6 +33,17 @@ export interface Lanes {
   readonly fragment: 'lanes_one' | 'lanes_subgroup' | 'lanes_workgroup';
   /** Invocations of a group: 1, the subgroup size, or the workgroup size. */
   readonly count: number;
+}
+
+export type LayerOp = OpOf<'linear'> | OpOf<'gatedLinear'>;
+export type NormOp = OpOf<'rmsNorm'>;
+
+/** Which norms of a program are taken in by the layers behind them. */
+export interface NormFusion {
+  /** The norm of the rows that a layer multiplies. */
+  readonly ofLayer: ReadonlyMap<LayerOp, NormOp>;
+  /** How the layer's lanes share a row: its norm adds in the same order where it is a dispatch of its own. */
+  readonly lanesOf: ReadonlyMap<NormOp, Lanes>;
 }
 
 /** One way to share out a linear layer: a family of kernels, one for each range of rows. */

@@ -1,18 +1,7 @@
 /** Norms that the linear layer behind them computes anew in every group, in steps of few rows: a dispatch less for each. */
-import type { Op, OpOf, Program, TensorName } from '@quire/core/contract';
+import type { Op, Program, TensorName } from '@quire/core/contract';
 import { opAccess } from '@quire/core/program';
-import type { Lanes, Tuning } from './kernel.ts';
-
-type LayerOp = OpOf<'linear'> | OpOf<'gatedLinear'>;
-type NormOp = OpOf<'rmsNorm'>;
-
-/** Which norms of a program are taken in. */
-export interface NormFusion {
-  /** The norm of the rows that a layer multiplies. */
-  readonly ofLayer: ReadonlyMap<LayerOp, NormOp>;
-  /** How the layer's lanes share a row: its norm adds in the same order where it is a dispatch of its own. */
-  readonly lanesOf: ReadonlyMap<NormOp, Lanes>;
-}
+import type { Lanes, LayerOp, NormFusion, NormOp, Tuning } from './kernel.ts';
 
 export const noFusion: NormFusion = { ofLayer: new Map(), lanesOf: new Map() };
 
