@@ -13,12 +13,15 @@ warnings="-Wall -Wextra"
 case $flavour in
   cuda)
     compile=(nvcc -std=c++17 -O3 -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90 -Xcompiler "${warnings// /,}")
+    # Products on warpgroups, empty on other chips.
+    compile_wgmma=(nvcc -std=c++17 -O3 -gencode "arch=compute_80,code=[sm_80,compute_80]" -gencode "arch=compute_90a,code=[sm_90a]" -Xcompiler "${warnings// /,}")
     link=(nvcc -cudart static)
     libraries=(-ldl)
     program=$out/gpu-probe
     ;;
   emu)
     compile=(g++ -std=c++17 -O1 $warnings -Wno-unknown-pragmas)
+    compile_wgmma=("${compile[@]}")
     link=(g++ -pthread)
     libraries=(-ldl)
     includes=(-I"$backend/emu/include" -I"$backend/emu" "${includes[@]}")
@@ -34,7 +37,7 @@ objects=$out/objects-$flavour
 mkdir -p "$objects"
 exec 9> "$objects/lock"
 flock 9
-newest=$(ls -t "$here/build.sh" "$here"/src/*.h "$backend"/libraries/*.h "$backend"/kernels/lib/gpu.h "$backend"/emu/*.h "$backend"/emu/include/*.h "$backend"/emu/src/*.h | head -1)
+newest=$(ls -t "$here/build.sh" "$here"/src/*.h "$backend"/libraries/*.h "$backend"/kernels/lib/gpu.h "$backend"/kernels/lib/wgmma.h "$backend"/emu/*.h "$backend"/emu/include/*.h "$backend"/emu/src/*.h | head -1)
 commit=$(git -C "$here" describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 
 list=()
@@ -46,7 +49,9 @@ for source in "${sources[@]}"; do
   if [[ $source != */probe.cc && $object -nt $source && $object -nt $newest ]]; then continue; fi
   language=()
   if [[ $flavour == emu ]]; then language=(-x c++); fi
-  "${compile[@]}" "${includes[@]}" -DPROBE_COMMIT="\"$commit\"" "${language[@]}" -c "$source" -o "$object.new"
+  command=("${compile[@]}")
+  if [[ $source == *_wgmma.cu ]]; then command=("${compile_wgmma[@]}"); fi
+  "${command[@]}" "${includes[@]}" -DPROBE_COMMIT="\"$commit\"" "${language[@]}" -c "$source" -o "$object.new"
   mv "$object.new" "$object"
 done
 "${link[@]}" "${list[@]}" "${libraries[@]}" -o "$program.new"

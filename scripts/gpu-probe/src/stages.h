@@ -4,6 +4,7 @@
 
 void deviceStage(const Probe& probe);
 void fragmentsStage(const Probe& probe);
+void warpgroupStage(const Probe& probe);
 void bandwidthStage(const Probe& probe);
 void launchStage(const Probe& probe);
 void mmaStage(const Probe& probe);
@@ -12,10 +13,10 @@ void ncclStage(const Probe& probe);
 
 struct Stage {
   const char* name;
-  int capSeconds;  // together 180
+  int capSeconds;  // together 190
   void (*run)(const Probe&);
 };
 constexpr Stage kStages[] = {
-    {"device", 15, deviceStage},       {"fragments", 15, fragmentsStage}, {"bandwidth", 40, bandwidthStage}, {"launch", 30, launchStage},
-    {"mma", 25, mmaStage},             {"cublaslt", 35, cublasLtStage},   {"nccl", 20, ncclStage},
+    {"device", 15, deviceStage}, {"fragments", 15, fragmentsStage}, {"warpgroup", 10, warpgroupStage}, {"bandwidth", 40, bandwidthStage},
+    {"launch", 30, launchStage}, {"mma", 25, mmaStage},             {"cublaslt", 35, cublasLtStage},   {"nccl", 20, ncclStage},
 };

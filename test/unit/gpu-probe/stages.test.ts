@@ -13,7 +13,7 @@ import {
   withFolder,
 } from './emulated-probe.ts';
 
-const measuring = ['device', 'bandwidth', 'launch', 'mma'];
+const measuring = ['device', 'warpgroup', 'bandwidth', 'launch', 'mma'];
 
 describe.skipIf(cannotBuild)('measuring stages on the emulator (needs g++)', () => {
   let lines: ProbeLine[] = [];
@@ -33,6 +33,18 @@ describe.skipIf(cannotBuild)('measuring stages on the emulator (needs g++)', () 
   it('mark each number of the emulator as such', () => {
     const results = lines.filter(line => line.what !== undefined || line.headline !== undefined);
     expect(results.every(line => line.emulated === true)).toBe(true);
+  });
+
+  it('find products of warpgroups exact, in every form and dtype', () => {
+    const products = of('warpgroup', 'product');
+    expect(products.map(row => [row.type, row.a, row.n])).toEqual(
+      ['f16', 'bf16'].flatMap(type => [
+        [type, 'shared memory', 128],
+        [type, 'registers', 64],
+        [type, 'registers', 128],
+      ]),
+    );
+    expect(products.every(row => row.wrong === 0 && Number(row.elements) >= 4096)).toBe(true);
   });
 
   it('measure reads, copies and writes of several sizes and bytes in flight', () => {
