@@ -16,6 +16,7 @@ const WRAPPERS: readonly string[] = [
   'lib/crew.h',
   'lib/lane.h',
   'lib/cooperative.h',
+  'lib/cluster.h',
   'lib/wgmma.h',
 ];
 

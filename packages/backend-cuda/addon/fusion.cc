@@ -117,6 +117,21 @@ std::optional<Fusion> normedRotation(const std::vector<OpReader>& ops, size_t fi
   }};
 }
 
+// The choice of the experts of few rows, and their gated layers.
+constexpr int kRoutedRows = 8;
+std::optional<Fusion> routedExperts(const OpReader& route, const OpReader& layer, const StepSizes& maxSizes) {
+  if (route.name() != "moeRoute" || layer.name() != "groupedLinear" || !isSame(route, "experts", layer, "experts")) return std::nullopt;
+  const auto routeAt = moeRouteOf(route);
+  const auto layerAt = groupedLinearOf(layer);
+  if (layerAt(maxSizes).shares || overlap(routeAt(maxSizes).logits, layerAt(maxSizes).out)) return std::nullopt;
+  return Fusion{2, [=](const Step& s, cudaError_t& error) {
+    const GroupedLinear experts = layerAt(s.sizes);
+    if (experts.out.rows > kRoutedRows) return false;
+    error = routedGroupedLinear(routeAt(s.sizes), experts, s);
+    return true;
+  }};
+}
+
 std::optional<Fusion> preparation(const OpReader& inputs, const OpReader& samples) {
   if (inputs.name() != "prepareInputs" || samples.name() != "prepareSamples" || !shareFields(inputs, samples, {"batch", "sequences", "tokenIds"})) return std::nullopt;
   return Fusion{2, [first = prepareInputsOf(inputs), second = prepareSamplesOf(samples)](const Step& s, cudaError_t& error) {
@@ -172,6 +187,7 @@ Fusion findFusion(const std::vector<OpReader>& ops, size_t first, const StepSize
   const OpReader &a = ops[first], &b = ops[first + 1];
   if (auto found = normedLayer(ops, first, maxSizes)) return *found;
   if (auto found = normedRotation(ops, first)) return *found;
+  if (auto found = routedExperts(a, b, maxSizes)) return *found;
   if (auto found = preparation(a, b)) return *found;
   if (auto found = advancing(a, b, maxSizes)) return *found;
   return processing(ops, first).value_or(Fusion{});

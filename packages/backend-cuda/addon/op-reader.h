@@ -52,6 +52,19 @@ inline auto linearOf(const OpReader& r) {
   return [=](const StepSizes& z) { return Linear{x.at(z), w.at(z), out.at(z), b.at(z), residual.at(z), activation, column}; };
 }
 
+inline auto moeRouteOf(const OpReader& r) {
+  const auto logits = r.tensor("logits"), experts = r.tensor("experts"), shares = r.tensor("shares");
+  const bool normalize = r.integer("normalize") != 0;
+  return [=](const StepSizes& z) { return MoeRoute{logits.at(z), experts.at(z), shares.at(z), normalize}; };
+}
+
+inline auto groupedLinearOf(const OpReader& r) {
+  const auto x = r.tensor("x"), experts = r.tensor("experts"), w = r.tensor("weight"), out = r.tensor("out"), shares = r.tensor("shares"), residual = r.tensor("residual");
+  const auto activation = static_cast<Activation>(r.integer("activation"));
+  const int firstExpert = r.integer("firstExpert");
+  return [=](const StepSizes& z) { return GroupedLinear{x.at(z), experts.at(z), w.at(z), out.at(z), shares.at(z), residual.at(z), activation, firstExpert}; };
+}
+
 inline auto gatedLinearOf(const OpReader& r) {
   const auto x = r.tensor("x"), w = r.tensor("weight"), out = r.tensor("out"), b = r.tensor("bias");
   const auto activation = static_cast<Activation>(r.integer("activation"));

@@ -96,17 +96,8 @@ const std::map<std::string, Builder>& builders() {
          const auto at = gatedLinearOf(r);
          return built(at, gatedLinear, gatedLinearWorkspace(at(c.maxSizes), c.settings.batchInvariant, c.settings.linearLibrary));
        }},
-      {"moeRoute", [](const OpReader& r, const Context&) -> Built {
-         auto logits = r.tensor("logits"), experts = r.tensor("experts"), shares = r.tensor("shares");
-         const bool normalize = r.integer("normalize") != 0;
-         return {[=](const Step& s) { const auto& z = s.sizes; return moeRoute({logits.at(z), experts.at(z), shares.at(z), normalize}, s); }};
-       }},
-      {"groupedLinear", [](const OpReader& r, const Context&) -> Built {
-         auto x = r.tensor("x"), experts = r.tensor("experts"), w = r.tensor("weight"), out = r.tensor("out"), shares = r.tensor("shares"), residual = r.tensor("residual");
-         const auto activation = static_cast<Activation>(r.integer("activation"));
-         const int firstExpert = r.integer("firstExpert");
-         return {[=](const Step& s) { const auto& z = s.sizes; return groupedLinear({x.at(z), experts.at(z), w.at(z), out.at(z), shares.at(z), residual.at(z), activation, firstExpert}, s); }};
-       }},
+      {"moeRoute", [](const OpReader& r, const Context&) { return built(moeRouteOf(r), moeRoute); }},
+      {"groupedLinear", [](const OpReader& r, const Context&) { return built(groupedLinearOf(r), groupedLinear); }},
       {"prepareAdapters", [](const OpReader& r, const Context&) -> Built {
          auto sequences = r.tensor("sequences"), rows = r.tensor("rows"), adapters = r.tensor("adapters");
          return {[=](const Step& s) { const auto& z = s.sizes; return prepareAdapters({sequences.at(z), rows.at(z), adapters.at(z)}, s); }};

@@ -93,11 +93,11 @@ std::vector<Case> linearCases(Scale scale, int smCount) {
       {"linearSwapAb 64 rows, tall tile", "8B head", 64, 128256, 4096, false, true, 64, 0, 512},
       {"gatedLinearSwapAb 1 row", "8B gate and up", 1, 14336, 4096, true, true, 1, 0, 2048},
       {"gatedLinearSwapAb 64 rows", "8B gate and up", 64, 14336, 4096, true, true, 64, 0, 512},
-      // Partial sums beside the weights, as many as at the real size.
+      // As many parts of K as at the real size.
       {"linearSplit 32 rows", "8B qkv", 32, 6144, 4096, false, false, 32, 6144, 4096},
       {"linearSplit 64 rows", "8B qkv", 64, 6144, 4096, false, false, 64, 6144, 4096},
       {"gatedLinearSplit 64 rows", "8B gate and up", 64, 14336, 4096, true, false, 64, 11520, 512},
-      {"linearSplit 2048 rows", "8B qkv", 2048, 6144, 4096, false, false, 640, 512, 256},
+      {"linearSplit 2048 rows", "8B qkv", 2048, 6144, 4096, false, false, 640, 512, 224},
       {"linearQuantGemv q4_32, f32 activations, 1 row", "8B qkv", 1, 6144, 4096, false, true, 1, 512, 2048, DType::f32, DType::q4_32},
       {"linearQuantGemv q4_32, f32 activations, 4 rows", "8B down", 4, 4096, 14336, false, true, 4, 512, 2048, DType::f32, DType::q4_32},
       {"linearQuantGemv q8, f32 activations, 4 rows", "8B down", 4, 4096, 14336, false, true, 4, 512, 2048, DType::f32, DType::q8},

@@ -50,6 +50,8 @@ cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, const void*, int, size_t, unsigned) { return *blocks = 1, cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   if (attribute == cudaDevAttrCooperativeLaunch) return *value = 1, cudaSuccess;
+  // Both came with compute capability 9.
+  if (attribute == cudaDevAttrClusterLaunch) return *value = sharedBytesPerBlock > 163 * 1024, cudaSuccess;
   if (attribute != cudaDevAttrMaxSharedMemoryPerBlockOptin) return cudaErrorInvalidValue;
   *value = sharedBytesPerBlock;
   return cudaSuccess;

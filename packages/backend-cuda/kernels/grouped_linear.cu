@@ -2,10 +2,12 @@
 // side): its lanes go along the depth, eight columns at a time, so the order of a sum depends on the depth alone. Rows of one expert do
 // not share its weights: right for the few rows of a decode step, whose experts differ; many rows read them again from the second cache.
 //
+// The gated layers of few rows choose their experts themselves where moeRoute stands in front: every warp that of its own place, from
+// logits in the first cache, and one of a row writes down all of them.
+//
 // Neighbouring lanes read neighbouring columns: of codes, 4 or 8 bytes each, beside 16 bytes or more of x, which lies in the first cache.
-#include "lib/elements.h"
+#include "lib/expert_choice.h"
 #include "lib/quantized.h"
-#include "lib/reduce.h"
 #include "ops/moe.h"
 
 namespace quire {
@@ -61,13 +63,32 @@ __device__ __forceinline__ float product(const T* x, const Rows& rows, int64_t r
   return warpSum(sum);
 }
 
+// What moeRoute works on; no logits, it has its own launch.
+struct Route {
+  const float* logits;
+  uint32_t* experts;
+  float* shares;
+  int count;
+  bool normalize;
+};
+
+// The expert at place `place` of a row. The row's first warp writes down all of them. By all lanes of a warp.
+__device__ __forceinline__ unsigned chosenExpert(const Route& route, int64_t row, int place, int chosen, bool isFirst) {
+  const float* const logits = route.logits + row * route.count;
+  if (isFirst) routeRow(logits, route.experts + row * chosen, route.shares + row * chosen, route.count, chosen, route.normalize);
+  unsigned expert = 0;
+  chooseExperts(logits, route.count, place + 1, [&](int, ValueIndex best) { expert = best.index; });
+  return expert;
+}
+
 template <class T, class Rows>
-__global__ void gatedExperts(const T* x, const uint32_t* experts, Rows weight, T* out, int chosen, int columns, unsigned firstExpert, unsigned count, Activation activation) {
+__global__ void gatedExperts(const T* x, const uint32_t* experts, Route route, Rows weight, T* out, int chosen, int columns, unsigned firstExpert, unsigned count, Activation activation) {
   launchDependents();
   waitForPrevious();
   const int64_t block = blockIdx.x;
   const int column = static_cast<int>(blockIdx.y) * kColumnsPerBlock + static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const unsigned expert = experts[block] - firstExpert;
+  const int place = static_cast<int>(block % chosen);
+  const unsigned expert = (route.logits == nullptr ? experts[block] : chosenExpert(route, block / chosen, place, chosen, place == 0 && column == 0)) - firstExpert;
   if (expert >= count || column >= columns) return;
   const T* row = x + block / chosen * weight.depth;
   const int64_t gates = static_cast<int64_t>(expert) * 2 * columns + column;
@@ -110,7 +131,9 @@ cudaError_t withRows(const GroupedLinear& a, F f) {
 
 }  // namespace
 
-cudaError_t groupedLinear(const GroupedLinear& a, const Step& s) {
+namespace {
+
+cudaError_t launch(const GroupedLinear& a, const Route& route, const Step& s) {
   if (a.out.rows == 0) return cudaSuccess;
   const int chosen = static_cast<int>(a.experts.columns), columns = static_cast<int>(a.out.columns) / (a.shares ? 1 : chosen);
   const auto first = static_cast<unsigned>(a.firstExpert), count = static_cast<unsigned>(a.weight.rows / (a.shares ? columns : 2 * columns));
@@ -123,9 +146,17 @@ cudaError_t groupedLinear(const GroupedLinear& a, const Step& s) {
       const T* x = a.x.as<T>();
       const auto* experts = a.experts.as<uint32_t>();
       if (a.shares) return gpuLaunch(l, summedExperts<T, Rows>, x, experts, weight, a.shares.as<float>(), a.residual.as<T>(), a.out.as<T>(), chosen, columns, first, count);
-      return gpuLaunch(l, gatedExperts<T, Rows>, x, experts, weight, a.out.as<T>(), chosen, columns, first, count, a.activation);
+      return gpuLaunch(l, gatedExperts<T, Rows>, x, experts, route, weight, a.out.as<T>(), chosen, columns, first, count, a.activation);
     });
   });
+}
+
+}  // namespace
+
+cudaError_t groupedLinear(const GroupedLinear& a, const Step& s) { return launch(a, {}, s); }
+
+cudaError_t routedGroupedLinear(const MoeRoute& r, const GroupedLinear& a, const Step& s) {
+  return launch(a, {r.logits.as<float>(), r.experts.as<uint32_t>(), r.shares.as<float>(), static_cast<int>(r.logits.columns), r.normalize}, s);
 }
 
 }  // namespace quire

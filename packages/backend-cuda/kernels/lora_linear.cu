@@ -1,5 +1,5 @@
-// loraLinear: what the low-rank adapters of the rows add to a linear layer, in two launches. First hidden = x a^T, a warp for each row and
-// column of hidden, whose lanes go along the depth; then out += scale hidden b^T, a thread for each element of out. The order of a sum
+// loraLinear: what the low-rank adapters of the rows add to a linear layer, in two launches. First hidden = x a^T, two warps for each row
+// and column of hidden, whose lanes go along the depth; then out += scale hidden b^T, a thread for each element of out. The order of a sum
 // depends on depth and rank alone. Rows of one adapter do not share its matrices but through the second cache: they are small, and the
 // rows of a decode step have different ones.
 #include "lib/reduce.h"
@@ -10,12 +10,13 @@
 namespace quire {
 namespace {
 
-constexpr int kShrinkWarps = 8;
+// Warps of a block, and of a column of hidden.
+constexpr int kShrinkWarps = 8, kDepthWarps = 2, kShrinkColumns = kShrinkWarps / kDepthWarps;
 constexpr int kExpandThreads = 256;
 
-// The sum of the products of two rows, by a thread, of its packs of 16 bytes of W: every `step`-th from `first` on. Not `wide`: of its
-// elements.
-template <class T, class W>
+// The sum of the products of two rows, by a thread, of its packs of 16 bytes of W: every `step`-th from `first` on, kAtOnce of each row on
+// their way at once. Not `wide`: of its elements.
+template <int kAtOnce, class T, class W>
 __device__ __forceinline__ float dot(const T* x, const W* weights, int length, int first, int step, bool wide) {
   using Inputs = Beside<T, W>;
   constexpr int kSize = Pack<W>::kSize;
@@ -24,27 +25,43 @@ __device__ __forceinline__ float dot(const T* x, const W* weights, int length, i
     for (int k = first; k < length; k += step) sum += toFloat(GPU_LOAD(x + k)) * toFloat(GPU_LOAD(weights + k));
     return sum;
   }
-  // So many loads on their way at once.
-#pragma unroll 4
-  for (int pack = first; pack < length / kSize; pack += step) {
-    const auto w = GPU_LOAD(reinterpret_cast<const Pack<W>*>(weights) + pack);
-    const auto inputs = GPU_LOAD(reinterpret_cast<const Inputs*>(x) + pack);
+  const int packs = length / kSize;
+#pragma unroll 1
+  for (int pack = first; pack < packs; pack += kAtOnce * step) {
+    Pack<W> w[kAtOnce] = {};
+    Inputs inputs[kAtOnce] = {};
 #pragma unroll
-    for (int i = 0; i < kSize; i++) sum += toFloat(inputs.values[i]) * toFloat(w.values[i]);
+    for (int u = 0; u < kAtOnce; u++) {
+      if (pack + u * step < packs) w[u] = GPU_LOAD(reinterpret_cast<const Pack<W>*>(weights) + pack + u * step);
+    }
+#pragma unroll
+    for (int u = 0; u < kAtOnce; u++) {
+      if (pack + u * step < packs) inputs[u] = GPU_LOAD(reinterpret_cast<const Inputs*>(x) + pack + u * step);
+    }
+#pragma unroll
+    for (int u = 0; u < kAtOnce; u++) {
+#pragma unroll
+      for (int i = 0; i < kSize; i++) sum += toFloat(inputs[u].values[i]) * toFloat(w[u].values[i]);
+    }
   }
   return sum;
 }
 
 template <class T, class W>
-__global__ void loraShrinkKernel(const T* x, const uint32_t* adapters, const W* a, float* hidden, int width, int depth, bool wide) {
+__global__ void __launch_bounds__(32 * kShrinkWarps) loraShrinkKernel(const T* x, const uint32_t* adapters, const W* a, float* hidden, int width, int depth, bool wide) {
+  SHARED(float, parts, kShrinkWarps);
   launchDependents();
   waitForPrevious();
   const int64_t row = blockIdx.x;
-  const int column = static_cast<int>(blockIdx.y) * kShrinkWarps + static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32, part = warp % kDepthWarps;
+  const int column = static_cast<int>(blockIdx.y) * kShrinkColumns + warp / kDepthWarps;
   const uint32_t slot = adapters[row];
-  if (slot == NONE || column >= width) return;
-  const float sum = warpSum(dot(x + row * depth, a + (static_cast<int64_t>(slot) * width + column) * depth, depth, lane, 32, wide));
-  if (lane == 0) GPU_STORE(hidden + row * width + column, sum);
+  if (slot == NONE) return;
+  float sum = 0;
+  if (column < width) sum = warpSum(dot<8>(x + row * depth, a + (static_cast<int64_t>(slot) * width + column) * depth, depth, 32 * part + lane, 32 * kDepthWarps, wide));
+  if (lane == 0) parts[warp] = sum;
+  __syncthreads();
+  if (lane == 0 && part == 0 && column < width) GPU_STORE(hidden + row * width + column, sum + parts[warp + 1]);
 }
 
 template <class T, class W>
@@ -57,7 +74,7 @@ __global__ void loraExpandKernel(const float* hidden, const uint32_t* adapters, 
   if (slot == NONE || column >= columns) return;
   int slice = 0;
   while (column >= slices.end[slice]) slice++;
-  const float sum = dot(hidden + (row * slices.count + slice) * rank, b + (static_cast<int64_t>(slot) * columns + column) * rank, rank, 0, 1, wide);
+  const float sum = dot<2>(hidden + (row * slices.count + slice) * rank, b + (static_cast<int64_t>(slot) * columns + column) * rank, rank, 0, 1, wide);
   T* to = out + row * columns + column;
   GPU_STORE(to, fromFloat<T>(toFloat(*to) + scales[static_cast<int64_t>(slot) * slices.count + slice] * sum));
 }
@@ -84,7 +101,7 @@ cudaError_t loraShrink(const LoraLinear& l, const Step& s) {
     using T = Element<decltype(o)>;
     using W = Element<decltype(w)>;
     const int depth = static_cast<int>(l.x.columns), width = static_cast<int>(l.hidden.columns);
-    const GpuLaunch launch{"loraShrink", {static_cast<unsigned>(l.out.rows), ceilDiv(width, kShrinkWarps)}, {32 * kShrinkWarps}, 0, s.stream};
+    const GpuLaunch launch{"loraShrink", {static_cast<unsigned>(l.out.rows), ceilDiv(width, kShrinkColumns)}, {32 * kShrinkWarps}, 0, s.stream};
     return gpuLaunch(launch, loraShrinkKernel<T, W>, l.x.as<T>(), l.adapters.as<uint32_t>(), l.a.as<W>(), l.hidden.as<float>(), width, depth, hasPacks<W>(depth, {l.x.data, l.a.data}));
   });
 }

@@ -49,7 +49,8 @@ std::string text(const char* format, ...) {
 }
 }  // namespace
 
-Block::Block(Grid& owner, Dim3 index) : grid(owner), blockIdx(index) {
+Block::Block(Grid& owner, Dim3 index, std::shared_ptr<Cluster> cluster) : grid(owner), blockIdx(index), cluster_(std::move(cluster)) {
+  cluster_->blocks.push_back(this);
   dynamicSharedBytes = owner.config.dynamicSharedBytes;
   shared = sharedPool().take();
   std::memset(shared, kPoisonByte, dynamicSharedBytes);
@@ -79,6 +80,7 @@ void Block::makeThreads() {
 }
 
 Block::~Block() {
+  std::replace(cluster_->blocks.begin(), cluster_->blocks.end(), this, static_cast<Block*>(nullptr));
   for (auto& t : threads) {
     if (t.fiber.stack != nullptr) stackPool().give(t.fiber.stack);
   }
@@ -260,6 +262,28 @@ void Block::spin(std::function<bool()> until, int line) {
   if (until()) return;
   current->spinUntil = std::move(until);
   yield(ThreadState::spinning, "a wait for another block", line);
+}
+
+void Block::clusterBarrier(int line) {
+  if (grid.config.cluster == 1) fail(text("line %d: a barrier of a cluster in a launch that has none", line));
+  if (std::find(cluster_->blocks.begin(), cluster_->blocks.end(), nullptr) != cluster_->blocks.end()) fail(text("line %d: a barrier of a cluster of which a block has ended", line));
+  const size_t opened = cluster_->opened;
+  if (++cluster_->arrived == grid.config.cluster * threads.size()) {
+    cluster_->arrived = 0;
+    cluster_->opened++;
+    grid.counters.barriers++;
+    return;
+  }
+  current->spinUntil = [cluster = cluster_.get(), opened] { return cluster->opened != opened; };
+  yield(ThreadState::spinning, "a barrier of the cluster", line);
+}
+
+const void* Block::peerShared(const void* own, unsigned rank, int line) {
+  const size_t offset = static_cast<const char*>(own) - shared;
+  if (offset >= sharedUsed_) fail(text("line %d: an address outside of shared memory is read in another block", line));
+  if (rank >= cluster_->blocks.size() || cluster_->blocks[rank] == nullptr) fail(text("line %d: shared memory of block %u of the cluster, which is not there or has ended", line, rank));
+  if (offset >= cluster_->blocks[rank]->sharedUsed_) fail(text("line %d: shared memory of block %u of the cluster, which it does not have yet: there is no barrier of the cluster in between", line, rank));
+  return cluster_->blocks[rank]->shared + offset;
 }
 
 void Block::spinOnPeer(std::function<bool()> until, int line) {

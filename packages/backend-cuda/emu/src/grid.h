@@ -40,6 +40,9 @@ struct Chip {
   size_t sharedBytes = kMaxSharedBytes;
 };
 Chip& chip();
+// Compute capability 9 came with both: more shared memory to a block than an A100 has, and clusters of blocks.
+inline bool hasClusters() { return chip().sharedBytes > 163 * 1024; }
+constexpr unsigned kMaxClusterBlocks = 8;
 
 enum class ThreadState : uint8_t { ready, atBarrier, atCollective, atDependencyWait, spinning, done };
 
@@ -113,10 +116,19 @@ class Random {
 };
 
 class Grid;
+class Block;
+
+// Neighbouring blocks of a grid that are resident together.
+struct Cluster {
+  // Null where a block has ended.
+  std::vector<Block*> blocks;
+  // Threads at its barrier, and how often that has opened.
+  size_t arrived = 0, opened = 0;
+};
 
 class Block {
  public:
-  Block(Grid& grid, Dim3 index);
+  Block(Grid& grid, Dim3 index, std::shared_ptr<Cluster> cluster);
   ~Block();
 
   // Runs until every thread is done or waits for something outside the block. Returns true when all are done.
@@ -131,6 +143,10 @@ class Block {
   // The same for what another device does; the chip goes on to that when nothing else moves here.
   void spinOnPeer(std::function<bool()> until, int line);
   void* staticShared(const void* site, size_t bytes, size_t alignment);
+  // A barrier of all threads of the cluster.
+  void clusterBarrier(int line);
+  // Where in the shared memory of block `rank` of the cluster what lies at `own` lies in this one's.
+  const void* peerShared(const void* own, unsigned rank, int line);
   // Does not return; see finish().
   void fail(const std::string& message);
 
@@ -154,6 +170,7 @@ class Block {
   void finish(Thread& thread);
   void checkBarrierAgainstExit();
 
+  std::shared_ptr<Cluster> cluster_;
   std::vector<int> ready_;
   size_t readyHead_ = 0;
   Fiber scheduler_;
@@ -179,6 +196,8 @@ struct LaunchConfig {
   size_t sharedLimit = chip().sharedBytes;
   // It waits for kernels of other devices.
   bool meetsPeers = false;
+  // Blocks along x of a cluster.
+  unsigned cluster = 1;
   // What the launching thread was at work on, for reports.
   std::string operation = {};
 };
@@ -208,6 +227,7 @@ class Grid {
 
  private:
   void admit();
+  size_t runFrom(size_t first);
   std::vector<uint64_t> order_;
   size_t next_ = 0;
   size_t capacity_ = 1;
@@ -217,6 +237,9 @@ class Grid {
 
 // What this host thread is at work on. Every launch remembers it.
 extern thread_local std::string operation;
+
+// Blocks of a cluster of the kernels that this host thread launches.
+extern thread_local unsigned clusterBlocks;
 
 // Whether the kernels that this host thread launches wait for kernels of other devices.
 extern thread_local bool meetsPeers;

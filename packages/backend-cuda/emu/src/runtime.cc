@@ -162,6 +162,7 @@ cudaError_t launch(const LaunchConfig& config, std::function<void()> body, cudaS
   LaunchConfig labelled = config;
   labelled.operation = operation;
   labelled.meetsPeers = meetsPeers;
+  labelled.cluster = clusterBlocks;
   return enqueue(stream, {EmuNode::Kind::kernel, std::move(labelled), std::move(body)});
 }
 cudaError_t exchange(std::function<void()> run, cudaStream_t stream) { return enqueue(stream, {EmuNode::Kind::exchange, {}, std::move(run)}); }
@@ -229,6 +230,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
     case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(emu::chip().sharedBytes); break;
     case cudaDevAttrComputeCapabilityMajor: *value = 9; break;
     case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
+    case cudaDevAttrClusterLaunch: *value = emu::hasClusters(); break;
   }
   return enter();
 }

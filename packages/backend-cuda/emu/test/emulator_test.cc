@@ -125,6 +125,19 @@ void acrossBlocks() {
   *counter.data = 0;
   check(caught([&](cudaStream_t s) { return launchNeighbours(Bug::notCooperative, parts.data, out.data, counter.data, 2, s); }, out.data, 0), "a grid barrier in a launch that is not cooperative");
 
+  DeviceArray<float> seen(8 * 64);
+  for (int cluster : {1, 2, 4, 8}) {
+    bool right = !caught([&](cudaStream_t s) { return launchClusters(cluster == 1 ? Bug::notInClusters : Bug::none, seen.data, 8, cluster, s); }, seen.data, cluster == 1 ? 0 : 512);
+    for (int i = 0; i < 512; i++) right &= seen.data[i] == 1 + i / 64 / cluster * cluster * 64 + (i / 64 + 1) % cluster * 64 + i % 64;
+    check(right == (cluster > 1), "blocks of a cluster of " + std::to_string(cluster) + " read each other's shared memory, and only those of a cluster");
+  }
+  check(caught([&](cudaStream_t s) { return launchClusters(Bug::missingClusterBarrier, seen.data, 8, 4, s); }, seen.data, 512), "missing barrier of a cluster");
+  check(caught([&](cudaStream_t s) { return launchClusters(Bug::earlyEnd, seen.data, 8, 4, s); }, seen.data, 0), "a block ends while its cluster reads from it");
+  check(caught([&](cudaStream_t s) { return launchClusters(Bug::none, seen.data, 6, 4, s); }, seen.data, 0), "clusters that do not divide the grid");
+  emu::chip().sharedBytes = 163 * 1024;
+  check(caught([&](cudaStream_t s) { return launchClusters(Bug::none, seen.data, 8, 4, s); }, seen.data, 0), "clusters on a chip that has none");
+  emu::chip().sharedBytes = emu::kMaxSharedBytes;
+
   DeviceArray<float> data(128), tripled(128);
   quire::dependentLaunches = true;
   check(!caught([&](cudaStream_t s) { return launchPair(Bug::none, data.data, tripled.data, 4, s); }, tripled.data, 128) && tripled.data[127] == 6, "dependent launch waits");

@@ -1,6 +1,7 @@
 // Small kernels for the emulator's own tests: correct ones, and the same with one planted bug each.
 #include "kernels.h"
 
+#include "../../kernels/lib/cluster.h"
 #include "../../kernels/lib/crew.h"
 
 namespace {
@@ -102,6 +103,20 @@ __global__ void crowded(float* out) {
   out[threadIdx.x] = table[threadIdx.x];
 }
 
+using quire::clusterBarrier, quire::clusterLoad;
+
+// Every block reads what the next one of its cluster has written.
+template <Bug kBug>
+__global__ void clusters(float* out, int cluster) {
+  SHARED(float4, mine, 64);
+  mine[threadIdx.x] = {static_cast<float>(blockIdx.x * 64 + threadIdx.x), 0, 0, 0};
+  if (kBug != Bug::missingClusterBarrier) CLUSTER_BARRIER();
+  const int rank = static_cast<int>(blockIdx.x) % cluster;
+  if (kBug == Bug::earlyEnd && rank == 0) return;
+  out[blockIdx.x * 64 + threadIdx.x] = 1 + CLUSTER_LOAD(mine + threadIdx.x, (rank + 1) % cluster).x;
+  CLUSTER_BARRIER();
+}
+
 __global__ void strided(const float* x, float* out, int stride) { out[threadIdx.x] = GPU_LOAD(x + threadIdx.x * stride); }
 
 // Lane 0 takes no part in the first of two requests.
@@ -140,6 +155,11 @@ cudaError_t launchLastArriver(float* parts, unsigned* counter, float* out, unsig
 }
 cudaError_t launchNeighbours(Bug bug, float* values, float* out, unsigned* barrier, unsigned blocks, cudaStream_t s) {
   return gpuLaunch({"neighbours", {blocks}, {64}, 0, s, bug != Bug::notCooperative}, neighbours, values, out, barrier);
+}
+cudaError_t launchClusters(Bug bug, float* out, unsigned blocks, int cluster, cudaStream_t s) {
+  auto* const kernel = bug == Bug::missingClusterBarrier ? clusters<Bug::missingClusterBarrier> : bug == Bug::earlyEnd ? clusters<Bug::earlyEnd> : clusters<Bug::none>;
+  if (bug == Bug::notInClusters) return gpuLaunch({"clusters", {blocks}, {64}, 0, s}, kernel, out, cluster);
+  return quire::gpuLaunchInClusters({"clusters", {blocks}, {64}, 0, s}, cluster, kernel, out, cluster);
 }
 cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaStream_t s) {
   const cudaError_t e = gpuLaunch({"producer", {blocks}, {32}, 0, s}, producer, data);

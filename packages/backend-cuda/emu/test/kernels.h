@@ -4,7 +4,7 @@
 #include "cuda_runtime.h"
 
 // A mistake planted in an otherwise correct kernel.
-enum class Bug { none, missingBarrier, barrierInBranch, divergentShuffle, exitedLane, missingWait, missingDependencyWait, notCooperative };
+enum class Bug { none, missingBarrier, barrierInBranch, divergentShuffle, exitedLane, missingWait, missingDependencyWait, notCooperative, notInClusters, missingClusterBarrier, earlyEnd };
 
 template <Bug kBug>
 cudaError_t launchRowSum(const float* x, float* out, int rows, int n, cudaStream_t s);
@@ -13,6 +13,8 @@ template <class T>
 cudaError_t launchTileProduct(Bug bug, const T* a, const T* b, float* c, int k, cudaStream_t s);
 cudaError_t launchLastArriver(float* parts, unsigned* counter, float* out, unsigned blocks, cudaStream_t s);
 cudaError_t launchNeighbours(Bug bug, float* values, float* out, unsigned* barrier, unsigned blocks, cudaStream_t s);
+// Clusters of `cluster` blocks of 64 threads: out[thread] = 1 + thread of the next block of the cluster.
+cudaError_t launchClusters(Bug bug, float* out, unsigned blocks, int cluster, cudaStream_t s);
 cudaError_t launchPair(Bug bug, float* data, float* out, unsigned blocks, cudaStream_t s);
 cudaError_t launchOutOfBounds(float* data, int n, cudaStream_t s);
 // 12 KiB of static shared memory beside `dynamicBytes`.

@@ -3,10 +3,11 @@
 #include "gpu.h"
 
 // What depends on it is computed here, even if it was before: nothing of that takes a register in between.
-__device__ __forceinline__ int laneAnew() {
-  int lane = static_cast<int>(threadIdx.x % 32);
+__device__ __forceinline__ int threadAnew() {
+  int thread = static_cast<int>(threadIdx.x);
 #if !defined(EMU)
-  asm volatile("" : "+r"(lane));
+  asm volatile("" : "+r"(thread));
 #endif
-  return lane;
+  return thread;
 }
+__device__ __forceinline__ int laneAnew() { return threadAnew() % 32; }

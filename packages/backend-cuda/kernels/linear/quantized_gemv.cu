@@ -2,7 +2,7 @@
 // f32, and for rows of x that are not whole packs of 16 bytes.
 //
 // The division of work is that of gemv.cu. A lane reads 16 bytes of codes of each of its 4 records at a time, and the scale of their
-// group with them, the next set before it uses this one. A q4 weight is scale (code - zero), which f32 holds exactly; the scale of
+// group with them: two such sets, each of which it asks for again as soon as it is used up. A q4 weight is scale (code - zero), which f32 holds exactly; the scale of
 // a q8 row is taken in when its sum is whole. The order of summation depends on N and K alone.
 #include "gemv.h"
 #include "quantized.h"
@@ -15,14 +15,16 @@ using namespace gemv;
 // A set of packs of so many slices has room in the rows of x in shared memory.
 template <class F>
 constexpr int kMostSlices = F::kBits == 4 ? 4 : 8;
+// Sets of packs on their way.
+constexpr int kSets = 2;
 
-template <class F, int kRows>
-struct QuantGemv {
+// Codes of one pack of each record, and their scales.
+template <class F>
+struct PackSet {
   uint4 codes[kColumns];
   uint32_t scales[kColumns];
-  float sums[kRows * kColumns] = {};
 
-  // Codes and scales of one pack; records[c] is null beyond the last column.
+  // records[c] is null beyond the last column.
   __device__ __forceinline__ void load(const char* const (&records)[kColumns], const QuantRecord& record, int pack, int packs) {
 #pragma unroll
     for (int c = 0; c < kColumns; c++) {
@@ -34,16 +36,16 @@ struct QuantGemv {
 };
 
 template <class F, int kRows>
-__device__ __forceinline__ void multiply(float (&sums)[kRows * kColumns], const uint4 (&codes)[kColumns], const uint32_t (&scales)[kColumns], const float4* x, int packsPerPlane) {
+__device__ __forceinline__ void multiply(float (&sums)[kRows * kColumns], const PackSet<F>& set, const float4* x, int packsPerPlane) {
   GroupScale groups[kColumns];
 #pragma unroll
-  for (int c = 0; c < kColumns; c++) groups[c] = F::kBits == 4 ? groupScale<F::kZeros>(scales[c]) : GroupScale{1, 0};
+  for (int c = 0; c < kColumns; c++) groups[c] = F::kBits == 4 ? groupScale<F::kZeros>(set.scales[c]) : GroupScale{1, 0};
 #pragma unroll
   for (int h = 0; h < F::kPack / 4; h++) {
     float weights[kColumns][4];
 #pragma unroll
     for (int c = 0; c < kColumns; c++) {
-      const uint32_t words[4] = {codes[c].x, codes[c].y, codes[c].z, codes[c].w};
+      const uint32_t words[4] = {set.codes[c].x, set.codes[c].y, set.codes[c].z, set.codes[c].w};
       codesOf4<F>(weights[c], words[h * F::kBits / 8], h % 2, groups[c].zero);
       if constexpr (F::kBits == 4) {
 #pragma unroll
@@ -68,7 +70,6 @@ __device__ __forceinline__ void multiply(float (&sums)[kRows * kColumns], const 
 // At 4 rows numbers of q4 and their scales do not fit the registers that two blocks of an SM have.
 template <class F, int kRows>
 __global__ void __launch_bounds__(kThreads, kRows <= (F::kBits == 4 ? 2 : 4) ? 2 : 1) linearQuantGemv(const void* x, DType xDType, bool ragged, const char* weight, QuantRecord record, LinearOutput out, int k, int slices, int chunk) {
-  using G = QuantGemv<F, kRows>;
   DYN_SHARED(float4, activations);
   SHARED(float, partial, kWarps * kRows * kColumns);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = warp / slices, slice = warp % slices;
@@ -81,31 +82,30 @@ __global__ void __launch_bounds__(kThreads, kRows <= (F::kBits == 4 ? 2 : 4) ? 2
     records[c] = row >= 0 ? weight + row * record.bytes : nullptr;
   }
   const int packs = (k + F::kPack - 1) / F::kPack, stride = 32 * slices, chunkPacks = chunk / F::kPack;
-  G gemv;
-  gemv.load(records, record, slice * 32 + lane, packs);
-  waitForPrevious();
-  for (int first = 0; first < packs; first += stride) {
-    if (first % chunkPacks == 0) {
-      __syncthreads();
-      auto of = [](auto element, int, int) { return toFloat(element); };
-      if (ragged) stage<F::kPack, kRows, true>(activations, x, xDType, place.row0, out.rows, first * F::kPack, k, chunkPacks, of);
-      else stage<F::kPack, kRows, false>(activations, x, xDType, place.row0, out.rows, first * F::kPack, k, chunkPacks, of);
-      __syncthreads();
-    }
-    uint4 codes[kColumns];
-    uint32_t scales[kColumns] = {};
+  PackSet<F> sets[kSets];
 #pragma unroll
-    for (int c = 0; c < kColumns; c++) {
-      codes[c] = gemv.codes[c];
-      if constexpr (F::kBits == 4) scales[c] = gemv.scales[c];
+  for (int u = 0; u < kSets; u++) sets[u].load(records, record, slice * 32 + lane + u * stride, packs);
+  waitForPrevious();
+  float sums[kRows * kColumns] = {};
+  for (int first = 0; first < packs;) {
+#pragma unroll
+    for (int u = 0; u < kSets; u++, first += stride) {
+      if (first >= packs) break;
+      if (first % chunkPacks == 0) {
+        __syncthreads();
+        auto of = [](auto element, int, int) { return toFloat(element); };
+        if (ragged) stage<F::kPack, kRows, true>(activations, x, xDType, place.row0, out.rows, first * F::kPack, k, chunkPacks, of);
+        else stage<F::kPack, kRows, false>(activations, x, xDType, place.row0, out.rows, first * F::kPack, k, chunkPacks, of);
+        __syncthreads();
+      }
+      const int pack = first + slice * 32 + lane;
+      if (pack < packs) multiply<F, kRows>(sums, sets[u], activations + pack % chunkPacks, chunkPacks);
+      sets[u].load(records, record, pack + kSets * stride, packs);
     }
-    const int pack = first + slice * 32 + lane;
-    gemv.load(records, record, pack + stride, packs);
-    if (pack < packs) multiply<F, kRows>(gemv.sums, codes, scales, activations + pack % chunkPacks, chunkPacks);
   }
   launchDependents();
 
-  storeSums<kRows>(out, place, partial, gemv.sums, [&](int row, float sum) {
+  storeSums<kRows>(out, place, partial, sums, [&](int row, float sum) {
     return F::kBits == 8 ? sum * *reinterpret_cast<const float*>(weight + row * record.bytes + record.codeBytes) : sum;
   });
 }

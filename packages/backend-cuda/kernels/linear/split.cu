@@ -3,16 +3,20 @@
 //
 // A block owns 16 kWeightTiles rows of the weight, 8 kRowTiles rows of x and a part of K, and goes along it by kK with a ring of
 // kStages tiles. Its warps divide the tile, and each stage's steps of 16 among kSlices. Sums of the slices are added in shared
-// memory, those of the parts in the workspace, by the block that finishes a tile last; both in their order. The first weights are
-// requested before the kernel in front has finished: they do not depend on it.
+// memory, in their order, and so are those of the parts where the chip has clusters: the parts of a tile are one, and each of its
+// blocks adds its share of the rows out of the shared memory of all. Elsewhere they meet in the workspace, and the block that
+// finishes a tile last adds them; partial sums cost traffic there, so that up to 64 rows tiles are low enough to fill the chip, and
+// K is split for the narrowest weights alone. The first weights are requested before the kernel in front has finished: they do not
+// depend on it.
 //
-// Measured on an H200 with cold caches, bf16, in microseconds: gated 28672 x 4096 64.5 at 32 rows and 67.9 at 64 (limit 55), 6144 x
-// 4096 23.6 at 64 rows (12): where K is split, adding the parts costs as much as the weights. At 2048 rows 330 to 370 TFLOP/s of
+// Measured on an H200 with cold caches, bf16, in microseconds, without clusters: gated 28672 x 4096 64.5 at 32 rows and 67.9 at 64
+// (limit 55), 6144 x 4096 23.6 at 64 rows (12), where adding 5 parts cost as much as the weights. At 2048 rows 330 to 370 TFLOP/s of
 // the 620 that mma.sync reaches there.
 //
 // x and weight are both f16 or both bf16, with rows of 16 bytes. The order of summation depends on the shape
 // and on the number of rows.
 #include "../lib/chip.h"
+#include "../lib/cluster.h"
 #include "../lib/crew.h"
 #include "../lib/tile_order.h"
 #include "tile.h"
@@ -33,12 +37,19 @@ struct Shape {
   static constexpr int kSharedBytes = kRingBytes > kSumBytes ? kRingBytes : kSumBytes;
 };
 
-// Parts of K, of at least four stages each, that make as many blocks as an H100 has at once.
-constexpr int kChip = 132;
-int partCount(int tiles, int units, int blocksPerSm) {
-  const int wanted = kChip * blocksPerSm / tiles, most = units / 4;
+// Parts of K, of at least four stages each, that make so many blocks.
+int partCount(int tiles, int units, int blocks) {
+  const int wanted = blocks / tiles, most = units / 4;
   return wanted < most ? (wanted > 1 ? wanted : 1) : (most > 1 ? most : 1);
 }
+// The largest power of two up to that, and up to a cluster.
+int clusterOf(int parts) {
+  int blocks = 1;
+  while (2 * blocks <= parts && blocks < kMostClusterBlocks) blocks *= 2;
+  return blocks;
+}
+
+// counters: null where the parts of a tile are a cluster.
 template <class T, class S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* x, const T* weight, LinearOutput out, int k, int weightBlocks, int rowBlocks, int parts, float* partials, unsigned* counters) {
   DYN_SHARED(char, shared);
@@ -102,6 +113,30 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
   auto rowOf = [&](int i) { return (i * S::kThreads + static_cast<int>(threadIdx.x)) / kQuads; };
   auto isWithin = [&](int i) { return rowOf(i) < rows; };
   const int local = threadIdx.x % kQuads * 4;
+  if (counters == nullptr) {
+#pragma unroll
+    for (int i = 0; S::kSlices > 1 && i < kOwn; i++) {
+      float total[4];
+      addSlices(rowOf(i), local, total);
+      *reinterpret_cast<float4*>(block + rowOf(i) * S::kSumStride + local) = {total[0], total[1], total[2], total[3]};
+    }
+    CLUSTER_BARRIER();
+    const int share = (rows + parts - 1) / parts, first = part * share, own = rows - first < share ? rows - first : share;
+    storeBlock<S::kWeightTiles, S::kThreads>(out, firstTile, firstRow + first, own, [&](int row, int at, float (&total)[4]) {
+      float4 one[kMostClusterBlocks];
+#pragma unroll
+      for (int from = 0; from < kMostClusterBlocks; from++) {
+        if (from < parts) one[from] = CLUSTER_LOAD(reinterpret_cast<const float4*>(block + (first + row) * S::kSumStride + at), from);
+      }
+      total[0] = one[0].x, total[1] = one[0].y, total[2] = one[0].z, total[3] = one[0].w;
+#pragma unroll
+      for (int from = 1; from < kMostClusterBlocks; from++) {
+        if (from < parts) total[0] += one[from].x, total[1] += one[from].y, total[2] += one[from].z, total[3] += one[from].w;
+      }
+    });
+    CLUSTER_BARRIER();
+    return;
+  }
 #pragma unroll
   for (int i = 0; i < kOwn; i++) {
     float total[4];
@@ -131,25 +166,37 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) linearSplit(const T* 
   });
 }
 
+// As many blocks as an H100 has at once, and as an A100 has multiprocessors.
+constexpr int kManyBlocks = 264, kFewBlocks = 108;
+
 template <class T, class S>
-cudaError_t launch(const LinearProblem& p, const Step& s) {
+cudaError_t launch(const LinearProblem& p, const Step& s, bool clusters, int blocks = kManyBlocks) {
   const int weightBlocks = static_cast<int>(ceilDiv(p.n(), (p.gated ? 8 : 16) * S::kWeightTiles)), rowBlocks = static_cast<int>(ceilDiv(p.rows(), S::kRows));
-  const int tiles = weightBlocks * rowBlocks, parts = partCount(tiles, static_cast<int>(ceilDiv(p.k(), S::kK)), S::kBlocks);
+  const int tiles = weightBlocks * rowBlocks, most = partCount(tiles, static_cast<int>(ceilDiv(p.k(), S::kK)), blocks);
+  const int parts = clusters ? clusterOf(most) : most;
   const GpuLaunch l{p.gated ? "gatedLinearSplit" : "linearSplit", {static_cast<unsigned>(tiles * parts)}, {S::kThreads}, S::kSharedBytes, s.stream};
-  return gpuLaunch(l, linearSplit<T, S>, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), weightBlocks, rowBlocks, parts, s.workspace.scratch<float>(), s.workspace.counters());
+  auto* const kernel = linearSplit<T, S>;
+  if (clusters && parts > 1) return gpuLaunchInClusters(l, parts, kernel, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), weightBlocks, rowBlocks, parts, nullptr, nullptr);
+  return gpuLaunch(l, kernel, p.x.as<T>(), p.weight.as<T>(), makeOutput(p), p.k(), weightBlocks, rowBlocks, parts, s.workspace.scratch<float>(), s.workspace.counters());
 }
 
-// The deeper ring where a multiprocessor holds as many blocks of it as the kernel is compiled for.
-template <class T, class Deep, class Shallow>
-cudaError_t launchDeepest(const LinearProblem& p, const Step& s) {
-  return Deep::kBlocks * (Deep::kSharedBytes + kBlockReserve) <= sharedBytesPerSm() ? launch<T, Deep>(p, s) : launch<T, Shallow>(p, s);
+// A multiprocessor holds as many blocks as the kernel is compiled for.
+template <class S>
+bool isHeld() { return S::kBlocks * (S::kSharedBytes + kBlockReserve) <= sharedBytesPerSm(); }
+
+// High tiles, in clusters, where the chip has them and room for their rings; else low ones.
+template <class T, class High, class Low>
+cudaError_t launchFewRows(const LinearProblem& p, const Step& s) {
+  return hasClusters() && isHeld<High>() ? launch<T, High>(p, s, true) : launch<T, Low>(p, s, false, kFewBlocks);
 }
 
 template <class T>
 cudaError_t launchFor(const LinearProblem& p, const Step& s) {
-  if (p.rows() <= 32) return launchDeepest<T, Shape<8, 4, 4, 1, 2, 64, 5, 2>, Shape<8, 4, 4, 1, 2, 64, 4, 2>>(p, s);
-  if (p.rows() <= 64) return launchDeepest<T, Shape<8, 8, 4, 1, 2, 64, 4, 2>, Shape<8, 8, 4, 1, 2, 64, 3, 2>>(p, s);
-  return launchDeepest<T, Shape<8, 16, 2, 2, 1, 64, 3, 2>, Shape<8, 16, 2, 2, 1, 32, 4, 2>>(p, s);
+  if (p.rows() <= 32) return launchFewRows<T, Shape<8, 4, 4, 1, 2, 64, 5, 2>, Shape<4, 4, 2, 1, 4, 64, 6, 2>>(p, s);
+  if (p.rows() <= 64) return launchFewRows<T, Shape<8, 8, 4, 1, 2, 64, 4, 2>, Shape<4, 8, 2, 1, 4, 64, 5, 2>>(p, s);
+  using Deep = Shape<8, 16, 2, 2, 1, 64, 3, 2>;
+  using Shallow = Shape<8, 16, 2, 2, 1, 32, 4, 2>;
+  return isHeld<Deep>() ? launch<T, Deep>(p, s, hasClusters()) : launch<T, Shallow>(p, s, hasClusters());
 }
 
 }  // namespace

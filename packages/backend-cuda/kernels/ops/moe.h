@@ -11,4 +11,8 @@ struct GroupedLinear { Tensor x, experts, weight, out, shares, residual; Activat
 cudaError_t moeRoute(const MoeRoute&, const Step&);
 cudaError_t groupedLinear(const GroupedLinear&, const Step&);
 
+// Both in one launch, with the bits of the two one by one: of the gated layers, whose blocks read the logits while others already write.
+// Right for few rows, as every column chooses the experts again.
+cudaError_t routedGroupedLinear(const MoeRoute&, const GroupedLinear&, const Step&);
+
 }  // namespace quire

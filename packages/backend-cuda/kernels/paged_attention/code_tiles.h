@@ -4,6 +4,7 @@
 #pragma once
 #include "../lib/code_pairs.h"
 #include "../lib/kv_codes.h"
+#include "../lib/lane.h"
 #include "tiles.h"
 
 namespace quire {
@@ -42,9 +43,8 @@ __device__ __forceinline__ void widen(uint32_t word, uint32_t& first, uint32_t& 
 // Requests the scales of a slice, 16 of keys and behind them 16 of values, by all lanes of a warp; row as for copySlice.
 constexpr int kSliceScaleBytes = 2 * kSliceTokens * static_cast<int>(sizeof(float));
 template <class C>
-__device__ __forceinline__ void copyScales(float* to, const KvCache<C>& keys, const KvCache<C>& values, uint32_t row) {
+__device__ __forceinline__ void copyScales(float* to, const KvCache<C>& keys, const KvCache<C>& values, uint32_t row, int lane) {
   static_assert(kSliceTokens == 16, "a lane for each scale");
-  const int lane = threadIdx.x % 32;
   const float* from = lane < kSliceTokens ? keys.scales : values.scales;
   cpAsync4(to + lane, row == kNoRow ? from : from + row, row != kNoRow);
 }
@@ -61,9 +61,10 @@ template <class T, class C, int kHeadDim>
 __device__ __forceinline__ void widenSlice(char* to, const char* codes) {
   using From = TileLayout<kHeadDim / 2>;
   using To = TileLayout<kHeadDim>;
+  const int lane = laneAnew();
 #pragma unroll
   for (int i = 0; i < kSliceTokens * From::kUnits / 32; i++) {
-    const int item = threadIdx.x % 32 + 32 * i, token = item / From::kUnits, unit = item % From::kUnits;
+    const int item = lane + 32 * i, token = item / From::kUnits, unit = item % From::kUnits;
     const uint4 word = *reinterpret_cast<const uint4*>(codes + From::offset(token, unit));
     uint4 low, high;
     widen<T, C, Pairing::neighbours>(word.x, low.x, low.y);

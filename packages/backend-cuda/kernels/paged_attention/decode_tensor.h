@@ -73,9 +73,9 @@ struct WarpFeed {
   __device__ void fetch(char* stage, const KvCache<C>& keys, const KvCache<C>& values) {
     if (more) {
       constexpr int kSliceBytes = TileLayout<kRow>::kSliceBytes;
-      copySlice<kRow>(stage, tileElements(keys), row);
-      copySlice<kRow>(stage + kSliceBytes, tileElements(values), row);
-      if constexpr (kHoldsCodes<C>) copyScales(reinterpret_cast<float*>(stage + 2 * kSliceBytes), keys, values, row);
+      copySlice<kRow>(stage, tileElements(keys), row, threadIdx.x % 32);
+      copySlice<kRow>(stage + kSliceBytes, tileElements(values), row, threadIdx.x % 32);
+      if constexpr (kHoldsCodes<C>) copyScales(reinterpret_cast<float*>(stage + 2 * kSliceBytes), keys, values, row, threadIdx.x % 32);
       toNext();
     }
     cpAsyncCommit();

@@ -4,10 +4,11 @@
 // the keys they load. It walks the visible positions in tiles of 64. Each warp has 16 or 32 rows and their online softmax;
 // scores and outputs stay in registers, P is repacked in registers as the A operand of P V.
 //
-// K of the next tile arrives while this one is computed, V of this one during Q K^T and softmax; a warp requests its slice of
-// both, whose pages it looks up a tile ahead. Masks are applied only where a tile crosses the visible range of a warp's rows.
-// Tiles start at multiples of 64 of the position, and a masked tile changes nothing bit for bit: a token's result depends on
-// neither its chunk nor its batch. Blocks start with those that see most.
+// K of the next tile arrives while this one is computed, V of this one during Q K^T and softmax; Q, K and V of the first tile are
+// requested together, as short prompts have no other. A warp requests its slice of both, whose pages it looks up a tile ahead.
+// Masks are applied only where a tile crosses the visible range of a warp's rows. Tiles start at multiples of 64 of the position,
+// and a masked tile changes nothing bit for bit: a token's result depends on neither its chunk nor its batch. Blocks start with
+// those that see most.
 // For 16-bit activations with a cache of the same dtype, or of codes: each warp makes 16-bit elements of its slice as soon as it
 // is there, and requests the next one into its place. Pages of a power of two. Rows of spent sequences and padding become 0.
 //
@@ -28,45 +29,41 @@ struct SliceFeed {
   using S = PrefillShape<C, kHeadDim, kBands>;
   using Layout = TileLayout<kHeadDim>;
   static constexpr int kRow = kRowElements<C, kHeadDim>;
-  KvCache<C> keyCache, valueCache;
-  // The warp's own slices of the tiles.
-  char *keys, *values;
-  // Of codes: the scales of two tiles, and where the warp's codes arrive, keys in front of values.
-  float* scales;
-  char* codes;
   static constexpr int kScales = kSliceScaleBytes / static_cast<int>(sizeof(float)), kTileScales = kAttentionWarps * kScales;
+  KvCache<C> keyCache, valueCache;
+  // Tiles of keys and of values. Of codes, behind the latter: the scales of two tiles, and where each warp's codes arrive, keys in
+  // front of values.
+  char *keyTiles, *valueTile;
 
-  __device__ SliceFeed(const KvCache<C>& k, const KvCache<C>& v, char* keyTiles, char* valueTile) : keyCache(k), valueCache(v) {
-    const int warp = threadIdx.x / 32;
-    keys = keyTiles + warp * Layout::kSliceBytes, values = valueTile + warp * Layout::kSliceBytes;
-    scales = reinterpret_cast<float*>(valueTile + Layout::kTileBytes);
-    codes = valueTile + Layout::kTileBytes + 2 * kAttentionWarps * kSliceScaleBytes + warp * 2 * S::kCodeSliceBytes;
-  }
+  // The warp's own slice of a tile. Addresses are found anew each time: nothing of them takes a register of the products.
+  __device__ char* sliceOf(char* tile) const { return tile + threadAnew() / 32 * Layout::kSliceBytes; }
+  __device__ char* codes() const { return valueTile + Layout::kTileBytes + 2 * kAttentionWarps * kSliceScaleBytes + threadAnew() / 32 * 2 * S::kCodeSliceBytes; }
+  __device__ float* scales(int stage) const { return reinterpret_cast<float*>(valueTile + Layout::kTileBytes) + stage * kTileScales; }
 
   __device__ void requestKeys(int stage, uint32_t row) const {
     if constexpr (S::kCodes) {
-      copySlice<kRow>(codes, tileElements(keyCache), row);
-      copyScales(scales + stage * kTileScales + threadIdx.x / 32 * kScales, keyCache, valueCache, row);
+      copySlice<kRow>(codes(), tileElements(keyCache), row, laneAnew());
+      copyScales(scales(stage) + threadAnew() / 32 * kScales, keyCache, valueCache, row, laneAnew());
     } else {
-      copySlice<kRow>(keys + stage * Layout::kTileBytes, tileElements(keyCache), row);
+      copySlice<kRow>(sliceOf(keyTiles + stage * Layout::kTileBytes), tileElements(keyCache), row, laneAnew());
     }
   }
   __device__ void requestValues(uint32_t row) const {
-    if constexpr (S::kCodes) copySlice<kRow>(codes + S::kCodeSliceBytes, tileElements(valueCache), row);
-    else copySlice<kRow>(values, tileElements(valueCache), row);
+    if constexpr (S::kCodes) copySlice<kRow>(codes() + S::kCodeSliceBytes, tileElements(valueCache), row, laneAnew());
+    else copySlice<kRow>(sliceOf(valueTile), tileElements(valueCache), row, laneAnew());
   }
   // By all lanes of the warp, when the request is complete; a barrier of the block follows.
   __device__ void acceptKeys() const {
     if constexpr (S::kCodes) {
       __syncwarp();
-      widenSlice<T, C, kHeadDim>(keys, codes);
+      widenSlice<T, C, kHeadDim>(sliceOf(keyTiles), codes());
       __syncwarp();  // the next keys go where these came from
     }
   }
   __device__ void acceptValues() const {
     if constexpr (S::kCodes) {
       __syncwarp();
-      widenSlice<T, C, kHeadDim>(values, codes + S::kCodeSliceBytes);
+      widenSlice<T, C, kHeadDim>(sliceOf(valueTile), codes() + S::kCodeSliceBytes);
       __syncwarp();
     }
   }
@@ -80,7 +77,7 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, KvCac
   waitForPrevious();
   const QueryTile q = findTile<S::kRows>(p);
   if (!q.exists) return;
-  const int kvHead = blockIdx.x, warp = threadIdx.x / 32, outWidth = p.heads * kHeadDim;
+  const int kvHead = blockIdx.x, outWidth = p.heads * kHeadDim;
   const PackedRows<kHeadDim> packed{q.queryStart, q.queryLen * p.group, p.group, kvHead * p.group};
   if (q.contextLen == 0) return packed.zero(out, outWidth, q.firstRow, S::kRows);
 
@@ -89,40 +86,44 @@ __global__ void __launch_bounds__(kAttentionThreads) prefill(const T* qkv, KvCac
   const uint32_t begin = p.window > 0 && firstQuery + 1 > static_cast<uint32_t>(p.window) ? firstQuery + 1 - p.window : 0;
   const Pages pages{p.blockTables + static_cast<int64_t>(q.tableRow) * p.maxBlocks, p.blockShift, p.kvHeads, kvHead};
   uint32_t tileStart = begin / kTileTokens * kTileTokens;
-  auto lookUp = [&](uint32_t tile) { return sliceRow(pages, tile + warp * kSliceTokens, begin, end); };
+  auto lookUp = [&](uint32_t tile) { return sliceRow(pages, tile + threadAnew() / 32 * kSliceTokens, begin, end); };
   uint32_t row = lookUp(tileStart), nextRow = lookUp(tileStart + kTileTokens);
 
   char *const queries = shared, *const keys = queries + S::kQueryBytes, *const values = keys + S::kKeyStages * Layout::kTileBytes;
-  const SliceFeed<T, C, kHeadDim, kBands> feed(kCache, vCache, keys, values);
+  const SliceFeed<T, C, kHeadDim, kBands> feed{kCache, vCache, keys, values};
   packed.request(queries, qkv, p.width, q.firstRow, S::kRows);
-  feed.requestKeys(0, row);
+  feed.requestKeys(tileStart / kTileTokens % 2, row);
+  cpAsyncCommit();
+  feed.requestValues(row);
   cpAsyncCommit();
   launchDependents();
 
   PrefillRows<T, C, kHeadDim, kBands> rows(queries, q.firstRow, start, p.group);
-  bool first = true;
-  for (int stage = 0; tileStart < end; tileStart += kTileTokens, stage ^= 1, first = false) {
-    cpAsyncWait<0>();
+  for (; tileStart < end; tileStart += kTileTokens) {
+    const bool first = tileStart <= begin;
+    const int stage = tileStart / kTileTokens % 2;
+    if (first) cpAsyncWait<1>();
+    else cpAsyncWait<0>();
     feed.acceptKeys();
     __syncthreads();  // K is there, and all have done with the tile in front
-    feed.requestValues(row);
+    if (!first) feed.requestValues(row);
     cpAsyncCommit();
     if (tileStart + kTileTokens < end) feed.requestKeys(stage ^ 1, nextRow);
     cpAsyncCommit();
     row = nextRow, nextRow = lookUp(tileStart + 2 * kTileTokens);
     if (first) rows.keepQuery();
     // Rows that see nothing of the tile would leave it as they came.
-    const bool visible = rows.firstPosition < end && tileStart <= rows.lastPosition && (p.window == 0 || tileStart + kTileTokens + p.window > rows.firstPosition + 1);
-    const float* const scales = feed.scales + stage * feed.kTileScales;
-    float score[kBands][8][4], factor = 1;
+    const bool visible = rows.see(tileStart, end, p.window);
+    const float* const scales = feed.scales(stage);
+    float score[kBands][8][4];
     if (visible) {
       rows.multiplyKeys(keys + stage % S::kKeyStages * Layout::kTileBytes, score);
-      factor = rows.settle(score, tileStart, p.window, p.scale, scales);
+      rows.settle(score, tileStart, p.window, p.scale, scales);
     }
     cpAsyncWait<1>();
     feed.acceptValues();
     __syncthreads();  // V is there
-    if (visible) rows.multiplyValues(values, score, factor, scales);
+    if (visible) rows.multiplyValues(values, score, p.scale, scales);
   }
   rows.stage();
   __syncwarp();
@@ -138,9 +139,13 @@ cudaError_t launch(const PagedAttention& a, const Step& s) {
 
 template <class T, class C, int kHeadDim>
 cudaError_t launchBands(const PagedAttention& a, const Step& s) {
-  // 128 rows where the outputs fit the registers and such tiles fill the chip, which holds two to an SM. The bits are the same.
+  // 128 rows where the outputs fit the registers, such tiles fill the chip, which holds two to an SM, and the sequences fill them. The
+  // bits are the same.
   if constexpr (kHeadDim <= 128) {
-    if (mostTiles(a, s, PrefillShape<C, kHeadDim, 2>::kRows) * a.shape.kvHeads > 2 * s.smCount) return launch<T, C, kHeadDim, 2>(a, s);
+    using Tall = PrefillShape<C, kHeadDim, 2>;
+    const int64_t queries = a.out.rows - s.sizes.decodeSequences, sequences = s.sizes.sequences - s.sizes.decodeSequences;
+    const bool isFull = queries * (a.shape.heads / a.shape.kvHeads) * 2 > sequences * Tall::kRows;
+    if (isFull && mostTiles(a, s, Tall::kRows) * a.shape.kvHeads > 2 * s.smCount) return launch<T, C, kHeadDim, 2>(a, s);
   }
   return launch<T, C, kHeadDim, 1>(a, s);
 }

@@ -21,7 +21,7 @@ struct PrefillShape {
   static constexpr int kCodeBytes = kCodes ? kAttentionWarps * 2 * (kCodeSliceBytes + kSliceScaleBytes) : 0;
   static constexpr int kSharedBytes = kQueryBytes + (kKeyStages + 1) * TileLayout<kHeadDim>::kTileBytes + kCodeBytes;
   // Fragments of Q stay in registers where the outputs leave room for them.
-  static constexpr bool kQueryInRegisters = kHeadDim * kBands <= 128;
+  static constexpr bool kQueryInRegisters = kHeadDim * kBands <= (kCodes ? 64 : 128);
 };
 
 // The maximum that weights are relative to follows the scores only when they exceed it by so many powers of two: outputs are
@@ -40,15 +40,14 @@ struct PrefillRows {
   float out[kBands][2 * kSteps][4];
   // Of the two rows of each band whose columns this lane holds. The sums are the lane's own.
   float max[kBands][2], sum[kBands][2];
-  // The packed row at which the warp's begin, the position of row 0, and the positions of the warp's first and last row.
-  uint32_t firstRow, start, firstPosition, lastPosition;
-  int group;
+  // The packed rows at which the warp's begin and end, the position of row 0, and rows to a position.
+  int firstRow, lastRow, group;
+  uint32_t start;
 
-  __device__ PrefillRows(char* shared, uint32_t blockRow, uint32_t startPosition, int rowsPerPosition) : start(startPosition), group(rowsPerPosition) {
+  __device__ PrefillRows(char* shared, uint32_t blockRow, uint32_t startPosition, int rowsPerPosition) : group(rowsPerPosition), start(startPosition) {
     const int first = threadIdx.x / 32 * 16 * kBands;
     queries = shared + first * TileLayout<kHeadDim>::kRowBytes;
-    firstRow = blockRow + first;
-    firstPosition = start + firstRow / group, lastPosition = start + (firstRow + 16 * kBands - 1) / group;
+    firstRow = static_cast<int>(blockRow) + first, lastRow = firstRow + 16 * kBands - 1;
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
@@ -59,6 +58,13 @@ struct PrefillRows {
         for (int i = 0; i < 4; i++) out[b][n][i] = 0;
       }
     }
+  }
+
+  // The packed row at which a position's rows begin. A row sees the position if it is that row or a later one.
+  __device__ int rowOf(uint32_t position) const { return static_cast<int>(position - start) * group; }
+  // Whether any row sees any of a tile in front of `end`.
+  __device__ bool see(uint32_t tileStart, uint32_t end, int window) const {
+    return firstRow < rowOf(end) && rowOf(tileStart) <= lastRow && (window == 0 || rowOf(tileStart + kTileTokens + window - 1) > firstRow);
   }
 
   __device__ void readQuery(int band, int k, uint32_t (&a)[4]) const {
@@ -85,19 +91,25 @@ struct PrefillRows {
     }
     const FragmentRow<kHeadDim> key(keys, lane % 8 + lane / 16 * 8, lane / 8 % 2);
     auto readKeys = [&](int step, uint32_t (&pair)[4]) { ldmatrixX4<false>(pair, key.at(step / 4, step % 4 * 16)); };
-    uint32_t a[2][kBands][4], pair[2][4];
+    // Codes leave no registers for the next fragments of Q.
+    constexpr int kAhead = kCodes ? 0 : 1;
+    uint32_t a[1 + kAhead][kBands][4], pair[2][4];
     readKeys(0, pair[0]);
     fragmentsOfQuery(0, a[0]);
+    // Two loops: one of as many steps as 256 columns have is not unrolled whole, and scores that it finds by index lie in memory.
 #pragma unroll
-    for (int step = 0; step < 4 * kSteps; step++) {
-      const int k = step / 4, n = step % 4;
-      if (step + 1 < 4 * kSteps) readKeys(step + 1, pair[(step + 1) % 2]);
-      if (n == 1 && k + 1 < kSteps) fragmentsOfQuery(k + 1, a[(k + 1) % 2]);
-      const uint32_t low[2] = {pair[step % 2][0], pair[step % 2][1]}, high[2] = {pair[step % 2][2], pair[step % 2][3]};
+    for (int k = 0; k < kSteps; k++) {
 #pragma unroll
-      for (int b = 0; b < kBands; b++) {
-        mma16816<T>(score[b][2 * n], a[k % 2][b], low);
-        mma16816<T>(score[b][2 * n + 1], a[k % 2][b], high);
+      for (int n = 0; n < 4; n++) {
+        const int step = 4 * k + n;
+        if (step + 1 < 4 * kSteps) readKeys(step + 1, pair[(step + 1) % 2]);
+        if (n == kAhead && k + kAhead < kSteps && step > 0) fragmentsOfQuery(k + kAhead, a[(k + kAhead) % (1 + kAhead)]);
+        const uint32_t low[2] = {pair[step % 2][0], pair[step % 2][1]}, high[2] = {pair[step % 2][2], pair[step % 2][3]};
+#pragma unroll
+        for (int b = 0; b < kBands; b++) {
+          mma16816<T>(score[b][2 * n], a[k % (1 + kAhead)][b], low);
+          mma16816<T>(score[b][2 * n + 1], a[k % (1 + kAhead)][b], high);
+        }
       }
     }
   }
@@ -115,59 +127,61 @@ struct PrefillRows {
 
   // Scores become -infinity where a row does not see the position.
   __device__ void mask(float (&score)[kBands][8][4], uint32_t tileStart, int window) const {
-    const int lane = threadIdx.x % 32;
+    const int lane = laneAnew(), first = rowOf(tileStart + lane % 4 * 2);
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
       for (int j = 0; j < 2; j++) {
-        const uint32_t position = start + (firstRow + b * 16 + lane / 4 + j * 8) / group;
+        const int ahead = first - (firstRow + b * 16 + lane / 4 + j * 8);
 #pragma unroll
         for (int n = 0; n < 8; n++) {
 #pragma unroll
-          for (int i = 2 * j; i < 2 * j + 2; i++) {
-            const uint32_t p = tileStart + n * 8 + lane % 4 * 2 + i % 2;
-            if (p > position || (window > 0 && p + window <= position)) score[b][n][i] = -INFINITY;
+          for (int i = 0; i < 2; i++) {
+            const int by = ahead + (n * 8 + i) * group;
+            if (by > 0 || (window > 0 && by + window * group <= 0)) score[b][n][2 * j + i] = -INFINITY;
           }
         }
       }
     }
   }
 
-  // The scale of a position of a tile, of its key or its value, in a tile's scales as copyScales left them.
-  __device__ static float scaleOf(const float* scales, int position, bool value) { return scales[position / kSliceTokens * 2 * kSliceTokens + value * kSliceTokens + position % kSliceTokens]; }
-  // The position in a tile of score i of column block n.
-  __device__ static int positionOf(int n, int i) { return n * 8 + threadIdx.x % 4 * 2 + i % 2; }
+  // From a tile's scales, as copyScales left them, to those of this lane's scores: of each pair of neighbours in a column block.
+  __device__ static const float* scalesOfLane(const float* scales) { return scales + laneAnew() % 4 * 2; }
+  // The scale of score i of column block n, of its key or its value.
+  __device__ static float scaleOf(const float* ofLane, int n, int i, bool value) { return ofLane[n * 8 / kSliceTokens * 2 * kSliceTokens + value * kSliceTokens + n * 8 % kSliceTokens + i % 2]; }
 
   // Scores of codes become those of keys. What is then added to one for its maximum is the exponent of its value's scale.
-  __device__ static void scaleScores(float (&score)[kBands][8][4], const float* scales) {
+  __device__ static void scaleScores(float (&score)[kBands][8][4], const float* ofLane) {
 #pragma unroll
     for (int n = 0; n < 8; n++) {
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const float scale = scaleOf(scales, positionOf(n, i), false);
+        const float scale = scaleOf(ofLane, n, i, false);
 #pragma unroll
         for (int b = 0; b < kBands; b++) score[b][n][i] *= scale;
       }
     }
   }
 
-  // Caps and masks the scores and lets the maxima follow them; outputs and sums so far are brought to the new maxima. The
-  // factor by which scores are then multiplied. scales: of codes.
-  __device__ float settle(float (&score)[kBands][8][4], uint32_t tileStart, int window, const ScoreScale& scale, [[maybe_unused]] const float* scales) {
-    float factor = scale.factor;
-    if constexpr (kCodes) scaleScores(score, scales);
-    if (scale.cap != 0.0f) capScores(score, scale), factor = 1;
-    if (tileStart + kTileTokens > firstPosition + 1 || (window > 0 && tileStart + window <= lastPosition)) mask(score, tileStart, window);
-    float correction[kBands][2];
+  // The factor by which settled scores are multiplied: capScores has done so.
+  __device__ static float factorOf(const ScoreScale& scale) { return scale.cap != 0.0f ? 1.0f : scale.factor; }
+
+  // Caps and masks the scores and lets the maxima follow them; outputs and sums so far are brought to the new maxima. scales: of codes.
+  __device__ void settle(float (&score)[kBands][8][4], uint32_t tileStart, int window, const ScoreScale& scale, [[maybe_unused]] const float* scales) {
+    const float factor = factorOf(scale);
+    [[maybe_unused]] const float* const ofLane = kCodes ? scalesOfLane(scales) : nullptr;
+    if constexpr (kCodes) scaleScores(score, ofLane);
+    if (scale.cap != 0.0f) capScores(score, scale);
+    if (rowOf(tileStart + kTileTokens - 1) > firstRow || (window > 0 && rowOf(tileStart + window) <= lastRow)) mask(score, tileStart, window);
+    float tops[kBands][2], correction[kBands][2];
+    if constexpr (kCodes) topsOfCodes(tops, score, factor, ofLane);
+    else topsOf(tops, score);
     bool rescale = false;
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
       for (int j = 0; j < 2; j++) {
-        float top = fmaxf(score[b][0][2 * j], score[b][0][2 * j + 1]);
-        if constexpr (kCodes) top = topOfCodes(score[b], j, factor, scales);
-#pragma unroll
-        for (int n = 1; !kCodes && n < 8; n++) top = fmaxf(top, fmaxf(score[b][n][2 * j], score[b][n][2 * j + 1]));
+        float top = tops[b][j];
         for (int by = 1; by < 4; by *= 2) top = fmaxf(top, __shfl_xor_sync(kFullMask, top, by));
         if constexpr (!kCodes) top *= factor;
         const bool exceeds = top > max[b][j] + kSlack;
@@ -186,18 +200,36 @@ struct PrefillRows {
         }
       }
     }
-    return factor;
   }
 
-  // The lane's part of the largest score of row j of a band, with the exponents of the scales of values.
-  __device__ static float topOfCodes(const float (&score)[8][4], int j, float factor, const float* scales) {
-    float top = -INFINITY;
+  // The largest of the lane's scores of each row.
+  __device__ static void topsOf(float (&tops)[kBands][2], const float (&score)[kBands][8][4]) {
+#pragma unroll
+    for (int b = 0; b < kBands; b++) {
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        tops[b][j] = fmaxf(score[b][0][2 * j], score[b][0][2 * j + 1]);
+#pragma unroll
+        for (int n = 1; n < 8; n++) tops[b][j] = fmaxf(tops[b][j], fmaxf(score[b][n][2 * j], score[b][n][2 * j + 1]));
+      }
+    }
+  }
+  // The same with the exponents of the scales of values, in units of log2. An exponent is used up before the next one is found.
+  __device__ static void topsOfCodes(float (&tops)[kBands][2], const float (&score)[kBands][8][4], float factor, const float* ofLane) {
+#pragma unroll
+    for (int b = 0; b < kBands; b++) tops[b][0] = tops[b][1] = -INFINITY;
 #pragma unroll
     for (int n = 0; n < 8; n++) {
 #pragma unroll
-      for (int i = 2 * j; i < 2 * j + 2; i++) top = fmaxf(top, __fmaf_rn(score[n][i], factor, scaleExponent(scaleOf(scales, positionOf(n, i), true))));
+      for (int i = 0; i < 2; i++) {
+        const float exponent = scaleExponent(scaleOf(ofLane, n, i, true));
+#pragma unroll
+        for (int b = 0; b < kBands; b++) {
+          tops[b][0] = fmaxf(tops[b][0], __fmaf_rn(score[b][n][i], factor, exponent));
+          tops[b][1] = fmaxf(tops[b][1], __fmaf_rn(score[b][n][i + 2], factor, exponent));
+        }
+      }
     }
-    return top;
   }
 
   __device__ static void capScores(float (&score)[kBands][8][4], const ScoreScale& scale) {
@@ -212,13 +244,15 @@ struct PrefillRows {
   }
 
   // out += P V of a tile. The weights of the next 16 positions are computed between the instructions of these.
-  __device__ void multiplyValues(const char* values, float (&score)[kBands][8][4], float factor, [[maybe_unused]] const float* scales) {
+  __device__ void multiplyValues(const char* values, float (&score)[kBands][8][4], const ScoreScale& scale, [[maybe_unused]] const float* scales) {
     const int lane = laneAnew();
+    const float factor = factorOf(scale);
     const FragmentRow<kHeadDim> value(values, lane % 16, lane / 16);
     auto readValues = [&](int step, uint32_t (&pair)[4]) { ldmatrixX4<true>(pair, value.at(step % kSteps, step / kSteps * 16)); };
+    [[maybe_unused]] const float* const ofLane = kCodes ? scalesOfLane(scales) : nullptr;
     uint32_t a[2][kBands][4], pair[2][4];
     readValues(0, pair[0]);
-    weigh(score, factor, 0, 0, 8, a[0], scales);
+    weigh(score, factor, 0, 0, 8, a[0], ofLane);
 #pragma unroll
     for (int step = 0; step < 4 * kSteps; step++) {
       const int k = step / kSteps, n = step % kSteps;
@@ -229,12 +263,12 @@ struct PrefillRows {
         mma16816<T>(out[b][2 * n], a[k % 2][b], low);
         mma16816<T>(out[b][2 * n + 1], a[k % 2][b], high);
       }
-      if (k < 3) weigh(score, factor, k + 1, 4 * n / kSteps * 2, 4 * (n + 1) / kSteps * 2, a[(k + 1) % 2], scales);
+      if (k < 3) weigh(score, factor, k + 1, 4 * n / kSteps * 2, 4 * (n + 1) / kSteps * 2, a[(k + 1) % 2], ofLane);
     }
   }
   // Scores first .. last - 1 of the eight of each band that a lane holds of 16 positions become weights, and pairs of them words
   // of the A operand.
-  __device__ __forceinline__ void weigh(float (&score)[kBands][8][4], float factor, int k, int first, int last, uint32_t (&a)[kBands][4], [[maybe_unused]] const float* scales) {
+  __device__ __forceinline__ void weigh(float (&score)[kBands][8][4], float factor, int k, int first, int last, uint32_t (&a)[kBands][4], [[maybe_unused]] const float* ofLane) {
 #pragma unroll
     for (int b = 0; b < kBands; b++) {
 #pragma unroll
@@ -243,7 +277,7 @@ struct PrefillRows {
         float* pair = &score[b][2 * k + e / 4][e % 4];
         pair[0] = exp2Approximate(__fmaf_rn(pair[0], factor, -max[b][j])), pair[1] = exp2Approximate(__fmaf_rn(pair[1], factor, -max[b][j]));
         sum[b][j] += pair[0], sum[b][j] += pair[1];
-        if constexpr (kCodes) pair[0] *= scaleOf(scales, positionOf(2 * k + e / 4, 0), true), pair[1] *= scaleOf(scales, positionOf(2 * k + e / 4, 1), true);
+        if constexpr (kCodes) pair[0] *= scaleOf(ofLane, 2 * k + e / 4, 0, true), pair[1] *= scaleOf(ofLane, 2 * k + e / 4, 1, true);
         a[b][e / 2] = packPair<T>(pair[0], pair[1]);
       }
     }

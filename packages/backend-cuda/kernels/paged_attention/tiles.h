@@ -54,11 +54,11 @@ __device__ __forceinline__ uint32_t sliceRow(const Pages& pages, uint32_t first,
 
 // Issues the copies of a slice, by all lanes of a warp; positions of kNoRow become zero.
 template <int kHeadDim, class T>
-__device__ __forceinline__ void copySlice(char* slice, const T* cache, uint32_t row) {
+__device__ __forceinline__ void copySlice(char* slice, const T* cache, uint32_t row, int lane) {
   using Layout = TileLayout<kHeadDim>;
 #pragma unroll
   for (int i = 0; i < kSliceTokens * Layout::kUnits / 32; i++) {
-    const int item = threadIdx.x % 32 + 32 * i, token = item / Layout::kUnits, unit = item % Layout::kUnits;
+    const int item = lane + 32 * i, token = item / Layout::kUnits, unit = item % Layout::kUnits;
     const uint32_t from = __shfl_sync(kFullMask, row, token);
     cpAsync16(slice + Layout::offset(token, unit), from == kNoRow ? cache : cache + static_cast<int64_t>(from) * kHeadDim + unit * 8, from == kNoRow ? 0 : 16);
   }

@@ -9,7 +9,7 @@ import { floats, type Pattern, type Random } from '../random.ts';
 import { rowVariants } from '../row-variants.ts';
 import type { CaseGroup, CheckArguments, FloatType } from '../types.ts';
 
-interface Shape {
+export interface GroupedShape {
   /** Columns of the weight: a multiple of 4. */
   k: number;
   /** Columns of one expert's output. */
@@ -34,7 +34,7 @@ interface Shape {
 const small = ['normal', 'ties', 'sparse'] as const;
 
 export function groupedLinearCases(): CaseGroup[] {
-  const mixtures: Shape[] = [
+  const mixtures: GroupedShape[] = [
     { k: 64, n: 48, experts: 8, chosen: 2, weights: 'f32', quick: true },
     { k: 64, n: 40, experts: 8, chosen: 2, weights: 'f16', quick: true },
     { k: 64, n: 36, experts: 4, chosen: 3, weights: 'bf16', quick: true },
@@ -52,7 +52,7 @@ export function groupedLinearCases(): CaseGroup[] {
     { k: 64, n: 24, experts: 4, chosen: 2, weights: 'f16', activations: 'f16', kinds: small, quick: true },
     { k: 48, n: 20, experts: 6, chosen: 2, weights: 'f32', activations: 'f16', kinds: small },
     ...quantDTypes.map(
-      (weights): Shape => ({
+      (weights): GroupedShape => ({
         k: 2 * Math.max(quantFormats[weights].group, 32),
         n: 13,
         experts: 5,
@@ -67,12 +67,12 @@ export function groupedLinearCases(): CaseGroup[] {
   const sums = (['alone', 'residual', 'in place'] as const).flatMap((kind, i) =>
     mixtures
       .filter((_, at) => i === 1 || at % 3 === i)
-      .map((shape): Shape => ({ ...shape, sums: kind, activation: 'none' })),
+      .map((shape): GroupedShape => ({ ...shape, sums: kind, activation: 'none' })),
   );
   return [...mixtures, ...sums].flatMap(grouped);
 }
 
-function grouped(shape: Shape): CaseGroup[] {
+function grouped(shape: GroupedShape): CaseGroup[] {
   const { k, n, experts, count = experts, first = 0, chosen, weights, activations = 'f32', sums } = shape;
   const { counts = [5, 1, 9, 2], kinds = ['normal', 'outliers', 'ties', 'offset'], activation = 'silu' } = shape;
   const [inputs, width, rows] = sums === undefined ? [k, chosen * n, 2 * n] : [chosen * k, n, n];
@@ -105,7 +105,7 @@ function grouped(shape: Shape): CaseGroup[] {
         firstExpert: first,
       });
     },
-    checks: { out: check({ ...shape, count, first }) },
+    checks: { out: within(groupedReason, groupedBound({ ...shape, count, first }), activations) },
     variants: rowVariants(counts, kinds, (random, tokens, pattern) => ({
       x: encodeFloats(activations, floats(random, tokens * inputs, pattern)),
       experts: choices(random, tokens, { experts, chosen, count, first }),
@@ -135,15 +135,14 @@ function choices(
   return ids;
 }
 
-const reason =
+export const groupedReason =
   'dot products in f32 (see dot-bound.ts); of gates through the slope of the activation and the error of that, times the up product; or ' +
   'times the shares, in a sum of as many terms; one rounding to the dtype of out';
 
-type Checked = Shape & { count: number; first: number };
-
-function check(shape: Checked) {
+/** How far off a value of `out` may be. */
+export function groupedBound(shape: GroupedShape & { count: number; first: number }) {
   const { k, n, chosen, count, first, weights, activations = 'f32', activation = 'silu', sums } = shape;
-  const prepare = ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
+  return ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
     const x = decodeFloats(activations, inputs.x!);
     const weight = matrixValues(weights, inputs.weight!, k);
     const ids = inputs.experts as Uint32Array;
@@ -179,7 +178,6 @@ function check(shape: Checked) {
       return bounds[i]! + residual + rounding * Math.abs(expected[i]!) + (activations === 'f16' ? 2 ** -24 : 0);
     };
   };
-  return within(reason, prepare, activations);
 }
 
 interface Product {

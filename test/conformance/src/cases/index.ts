@@ -5,6 +5,7 @@ import { logitProcessorCases } from '../sequences/logit-processors.ts';
 import { normedGatedLinearCases, normedLinearCases } from '../sequences/normed-linear.ts';
 import { normedRotationCases } from '../sequences/normed-rotation.ts';
 import { preparationCases } from '../sequences/preparation.ts';
+import { routedExpertCases } from '../sequences/routed-experts.ts';
 import type { CaseGroup, ConformanceCase } from '../types.ts';
 import { addCases } from './add.ts';
 import { advanceRowsCases } from './advance-rows.ts';
@@ -61,7 +62,7 @@ const lists = {
   linear: () => [...linearCases(), ...normedLinearCases()],
   gatedLinear: () => [...gatedLinearCases(), ...normedGatedLinearCases()],
   moeRoute: moeRouteCases,
-  groupedLinear: groupedLinearCases,
+  groupedLinear: () => [...groupedLinearCases(), ...routedExpertCases()],
   prepareAdapters: prepareAdaptersCases,
   loraLinear: loraLinearCases,
   rope: ropeCases,

@@ -366,11 +366,14 @@ void counters() {
   }
 }
 
-// Rings of a chip with less shared memory, whose size is asked for once.
+// A chip with less shared memory and no clusters, which are asked for once.
 void shallowRings() {
   emu::chip().sharedBytes = 163 * 1024;
   for (DType t : {DType::f16, DType::bf16}) {
     for (int rows : {17, 33, 64, 130, 260}) correct("split", linearSplitLaunch, {t, t, t, rows, 77, 1288, true}, 132);
+    for (int rows : {20, 50}) correct("split", linearSplitLaunch, {t, t, t, rows, 52, 1032, false, false, true, Activation::silu}, 132);
+    // Tiles enough that K is in one part.
+    for (int rows : {32, 60}) correct("split", linearSplitLaunch, {t, t, DType::f32, rows, 3520, 72}, 132);
     correct("swapAb", linearSwapAbLaunch, {t, t, t, 40, 77, 1288, true}, 132);
   }
 }

@@ -12,3 +12,4 @@ for source in emu/src/*.cc kernels/linear/*.cu kernels/linear/test/linear_test.c
 done
 g++ "${flags[@]}" "$out"/*.o -o "$out/linear_test"
 "$out/linear_test"
+"$out/linear_test" --shallow-rings
