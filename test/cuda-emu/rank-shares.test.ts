@@ -32,7 +32,7 @@ async function open(config: EngineConfig) {
   const devices: CudaDevice[] = [];
   const { tensorParallelSize: ranks, pipelineParallelSize: stages } = config;
   const openOwn = (localRank: number) => async () => {
-    const own = await openCudaEmuRank({ localRank, tensorParallelSize: ranks });
+    const own = await openCudaEmuRank({ localRank });
     devices[localRank] = own.device;
     return own;
   };
@@ -82,17 +82,17 @@ it.each([
 const alone = { rank: 0, size: 1, id: new Uint8Array() };
 
 it('a rank that is killed is a fault that names it, also where nobody else watches', async () => {
-  const { device, groupId } = await openCudaEmuRank({ localRank: 0, tensorParallelSize: 2 });
+  const { device, groupId } = await openCudaEmuRank({ localRank: 0 });
   const id = groupId(2);
   const script = `
     import { openCudaEmuRank } from './packages/backend-cuda/dist/index.js';
-    const { device } = await openCudaEmuRank({ localRank: 1, tensorParallelSize: 2 });
+    const { device } = await openCudaEmuRank({ localRank: 1 });
     const alone = { rank: 0, size: 1, id: new Uint8Array() };
-    await device.joinGroup({ rank: 1, size: 2, id: Uint8Array.from(${JSON.stringify([...id])}) }, alone);
+    await device.joinGroup({ rank: 1, size: 2, id: Uint8Array.from(${JSON.stringify([...id])}) }, alone, false);
     setInterval(() => {}, 1000);
   `;
   const other = spawn('node', ['--input-type=module', '-e', script], { cwd: root, stdio: 'inherit' });
-  await device.joinGroup({ rank: 0, size: 2, id }, alone);
+  await device.joinGroup({ rank: 0, size: 2, id }, alone, false);
   other.kill('SIGKILL');
   const builder = new ProgramBuilder('sum', noSizes);
   builder.external('x', 'f32', [1, 4]);

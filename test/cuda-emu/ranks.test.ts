@@ -37,6 +37,10 @@ async function generate(model: string, flags: readonly string[], options: RankOp
   return [0, 1].map(rank => startRank(rank, port, ['generate', model, ...small, ...flags], options[rank]));
 }
 
+/** So each process says at its end how many sums it made in one launch, over memory of all ranks. */
+const tells = { NODE_OPTIONS: `--import ${join(import.meta.dirname, '../support/tell-launches.mjs')}` };
+const sumsOf = (rank: RankProcess) => Number(/^sums in one launch: (\d+)$/m.exec(rank.log())![1]);
+
 /** The golden cases with the shortest prompts, as lines for --prompts-file. */
 function shortCases(model: string, most: number) {
   const long = goldenCases(model).filter(({ tokenIds }) => tokenIds.length > most);
@@ -53,20 +57,71 @@ describe('two processes give the golden tokens', () => {
     ['models/tiny-opt', 'stages', pipeline],
   ])('of %s as %s', async (model, _, flags) => {
     const { file, expected } = shortCases(model, 5);
-    const [leader, follower] = await generate(model, [...flags, '--prompts-file', file, '--json']);
+    const argv = [...flags, '--prompts-file', file, '--json'];
+    const [leader, follower] = await generate(model, argv, [{ env: tells }, { env: tells }]);
     expect(await leader!.exit, leader!.log()).toEqual({ code: 0, signal: null });
     expect(await follower!.exit, follower!.log()).toEqual({ code: 0, signal: null });
-    const outputs = leader!
-      .out()
-      .trim()
-      .split('\n')
-      .map(line => JSON.parse(line).outputs[0].tokenIds);
-    expect(outputs).toEqual(expected);
+    expect(outputsOf(leader!).map(({ tokenIds }) => tokenIds)).toEqual(expected);
+    expect(sumsOf(leader!) > 0).toBe(flags === tensor);
+    expect(sumsOf(follower!)).toBe(sumsOf(leader!));
+    expect(leader!.log()).not.toContain('NCCL');
     expect(follower!.log()).toMatch(
       new RegExp(`Rank 1 of 2 \\(torchrun\\) on ${here}, process \\d+: follows rank 0 with `),
     );
     expect(follower!.log()).toContain('rank 0 has finished');
     expect(follower!.out()).toBe('');
+  });
+});
+
+interface Output {
+  readonly tokenIds: number[];
+  readonly logprobs: unknown;
+}
+/** What `quire generate --json` has printed. */
+function outputsOf(rank: RankProcess): Output[] {
+  const lines = rank.out().trim().split('\n');
+  return lines.map(line => JSON.parse(line).outputs[0]);
+}
+
+it.runIf(everything)('on different hosts sums go through NCCL, as is said once', async () => {
+  const { file, expected } = shortCases('models/tiny-llama', 5);
+  const elsewhere = { env: { ...tells, NCCL_HOSTID: 'another' } };
+  const argv = [...tensor, '--prompts-file', file, '--json'];
+  const [leader, follower] = await generate('models/tiny-llama', argv, [{ env: tells }, elsewhere]);
+  expect(await leader!.exit, leader!.log()).toEqual({ code: 0, signal: null });
+  expect(await follower!.exit, follower!.log()).toEqual({ code: 0, signal: null });
+  expect(outputsOf(leader!).map(({ tokenIds }) => tokenIds)).toEqual(expected);
+  expect([sumsOf(leader!), sumsOf(follower!)]).toEqual([0, 0]);
+  const said = 'quire: all sums of the ranks go through NCCL: rank 0 and rank 1 are on different hosts\n';
+  expect(leader!.log().split(said)).toHaveLength(2);
+});
+
+describe('batch invariance', () => {
+  it.runIf(everything)('is refused where sums go through NCCL', async () => {
+    const argv = [...tensor, '--prompt', 'x', '--batch-invariant'];
+    const ranks = await generate('models/tiny-llama', argv, [{}, { env: { NCCL_HOSTID: 'another' } }]);
+    const [leader] = ranks;
+    expect((await leader!.exit).code).toBe(2);
+    expect(leader!.log()).toContain('are on different hosts');
+    expect(leader!.log()).toContain('--batch-invariant cannot be had on cuda-emu');
+  });
+
+  it.runIf(everything)('has the bits of one process, in any batch', async () => {
+    const model = 'models/tiny-llama';
+    const run = async (prompts: readonly string[], flags: readonly string[], ranks: number) => {
+      const file = join(folder, `batch-${prompts.length}.jsonl`);
+      const lines = prompts.map(prompt => JSON.stringify({ prompt, temperature: 0, maxTokens: 8, logprobs: 5 }));
+      writeFileSync(file, lines.join('\n'));
+      const argv = ['generate', model, ...small, ...tensor, '--batch-invariant', '--prompts-file', file, '--json'];
+      const port = await freePort();
+      const started = Array.from({ length: ranks }, (_, rank) => startRank(rank, port, [...argv, ...flags]));
+      for (const rank of started) expect((await rank.exit).code, rank.log()).toBe(0);
+      return outputsOf(started[0]!);
+    };
+    const prompts = goldenCases(model).map(({ prompt }) => prompt);
+    const together = await run(prompts, [], 2);
+    expect(together).toEqual(await run(prompts, ['--distributed-executor-backend', 'uni'], 1));
+    expect(await run(prompts.slice(1, 2), [], 2)).toEqual(together.slice(1, 2));
   });
 });
 

@@ -112,7 +112,7 @@ describe('a rank at the other end of messages', () => {
     serveRank(await openReferenceDevice(), far);
     const device = await opening;
     const alone = { rank: 0, size: 1, id: new Uint8Array() };
-    await expect(device.join(alone, alone)).rejects.toThrow('rank: found a request to join, expected none');
+    await expect(device.joinGroup(alone, alone, false)).rejects.toThrow('rank: found a request to join, expected none');
     await device.dispose();
   });
 });

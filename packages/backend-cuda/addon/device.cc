@@ -36,7 +36,8 @@ Napi::Function Device::define(Napi::Env env) {
                       InstanceMethod("freePlan", &Device::freePlan), InstanceMethod("submit", &Device::submit), InstanceMethod("profile", &Device::profile),
                       InstanceMethod("transfer", &Device::transfer), InstanceMethod("synchronize", &Device::synchronize), InstanceMethod("reached", &Device::reached),
                       InstanceMethod("runs", &Device::runs), InstanceMethod("graphs", &Device::graphs), InstanceMethod("tune", &Device::tune), InstanceMethod("capture", &Device::capture),
-                      InstanceMethod("enterGroup", &Device::enterGroup), InstanceMethod("joinGroup", &Device::joinGroup), InstanceMethod("abortGroup", &Device::abortGroup), InstanceMethod("dispose", &Device::dispose)});
+                      InstanceMethod("enterGroup", &Device::enterGroup), InstanceMethod("exportPeer", &Device::exportPeer), InstanceMethod("importPeers", &Device::importPeers),
+                      InstanceMethod("joinGroup", &Device::joinGroup), InstanceMethod("leaveGroup", &Device::leaveGroup), InstanceMethod("abortGroup", &Device::abortGroup), InstanceMethod("dispose", &Device::dispose)});
 }
 
 Device::Device(const Napi::CallbackInfo& info)
@@ -357,18 +358,14 @@ GroupPlace placeOf(const Napi::Value& value) {
 
 }  // namespace
 
-// Runs `join` on the engine thread.
-Napi::Value Device::groupPromise(Napi::Env env, std::function<void()> join) {
+Napi::Value Device::groupPromise(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> deliver) {
   int id = 0;
-  const Napi::Value promise = makePending(env, id, [this](Napi::Env e) -> Napi::Value {
-    settings_.groups = group_.communicators();
-    return e.Undefined();
-  });
-  engine_.post([this, id, join = std::move(join)] {
+  const Napi::Value promise = makePending(env, id, std::move(deliver));
+  engine_.post([this, id, work = std::move(work)] {
     DeviceFailure failure;
     try {
       if (engine_.stopping()) failure = disposed();
-      else join();
+      else work();
     } catch (const std::runtime_error& error) {
       failure = {cudaErrorUnknown, "", error.what(), false};
     }
@@ -382,10 +379,46 @@ Napi::Value Device::enterGroup(const Napi::CallbackInfo& info) {
   return groupPromise(info.Env(), [this, tensor = placeOf(info[0]), all = std::vector<int>(ordinals.Data(), ordinals.Data() + ordinals.ElementLength())] { group_.enter(all, tensor); });
 }
 
+Napi::Value Device::exportPeer(const Napi::CallbackInfo& info) {
+  const auto exported = std::make_shared<PeerExport>();
+  return groupPromise(info.Env(), [this, exported] { *exported = group_.exportPeer(ordinal_); }, [exported](Napi::Env env) -> Napi::Value {
+    auto bytes = Napi::Uint8Array::New(env, sizeof *exported);
+    std::memcpy(bytes.Data(), exported.get(), sizeof *exported);
+    return bytes;
+  });
+}
+
+// importPeers(rank, exports): of all ranks, as exportPeer() made them.
+Napi::Value Device::importPeers(const Napi::CallbackInfo& info) {
+  const auto list = info[1].As<Napi::Array>();
+  std::vector<PeerExport> all(list.Length());
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const auto bytes = list.Get(i).As<Napi::Uint8Array>();
+    if (bytes.ByteLength() != sizeof(PeerExport)) throw Napi::Error::New(info.Env(), "found an export of " + std::to_string(bytes.ByteLength()) + " bytes, expected " + std::to_string(sizeof(PeerExport)));
+    std::memcpy(&all[i], bytes.Data(), sizeof(PeerExport));
+  }
+  return groupPromise(info.Env(), [this, rank = info[0].As<Napi::Number>().Int32Value(), all] { group_.importPeers(rank, all); });
+}
+
 Napi::Value Device::joinGroup(const Napi::CallbackInfo& info) {
-  return groupPromise(info.Env(), [this, tensor = placeOf(info[0]), pipeline = placeOf(info[1])] {
-    group_.join(tensor, pipeline);
-    engine_.endAtFirstFailure();
+  const bool usesPeers = info[2].As<Napi::Boolean>();
+  return groupPromise(
+      info.Env(),
+      [this, usesPeers, tensor = placeOf(info[0]), pipeline = placeOf(info[1])] {
+        group_.join(tensor, pipeline, usesPeers);
+        engine_.endAtFirstFailure();
+      },
+      [this](Napi::Env env) -> Napi::Value {
+        settings_.groups = group_.communicators();
+        return env.Undefined();
+      });
+}
+
+Napi::Value Device::leaveGroup(const Napi::CallbackInfo& info) {
+  group_.abort();
+  return groupPromise(info.Env(), [this] {
+    engine_.note(cudaStreamSynchronize(engine_.stream()), "", "leaving a group");
+    group_.closePeers();
   });
 }
 

@@ -56,8 +56,12 @@ class Device : public Napi::ObjectWrap<Device> {
   Napi::Value runs(const Napi::CallbackInfo&);
   Napi::Value graphs(const Napi::CallbackInfo&);
   Napi::Value enterGroup(const Napi::CallbackInfo&);
+  Napi::Value exportPeer(const Napi::CallbackInfo&);
+  Napi::Value importPeers(const Napi::CallbackInfo&);
   Napi::Value joinGroup(const Napi::CallbackInfo&);
-  Napi::Value groupPromise(Napi::Env env, std::function<void()> join);
+  Napi::Value leaveGroup(const Napi::CallbackInfo&);
+  // Runs `work` on the engine thread, and then makes the promise's value.
+  Napi::Value groupPromise(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> deliver = nullptr);
   void abortGroup(const Napi::CallbackInfo&);
   Napi::Value dispose(const Napi::CallbackInfo&);
 

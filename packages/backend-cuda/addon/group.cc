@@ -13,7 +13,23 @@ void DeviceGroup::enter(const std::vector<int>& ordinals, const GroupPlace& tens
   meeting_ = std::move(meeting);
 }
 
-void DeviceGroup::join(const GroupPlace& tensor, const GroupPlace& pipeline) {
+PeerExport DeviceGroup::exportPeer(int ordinal) {
+  auto exports = std::make_unique<PeerExports>(ordinal);
+  std::lock_guard lock(mutex_);
+  if (aborted_) exports->abort();
+  exports_ = std::move(exports);
+  return exports_->own();
+}
+
+void DeviceGroup::importPeers(int rank, const std::vector<PeerExport>& all) { exports_->open(rank, all); }
+
+void DeviceGroup::closePeers() {
+  if (!exports_) return;
+  exports_->close();
+  exports_->othersClose();
+}
+
+void DeviceGroup::join(const GroupPlace& tensor, const GroupPlace& pipeline, bool usesPeers) {
   const auto open = [this](const GroupPlace& place, std::unique_ptr<NcclCommunicator>& to) {
     if (place.size == 1) return;
     auto opened = std::make_unique<NcclCommunicator>(place.id, place.rank, place.size);
@@ -22,7 +38,8 @@ void DeviceGroup::join(const GroupPlace& tensor, const GroupPlace& pipeline) {
     to = std::move(opened);
   };
   open(tensor, tensor_);
-  if (meeting_) peers_ = meeting_->peersOf(tensor.rank);
+  if (usesPeers) peers_ = exports_ ? exports_->peers() : meeting_->peersOf(tensor.rank);
+  else if (exports_) exports_->close();
   open(pipeline, pipeline_);
 }
 
@@ -30,6 +47,7 @@ void DeviceGroup::abort() {
   std::lock_guard lock(mutex_);
   aborted_ = true;
   if (meeting_) meeting_->abort();
+  if (exports_) exports_->abort();
   for (const auto& communicator : {tensor_.get(), pipeline_.get()}) {
     if (communicator != nullptr) communicator->abort();
   }
@@ -40,6 +58,7 @@ void DeviceGroup::leave() {
   tensor_.reset();
   pipeline_.reset();
   meeting_.reset();
+  exports_.reset();
 }
 
 }  // namespace quire

@@ -22,7 +22,7 @@ class Communicator {
   const int rank, size;
 };
 
-// Memory that each of these ranks reaches: GPUs of one process with access to one another.
+// Memory that each of these ranks reaches: GPUs of one machine with access to one another, in one process or in several.
 constexpr int kMostPeers = 8;
 struct Peers {
   int rank = 0, size = 1;

@@ -91,10 +91,19 @@ export interface NativeDevice {
   graphs(): Promise<GraphInfo[]>;
   /** Before any member joins: the members of `tensor` are these GPUs of this process, which reach one another's memory. */
   enterGroup(tensor: GroupPlace, ordinals: Int32Array): Promise<void>;
-  /** Resolves when all members of both groups have come. From then on every failure loses the device. */
-  joinGroup(tensor: GroupPlace, pipeline: GroupPlace): Promise<void>;
+  /** The same where the members of `tensor` are processes of one machine: what the others must have to open this one's memory. */
+  exportPeer(): Promise<Uint8Array>;
+  /** Opens what all members export, in the order of the ranks. Rejects with the reason where that cannot be. */
+  importPeers(rank: number, exports: readonly Uint8Array[]): Promise<void>;
+  /**
+   * Resolves when all members of both groups have come. From then on every failure loses the device. `usesPeers`: every member of
+   * `tensor` has entered, or imported.
+   */
+  joinGroup(tensor: GroupPlace, pipeline: GroupPlace, usesPeers: boolean): Promise<void>;
   /** Lets go of everybody who waits for another member, with data that means nothing. */
   abortGroup(): void;
+  /** Does so, and closes the memory of other processes. Before disposal, where all members do it. */
+  leaveGroup(): Promise<void>;
   /** Frees everything. Queued work that has not begun is left out. */
   dispose(): Promise<void>;
 }

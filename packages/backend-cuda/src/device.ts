@@ -48,6 +48,8 @@ export class CudaDevice implements Device {
   #reportLoss: (error: DeviceLostError) => void = () => {};
   readonly #hostTier: HostTier;
   readonly #onDispose: () => void;
+  /** NCCL chooses the order of a sum by the size of the batch. */
+  #sumsThroughNccl = false;
 
   /** @throws NativeError when the device cannot be opened. */
   constructor({ open, describe, onDispose }: CudaDeviceParts) {
@@ -56,8 +58,17 @@ export class CudaDevice implements Device {
     this.#onDispose = onDispose;
     this.#hostTier = new HostTier(native);
     const memory = () => this.#memory();
+    const { capabilities, ...fixed } = describe(native);
+    const isBatchInvariant = () => capabilities.batchInvariant && !this.#sumsThroughNccl;
     this.info = {
-      ...describe(native),
+      ...fixed,
+      capabilities: {
+        ...capabilities,
+        /** As the group has it that the device has joined. */
+        get batchInvariant() {
+          return isBatchInvariant();
+        },
+      },
       get memory() {
         return memory();
       },
@@ -233,10 +244,34 @@ export class CudaDevice implements Device {
     await this.#settled(this.#native.enterGroup(tensor, ordinals));
   }
 
-  /** Resolves when all members of both groups have come. Before the first compile. */
-  async joinGroup(tensor: GroupPlace, pipeline: GroupPlace): Promise<void> {
+  /** The same where the members are processes: what the others must have to open this one's memory. */
+  async exportPeer(): Promise<Uint8Array> {
     this.#checkPresent();
-    await this.#settled(this.#native.joinGroup(tensor, pipeline));
+    return this.#settled(this.#native.exportPeer());
+  }
+
+  /** Opens what all members of `tensor` export, in the order of the ranks. Rejects with the reason where that cannot be. */
+  async importPeers(rank: number, exports: readonly Uint8Array[]): Promise<void> {
+    this.#checkPresent();
+    await this.#settled(this.#call(() => this.#native.importPeers(rank, exports)));
+  }
+
+  /**
+   * Resolves when all members of both groups have come. Before the first compile. `usesPeers`: every member of `tensor` has entered,
+   * or imported; sums then go through the memory of all.
+   */
+  async joinGroup(tensor: GroupPlace, pipeline: GroupPlace, usesPeers: boolean): Promise<void> {
+    this.#checkPresent();
+    this.#sumsThroughNccl = tensor.size > 1 && !usesPeers;
+    await this.#settled(this.#native.joinGroup(tensor, pipeline, usesPeers));
+  }
+
+  /**
+   * The group ends in order: this device waits for nobody any more, and has closed the memory of the others when it resolves. To be
+   * disposed of when all members have.
+   */
+  async leaveGroup(): Promise<void> {
+    if (this.#gone === undefined) await this.#native.leaveGroup();
   }
 
   /** Its group has ended: everything rejects with the reason, and the device waits for nobody any more. */

@@ -38,7 +38,13 @@ export async function joinGroups(
   if (ordinals !== null) {
     await all(places.map(({ device, stage, tensor }) => device.enterGroup(tensor, Int32Array.from(ordinals[stage]!))));
   }
-  await all(places.map(({ device, tensor, pipeline }) => device.joinGroup(tensor, pipeline)));
+  const usesPeers = ordinals !== null && ranks > 1;
+  const release = (error: Error) => {
+    for (const { device } of places) device.endGroup(error.message);
+    throw error;
+  };
+  const joining = places.map(({ device, tensor, pipeline }) => device.joinGroup(tensor, pipeline, usesPeers));
+  await all(joining.map(joined => joined.catch(release)));
 }
 
 /** Waits for all, also when one fails. */

@@ -136,11 +136,11 @@ export interface CudaRank {
 export interface CudaRankOptions extends Omit<CudaOptions, 'ordinal'> {
   /** Among the processes of this machine. It has the GPU of this index, or the only one that it sees. */
   localRank: number;
-  tensorParallelSize: number;
 }
 
 /**
- * Opens the GPU of a rank. It reaches the others through NCCL, once `joinGroup` of its device has resolved, and before the first compile.
+ * Opens the GPU of a rank. It reaches the others once `joinGroup` of its device has resolved, and before the first compile: through
+ * NCCL, and, where all of a stage have imported what they export, through the memory of all.
  * @throws as openCudaGroup
  */
 export async function openCudaRank(options: CudaRankOptions): Promise<CudaRank> {
@@ -158,11 +158,9 @@ export async function openCudaEmuRank(options: CudaRankOptions & Pick<CudaEmuOpt
 }
 
 function openRank(addon: Addon, kind: Kind, options: CudaRankOptions): CudaRank {
-  const { localRank, tensorParallelSize, batchInvariant = true, ...own } = options;
+  const { localRank, ...own } = options;
   const ordinal = ordinalOfRank(localRank, addon.probe().deviceCount);
-  // NCCL chooses the order of a sum by the size of the batch.
-  const isInvariant = batchInvariant && tensorParallelSize === 1;
-  const device = open(addon, kind, { ...own, batchInvariant: isInvariant, ordinal }, true);
+  const device = open(addon, kind, { ...own, ordinal }, true);
   return { device, groupId: size => uniqueId(addon, size) };
 }
 

@@ -5,10 +5,15 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
+
+#include <unistd.h>
+
+#include "ipc.h"
 
 using Clock = std::chrono::steady_clock;
 
@@ -45,6 +50,8 @@ struct EmuDevice {
 struct Allocation {
   size_t bytes;
   int device;
+  // Once other processes may open it; -1 before.
+  int file = -1;
 };
 std::array<EmuDevice, emu::kDevices> devices;
 thread_local int currentDevice = 0;
@@ -197,6 +204,8 @@ const char* cudaGetErrorName(cudaError_t e) {
     case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
     case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
+    case cudaErrorDeviceUninitialized: return "cudaErrorDeviceUninitialized";
+    case cudaErrorMapBufferObjectFailed: return "cudaErrorMapBufferObjectFailed";
     case cudaErrorNotReady: return "cudaErrorNotReady";
     case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
     case cudaErrorLaunchFailure: return "cudaErrorLaunchFailure";
@@ -240,8 +249,18 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   return enter();
 }
 // Every device reaches the memory of every other: there is one memory.
-cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) { return *can = 1, enter(); }
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) { return *can = device != peer, enter(); }
 cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) { return enter(); }
+cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int device) {
+  if (device < 0 || device >= emu::kDevices) return report(cudaErrorInvalidDevice);
+  std::snprintf(id, static_cast<size_t>(length), "0000:%02x:00.0", device + 1);
+  return enter();
+}
+cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* id) {
+  unsigned bus = 0;
+  if (std::sscanf(id, "0000:%x:00.0", &bus) != 1 || bus < 1 || bus > emu::kDevices) return report(cudaErrorInvalidDevice);
+  return *device = static_cast<int>(bus) - 1, enter();
+}
 cudaError_t cudaDeviceSynchronize() {
   if (const cudaError_t e = enter(); e != cudaSuccess) return e;
   return finish(streamOf(nullptr));
@@ -259,7 +278,8 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   std::lock_guard lock(chipMutex);
   if (here().allocatedBytes + bytes > kTotalMemory) return report(cudaErrorMemoryAllocation);
   const size_t rounded = (bytes + 255) / 256 * 256;
-  *pointer = std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
+  // What may become a file is whole pages.
+  *pointer = std::aligned_alloc(rounded % emu::kIpcBytes == 0 ? 4096 : 256, rounded == 0 ? 4096 : rounded);
   std::memset(*pointer, 0xff, rounded);
   allocations[*pointer] = {bytes, currentDevice};
   here().allocatedBytes += bytes;
@@ -270,11 +290,41 @@ cudaError_t cudaFree(void* pointer) {
   std::lock_guard lock(chipMutex);
   const auto found = allocations.find(pointer);
   if (found == allocations.end()) return report(cudaErrorInvalidValue);
+  if (const int file = found->second.file; file >= 0 && !emu::unshareMemory(pointer, found->second.bytes, file)) {
+    // What a GPU does then is undefined.
+    std::fputs("cudaFree of memory that another process has open: it must be closed there first\n", stderr);
+    std::abort();
+  }
   devices[found->second.device].allocatedBytes -= found->second.bytes;
   allocations.erase(found);
   std::free(pointer);
   return enter();
 }
+
+// Other processes get whole blocks: what shares one with other allocations is not given away here.
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t* handle, void* pointer) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  std::lock_guard lock(chipMutex);
+  const auto found = allocations.find(pointer);
+  if (found == allocations.end() || found->second.bytes == 0 || found->second.bytes % emu::kIpcBytes != 0) return report(cudaErrorInvalidValue);
+  Allocation& allocation = found->second;
+  if (allocation.file < 0) allocation.file = emu::shareMemory(pointer, allocation.bytes);
+  if (allocation.file < 0) return report(cudaErrorMapBufferObjectFailed);
+  const emu::IpcHandle own = emu::handleOf(allocation.file, allocation.bytes);
+  *handle = {};
+  std::memcpy(handle, &own, sizeof own);
+  return cudaSuccess;
+}
+cudaError_t cudaIpcOpenMemHandle(void** pointer, cudaIpcMemHandle_t handle, unsigned) {
+  if (const cudaError_t e = enter(); e != cudaSuccess) return e;
+  emu::IpcHandle other;
+  std::memcpy(&other, &handle, sizeof other);
+  if (other.process == getpid()) return report(cudaErrorDeviceUninitialized);
+  *pointer = emu::openMemory(other);
+  return *pointer == nullptr ? report(cudaErrorMapBufferObjectFailed) : cudaSuccess;
+}
+cudaError_t cudaIpcCloseMemHandle(void* pointer) { return emu::closeMemory(pointer) ? enter() : report(cudaErrorInvalidValue); }
+
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
   if (const cudaError_t e = enter(); e != cudaSuccess) return e;
   *pointer = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);

@@ -27,9 +27,11 @@ __device__ __forceinline__ void meetPeers(const Peers& peers, unsigned meeting) 
 #if defined(EMU)
   __syncthreads();
   if (static_cast<int>(threadIdx.x) < peers.size) {
-    peerMemory(peers, threadIdx.x)->flags[blockIdx.x][peers.rank] = meeting;
+    // The other ranks may be processes: what was written before is seen there with the flag.
+    __atomic_store_n(&peerMemory(peers, threadIdx.x)->flags[blockIdx.x][peers.rank], meeting, __ATOMIC_RELEASE);
     const unsigned *flag = &peerMemory(peers, peers.rank)->flags[blockIdx.x][threadIdx.x], *aborted = peers.aborted;
-    emu::current->block->spinOnPeer([=] { return static_cast<int>(*flag - meeting) >= 0 || *aborted != 0; }, __LINE__);
+    const auto load = [](const unsigned* word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); };
+    emu::current->block->spinOnPeer([=] { return static_cast<int>(load(flag) - meeting) >= 0 || load(aborted) != 0; }, __LINE__);
   }
   __syncthreads();
 #else

@@ -75,12 +75,11 @@ export async function openRank(
   options: OpenDeviceOptions,
   { localRank }: RankPlace,
 ): Promise<OwnRank> {
-  const { enforceEager = false, batchInvariant = false, tensorParallelSize = 1 } = options;
+  const { enforceEager = false, batchInvariant = false } = options;
   const { openCudaRank, openCudaEmuRank } = await import('@quire/backend-cuda');
   try {
     return await (kind === 'cuda' ? openCudaRank : openCudaEmuRank)({
       localRank,
-      tensorParallelSize,
       graphs: !enforceEager,
       ...(batchInvariant && { batchInvariant }),
     });

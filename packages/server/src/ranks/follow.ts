@@ -47,7 +47,10 @@ export async function followRank(options: FollowOptions): Promise<FollowEnd> {
   }
   options.onOpen(own.device);
   serveRank(own.device, port, {
-    join: (tensor, pipeline) => own.device.joinGroup(tensor, pipeline),
+    exportPeer: () => own.device.exportPeer(),
+    importPeers: (rank, exports) => own.device.importPeers(rank, exports),
+    join: (tensor, pipeline, usesPeers) => own.device.joinGroup(tensor, pipeline, usesPeers),
+    leave: () => own.device.leaveGroup(),
     fill: lazyFill(options, own),
   });
   const error = await untilOver(meeting, own).then(

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigError, type EngineConfig } from '@quire/core';
 import { type Device, DeviceLostError } from '@quire/core/contract';
-import { DeviceGroup, type FromRank, openRemoteDevice, type RemoteDevice, type ToRank } from '@quire/core/group';
+import { DeviceGroup, type FromRank, openRemoteDevice, type ToRank } from '@quire/core/group';
 import { cardOf } from './card.ts';
 import type { RankPlace } from './launcher.ts';
 import { type Meeting, meetRanks, RankLostError } from './meeting.ts';
-import { endDevice, gridPlace, type OwnRank, portTo, type RankGrid } from './port.ts';
+import { endDevice, gridPlace, type OwnRank, portTo, type RankGrid, type RankMember } from './port.ts';
 
 /** Settles when the group that this process led is at an end for a reason. The ranks of a launch meet once. */
 let reportEnd: (error: DeviceLostError) => void = () => {};
@@ -82,8 +82,9 @@ async function gather(meeting: Meeting, place: RankPlace, grid: RankGrid, own: O
     return [rank, await named(rank, openRemoteDevice(port, { who, hasFiles: true }))] as const;
   });
   const remotes = new Map(await Promise.race([Promise.all(opening), ended]));
-  await Promise.race([joinAll(remotes, grid, own), ended]);
-  const group = new RankGroup(gridOf(remotes, grid, own), meeting, own);
+  const members = Array.from({ length: place.size }, (_, index) => remotes.get(index) ?? own.device);
+  await Promise.race([joinAll(members, grid, own), ended]);
+  const group = new RankGroup(gridOf(members, grid), meeting, members, own);
   void group.lost.then(error => {
     meeting.fail(error.message);
     // Their lines are closed: what waits for an answer, or asks from now on, would wait for ever.
@@ -93,21 +94,45 @@ async function gather(meeting: Meeting, place: RankPlace, grid: RankGrid, own: O
   return group;
 }
 
+/** By rank: this process's own device first. */
+type Members = readonly (Device & RankMember)[];
+
 /** Every rank meets those of its stage, and those of its rank in the other stages. */
-async function joinAll(remotes: ReadonlyMap<number, RemoteDevice>, grid: RankGrid, own: OwnRank): Promise<void> {
+async function joinAll(members: Members, grid: RankGrid, own: OwnRank): Promise<void> {
   const { ranks, stages } = grid;
+  const usesPeers = ranks > 1 && (await importAll(members, grid));
   const tensorIds = Array.from({ length: stages }, () => own.groupId(ranks));
   const pipelineIds = Array.from({ length: ranks }, () => own.groupId(stages));
-  const joining = Array.from({ length: ranks * stages }, (_, index) => {
+  const joining = members.map((member, index) => {
     const { stage, rank } = gridPlace({ rank: index }, grid);
     const tensor = { rank, size: ranks, id: tensorIds[stage]! };
     const pipeline = { rank: stage, size: stages, id: pipelineIds[rank]! };
-    const remote = remotes.get(index);
-    return remote === undefined
-      ? own.device.joinGroup(tensor, pipeline)
-      : named(index, remote.join(tensor, pipeline), `Rank ${index} cannot join the group: `);
+    const joined = member.joinGroup(tensor, pipeline, usesPeers);
+    return member === own.device ? joined : named(index, joined, `Rank ${index} cannot join the group: `);
   });
   await Promise.all(joining);
+}
+
+/** The ranks of each stage open one another's memory, to sum there. Whether all of them could; if not, the log says why. */
+async function importAll(members: Members, grid: RankGrid): Promise<boolean> {
+  try {
+    const exports = await settled(members.map(member => member.exportPeer()));
+    const importing = members.map((member, index) => {
+      const { stage, rank } = gridPlace({ rank: index }, grid);
+      return member.importPeers(rank, exports.slice(stage * grid.ranks, (stage + 1) * grid.ranks));
+    });
+    await settled(importing);
+    return true;
+  } catch (error) {
+    tell(`all sums of the ranks go through NCCL: ${(error as Error).message}`);
+    return false;
+  }
+}
+
+/** Waits for all, also when one fails. */
+async function settled<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
 }
 
 /** A failure as that of a rank. */
@@ -119,28 +144,38 @@ async function named<T>(rank: number, promise: Promise<T>, doing = ''): Promise<
   }
 }
 
-function gridOf(remotes: ReadonlyMap<number, RemoteDevice>, { ranks, stages }: RankGrid, own: OwnRank): Device[][] {
-  return Array.from({ length: stages }, (_, stage) =>
-    Array.from({ length: ranks }, (_, rank) => remotes.get(stage * ranks + rank) ?? own.device),
-  );
+function gridOf(members: Members, { ranks, stages }: RankGrid): Device[][] {
+  return Array.from({ length: stages }, (_, stage) => members.slice(stage * ranks, (stage + 1) * ranks));
 }
 
 /** A group whose ranks are told when all is done. */
 class RankGroup extends DeviceGroup {
   readonly #meeting: Meeting;
+  readonly #members: Members;
+  #isLost = false;
 
-  constructor(grid: Device[][], meeting: Meeting, own: OwnRank) {
+  constructor(grid: Device[][], meeting: Meeting, members: Members, own: OwnRank) {
     super(grid, reason => own.device.endGroup(reason));
     this.#meeting = meeting;
+    this.#members = members;
+    void this.lost.then(() => {
+      this.#isLost = true;
+    });
   }
 
   override async dispose(): Promise<void> {
     // A device that hangs must not keep the others from hearing that all is done.
     const isLate = delay(DISPOSAL_MS, undefined, { ref: false });
     try {
-      await Promise.race([super.dispose(), isLate]);
+      await Promise.race([this.#leaveAndDispose(), isLate]);
     } finally {
       this.#meeting.close();
     }
+  }
+
+  /** A rank may free what it has exported when no other has it open. Those of a group that was lost let it be. */
+  async #leaveAndDispose(): Promise<void> {
+    if (!this.#isLost) await Promise.allSettled(this.#members.map(member => member.leaveGroup()));
+    await super.dispose();
   }
 }

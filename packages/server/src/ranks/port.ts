@@ -5,12 +5,21 @@ import type { RankPlace } from './launcher.ts';
 import type { Meeting } from './meeting.ts';
 import { decodeMessage, encodeMessage } from './messages.ts';
 
+/** How a rank meets the others, in this process or in another one. */
+export interface RankMember {
+  /** What the other ranks of its stage must have to open the memory of its device. */
+  exportPeer(): Promise<Uint8Array>;
+  /** Opens what all ranks of its stage export, in their order. Rejects with the reason where that cannot be. */
+  importPeers(rank: number, exports: readonly Uint8Array[]): Promise<void>;
+  /** Resolves when all have come. `usesPeers`: all of its stage have imported. */
+  joinGroup(tensor: GroupPlace, pipeline: GroupPlace, usesPeers: boolean): Promise<void>;
+  /** The group ends in order: closes what was imported, before any rank is disposed of. */
+  leaveGroup(): Promise<void>;
+}
+
 /** The device of a process that is one rank, and how it gets to the others. */
 export interface OwnRank {
-  readonly device: Device & {
-    joinGroup(tensor: GroupPlace, pipeline: GroupPlace): Promise<void>;
-    endGroup(reason: string): void;
-  };
+  readonly device: Device & RankMember & { endGroup(reason: string): void };
   /** What the members of a group of so many need to find one another. */
   groupId(size: number): Uint8Array;
 }

@@ -46,8 +46,14 @@ export type Request =
     }
   /** The rank fills a weight, by its name, from files of its own. */
   | { readonly kind: 'fill'; readonly tensor: Handle }
-  /** The rank takes its places among the others. */
-  | { readonly kind: 'join'; readonly tensor: GroupPlace; readonly pipeline: GroupPlace }
+  /** Memory of the rank's device that the others of its stage may open: what they must have for that. */
+  | { readonly kind: 'exportPeer' }
+  /** The rank opens what all of its stage export; an error says what keeps it from that. */
+  | { readonly kind: 'importPeers'; readonly rank: number; readonly exports: readonly Uint8Array[] }
+  /** The rank takes its places among the others. `usesPeers`: all of its stage have imported. */
+  | { readonly kind: 'join'; readonly tensor: GroupPlace; readonly pipeline: GroupPlace; readonly usesPeers: boolean }
+  /** The group ends in order: the rank closes what it has imported. */
+  | { readonly kind: 'leave' }
   | { readonly kind: 'tune' | 'capture'; readonly executables: readonly Handle[] }
   | { readonly kind: 'profile'; readonly executable: Handle; readonly sizes: StepSizes }
   | {

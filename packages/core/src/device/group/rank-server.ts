@@ -13,8 +13,14 @@ import type { Command, FromRank, GroupPlace, Handle, RankError, RankPort, Reques
 export interface RankServices {
   /** Fills a weight from the rank's own files. Called again when the last call has settled. */
   fill?(tensor: DeviceTensor): Promise<void>;
+  /** What the other ranks of its stage must have to open the memory of its device. */
+  exportPeer?(): Promise<Uint8Array>;
+  /** Opens what all ranks of its stage export, in their order. */
+  importPeers?(rank: number, exports: readonly Uint8Array[]): Promise<void>;
   /** Takes the rank's places in the groups of its stage, and of its rank in all stages. */
-  join?(tensor: GroupPlace, pipeline: GroupPlace): Promise<void>;
+  join?(tensor: GroupPlace, pipeline: GroupPlace, usesPeers: boolean): Promise<void>;
+  /** Closes what was imported, before any rank is disposed of. */
+  leave?(): Promise<void>;
 }
 
 /** Serves one rank's device to the thread or process that plans for the group. The other end is RemoteDevice. */
@@ -123,8 +129,16 @@ class RankServer {
       case 'fill':
         await this.#fill(this.#tensor(request.tensor));
         return undefined;
+      case 'exportPeer':
+        return offered(this.#services.exportPeer, 'exportPeer')();
+      case 'importPeers':
+        await offered(this.#services.importPeers, 'importPeers')(request.rank, request.exports);
+        return undefined;
       case 'join':
-        await offered(this.#services.join, 'join')(request.tensor, request.pipeline);
+        await offered(this.#services.join, 'join')(request.tensor, request.pipeline, request.usesPeers);
+        return undefined;
+      case 'leave':
+        await offered(this.#services.leave, 'leave')();
         return undefined;
       case 'tune':
       case 'capture':

@@ -157,9 +157,22 @@ export class RemoteDevice implements Device {
     this.#command({ kind: 'submit', steps: list, times });
   }
 
+  async exportPeer(): Promise<Uint8Array> {
+    const { result } = await this.#request({ kind: 'exportPeer' });
+    return result as Uint8Array;
+  }
+
+  async importPeers(rank: number, exports: readonly Uint8Array[]): Promise<void> {
+    await this.#request({ kind: 'importPeers', rank, exports });
+  }
+
   /** The rank takes its places: resolves when the others have taken theirs. */
-  async join(tensor: GroupPlace, pipeline: GroupPlace): Promise<void> {
-    await this.#request({ kind: 'join', tensor, pipeline });
+  async joinGroup(tensor: GroupPlace, pipeline: GroupPlace, usesPeers: boolean): Promise<void> {
+    await this.#request({ kind: 'join', tensor, pipeline, usesPeers });
+  }
+
+  async leaveGroup(): Promise<void> {
+    await this.#request({ kind: 'leave' });
   }
 
   async tune(executables: readonly Executable[]): Promise<void> {
