@@ -1,8 +1,8 @@
 /** linear through cuBLASLt, over a stand-in that computes on the processor: operands, epilogues, and choices that are kept. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type CudaEmuOptions, loadEmulator } from '@quire/backend-cuda';
+import { basename, join } from 'node:path';
+import { type CudaDevice, type CudaEmuOptions, loadEmulator, openCudaEmuRank } from '@quire/backend-cuda';
 import { formatTable, runCrosscheck } from '@quire/conformance';
 import type { Device } from '@quire/core/contract';
 import { encodeFloats, ProgramBuilder, quantizeRows } from '@quire/core/program';
@@ -100,6 +100,21 @@ describe('linear through cuBLASLt', () => {
     expect(await launchesOf(await open())).toBe(launches);
   });
 
+  it.each([
+    ['own', libraryChoice, 0],
+    [libraryChoice, 'own', 2],
+  ])('does on all ranks of a group as the file of rank 0 says: %s, not %s', async (first, second, launches) => {
+    const ranks = await openRanks([first, second]);
+    expect(await launchesOf(...ranks)).toBe(launches);
+    for (const rank of ranks) await rank.dispose();
+  });
+
+  it('uses the library on no rank of a group where one has none', async () => {
+    const ranks = await openRanks([libraryChoice, libraryChoice], 'libstub.so');
+    expect(await launchesOf(...ranks)).toBe(0);
+    for (const rank of ranks) await rank.dispose();
+  });
+
   it('times again where the file is damaged or of another GPU', async () => {
     writeFileSync(
       choicesFile(),
@@ -111,7 +126,9 @@ describe('linear through cuBLASLt', () => {
   it('takes our own kernels where there is no memory for trials', async () => {
     const device = await open({ cacheFolder: join(folder, 'no memory') });
     const outOfMemory = 2;
-    expect(await launchesOf(device, () => loadEmulator().injectError(outOfMemory, 0))).toBe(0);
+    const step = await prepare(device);
+    loadEmulator().injectError(outOfMemory, 0);
+    expect(await productsOf(step)).toBe(0);
     expect(await launchesOf(device)).toBe(0);
   });
 
@@ -153,8 +170,39 @@ describe('linear through cuBLASLt', () => {
     return products() - before;
   }
 
-  /** How often the library multiplies in the first step of one product of 20 rows. */
-  async function launchesOf(device: Device, beforeStep = () => {}): Promise<number> {
+  /** The ranks of a group, with a file of choices for each, in which the last is this one. `library`: the last rank's. */
+  async function openRanks(choices: readonly string[], library?: string): Promise<CudaDevice[]> {
+    const { QUIRE_CUBLASLT: ofOthers } = process.env;
+    const ranks = [];
+    for (const [localRank, choice] of choices.entries()) {
+      const cacheFolder = mkdtempSync(join(folder, 'rank-'));
+      copyFileSync(choicesFile(), join(cacheFolder, basename(choicesFile())));
+      chooseInFile(cacheFolder, choice);
+      if (localRank === choices.length - 1) process.env.QUIRE_CUBLASLT = library ?? ofOthers;
+      ranks.push(await openCudaEmuRank({ localRank, batchInvariant: false, cacheFolder }));
+    }
+    process.env.QUIRE_CUBLASLT = ofOthers;
+    const id = ranks[0]!.groupId(ranks.length);
+    const alone = { rank: 0, size: 1, id: new Uint8Array() };
+    const joining = ranks.map(({ device }, rank) => device.joinGroup({ rank, size: ranks.length, id }, alone, false));
+    await Promise.all(joining);
+    return ranks.map(({ device }) => device);
+  }
+
+  /** How often the library multiplies in the first step of one product of 20 rows, on all devices. */
+  async function launchesOf(...devices: readonly Device[]): Promise<number> {
+    const steps = await Promise.all(devices.map(prepare));
+    return productsOf(() => Promise.all(steps.map(step => step())));
+  }
+
+  async function productsOf(step: () => Promise<unknown>): Promise<number> {
+    const before = products();
+    await step();
+    return products() - before;
+  }
+
+  /** A step of one product of 20 rows, to be called. */
+  async function prepare(device: Device) {
     const builder = new ProgramBuilder('product', noSizes);
     builder.external('x', 'bf16', [20, 64]);
     builder.external('weight', 'bf16', [64, 64]);
@@ -166,10 +214,9 @@ describe('linear through cuBLASLt', () => {
     device.write(weight!, encodeFloats('bf16', new Float32Array(64 * 64).fill(3)));
     const executable = await device.compile(builder.build(), { x: x!, weight: weight!, out });
     await device.synchronize();
-    beforeStep();
-    const before = products();
-    device.submit([{ executable, sizes: noSizes }]);
-    expect(new Set(await readFloats(device, out))).toEqual(new Set([96]));
-    return products() - before;
+    return async () => {
+      device.submit([{ executable, sizes: noSizes }]);
+      expect(new Set(await readFloats(device, out))).toEqual(new Set([96]));
+    };
   }
 });

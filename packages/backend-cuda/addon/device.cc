@@ -406,12 +406,27 @@ Napi::Value Device::joinGroup(const Napi::CallbackInfo& info) {
       info.Env(),
       [this, usesPeers, tensor = placeOf(info[0]), pipeline = placeOf(info[1])] {
         group_.join(tensor, pipeline, usesPeers);
+        agreeOnLinear();
         engine_.endAtFirstFailure();
       },
       [this](Napi::Env env) -> Napi::Value {
         settings_.groups = group_.communicators();
+        if (!hasCommonLibrary_) linearLibrary_.reset(), linearLibraryReport_ = "another rank of the group has none, or another one";
+        settings_.linearLibrary = linearLibrary_.get();
+        runner_.setUp(settings_);
         return env.Undefined();
       });
+}
+
+// Where one rank has no library, or another one, none may use it.
+void Device::agreeOnLinear() {
+  Communicator* const ranks = group_.communicators().tensor;
+  if (ranks == nullptr || settings_.batchInvariant) return;
+  auto agreement = std::make_unique<LinearAgreement>(*ranks, engine_.stream());
+  cudaError_t error = cudaSuccess;
+  hasCommonLibrary_ = agreement->isSame(linearLibrary_ ? linearLibrary_->machine() : "", error);
+  if (error != cudaSuccess) throw std::runtime_error(describeFailure(error, "", "comparing the libraries of a group").message);
+  if (linearLibrary_) linearLibrary_->agree(std::move(agreement));
 }
 
 Napi::Value Device::leaveGroup(const Napi::CallbackInfo& info) {

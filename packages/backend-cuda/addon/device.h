@@ -86,6 +86,8 @@ class Device : public Napi::ObjectWrap<Device> {
   static void environmentEnds(void* device);
 
   void setUp(const Napi::Object& options);
+  // Engine thread, once the group has come together.
+  void agreeOnLinear();
 
   const int ordinal_;
   StepSettings settings_;
@@ -93,6 +95,8 @@ class Device : public Napi::ObjectWrap<Device> {
   std::unique_ptr<PrefillTrial> prefillTrial_;
   // Its version, or why there is none.
   std::string linearLibraryReport_;
+  // All ranks of the group have the same one, or none.
+  bool hasCommonLibrary_ = true;
   StagingPool staging_;
   HostTier hostTier_;
   DeviceGroup group_;

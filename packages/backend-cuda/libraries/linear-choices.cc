@@ -1,8 +1,8 @@
+#include "linear-choices.h"
+
 #include <cstdio>
 #include <fstream>
 #include <sstream>
-
-#include "tuned-linear.h"
 
 namespace quire {
 namespace {
@@ -48,7 +48,7 @@ const LinearChoice* LinearChoices::find(const std::string& key) const {
 }
 
 void LinearChoices::keep(const std::string& key, const LinearChoice& choice) {
-  remember(key, choice);
+  choices_[key] = choice;
   if (file_.empty()) return;
   // One write per line: several processes may append.
   std::ofstream(file_, std::ios::app) << machine_ + "\t" + key + "\t" + textOf(choice) + "\n" << std::flush;

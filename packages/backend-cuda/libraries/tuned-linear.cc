@@ -103,7 +103,7 @@ class Trial {
   bool valid_;
 };
 
-std::string machine(const CublasLt& library, int ordinal) {
+std::string machineOf(const CublasLt& library, int ordinal) {
   int driver = 0;
   cudaDeviceProp properties;
   cudaDriverGetVersion(&driver);
@@ -120,7 +120,7 @@ int rowsBucket(int rows) {
 }
 
 // What the second cache holds, as chips go: half a megabyte per multiprocessor.
-TunedLinear::TunedLinear(int ordinal, int smCount, std::string choicesFile) : choices_(std::move(choicesFile), machine(library_, ordinal)), mostSumBytes_(static_cast<size_t>(smCount) << 19) {}
+TunedLinear::TunedLinear(int ordinal, int smCount, std::string choicesFile) : kept_(std::move(choicesFile), machineOf(library_, ordinal)), mostSumBytes_(static_cast<size_t>(smCount) << 19) {}
 
 int TunedLinear::pieceRows(const LinearProblem& p) const {
   const size_t rows = mostSumBytes_ / (static_cast<size_t>(p.weight.rows) * sizeof(float)) / kPieceRows * kPieceRows;
@@ -142,24 +142,35 @@ bool TunedLinear::suits(const LinearProblem& p, const Step& s) const {
 bool TunedLinear::launch(const LinearProblem& p, const Step& s, cudaError_t& error) {
   if (!suits(p, s)) return false;
   const std::string key = keyOf(p);
-  if (choices_.find(key) == nullptr && !s.capturing) choose(p, s, key, error);
-  const LinearChoice* choice = choices_.find(key);
-  return error == cudaSuccess && choice != nullptr && choice->library && run(p, choice->algo, s, error);
+  auto chosen = chosen_.find(key);
+  if (chosen == chosen_.end() && !s.capturing) {
+    LinearChoice choice;
+    if (!agreement_ || agreement_->isFirst()) choice = choose(p, s, key, error);
+    if (agreement_ && error == cudaSuccess) choice = agreement_->ofFirst(choice, error);
+    if (error == cudaSuccess) chosen = chosen_.emplace(key, choice).first;
+  }
+  return error == cudaSuccess && chosen != chosen_.end() && chosen->second.library && run(p, chosen->second.algo, s, error);
 }
 
-void TunedLinear::choose(const LinearProblem& p, const Step& s, const std::string& key, cudaError_t& error) {
-  Trial trial(p, s);
-  if (!trial.valid()) return choices_.remember(key, {});
+LinearChoice TunedLinear::choose(const LinearProblem& p, const Step& s, const std::string& key, cudaError_t& error) {
+  const LinearChoice* kept = kept_.find(key);
+  return kept != nullptr ? *kept : time(p, s, key, error);
+}
+
+LinearChoice TunedLinear::time(const LinearProblem& p, const Step& s, const std::string& key, cudaError_t& error) {
   LinearChoice best;
+  Trial trial(p, s);
+  if (!trial.valid()) return best;
   double least = trial.microseconds([&] { return (error = linearOwnLaunch(trial.problem, s)) == cudaSuccess; });
-  if (error != cudaSuccess) return;
+  if (error != cudaSuccess) return best;
   const LinearProblem first = isDirect(p) ? p : pieceOf(p, 0, std::min(p.rows(), pieceRows(p)));
   for (const cublaslt::Algo& algo : library_.candidates(productOf(first, s), kCandidates)) {
     cudaError_t failed = cudaSuccess;
     const double time = kLaunchMicroseconds + trial.microseconds([&] { return run(trial.problem, algo, s, failed) && failed == cudaSuccess; });
     if (time < least) least = time, best = {true, algo};
   }
-  choices_.keep(key, best);
+  kept_.keep(key, best);
+  return best;
 }
 
 bool TunedLinear::run(const LinearProblem& p, const cublaslt::Algo& algo, const Step& s, cudaError_t& error) const {
