@@ -9,7 +9,14 @@ import { openDebugRunner } from '../../packages/core/src/worker/index.ts';
 import { openFolderSource } from '../../packages/server/src/node/folder-source.ts';
 import { openReferenceGroup } from '../../packages/server/src/node/reference-group.ts';
 import { build } from '../server/build.ts';
-import { openTestDevice, openTestReference, requiredDevices } from '../support/devices.ts';
+import {
+  endToEndDevices,
+  openTestCudaEmuGroup,
+  openTestDevice,
+  openTestReference,
+  requiredDevices,
+  type TestDeviceName,
+} from '../support/devices.ts';
 import { drain } from '../unit/engine/helpers.ts';
 import { openModel, relativeL2 } from './models.ts';
 
@@ -142,7 +149,14 @@ it('takes turns in one slot, and shares no blocks', async () => {
   await narrow.dispose();
 });
 
-describe('ranks that divide the model and its adapters', () => {
+/** Devices that work in groups. */
+const groupDevices = endToEndDevices().filter(name => name !== 'webgpu');
+
+async function openGroup(name: TestDeviceName, sizes: Parameters<typeof openReferenceGroup>[0]): Promise<Device> {
+  return name === 'reference' ? openReferenceGroup(sizes) : (await openTestCudaEmuGroup(sizes)).group;
+}
+
+describe.each(groupDevices)('ranks that divide the model and its adapters, on %s,', name => {
   beforeAll(build);
 
   it.each([
@@ -154,7 +168,7 @@ describe('ranks that divide the model and its adapters', () => {
     const alone = await openEngine(await openTestReference());
     const expected = await outputsOf(alone, [0, 1, 2, 3]);
     await alone.dispose();
-    const group = await openReferenceGroup(sizes);
+    const group = await openGroup(name, sizes);
     // One slot, so that an adapter takes the place of another.
     const engine = await openEngine(group, { maxLoras: 1 });
     const found = await outputsOf(engine, [0, 1, 2, 3]);
@@ -172,7 +186,7 @@ describe('ranks that divide the model and its adapters', () => {
     const { tokenIds, logits } = expectedOf(model, adapter);
     const { source, ...opened } = await openModel(`${models}/${model}`);
     const weights = await load(model, adapter, { ranks: 2 });
-    const group = await openReferenceGroup({ tensorParallelSize: 2 });
+    const group = await openGroup(name, { tensorParallelSize: 2 });
     const options = { device: group, ...opened, maxTokens: tokenIds.length, adapter: { weights, maxRank: MAX_RANK } };
     const runner = await openDebugRunner(options).finally(() => source.close());
     expect(relativeL2(await runner.forwardLogits(tokenIds), logits.flat())).toBeLessThan(1e-5);
