@@ -12,7 +12,7 @@ const ILLEGAL_ADDRESS = 700;
 const [path, way] = isMainThread ? process.argv.slice(2) : workerData;
 const addon = createRequire(import.meta.url)(path);
 
-const options = { ordinal: 0, graphs: true, batchInvariant: true, choicesFile: '' };
+const options = { ordinal: 0, graphs: true, batchInvariant: true, choicesFile: '', prefill: 'trial' };
 
 /** A device with `times` steps of some milliseconds in its queue, and promises that wait for them. */
 function openBusy(times) {
