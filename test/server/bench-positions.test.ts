@@ -42,7 +42,9 @@ describe('the time of a token', () => {
     const rows = await benchPositions(engine);
     await engine.dispose();
     expect(rows.map(({ name }) => name)).toContain(`positions.to${engine.limits.maxModelLen}`);
-    expect(rows.every(({ value }) => value >= 0)).toBe(true);
+    // On a busy machine the line may cross zero anywhere.
+    expect(rows.filter(({ value }) => !Number.isFinite(value))).toEqual([]);
+    expect(rows.filter(({ name, value }) => name.startsWith('positions.to') && value <= 0)).toEqual([]);
     expect(rows.at(-1)).toMatchObject({ name: 'positions.deviation', unit: '%', limit: 10 });
   });
 });

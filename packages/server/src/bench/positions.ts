@@ -2,8 +2,8 @@ import type { AsyncLLM } from '@quire/core';
 import type { BenchRow } from './report.ts';
 
 const BANDS = 8;
-/** Parts of a band, each of which is the best of all runs: other work of the machine seldom meets the same one every time. */
-const PARTS = 16;
+/** Parts of a band at most, each of which is the best of all runs: other work of the machine seldom meets the same one every time. */
+const MOST_PARTS = 16;
 const RUNS = 24;
 /** Milliseconds after which no further run begins. */
 const ENOUGH = 90_000;
@@ -33,12 +33,14 @@ export async function benchPositions(engine: AsyncLLM): Promise<BenchRow[]> {
   const { maxModelLen } = engine.limits;
   // The first run warms up.
   await decode(engine, maxModelLen);
+  // None without a token.
+  const parts = Math.max(1, Math.min(MOST_PARTS, Math.floor((maxModelLen - 2) / BANDS)));
   const runs: Band[][] = [];
   const begun = performance.now();
-  do runs.push(bandsOf(await decode(engine, maxModelLen), BANDS * PARTS));
+  do runs.push(bandsOf(await decode(engine, maxModelLen), BANDS * parts));
   while (runs.length < RUNS && performance.now() - begun < ENOUGH);
   const best = runs[0]!.map((band, i) => ({ ...band, perToken: Math.min(...runs.map(run => run[i]!.perToken)) }));
-  const bands = Array.from({ length: BANDS }, (_, i) => joined(best.slice(i * PARTS, (i + 1) * PARTS)));
+  const bands = Array.from({ length: BANDS }, (_, i) => joined(best.slice(i * parts, (i + 1) * parts)));
   const { rest, perPosition, deviation } = fitCost(bands);
   const percent = Math.round(1000 * deviation) / 10;
   return [
