@@ -2,6 +2,9 @@
  * Prefill on warpgroup products, on an emulated chip that has them: right by the reference device, the same bits in every order of
  * lanes, warps and blocks, and in chunks as at once; taken in steps with a long prompt, after a trial. Its launches tell.
  */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type CudaEmuOptions, type EmulatedChip, loadEmulator } from '@quire/backend-cuda';
 import {
   type CaseOutcome,
@@ -13,7 +16,7 @@ import {
 } from '@quire/conformance';
 import { SEQUENCE_WORDS, Sequence } from '@quire/core/contract';
 import { decodeFloats, encodeFloats, noSizes, ProgramBuilder } from '@quire/core/program';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { openTestCudaEmu, openTestReference } from '../support/devices.ts';
 
 const MINUTES = 60_000;
@@ -65,6 +68,9 @@ test('the same bits on every chip in every order', { timeout: 15 * MINUTES }, as
   }
 });
 
+const cacheFolder = mkdtempSync(join(tmpdir(), 'quire-trials-'));
+afterAll(() => rmSync(cacheFolder, { recursive: true }));
+
 const shape = { heads: 4, kvHeads: 1, headDim: 128, blockSize: 16 };
 const [tokens, blocks] = [300, 20];
 
@@ -79,7 +85,7 @@ interface Attend {
 /** Outputs of the last tokens of a prompt whose keys and values are all in the cache. */
 async function attend({
   chip = {},
-  options = { batchInvariant: false },
+  options = { batchInvariant: false, cacheFolder },
   queryLen = tokens,
   contextLen = tokens,
   beforeCompile = () => {},
@@ -183,6 +189,18 @@ test('the other form computes a short prompt, and where bits have to be the same
   expect(short).toBe(TRIAL_RUNS);
   const [, invariant] = await counted(() => attend({ options: { batchInvariant: true } }));
   expect(invariant).toBe(0);
+});
+
+test('a trial that did not end is not made again', { timeout: 5 * MINUTES }, async () => {
+  const options = { batchInvariant: false, cacheFolder: join(cacheFolder, 'own') };
+  const [, first] = await counted(() => attend({ options }));
+  expect(first).toBe(TRIAL_RUNS + 1);
+  const file = join(options.cacheFolder, readdirSync(options.cacheFolder).find(name => name.startsWith('trials-'))!);
+  const lines = readFileSync(file, 'utf8').split('\n');
+  expect(lines.map(line => line.split('\t').at(-1))).toEqual(['begun', 'ended', '']);
+  writeFileSync(file, `${lines[0]}\n`);
+  const [, second] = await counted(() => attend({ options }));
+  expect(second).toBe(0);
 });
 
 test('the other form computes where there is no memory for a trial', { timeout: 5 * MINUTES }, async () => {

@@ -72,7 +72,7 @@ void Device::setUp(const Napi::Object& options) {
   }
   settings_.linearLibrary = linearLibrary_.get();
   const bool always = options.Get("prefill").As<Napi::String>().Utf8Value() == "wgmma";
-  if (always || !settings_.batchInvariant) prefillTrial_ = std::make_unique<PrefillTrial>(settings_.smCount, always);
+  if (always || !settings_.batchInvariant) prefillTrial_ = std::make_unique<PrefillTrial>(ordinal_, settings_.smCount, always, options.Get("trialsFile").As<Napi::String>());
   settings_.prefillTrial = prefillTrial_.get();
   runner_.setUp(settings_);
 }

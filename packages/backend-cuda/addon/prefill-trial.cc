@@ -30,6 +30,15 @@ std::string keyOf(const PagedAttention& a) {
 
 int mantissaBits(DType dtype) { return dtype == DType::f16 ? 10 : 7; }
 
+// One GPU under one driver.
+std::string machineOf(int ordinal) {
+  int driver = 0;
+  char gpu[32] = "";
+  cudaDriverGetVersion(&driver);
+  if (cudaDeviceGetPCIBusId(gpu, sizeof gpu, ordinal) != cudaSuccess) cudaGetLastError();
+  return std::string(gpu) + ", driver " + std::to_string(driver);
+}
+
 // 16-bit elements between 2^-4 and 1, of either sign.
 std::vector<uint16_t> noise(DType dtype, size_t n, uint32_t seed) {
   const int mantissa = mantissaBits(dtype), one = dtype == DType::f16 ? 15 : 127;
@@ -153,11 +162,19 @@ class Trial {
 
 }  // namespace
 
+PrefillTrial::PrefillTrial(int ordinal, int smCount, bool always, std::string marksFile)
+    : smCount_(smCount), always_(always), marks_(std::move(marksFile), machineOf(ordinal)) {}
+
 bool PrefillTrial::takes(const PagedAttention& a) {
   if (!wgmmaTakes(a) || !chipHasWgmma()) return false;
   if (always_) return true;
-  const auto [choice, isNew] = choices_.emplace(keyOf(a), false);
-  if (isNew) choice->second = Trial(a, smCount_).passes();
+  const std::string key = keyOf(a);
+  const auto [choice, isNew] = choices_.emplace(key, false);
+  if (isNew && marks_.begin(key)) {
+    choice->second = Trial(a, smCount_).passes();
+    // An error that stays is one of the GPU's context: what the trial did to it is then not to be done again.
+    if (cudaDeviceSynchronize() == cudaSuccess) marks_.end(key);
+  }
   return choice->second;
 }
 

@@ -159,6 +159,8 @@ export interface Addon {
       batchInvariant: boolean;
       /** Where timed choices between our products and the library's are kept; '' for nowhere. */
       choicesFile: string;
+      /** Where it is kept which trials of kernels have begun and ended; '' for nowhere. */
+      trialsFile: string;
       /** As CudaOptions. */
       prefill: 'trial' | 'wgmma';
     },

@@ -10,8 +10,8 @@ import {
 } from './addon.ts';
 import { CudaDevice } from './device.ts';
 import { dtypes, groupDTypes } from './dtypes.ts';
+import { foundOutFile } from './found-out-files.ts';
 import { gridOfOrdinals, joinGroups, ordinalOfRank, uniqueId } from './group.ts';
-import { timedChoicesFile } from './timed-choices.ts';
 
 export {
   AddonUnavailableError,
@@ -195,9 +195,11 @@ function reopen(addon: Addon, kind: Kind, options: CudaOptions, inGroup: boolean
 function openOnce(addon: Addon, kind: Kind, options: CudaOptions, inGroup: boolean): CudaDevice {
   const { ordinal = 0, graphs = true, batchInvariant = true, prefill = 'trial' } = options;
   const { maxTensorBytes = DEFAULT_MAX_TENSOR_BYTES } = options;
-  const choicesFile = batchInvariant ? '' : timedChoicesFile(addon.flavour, options.cacheFolder);
+  const fileOf = (what: 'choices' | 'trials') =>
+    batchInvariant ? '' : foundOutFile(what, addon.flavour, options.cacheFolder);
+  const files = { choicesFile: fileOf('choices'), trialsFile: fileOf('trials') };
   const device = new CudaDevice({
-    open: onLost => new addon.Device({ ordinal, graphs, batchInvariant, choicesFile, prefill }, onLost),
+    open: onLost => new addon.Device({ ordinal, graphs, batchInvariant, ...files, prefill }, onLost),
     describe: native => ({
       kind,
       name: nameOf(native.info()),
