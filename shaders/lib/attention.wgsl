@@ -1,14 +1,16 @@
 // Causal attention of the queries of one tile over one segment of its pages, with an online softmax in registers: TILE_TOKENS query tokens
-// x TILE_HEADS query heads of one KV head share each key and value that is read. Lanes split a chunk of positions for the scores, and headDim
-// for the weighted sum.
+// x TILE_HEADS query heads of one KV head share each key and value that is read. Lanes split a chunk of positions for the scores, and
+// headDim for the weighted sum.
 //
-// Chunks and segments lie at fixed positions, and positions that a query does not see add exactly nothing: the sums of a query have the same
-// order in every tile, whatever the batch, the chunking of its prompt and the number of tiles.
+// Chunks and segments lie at fixed positions, and positions that a query does not see add exactly nothing: the sums of a query have the
+// same order in every tile, whatever the batch, the chunking of its prompt and the number of tiles.
 //
-// The kernel declares bindings qkv (array<vec4f>), k_cache, v_cache, k_scales, v_scales and block_tables, links a kv_* and a lanes_* fragment,
-// and has these Params: heads, kv_heads, max_blocks, scale, window, soft_cap. headDim = 4 HEAD_VECTORS; SEGMENT is a multiple of a chunk.
+// The kernel declares bindings qkv (array<vec4f>), k_cache, v_cache, k_scales, v_scales and block_tables, links a kv_* and a lanes_*
+// fragment, and has these Params: heads, kv_heads, max_blocks, scale, window, soft_cap. headDim = 4 HEAD_VECTORS; SEGMENT is a multiple of
+// a chunk.
 // uses: paged, attention_parts
 // consts: BLOCK_SIZE = 16, TILE_TOKENS = 1, TILE_HEADS = 1
+
 /// Queries of a tile.
 const QUERIES = TILE_TOKENS * TILE_HEADS;
 /// Positions that a lane scores at once, as the columns of a matrix.

@@ -1,7 +1,6 @@
-// Attention in parts, one for each segment of positions: the largest score, the sum of the weights relative to it, and the weighted sum of the
-// values. Parts are joined in the order of the segments, from nothing on, by the same operations wherever they were computed: how many groups
-// share a sequence changes no bit.
-// The kernel has this of Params: window.
+// Attention in parts, one for each segment of positions: the largest score, the sum of the weights relative to it, and the weighted sum of
+// the values. Parts are joined in the order of the segments, from nothing on, by the same operations wherever they were computed: how many
+// groups share a sequence changes no bit. The kernel has this of Params: window.
 // consts: HEAD_VECTORS = 16, SEGMENT = 256
 
 /// Vectors of a part in memory: the values, then the largest score and the sum.

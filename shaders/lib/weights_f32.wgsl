@@ -1,7 +1,8 @@
 // Weights stored as f32: four along K in one load. The kernel declares `weight` and Params.depth, as for all weights_* fragments.
 // All of them give: STEP, the vectors of four along K in a WeightWord; SHARED, those that share a scale of their group, and
 // group_scale, which gives that scale and its zero point; unpack_weight, vector `part` of a word; load_weight, vector k of a row;
-// weight_rows, where rows begin; weight_scales, what sums are multiplied by.
+// weight_rows, where rows begin; weight_scales, what sums are multiplied by. Those of few bits give for lib/packed.wgsl too: integer_words,
+// the codes of two vectors as int8, less their zero point; integer_order, the order in which they lie.
 alias WeightWord = vec4f;
 const STEP = 1u;
 const SHARED = 1u;

@@ -1,4 +1,5 @@
 // Weights stored as symmetric 4-bit records (contract/dtypes.ts): eight codes along K in a word, a scale per group of columns.
+// uses: integer_q4
 // consts: GROUP = 32
 alias WeightWord = u32;
 const STEP = 2u;

@@ -1,5 +1,6 @@
 // Weights stored as 4-bit records with zero points (contract/dtypes.ts): eight codes along K in a word, a scale and a zero per group of
 // columns.
+// uses: integer_q4
 // consts: GROUP = 32
 alias WeightWord = u32;
 const STEP = 2u;

@@ -2,8 +2,8 @@
 
 import { shaderVariants, variantEnables, variantName, type WebGpuDevice } from '@quire/backend-webgpu';
 import { dawn, type NodeWebGpuOptions } from '@quire/backend-webgpu/node';
-import { formatTable, runCrosscheck } from '@quire/conformance';
-import { DeviceError, type OpName } from '@quire/core/contract';
+import { conformanceCases, formatTable, runCrosscheck } from '@quire/conformance';
+import { DeviceError, type OpName, type Program, type QuantDType, quantDTypes } from '@quire/core/contract';
 import { opNames } from '@quire/core/program';
 import { expect, test } from 'vitest';
 import { openTestReference, openTestWebGpu } from '../support/devices.ts';
@@ -27,12 +27,13 @@ const dispatched = new Set<string>();
 const NOT_OFFERED =
   /^\w+ does not offer (activations in (f16|bf16)|kv in bf16) |^(vocabParallelEmbed|allReduce|allGather|send|recv|broadcast) is not offered: /;
 
-async function crosscheck(device: WebGpuDevice, ops: readonly OpName[], name = 'webgpu') {
+async function crosscheck(device: WebGpuDevice, ops: readonly OpName[], name = 'webgpu', cases?: readonly number[]) {
   const report = await runCrosscheck({
     oracle: await openTestReference(),
     devices: [{ name, device }],
     ops,
     quick: !full,
+    ...(cases !== undefined && { cases }),
   });
   for (const variant of device.dispatchedVariants()) dispatched.add(variant);
   console.log(formatTable(report));
@@ -75,6 +76,24 @@ test.each(sharings)('%s', async (_, fragment, options) => {
   // None where it is the adapter's own choice; the last test tells what nobody ran.
   if (ops.length === 0) return;
   await crosscheck(await openTestWebGpu(options), ops, `webgpu ${Object.values(options).join(' ')}`);
+});
+
+/** Numbers of an op's cases over weights of these dtypes. */
+function casesOver(op: OpName, dtypes: readonly QuantDType[]): number[] {
+  const isOver = ({ tensors }: Program) => Object.values(tensors).some(({ dtype }) => dtypes.some(d => d === dtype));
+  const cases = conformanceCases().filter(testCase => testCase.op === op && isOver(testCase.program));
+  return cases.map(({ index }) => index);
+}
+
+test.each([
+  ['subgroup', quantDTypes, {}],
+  // A kernel of each kind.
+  ['workgroup', ['q8', 'q4_32', 'q4_32z'], { features: 'none' }],
+] as const)('the lanes of a %s share sums of integers, for weights in few bits', async (kind, dtypes, options) => {
+  const device = await openTestWebGpu({ lanes: 'integers', ...options });
+  for (const op of ['linear', 'gatedLinear'] as const) {
+    await crosscheck(device, [op], `webgpu integers ${kind}`, casesOver(op, dtypes));
+  }
 });
 
 test('limits forced small: parts fit where the whole is refused', async () => {

@@ -13,7 +13,7 @@ export interface WebGpuOptions {
    * How kernels share a row among invocations. The default is measured: per kind of adapter, and for large linear layers on the GPU
    * itself. Tests set it, to run the kernels for GPUs on a software adapter too.
    */
-  lanes?: 'one' | 'subgroup' | 'workgroup' | 'columns';
+  lanes?: 'one' | 'subgroup' | 'workgroup' | 'columns' | 'integers';
   /** Keeps from run to run which way was the fastest. Default: the browser's cache of responses, and in Node nothing. */
   choices?: ChoiceStore;
 }
@@ -71,6 +71,8 @@ export interface AdapterTuning extends Omit<Tuning, 'linear'> {
 }
 type Kind = NonNullable<WebGpuOptions['lanes']>;
 
+const sumsOf: Partial<Record<Kind, LinearWay['sums']>> = { columns: 'own', integers: 'integers' };
+
 /** What such adapters are best used with. Throws DeviceError when `lanes` asks for what the adapter lacks. */
 export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: WebGpuOptions): AdapterTuning {
   const software = isSoftware(info);
@@ -81,13 +83,15 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
   const kind = options.lanes ?? ownChoice;
   // On processors too, the heads of a KV head gain more by sharing what they read than the reduction costs.
   const attention = options.lanes ?? (size === undefined ? ownChoice : 'subgroup');
+  const workgroup: Lanes = { fragment: 'lanes_workgroup', count: WORKGROUP_LANES };
   const lanes: Record<Kind, Lanes> = {
     one: { fragment: 'lanes_one', count: 1 },
     subgroup: { fragment: 'lanes_subgroup', count: size ?? 1 },
     columns: { fragment: 'lanes_subgroup', count: size ?? 1 },
-    workgroup: { fragment: 'lanes_workgroup', count: WORKGROUP_LANES },
+    integers: size === undefined ? workgroup : { fragment: 'lanes_subgroup', count: size },
+    workgroup,
   };
-  const way = (name: Kind): LinearWay => ({ name, lanes: lanes[name], sums: name === 'columns' ? 'own' : 'shared' });
+  const way = (name: Kind): LinearWay => ({ name, lanes: lanes[name], sums: sumsOf[name] ?? 'shared' });
   const others: Kind[] = options.lanes === undefined && !software ? otherWays(size, columns) : [];
   return {
     lanes: lanes[kind],
@@ -104,8 +108,8 @@ export function chooseTuning(device: GPUDevice, info: GPUAdapterInfo, options: W
  * device that shares its cores with other work mislead.
  */
 function otherWays(size: number | undefined, columns: boolean): Kind[] {
-  if (size === undefined) return [];
-  return columns ? ['columns', 'workgroup'] : ['workgroup'];
+  if (size === undefined) return ['integers'];
+  return columns ? ['columns', 'workgroup', 'integers'] : ['workgroup', 'integers'];
 }
 
 /** On a processor. Vectors of 4 are too short to make up for the broadcasts (SwiftShader); of 8 they are not (lavapipe). */

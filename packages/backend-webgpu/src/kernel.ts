@@ -50,8 +50,11 @@ export interface NormFusion {
 export interface LinearWay {
   readonly name: string;
   readonly lanes: Lanes;
-  /** Lanes share the sum of a column, or have columns of their own (with lanes of a subgroup only). */
-  readonly sums: 'shared' | 'own';
+  /**
+   * Lanes share the sum of a column, or have columns of their own (with lanes of a subgroup only), or share sums of integers, for weights in
+   * few bits; other weights are then computed as with `shared`.
+   */
+  readonly sums: 'shared' | 'own' | 'integers';
 }
 export interface LinearLayer {
   readonly op: 'linear' | 'gatedLinear';

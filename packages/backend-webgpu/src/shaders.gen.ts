@@ -472,6 +472,21 @@ fn norm_vector(k: u32) -> vec4f { return vec4f(1.0); }
 fn input_vector(at: u32, scale: f32, norm: vec4f) -> vec4f { return x[at]; }
 `,
   },
+  'integer_q4': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [],
+    source: `fn integer_words(row: u32, k: u32, zero: f32) -> vec2u {
+  let codes = (vec2u(weight[row + k / 2u]) >> vec2u(0u, 4u)) & vec2u(0x0f0f0f0fu);
+  return (codes + vec2u(0x80808080u - u32(zero) * 0x01010101u)) ^ vec2u(0x80808080u);
+}
+fn integer_order(low: vec4f, high: vec4f) -> array<vec4f, 2> {
+  return array<vec4f, 2>(vec4f(low.x, high.x, low.y, high.y), vec4f(low.z, high.z, low.w, high.w));
+}
+`,
+  },
   'kv_f16': {
     uses: [],
     enables: [],
@@ -685,6 +700,84 @@ fn q4_element(dtype: u32, row: u32, column: u32, columns: u32) -> f32 {
   let pair = unpack2x16float(weight[record + scales_at + select(group / 2u, group, zeros)]);
   if (zeros) { return pair.x * (code - pair.y); }
   return select(pair.x, pair.y, (group & 1u) == 1u) * (code - 8.0);
+}
+`,
+  },
+  'packed': {
+    uses: [],
+    enables: [],
+    directives: [],
+    consts: {"TILE_ROWS":1},
+    bindings: [],
+    source: `const PUBLISHED = 1u;
+var<private> digits: array<vec4u, TILE_ROWS * 8u>;
+var<private> units: array<f32, TILE_ROWS>;
+var<private> sums: array<f32, TILE_ROWS * 8u>;
+fn run(group: u32, lane: u32) {
+  let rows = resolve_size(params.rows);
+  let vectors = params.depth / 4u;
+  let tiles = (params.columns + OUTPUTS - 1u) / OUTPUTS;
+  let row = (group / tiles) * TILE_ROWS;
+  if (row >= rows) { return; }
+  let first = (group % tiles) * OUTPUTS;
+  let weights = weights_of(first);
+  let low_at = weight_rows(weights[0]);
+  let high_at = weight_rows(weights[1]);
+  var weights_at = array<u32, 8>(low_at.x, low_at.y, low_at.z, low_at.w, high_at.x, high_at.y, high_at.z, high_at.w);
+  var scales: array<f32, TILE_ROWS>;
+  for (var i = 0u; i < TILE_ROWS; i++) { scales[i] = input_scale(min(row + i, rows - 1u) * vectors, lane); }
+  for (var k = 8u * lane; k < vectors; k += 8u * LANES) {
+    for (var i = 0u; i < TILE_ROWS; i++) { take_digits(i, min(row + i, rows - 1u) * vectors, k, scales[i]); }
+    for (var column = 0u; column < 8u; column++) { add_products(column, weights_at[column], k); }
+  }
+  for (var i = 0u; i < TILE_ROWS; i++) {
+    let low = lane_sum4(vec4f(sums[8u * i], sums[8u * i + 1u], sums[8u * i + 2u], sums[8u * i + 3u]) * weight_scales(low_at));
+    let high = lane_sum4(vec4f(sums[8u * i + 4u], sums[8u * i + 5u], sums[8u * i + 6u], sums[8u * i + 7u]) * weight_scales(high_at));
+    if (lane == i % LANES && row + i < rows) { store_tile(row + i, first, low, high); }
+  }
+}
+fn take_digits(tile_row: u32, start: u32, k: u32, scale: f32) {
+  var values: array<vec4f, 8>;
+  var largest = vec4u();
+  for (var i = 0u; i < 8u; i++) {
+    values[i] = input_vector(start + k + i, scale, norm_vector(k + i));
+    largest = max(largest, bitcast<vec4u>(values[i]) & vec4u(0x7fffffffu));
+  }
+  let exponent = max(max(max(largest.x, largest.y), max(largest.z, largest.w)) >> 23u, 64u);
+  units[tile_row] = bitcast<f32>(select((exponent - 29u) << 23u, 0x7fc00000u, exponent == 255u));
+  let per_unit = bitcast<f32>((283u - exponent) << 23u);
+  for (var i = 0u; i < 8u; i += 2u) {
+    let ordered = integer_order(values[i] * per_unit, values[i + 1u] * per_unit);
+    digits[tile_row * 8u + i] = digits_of(ordered[0]);
+    digits[tile_row * 8u + i + 1u] = digits_of(ordered[1]);
+  }
+}
+fn digits_of(numbers: vec4f) -> vec4u {
+  let carried = (bitcast<vec4u>(vec4i(round(numbers))) + vec4u(0x00808080u)) ^ vec4u(0x00808080u);
+  return vec4u(
+    pack4xU8(carried & vec4u(0xffu)), pack4xU8((carried >> vec4u(8u)) & vec4u(0xffu)),
+    pack4xU8((carried >> vec4u(16u)) & vec4u(0xffu)), pack4xU8(carried >> vec4u(24u)));
+}
+fn add_products(column: u32, weight_at: u32, k: u32) {
+  let scale = group_scale(weight_at, k);
+  var of_digits: array<vec4i, TILE_ROWS>;
+  for (var i = 0u; i < 8u; i += 2u) {
+    let words = integer_words(weight_at, k + i, scale.y);
+    for (var row = 0u; row < TILE_ROWS; row++) {
+      let at = row * 8u + i;
+      of_digits[row] += digit_sums(words.x, digits[at]) + digit_sums(words.y, digits[at + 1u]);
+    }
+  }
+  for (var row = 0u; row < TILE_ROWS; row++) {
+    let sum = of_digits[row];
+    let units_of_row = fma(f32(sum.w), 16777216.0, fma(f32(sum.z), 65536.0, f32(sum.y * 256 + sum.x)));
+    sums[row * 8u + column] += units[row] * scale.x * units_of_row;
+  }
+}
+fn digit_sums(codes: u32, four: vec4u) -> vec4i {
+  return vec4i(
+    dot4I8Packed(codes, four.x), dot4I8Packed(codes, four.y),
+    dot4I8Packed(codes, four.z), dot4I8Packed(codes, four.w));
 }
 `,
   },
@@ -989,7 +1082,7 @@ fn load_weight(row: u32, k: u32) -> vec4f { return weight[row + k]; }
 `,
   },
   'weights_q4': {
-    uses: [],
+    uses: ["integer_q4"],
     enables: [],
     directives: [],
     consts: {"GROUP":32},
@@ -1012,7 +1105,7 @@ fn load_weight(row: u32, k: u32) -> vec4f { return unpack_weight(weight[row + k 
 `,
   },
   'weights_q4_zeros': {
-    uses: [],
+    uses: ["integer_q4"],
     enables: [],
     directives: [],
     consts: {"GROUP":32},
@@ -1041,13 +1134,15 @@ const STEP = 1u;
 const SHARED = 1u;
 fn code_words() -> u32 { return (params.depth + 15u) / 16u * 4u; }
 fn weight_rows(columns: vec4u) -> vec4u { return columns * ((code_words() + 8u) / 8u * 8u); }
-fn group_scale(row: u32, k: u32) -> vec2f { return vec2f(1.0); }
+fn group_scale(row: u32, k: u32) -> vec2f { return vec2f(1.0, 0.0); }
 fn unpack_weight(word: WeightWord, part: u32, scale: vec2f) -> vec4f { return vec4f(unpack4xI8(word)); }
 fn load_weight(row: u32, k: u32) -> vec4f { return unpack_weight(weight[row + k], 0u, vec2f()); }
 fn weight_scales(rows: vec4u) -> vec4f {
   let at = rows + code_words();
   return bitcast<vec4f>(vec4u(weight[at.x], weight[at.y], weight[at.z], weight[at.w]));
 }
+fn integer_words(row: u32, k: u32, zero: f32) -> vec2u { return vec2u(weight[row + k], weight[row + k + 1u]); }
+fn integer_order(low: vec4f, high: vec4f) -> array<vec4f, 2> { return array<vec4f, 2>(low, high); }
 `,
   },
 } as const;
@@ -1692,6 +1787,39 @@ fn run(group: u32, lane: u32) {
 }
 `,
   },
+  'gated_linear/packed': {
+    uses: ["sizes","packed","gated_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"bias","access":"read","type":"array<u32>"},{"index":4,"name":"norm_weight","access":"read","type":"array<u32>"},{"index":5,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_subgroup","lanes_workgroup"],"weights":["weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain","input_normed"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"eps","type":"f32"},{"name":"norm_dtype","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  bias_dtype: u32,
+  activation: u32,
+  eps: f32,
+  norm_dtype: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<u32>;
+@group(0) @binding(4) var<storage, read> norm_weight: array<u32>;
+@group(0) @binding(5) var<uniform> params: Params;
+const OUTPUTS = 4u;
+fn weights_of(first: u32) -> array<vec4u, 2> {
+  let gates = min(first + vec4u(0u, 1u, 2u, 3u), vec4u(params.columns - 1u));
+  return array<vec4u, 2>(gates, gates + params.columns);
+}
+fn store_tile(row: u32, first: u32, low: vec4f, high: vec4f) {
+  store_gated(row, first, low, high);
+}
+`,
+  },
   'gated_linear/tile_4': {
     uses: ["sizes","gated_output"],
     enables: [],
@@ -2194,6 +2322,44 @@ fn run(group: u32, lane: u32) {
     let total = lane_sum4(sums[i]);
     if (lane == i % LANES && first + 4u * i < params.columns) { store_columns(row, first + 4u * i, total); }
   }
+}
+`,
+  },
+  'linear/packed': {
+    uses: ["sizes","packed","linear_output"],
+    enables: [],
+    directives: [],
+    consts: {},
+    bindings: [{"index":0,"name":"x","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"weight","access":"read","type":"array<WeightWord>"},{"index":2,"name":"out","access":"read_write","type":"array<f32>"},{"index":3,"name":"residual","access":"read_write","type":"array<f32>"},{"index":4,"name":"bias","access":"read","type":"array<u32>"},{"index":5,"name":"norm_weight","access":"read","type":"array<u32>"},{"index":6,"name":"params","access":"uniform","type":"Params"}],
+    fragments: {"lanes":["lanes_subgroup","lanes_workgroup"],"weights":["weights_q8","weights_q4","weights_q4_zeros"],"input":["input_plain","input_normed"]},
+    params: [{"name":"rows","type":"u32"},{"name":"columns","type":"u32"},{"name":"depth","type":"u32"},{"name":"width","type":"u32"},{"name":"out_column","type":"u32"},{"name":"bias_dtype","type":"u32"},{"name":"activation","type":"u32"},{"name":"residual_mode","type":"u32"},{"name":"eps","type":"f32"},{"name":"norm_dtype","type":"u32"}],
+    source: `struct Params {
+  rows: u32,
+  columns: u32,
+  depth: u32,
+  width: u32,
+  out_column: u32,
+  bias_dtype: u32,
+  activation: u32,
+  residual_mode: u32,
+  eps: f32,
+  norm_dtype: u32,
+}
+@group(0) @binding(0) var<storage, read_write> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> weight: array<WeightWord>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read_write> residual: array<f32>;
+@group(0) @binding(4) var<storage, read> bias: array<u32>;
+@group(0) @binding(5) var<storage, read> norm_weight: array<u32>;
+@group(0) @binding(6) var<uniform> params: Params;
+const OUTPUTS = 8u;
+fn weights_of(first: u32) -> array<vec4u, 2> {
+  let last = vec4u(params.columns - 1u);
+  return array<vec4u, 2>(min(first + vec4u(0u, 1u, 2u, 3u), last), min(first + vec4u(4u, 5u, 6u, 7u), last));
+}
+fn store_tile(row: u32, first: u32, low: vec4f, high: vec4f) {
+  store_columns(row, first, low);
+  if (first + 4u < params.columns) { store_columns(row, first + 4u, high); }
 }
 `,
   },

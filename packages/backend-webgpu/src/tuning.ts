@@ -6,6 +6,7 @@
  * its batch, whatever is chosen.
  */
 import type { LinearLayer, LinearWay } from './kernel.ts';
+import { integerSums } from './kernels/row-tiles.ts';
 
 /** What was chosen before on this adapter. A read or a write that fails costs a measurement, and nothing else. */
 export interface KeptChoices {
@@ -69,16 +70,21 @@ export class LinearTuner {
     const before = this.#choices.size;
     for (const layer of layers) {
       if (this.#choices.has(layerKey(layer))) continue;
-      const way = await this.#fastest(way => open(layer, way), clock);
+      const ways = this.#ways.filter(({ sums }) => sums !== 'integers' || integerSums(layer));
+      const way = await this.#fastest(ways, way => open(layer, way), clock);
       this.#choices.set(layerKey(layer), way);
     }
     if (this.#choices.size > before) await this.#kept.write(this.#text()).catch(() => {});
   }
 
-  async #fastest(open: (way: LinearWay) => Promise<LayerRun>, clock: Clock): Promise<LinearWay> {
+  async #fastest(
+    ways: readonly LinearWay[],
+    open: (way: LinearWay) => Promise<LayerRun>,
+    clock: Clock,
+  ): Promise<LinearWay> {
     let best: { way: LinearWay; score: number } = { way: this.#ways[0], score: MARGIN };
     let first: readonly number[] | undefined;
-    for (const way of this.#ways) {
+    for (const way of ways) {
       const times = await this.#time(() => open(way), clock, first);
       if (times === undefined) continue;
       first ??= times;

@@ -6,7 +6,13 @@ import { describe, expect, it } from 'vitest';
 import { floatTensor, noise, noSizes, openWebGpu } from './fixtures.ts';
 
 const MAX_ROWS = 19;
-const lanes = ['one', 'subgroup', 'workgroup', 'columns'] as const satisfies readonly WebGpuOptions['lanes'][];
+const lanes = [
+  'one',
+  'subgroup',
+  'workgroup',
+  'columns',
+  'integers',
+] as const satisfies readonly WebGpuOptions['lanes'][];
 
 interface Layer {
   readonly op: 'linear' | 'gatedLinear';
@@ -114,11 +120,14 @@ const dtypesOf: Record<(typeof lanes)[number], readonly DType[]> = {
   subgroup: ['f32'],
   workgroup: ['f32'],
   columns: ['f32', 'q8', 'q4_32', 'q4_128z'],
+  integers: ['q8', 'q4_32', 'q4_128z'],
 };
 
 /** Depths that leave something over wherever depth is cut. */
-function depthsOf(dtype: DType): number[] {
+function depthsOf(dtype: DType, kind: (typeof lanes)[number]): number[] {
   if (!isQuantDType(dtype)) return [68, 30];
+  // Sums of integers take whole groups of 32.
+  if (kind === 'integers') return [3 * Math.max(quantFormats[dtype].group, 32)];
   const { bits, group } = quantFormats[dtype];
   return bits === 8 ? [68, 30] : [3 * group];
 }
@@ -129,7 +138,7 @@ describe.each(lanes)('with lanes "%s"', async kind => {
   const dtypes = dtypesOf[kind];
   const layers = (['linear', 'gatedLinear'] as const).flatMap(op => dtypes.map(dtype => [op, dtype] as const));
   it.each(layers)('%s over %s weights, with and without a norm', async (op, dtype) => {
-    for (const depth of depthsOf(dtype)) {
+    for (const depth of depthsOf(dtype, kind)) {
       for (const normed of [false, true]) {
         const [all, ...others] = await linearRows(device, { op, dtype, depth, normed }, [MAX_ROWS, 1, 2, 4, 5, 8, 9]);
         expect(all!.some(bits => bits !== 0)).toBe(true);
@@ -139,8 +148,8 @@ describe.each(lanes)('with lanes "%s"', async kind => {
     expect(device.dispatchedVariants().some(name => name.endsWith('input_normed]'))).toBe(true);
   });
 
-  // Columns are a way of linear layers; attention is that of subgroups.
-  if (kind === 'columns') return;
+  // These are ways of linear layers; attention is that of subgroups.
+  if (kind === 'columns' || kind === 'integers') return;
   const short = { positions: 22, blockSize: 4, window: 9 };
   it('attention, however a prompt is cut', async () => {
     const whole = await attentionChunks(device, short, [22]);

@@ -124,6 +124,24 @@ describe('a tuner', () => {
     expect(new Set(rowsOfOther)).toEqual(new Set([1]));
   });
 
+  it('tries sums of integers for weights in few bits, whose columns are whole groups of 32', async () => {
+    const opened: string[] = [];
+    const integers = { ...way('integers'), sums: 'integers' } as const;
+    const tuner = new LinearTuner([way('usual'), integers], memory());
+    const layers = [
+      layer(512),
+      { ...layer(512), dtype: 'q8' },
+      { ...layer(512), dtype: 'q8', depth: 2052 },
+      { ...layer(512), dtype: 'q4_32' },
+    ] as const;
+    await tuner.choose(layers, async ({ dtype, depth }, { name }) => {
+      opened.push(`${dtype} ${depth} ${name}`);
+      return { run: async () => {}, end: () => {} };
+    });
+    expect(opened.filter(text => text.endsWith('integers'))).toEqual(['q8 2048 integers', 'q4_32 2048 integers']);
+    expect(opened).toHaveLength(6);
+  });
+
   it('with one way measures and reads nothing', async () => {
     const untouched = { read: () => expect.fail('read'), write: () => expect.fail('written') };
     const tuner = new LinearTuner([way('only')], untouched);

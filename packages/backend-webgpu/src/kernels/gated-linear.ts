@@ -13,7 +13,7 @@ import {
   weightFragment,
 } from '../kernel.ts';
 import { layerInput } from './layer-input.ts';
-import { columnTiles, gridsOf, tilesWithNorm } from './row-tiles.ts';
+import { columnTiles, gridsOf, integerFragments, integerSums, packedTiles, tilesWithNorm } from './row-tiles.ts';
 
 /** The kernel that a step takes depends on its number of rows. Those of one list add along depth in the same order. */
 const shapes = [
@@ -48,6 +48,19 @@ export const gatedLinear: Kernel<'gatedLinear'> = (op, context) => {
         workgroups,
       });
     });
+  }
+  if (sums === 'integers' && integerSums({ dtype: weight.dtype, depth: fixed(x, 1) })) {
+    const fragments = integerFragments(lanes, weights);
+    return gridsOf(tilesWithNorm(packedTiles(4), few), rows, columns, lanes, context).map(
+      ([{ input, tileRows }, workgroups]) =>
+        dispatch('gated_linear/packed', {
+          ...spec,
+          consts: { ...spec.consts, TILE_ROWS: tileRows },
+          fragments: { ...fragments, input },
+          bindings: { ...bindings, ...inputs.bindings[input] },
+          workgroups,
+        }),
+    );
   }
   return gridsOf(tilesWithNorm(shapes, few), rows, columns, lanes, context).map(([{ shader, input }, workgroups]) => {
     const fragments = { lanes: lanes.fragment, weights, input };

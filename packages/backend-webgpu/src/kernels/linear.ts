@@ -13,7 +13,7 @@ import {
   weightFragment,
 } from '../kernel.ts';
 import { layerInput } from './layer-input.ts';
-import { columnTiles, gridsOf, tilesWithNorm } from './row-tiles.ts';
+import { columnTiles, gridsOf, integerFragments, integerSums, packedTiles, tilesWithNorm } from './row-tiles.ts';
 
 const RESIDUAL_NONE = 0;
 const RESIDUAL_READ = 1;
@@ -57,6 +57,19 @@ export const linear: Kernel<'linear'> = (op, context) => {
         workgroups,
       });
     });
+  }
+  if (sums === 'integers' && integerSums({ dtype: weight.dtype, depth: fixed(x, 1) })) {
+    const fragments = integerFragments(lanes, weights);
+    return gridsOf(tilesWithNorm(packedTiles(8), few), rows, columns, lanes, context).map(
+      ([{ input, tileRows }, workgroups]) =>
+        dispatch('linear/packed', {
+          ...spec,
+          consts: { ...spec.consts, TILE_ROWS: tileRows },
+          fragments: { ...fragments, input },
+          bindings: { ...bindings, ...inputs.bindings[input] },
+          workgroups,
+        }),
+    );
   }
   return gridsOf(tilesWithNorm(shapes, few), rows, columns, lanes, context).map(([{ shader, input }, workgroups]) => {
     const fragments = { lanes: lanes.fragment, weights, input };

@@ -1,5 +1,5 @@
-import type { Dim, StepSizes } from '@quire/core/contract';
-import { type KernelContext, type Lanes, laneGrid, sizeOf } from '../kernel.ts';
+import { type Dim, isQuantDType, type StepSizes } from '@quire/core/contract';
+import { type KernelContext, type Lanes, type LinearLayer, laneGrid, sizeOf, type WeightsName } from '../kernel.ts';
 
 /** A kernel of a linear layer that takes the steps with `fewest` to `up` rows, in tiles. */
 export interface RowTile {
@@ -15,6 +15,28 @@ export function columnTiles({ count }: Lanes, perOutput: 1 | 2): readonly (RowTi
   return [
     { tile: 'columns_row', fewest: 1, up: 1, tileRows: 1, tileColumns: (2 * count) / perOutput },
     { tile: 'columns_rows', fewest: 2, up: Infinity, tileRows: count, tileColumns: (4 * count) / perOutput },
+  ];
+}
+
+/** Columns that lib/packed.wgsl makes fixed-point numbers of together. */
+const INTEGER_GROUP = 32;
+
+/** Whether a layer can be computed as sums of integers (shaders/lib/packed.wgsl). */
+export function integerSums({ dtype, depth }: Pick<LinearLayer, 'dtype' | 'depth'>): boolean {
+  return isQuantDType(dtype) && depth % INTEGER_GROUP === 0;
+}
+
+/** What the kernels that do are built of: adapters compute so with several lanes only. */
+export function integerFragments({ fragment }: Lanes, weights: WeightsName) {
+  return {
+    lanes: fragment as Exclude<Lanes['fragment'], 'lanes_one'>,
+    weights: weights as 'weights_q8' | 'weights_q4' | 'weights_q4_zeros',
+  };
+}
+export function packedTiles(tileColumns: number): readonly RowTile[] {
+  return [
+    { fewest: 1, up: 1, tileRows: 1, tileColumns },
+    { fewest: 2, up: Infinity, tileRows: 4, tileColumns },
   ];
 }
 

@@ -88,7 +88,7 @@ function plainActivations(): Shape[] {
     { ...some, k: 68, n: 37, weights: 'f16' },
     { ...some, k: 132, n: 21, weights: 'bf16' },
     ...quantDTypes.map(matrix => {
-      const k = 3 * Math.max(quantFormats[matrix].group, 12);
+      const k = 3 * Math.max(quantFormats[matrix].group, 32);
       return { ...some, k, n: 29, weights: 'bf16', matrix } as const;
     }),
   ];
