@@ -12,7 +12,7 @@ import { join, resolve } from 'node:path';
 const root = resolve(import.meta.dirname, '../..');
 const backend = join(root, 'packages/backend-cuda');
 /** Golden outputs take too long under the sanitizers, and run no code that the conformance list and the graphs do not. */
-const tests = ['conformance', 'device', 'errors', 'graphs', 'host-tier', 'process-end', 'wgmma'].map(
+const tests = ['conformance', 'device', 'errors', 'graphs', 'host-tier', 'peer-processes', 'process-end', 'wgmma'].map(
   name => `test/cuda-emu/${name}.test.ts`,
 );
 

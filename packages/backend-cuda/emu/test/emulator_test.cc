@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../../kernels/lib/launch_mode.h"
+#include "ipc_test.h"
 #include "kernels.h"
 #include "warpgroup.h"
 
@@ -233,6 +234,7 @@ int main(int argc, char** argv) {
   errors();
   conversions();
   testWarpgroups([](bool ok, const char* what) { check(ok, what); });
+  testIpc([](bool ok, const char* what) { check(ok, what); });
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;
 }
