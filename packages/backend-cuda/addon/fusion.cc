@@ -92,14 +92,42 @@ std::optional<Fusion> normedLayer(LayerOf layerOf, const PlannedInput& in, const
     if (!takesNormed(a, input)) return false;
     error = normedLinear(a, input, s);
     return true;
-  }, 0, [=](const Step& s) { return phaseOf(problem(s.sizes), in.at(s.sizes), s); }};
+  }, 0, {[=](const Step& s) { return phaseOf(problem(s.sizes), in.at(s.sizes), s); }}};
+}
+
+// The same with the rotation and cache write of what the layer gives. Their places in a persistent step stay two.
+std::optional<Fusion> rotatedLayer(const PlannedInput& in, const OpReader& layer, const OpReader& rotation, Fusion normed) {
+  if (layer.name() != "linear" || rotation.name() != "ropeKvWrite" || !isSame(layer, "out", rotation, "qkv")) return std::nullopt;
+  const auto layerAt = linearOf(layer);
+  const auto writeAt = ropeKvWriteOf(rotation);
+  const auto x = in.x;
+  auto problem = [=](const StepSizes& z) {
+    auto a = layerAt(z);
+    a.x = x.at(z);
+    return a;
+  };
+  if (!takesRotated(problem(kOneRow), in.at(kOneRow), writeAt(kOneRow))) return std::nullopt;
+  normed.phases.push_back([=](const Step& s) { return phaseOf(writeAt(s.sizes), s); });
+  return Fusion{normed.count + 1, [=](const Step& s, cudaError_t& error) {
+    const auto a = problem(s.sizes);
+    const NormedInput input = in.at(s.sizes);
+    const RopeKvWrite write = writeAt(s.sizes);
+    if (!takesRotated(a, input, write)) return false;
+    error = rotatedLinear(a, input, write, s);
+    return true;
+  }, workspaceBytes(0), std::move(normed.phases)};
 }
 
 std::optional<Fusion> normedLayer(const std::vector<OpReader>& ops, size_t first, const StepSizes& maxSizes) {
   const auto in = inputOf(ops, first);
   if (!in || first + in->count >= ops.size()) return std::nullopt;
   const OpReader& layer = ops[first + in->count];
-  if (layer.name() == "linear") return normedLayer(linearOf, *in, layer, maxSizes);
+  if (layer.name() == "linear") {
+    const auto normed = normedLayer(linearOf, *in, layer, maxSizes);
+    if (!normed || first + normed->count >= ops.size()) return normed;
+    const auto rotated = rotatedLayer(*in, layer, ops[first + normed->count], *normed);
+    return rotated ? rotated : normed;
+  }
   if (layer.name() == "gatedLinear") return normedLayer(gatedLinearOf, *in, layer, maxSizes);
   return std::nullopt;
 }

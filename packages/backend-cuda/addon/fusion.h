@@ -13,8 +13,8 @@ struct Fusion {
   JointLaunch launch;
   // At the largest sizes.
   size_t workspaceBytes = 0;
-  // Empty where it has none.
-  PhaseOf phase = nullptr;
+  // Of its operations; empty where it has none.
+  std::vector<PhaseOf> phases = {};
 };
 
 // The longest run from ops[first] on.

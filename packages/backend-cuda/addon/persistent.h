@@ -8,7 +8,7 @@
 namespace quire {
 
 // The phase of an operation that shares its launch with no other; empty where it has none.
-PhaseOf phaseOf(const OpReader&);
+std::vector<PhaseOf> phasesOf(const OpReader&);
 // Bytes of workspace that it needs there.
 size_t phaseWorkspace(const OpReader&, const StepSizes& maxSizes, const StepSettings&);
 

@@ -193,10 +193,10 @@ size_t buildPlan(const Napi::Object& description, const AddressOf& addressOf, co
   }
   for (size_t i = 0; i < ops.size(); i += plan.runs.back().count) {
     Fusion fusion = findFusion(ops, i, plan.maxSizes);
-    if (fusion.count == 0) fusion = {1, nullptr, 0, phaseOf(ops[i])};
+    if (fusion.count == 0) fusion = {1, nullptr, 0, phasesOf(ops[i])};
     const size_t phaseBytes = fusion.count == 1 ? phaseWorkspace(ops[i], plan.maxSizes, settings) : 0;
     workspace = std::max({workspace, fusion.workspaceBytes, phaseBytes});
-    plan.runs.push_back({i, fusion.count, std::move(fusion.launch), std::move(fusion.phase)});
+    plan.runs.push_back({i, fusion.count, std::move(fusion.launch), std::move(fusion.phases)});
   }
   return workspace;
 }

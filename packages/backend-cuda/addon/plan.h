@@ -39,7 +39,8 @@ using PhaseOf = std::function<std::optional<PlannedPhase>(const Step&)>;
 struct PlannedRun {
   size_t first, count;
   JointLaunch launch;
-  PhaseOf phase;
+  // In their order; empty where an operation has none.
+  std::vector<PhaseOf> phases;
 };
 // Runs first .. first + count - 1 of a plan, which one cooperative launch does at up to `rows` rows.
 struct PersistentRun {

@@ -76,6 +76,28 @@ Case makeNormedCase(const NormedProjection& p, Scale scale, int smCount) {
   return {p.kernel, std::string(p.model) + ", " + text(p.rows) + " x " + text(k) + " -> " + text(n), bytes, 2.0 * p.rows * weight.rows * k, launch};
 }
 
+// A norm, the projection of Llama 3.1 8B behind it, and the rotation and cache write of that, in one launch.
+Case makeRotatedCase(const char* kernel, int rows, Scale scale) {
+  const bool small = scale == Scale::small;
+  const int heads = small ? 8 : 32, kvHeads = small ? 2 : 8, headDim = small ? 16 : 128, k = 4096, n = (heads + 2 * kvHeads) * headDim;
+  const Tensor x = makeTensor(DType::bf16, rows, k, Traffic::cached), out = makeTensor(DType::bf16, rows, n, Traffic::cached);
+  const Tensor weight = makeTensor(DType::bf16, n, k, Traffic::streamed), scales = makeTensor(DType::bf16, 1, k, Traffic::cached);
+  const NormedInput norm{{scales, {}, 1e-5f, false}};
+  RopeKvWrite write{};
+  write.qkv = out, write.rotaryDim = headDim, write.shape = {heads, kvHeads, headDim, 16};
+  write.positions = makeTensor(DType::u32, rows, 1, Traffic::cached), write.slotMapping = makeTensor(DType::u32, rows, 1, Traffic::cached);
+  write.table = makeTensor(DType::f32, 1, headDim, Traffic::cached);
+  write.kCache = makeTensor(DType::bf16, 1, 16 * kvHeads * headDim, Traffic::cached), write.vCache = makeTensor(DType::bf16, 1, 16 * kvHeads * headDim, Traffic::cached);
+  // Each row has a slot of its own.
+  fill<uint32_t>(write.slotMapping, [](int64_t i) { return static_cast<uint32_t>(i); });
+  auto launch = [=](int sms) {
+    const size_t bytes = workspaceBytes(0);
+    return rotatedLinear({x, weight, out, {}, {}, Activation::none, 0}, norm, write, {{}, {allocate(bytes, Traffic::cached), bytes}, sms, nullptr});
+  };
+  const double cached = 2.0 * 2 * rows * kvHeads * headDim;
+  return {kernel, "8B qkv, " + text(rows) + " x " + text(k) + " -> " + text(n), bytesOf(x) + bytesOf(weight) + 2 * bytesOf(out) + bytesOf(scales) + cached, 2.0 * rows * n * k, launch};
+}
+
 }  // namespace
 
 std::vector<Case> linearCases(Scale scale, int smCount) {
@@ -130,6 +152,8 @@ std::vector<Case> linearCases(Scale scale, int smCount) {
       {"gatedLinearNormed 8 rows", "8B gate and up", 8, 14336, 4096, true, false, 4096},
   };
   for (const NormedProjection& p : normed) cases.push_back(makeNormedCase(p, scale, smCount));
+  cases.push_back(makeRotatedCase("linearRotated 1 row", 1, scale));
+  cases.push_back(makeRotatedCase("linearRotated 8 rows", 8, scale));
   return cases;
 }
 

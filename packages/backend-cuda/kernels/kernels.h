@@ -13,5 +13,6 @@
 #include "ops/lora.h"
 #include "ops/moe.h"
 #include "ops/persistent.h"
+#include "ops/rotated.h"
 #include "ops/rows.h"
 #include "ops/sampling.h"

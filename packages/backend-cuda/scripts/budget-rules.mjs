@@ -12,6 +12,7 @@ const families = {
   linearQuantTiled: { needs: ['wideAsyncCopies', 'tensorCore'] },
   linearSwapAb: { needs: ['wideAsyncCopies', 'tensorCore'] },
   linearNormed: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
+  linearRotated: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },
   linearSplit: { needs: ['wideAsyncCopies', 'tensorCore'], blocksPerSm: 2 },
   linearTiled: { needs: ['wideAsyncCopies', 'tensorCore'] },
   decodeTensor: { needs: ['wideAsyncCopies', 'tensorCore'], persistent: true },

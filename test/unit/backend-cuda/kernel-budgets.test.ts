@@ -16,6 +16,7 @@ const hot = [
   'linearTiled',
   'gatedLinearTiled',
   'linearNormed',
+  'linearRotated',
   'gatedLinearNormed',
   'linearQuantGemv',
   'linearQuantSwapAb',

@@ -5,6 +5,7 @@ import { logitProcessorCases } from '../sequences/logit-processors.ts';
 import { normedGatedLinearCases, normedLinearCases } from '../sequences/normed-linear.ts';
 import { normedRotationCases } from '../sequences/normed-rotation.ts';
 import { preparationCases } from '../sequences/preparation.ts';
+import { rotatedLinearCases } from '../sequences/rotated-linear.ts';
 import { routedExpertCases } from '../sequences/routed-experts.ts';
 import type { CaseGroup, ConformanceCase } from '../types.ts';
 import { addCases } from './add.ts';
@@ -67,7 +68,7 @@ const lists = {
   loraLinear: loraLinearCases,
   rope: ropeCases,
   kvWrite: kvWriteCases,
-  ropeKvWrite: () => [...ropeKvWriteCases(), ...normedRotationCases()],
+  ropeKvWrite: () => [...ropeKvWriteCases(), ...normedRotationCases(), ...rotatedLinearCases()],
   pagedAttention: pagedAttentionCases,
   gatedActivation: gatedActivationCases,
   add: addCases,

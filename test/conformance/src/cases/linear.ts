@@ -233,9 +233,15 @@ export function linearCheck(
   width: number,
   input: LinearInput = plainInput,
 ) {
+  const { activations = 'f32', out = activations } = shape;
+  return within(reason, linearBound(shape, columns, width, input), out);
+}
+
+/** How far off a value of `out` may be. */
+export function linearBound(shape: LinearShape, columns: readonly number[], width: number, input: LinearInput) {
   const { k, parts, weights, activations = 'f32', out = activations, activation = 'none' } = shape;
   const rounding = out === 'f32' ? 0 : 2 * unitRoundoff[out];
-  const prepare = ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
+  return ({ inputs, expected, sizes }: Omit<CheckArguments, 'actual'>) => {
     const { x, spread } = input(inputs, activations, k);
     const residual = inputs.residual === undefined ? undefined : decodeFloats(out, inputs.residual);
     const bounds = new Float64Array(sizes.tokens * width);
@@ -260,7 +266,6 @@ export function linearCheck(
     });
     return (i: number) => bounds[i]!;
   };
-  return within(reason, prepare, out);
 }
 
 /** A quantised weight has a bias in a float. */

@@ -213,7 +213,7 @@ function storedRows(shape: Shape, summed: boolean) {
 }
 
 /** The rows that the layer multiplies. */
-function normedInput(shape: Shape): LinearInput {
+export function normedInput(shape: Pick<Shape, 'norm' | 'weights' | 'between'>): LinearInput {
   return (inputs, activations, k) => {
     const normed = normedRows(shape, inputs, activations, k);
     if (shape.between === undefined || shape.between === 'nothing') return normed;
@@ -222,7 +222,12 @@ function normedInput(shape: Shape): LinearInput {
   };
 }
 
-function normedRows({ norm, weights }: Shape, inputs: CaseInputs, activations: FloatType, k: number): Rows {
+function normedRows(
+  { norm, weights }: Pick<Shape, 'norm' | 'weights'>,
+  inputs: CaseInputs,
+  activations: FloatType,
+  k: number,
+): Rows {
   const x = decodeFloats(activations, inputs.x!);
   const weight = decodeFloats(weights, inputs.normWeight!);
   const bias = inputs.normBias === undefined ? new Float32Array(k) : decodeFloats(weights, inputs.normBias);
@@ -246,7 +251,13 @@ function summedRows(inputs: CaseInputs, activations: FloatType, { x, spread }: R
 }
 
 /** The rmsNorm of rows that may be off: an error moves its value, and the mean of the squares. */
-function secondRows({ weights }: Shape, inputs: CaseInputs, activations: FloatType, k: number, sum: Rows): Rows {
+function secondRows(
+  { weights }: Pick<Shape, 'weights'>,
+  inputs: CaseInputs,
+  activations: FloatType,
+  k: number,
+  sum: Rows,
+): Rows {
   const weight = decodeFloats(weights, inputs.secondWeight!);
   const [exact, moved] = [new Float64Array(sum.x.length), new Float64Array(sum.x.length)];
   for (let row = 0; row < sum.x.length / k; row++) {
