@@ -82,10 +82,12 @@ async function launchesPerLayer(model: Omit<Model, 'numLayers'>, numRequests: nu
   return three.graphs.map(({ kernels, batch }, i) => [batch, (kernels - one.graphs[i]!.kernels) / 2]);
 }
 
-it.each(models)('launches six kernels a layer in decode: $folder, $dtype', async model => {
+it.each(models)('launches five or six kernels a layer in decode: $folder, $dtype', async model => {
+  // In 16 bits heads are rotated in the launch of their projection.
+  const expected = model.dtype === 'f32' || model.folder.endsWith('opt') ? 6 : 5;
   for (const numRequests of [1, 5]) {
     const launches = await launchesPerLayer({ ...model, cooperative: false }, numRequests);
-    expect(launches).toEqual(launches.map(([batch]) => [batch, 6]));
+    expect(launches).toEqual(launches.map(([batch]) => [batch, expected]));
   }
 });
 
