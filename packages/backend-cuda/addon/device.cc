@@ -352,7 +352,7 @@ GroupPlace placeOf(const Napi::Value& value) {
   const auto object = value.As<Napi::Object>();
   const auto id = object.Get("id").As<Napi::Uint8Array>();
   GroupPlace place{{}, object.Get("rank").As<Napi::Number>(), object.Get("size").As<Napi::Number>()};
-  std::memcpy(place.id.internal, id.Data(), std::min(id.ByteLength(), sizeof place.id.internal));
+  std::copy_n(id.Data(), std::min(id.ByteLength(), sizeof place.id.internal), place.id.internal);
   return place;
 }
 
