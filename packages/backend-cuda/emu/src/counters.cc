@@ -5,7 +5,8 @@
 namespace emu {
 
 std::map<std::string, KernelCounters>& kernelCounters() {
-  static std::map<std::string, KernelCounters> all;
+  // Never destroyed: a kernel of another thread may still run when the process ends.
+  static auto& all = *new std::map<std::string, KernelCounters>;
   return all;
 }
 
