@@ -33,6 +33,8 @@ export function integerFragments({ fragment }: Lanes, weights: WeightsName) {
     weights: weights as 'weights_q8' | 'weights_q4' | 'weights_q4_zeros',
   };
 }
+
+/** Those kernels for layers whose groups make so many columns. */
 export function packedTiles(tileColumns: number): readonly RowTile[] {
   return [
     { fewest: 1, up: 1, tileRows: 1, tileColumns },
