@@ -1,7 +1,5 @@
 #include "device.h"
 
-#include "persistent.h"
-
 #include <algorithm>
 #include <cstring>
 
@@ -17,17 +15,13 @@ Napi::Error cudaException(Napi::Env env, const DeviceFailure& failure) {
   return error;
 }
 
-namespace {
-
-void check(Napi::Env env, cudaError_t error, const std::string& doing) {
+void checkCuda(Napi::Env env, cudaError_t error, const std::string& doing) {
   if (error == cudaSuccess) return;
   cudaGetLastError();
   throw cudaException(env, describeFailure(error, "", doing));
 }
 
 DeviceFailure disposed() { return {cudaErrorUnknown, "", "the device was disposed of", false}; }
-
-}  // namespace
 
 Napi::Function Device::define(Napi::Env env) {
   return DefineClass(env, "Device",
@@ -47,9 +41,9 @@ Device::Device(const Napi::CallbackInfo& info)
       runner_(engine_, info[0].As<Napi::Object>().Get("graphs").As<Napi::Boolean>()),
       loader_(engine_, staging_) {
   const Napi::Env env = info.Env();
-  check(env, engine_.start(ordinal_), "opening device " + std::to_string(ordinal_));
-  check(env, cudaSetDevice(ordinal_), "opening device " + std::to_string(ordinal_));
-  check(env, cudaDeviceGetAttribute(&settings_.smCount, cudaDevAttrMultiProcessorCount, ordinal_), "device attributes");
+  checkCuda(env, engine_.start(ordinal_), "opening device " + std::to_string(ordinal_));
+  checkCuda(env, cudaSetDevice(ordinal_), "opening device " + std::to_string(ordinal_));
+  checkCuda(env, cudaDeviceGetAttribute(&settings_.smCount, cudaDevAttrMultiProcessorCount, ordinal_), "device attributes");
   setUp(info[0].As<Napi::Object>());
   onLost_ = Napi::Persistent(info[1].As<Napi::Function>());
   callback_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "quire-cuda", 0, 1);
@@ -191,7 +185,7 @@ char* Device::addressOf(Napi::Env env, int handle) const {
 }
 
 void* Device::allocate(Napi::Env env, size_t bytes, const std::string& what) {
-  check(env, cudaSetDevice(ordinal_), what);
+  checkCuda(env, cudaSetDevice(ordinal_), what);
   void* data = nullptr;
   cudaError_t e = cudaMalloc(&data, std::max<size_t>(bytes, 1));
   if (e == cudaErrorMemoryAllocation) {
@@ -199,7 +193,7 @@ void* Device::allocate(Napi::Env env, size_t bytes, const std::string& what) {
     engine_.drain();
     e = cudaMalloc(&data, std::max<size_t>(bytes, 1));
   }
-  check(env, e, "allocating " + std::to_string(bytes) + " bytes for " + what);
+  checkCuda(env, e, "allocating " + std::to_string(bytes) + " bytes for " + what);
   engine_.post([this, data, bytes] { engine_.note(cudaMemsetAsync(data, 0, bytes, engine_.stream()), "", "zeroing memory"); });
   return data;
 }
@@ -207,7 +201,7 @@ void* Device::allocate(Napi::Env env, size_t bytes, const std::string& what) {
 void* Device::stage(Napi::Env env, size_t bytes, const std::string& what) {
   cudaError_t e = cudaSuccess;
   void* memory = staging_.take(bytes, e);
-  check(env, e, what);
+  checkCuda(env, e, what);
   return memory;
 }
 
@@ -215,9 +209,9 @@ Napi::Value Device::info(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   cudaDeviceProp p;
   size_t free = 0, total = 0;
-  check(env, cudaSetDevice(ordinal_), "device information");
-  check(env, cudaGetDeviceProperties(&p, ordinal_), "device information");
-  check(env, cudaMemGetInfo(&free, &total), "device information");
+  checkCuda(env, cudaSetDevice(ordinal_), "device information");
+  checkCuda(env, cudaGetDeviceProperties(&p, ordinal_), "device information");
+  checkCuda(env, cudaMemGetInfo(&free, &total), "device information");
   auto result = Napi::Object::New(env);
   result.Set("name", p.name);
   result.Set("smCount", p.multiProcessorCount);
@@ -341,207 +335,6 @@ Napi::Value Device::transfer(const Napi::CallbackInfo& info) {
     });
   });
   return promise;
-}
-
-// ------------------------------------------------------------------------------------------------------------------- groups
-
-namespace {
-
-// { rank, size, id }: `id` are the bytes of a unique id, and may be empty in a group of one.
-GroupPlace placeOf(const Napi::Value& value) {
-  const auto object = value.As<Napi::Object>();
-  const auto id = object.Get("id").As<Napi::Uint8Array>();
-  GroupPlace place{{}, object.Get("rank").As<Napi::Number>(), object.Get("size").As<Napi::Number>()};
-  std::copy_n(id.Data(), std::min(id.ByteLength(), sizeof place.id.internal), place.id.internal);
-  return place;
-}
-
-}  // namespace
-
-Napi::Value Device::groupPromise(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> deliver) {
-  int id = 0;
-  const Napi::Value promise = makePending(env, id, std::move(deliver));
-  engine_.post([this, id, work = std::move(work)] {
-    DeviceFailure failure;
-    try {
-      if (engine_.stopping()) failure = disposed();
-      else work();
-    } catch (const std::runtime_error& error) {
-      failure = {cudaErrorUnknown, "", error.what(), false};
-    }
-    engine_.whenReached(engine_.stream(), std::move(failure), [this, id](DeviceFailure f) { settle(id, std::move(f)); });
-  });
-  return promise;
-}
-
-Napi::Value Device::enterGroup(const Napi::CallbackInfo& info) {
-  const auto ordinals = info[1].As<Napi::Int32Array>();
-  return groupPromise(info.Env(), [this, tensor = placeOf(info[0]), all = std::vector<int>(ordinals.Data(), ordinals.Data() + ordinals.ElementLength())] { group_.enter(all, tensor); });
-}
-
-Napi::Value Device::exportPeer(const Napi::CallbackInfo& info) {
-  const auto exported = std::make_shared<PeerExport>();
-  return groupPromise(info.Env(), [this, exported] { *exported = group_.exportPeer(ordinal_); }, [exported](Napi::Env env) -> Napi::Value {
-    auto bytes = Napi::Uint8Array::New(env, sizeof *exported);
-    std::memcpy(bytes.Data(), exported.get(), sizeof *exported);
-    return bytes;
-  });
-}
-
-// importPeers(rank, exports): of all ranks, as exportPeer() made them.
-Napi::Value Device::importPeers(const Napi::CallbackInfo& info) {
-  const auto list = info[1].As<Napi::Array>();
-  std::vector<PeerExport> all(list.Length());
-  for (uint32_t i = 0; i < list.Length(); i++) {
-    const auto bytes = list.Get(i).As<Napi::Uint8Array>();
-    if (bytes.ByteLength() != sizeof(PeerExport)) throw Napi::Error::New(info.Env(), "found an export of " + std::to_string(bytes.ByteLength()) + " bytes, expected " + std::to_string(sizeof(PeerExport)));
-    std::memcpy(&all[i], bytes.Data(), sizeof(PeerExport));
-  }
-  return groupPromise(info.Env(), [this, rank = info[0].As<Napi::Number>().Int32Value(), all] { group_.importPeers(rank, all); });
-}
-
-Napi::Value Device::joinGroup(const Napi::CallbackInfo& info) {
-  const bool usesPeers = info[2].As<Napi::Boolean>();
-  return groupPromise(
-      info.Env(),
-      [this, usesPeers, tensor = placeOf(info[0]), pipeline = placeOf(info[1])] {
-        group_.join(tensor, pipeline, usesPeers);
-        agreeOnLinear();
-        engine_.endAtFirstFailure();
-      },
-      [this](Napi::Env env) -> Napi::Value {
-        settings_.groups = group_.communicators();
-        if (!hasCommonLibrary_) linearLibrary_.reset(), linearLibraryReport_ = "another rank of the group has none, or another one";
-        settings_.linearLibrary = linearLibrary_.get();
-        runner_.setUp(settings_);
-        return env.Undefined();
-      });
-}
-
-// Where one rank has no library, or another one, none may use it.
-void Device::agreeOnLinear() {
-  Communicator* const ranks = group_.communicators().tensor;
-  if (ranks == nullptr || settings_.batchInvariant) return;
-  auto agreement = std::make_unique<LinearAgreement>(*ranks, engine_.stream());
-  cudaError_t error = cudaSuccess;
-  hasCommonLibrary_ = agreement->isSame(linearLibrary_ ? linearLibrary_->machine() : "", error);
-  if (error != cudaSuccess) throw std::runtime_error(describeFailure(error, "", "comparing the libraries of a group").message);
-  if (linearLibrary_) linearLibrary_->agree(std::move(agreement));
-}
-
-Napi::Value Device::leaveGroup(const Napi::CallbackInfo& info) {
-  group_.abort();
-  return groupPromise(info.Env(), [this] {
-    engine_.note(cudaStreamSynchronize(engine_.stream()), "", "leaving a group");
-    group_.closePeers();
-  });
-}
-
-void Device::abortGroup(const Napi::CallbackInfo&) { group_.abort(); }
-
-// ----------------------------------------------------------------------------------------------------------------- programs
-
-std::shared_ptr<Plan> Device::planOf(Napi::Env env, int id) const {
-  const auto found = plans_.find(id);
-  if (found == plans_.end()) throw Napi::Error::New(env, "no executable has id " + std::to_string(id) + ": it was disposed of");
-  return found->second;
-}
-
-Napi::Value Device::compile(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  check(env, cudaSetDevice(ordinal_), "compiling a plan");
-  auto plan = std::make_shared<Plan>();
-  const size_t workspace = buildPlan(info[0].As<Napi::Object>(), [&](int handle) { return addressOf(env, handle); }, settings_, *plan);
-  if (workspace > 0) plan->workspace = {allocate(env, workspace, "the workspace of " + plan->name), workspace};
-  const PhaseMemory phases = findPersistent(*plan, settings_);
-  if (phases.bytes() > 0) {
-    placePhases(*plan, phases, allocate(env, phases.bytes(), "the phases of " + plan->name));
-    copyToDevice(env, static_cast<char*>(plan->phases) + phases.barrierBytes, phases.phases.data(), phases.phases.size() * sizeof(Phase), "the phases of " + plan->name);
-  }
-  plan->id = nextPlan_++;
-  plans_[plan->id] = plan;
-  auto result = Napi::Object::New(env);
-  result.Set("id", plan->id);
-  result.Set("workspaceBytes", static_cast<double>(workspace + phases.bytes()));
-  return result;
-}
-
-void Device::freePlan(const Napi::CallbackInfo& info) {
-  const auto found = plans_.find(info[0].As<Napi::Number>());
-  if (found == plans_.end() || !disposing_.empty()) return;  // close() frees what is left
-  const auto plan = found->second;
-  plans_.erase(found);
-  engine_.post([this, plan] {
-    runner_.removePlan(plan->id);
-    engine_.afterwards([plan] { cudaFree(plan->workspace.data), cudaFree(plan->phases); });
-  });
-}
-
-void Device::submit(const Napi::CallbackInfo& info) {
-  const auto words = info[0].As<Napi::Int32Array>();
-  const int times = info[1].As<Napi::Number>();
-  std::vector<Segment> segments;
-  for (size_t i = 0; i + 8 <= words.ElementLength(); i += 8) runner_.add(segments, planOf(info.Env(), words[i]), readSizes(words.Data() + i + 1));
-  engine_.post([this, segments = std::move(segments), times] { runner_.run(segments, times); });
-}
-
-Napi::Value Device::tune(const Napi::CallbackInfo& info) {
-  engine_.post([this, plan = planOf(info.Env(), info[0].As<Napi::Number>())] { runner_.tune(*plan); });
-  return promiseWhenReached(info.Env(), Report::queue, nullptr);
-}
-
-Napi::Value Device::capture(const Napi::CallbackInfo& info) {
-  const auto ids = info[0].As<Napi::Int32Array>();
-  std::vector<std::shared_ptr<Plan>> plans;
-  for (size_t i = 0; i < ids.ElementLength(); i++) plans.push_back(planOf(info.Env(), ids[i]));
-  engine_.post([this, plans = std::move(plans)] { runner_.capture(plans); });
-  return promiseWhenReached(info.Env(), Report::queue, nullptr);
-}
-
-Napi::Value Device::profile(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto plan = planOf(env, info[0].As<Napi::Number>());
-  const StepSizes sizes = readSizes(info[1].As<Napi::Int32Array>().Data());
-  auto times = std::make_shared<std::vector<double>>();
-  engine_.post([this, plan, sizes, times] {
-    if (engine_.stopping() || engine_.lost()) return;
-    plan->timesRun++;
-    *times = runner_.profile(*plan, sizes);
-  });
-  return promiseWhenReached(env, Report::queue, [times](Napi::Env e) -> Napi::Value {
-    auto result = Napi::Array::New(e, times->size());
-    for (uint32_t i = 0; i < times->size(); i++) result.Set(i, (*times)[i]);
-    return result;
-  });
-}
-
-Napi::Value Device::runs(const Napi::CallbackInfo& info) {
-  const auto found = plans_.find(info[0].As<Napi::Number>());
-  return Napi::Number::New(info.Env(), found == plans_.end() ? 0 : static_cast<double>(found->second->timesRun.load()));
-}
-
-Napi::Value Device::graphs(const Napi::CallbackInfo& info) {
-  auto entries = std::make_shared<std::vector<std::pair<int, CapturedGraph>>>();
-  engine_.post([this, entries] {
-    for (const auto& [key, graph] : runner_.graphs().entries()) {
-      if (graph.exec != nullptr) entries->emplace_back(key[1], graph);
-    }
-  });
-  return promiseWhenReached(info.Env(), Report::ownOnly, [entries](Napi::Env env) -> Napi::Value {
-    auto result = Napi::Array::New(env, entries->size());
-    for (uint32_t i = 0; i < entries->size(); i++) {
-      const auto& [batch, graph] = (*entries)[i];
-      auto entry = Napi::Object::New(env);
-      entry.Set("name", graph.name);
-      entry.Set("batch", batch);
-      entry.Set("kernels", graph.kernels);
-      entry.Set("copies", graph.copies);
-      entry.Set("sets", graph.sets);
-      entry.Set("replays", static_cast<double>(graph.replays));
-      result.Set(i, entry);
-    }
-    return result;
-  });
 }
 
 }  // namespace quire

@@ -115,5 +115,9 @@ class Device : public Napi::ObjectWrap<Device> {
 
 // A JavaScript error with the fields of src/device.ts's NativeError.
 Napi::Error cudaException(Napi::Env env, const DeviceFailure& failure);
+// Throws that where `error` is one.
+void checkCuda(Napi::Env env, cudaError_t error, const std::string& doing);
+// Of what was on its way then.
+DeviceFailure disposed();
 
 }  // namespace quire
