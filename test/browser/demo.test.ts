@@ -113,9 +113,9 @@ describe('scenarios, on the reference device', () => {
 
   it('preempts under pressure, and ends every request', async () => {
     const opened = await ready('device=reference&scenario=pressure');
+    await soon(() => largest(opened, 'batch waiting')).toBeGreaterThan(0);
     await atSpeed(opened, 'Full');
     await scenarioEnd(opened);
-    expect(await largest(opened, 'batch waiting')).toBeGreaterThan(0);
     await soon(async () => Number(await figure(opened, 'preempted'))).toBeGreaterThan(0);
     await soon(() => opened.locator('.card[data-status=finished]').count()).toBe(10);
     await expectStill(opened);
@@ -140,10 +140,10 @@ describe('scenarios, on the reference device', () => {
       expect(tokensOf(batch)).toBeLessThanOrEqual(64);
     }
 
-    await atSpeed(opened, 'Full');
     await opened.getByRole('button', { name: 'Burst' }).click();
     // Those of the scenario before may wait too: only a burst has more than ten.
     await soon(() => largest(opened, 'waiting cards')).toBeGreaterThan(10);
+    await atSpeed(opened, 'Full');
     await soon(() => opened.locator('.card[data-status=waiting]').count()).toBe(0);
     const { requests, steps } = await savedTrace(opened);
     const running = steps.map(({ sequences }) => sequences.filter(({ status }) => status === 'running').length);
