@@ -68,7 +68,7 @@ fn query_vector(tile: Tile, query: u32) -> u32 {
 }
 
 /// Scores of the chunk, then their weights, which are published to all lanes; what was summed before is scaled to the new maximum.
-fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
+fn weigh_chunk(tile: Tile, queries: u32, chunk: u32, end: u32, lane: u32) {
   let first = chunk + lane * GROUP;
   var scores: array<vec4f, QUERIES>;
   // Of the values: a weight is multiplied by that of its position, and summed without.
@@ -79,13 +79,13 @@ fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
       let columns = mat4x4f(
         unpack_kv(k_cache[keys.x + d]), unpack_kv(k_cache[keys.y + d]),
         unpack_kv(k_cache[keys.z + d]), unpack_kv(k_cache[keys.w + d]));
-      for (var query = 0u; query < QUERIES; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
+      for (var query = 0u; query < queries; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
     }
     let of_keys = key_scales(keys / HEAD_VECTORS);
-    for (var query = 0u; query < QUERIES; query++) { scores[query] *= of_keys; }
+    for (var query = 0u; query < queries; query++) { scores[query] *= of_keys; }
     scales = value_scales(keys / HEAD_VECTORS);
   }
-  for (var query = 0u; query < QUERIES; query++) {
+  for (var query = 0u; query < queries; query++) {
     let visible = are_visible(tile.position + query / TILE_HEADS, first);
     let seen = select(vec4f(LOWEST), scores_of(scores[query]), visible);
     let largest = max(max(seen.x, seen.y), max(seen.z, seen.w));
@@ -101,7 +101,7 @@ fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
 }
 
 /// Adds the chunk's values by the published weights.
-fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
+fn add_values(tile: Tile, queries: u32, chunk: u32, end: u32, lane: u32) {
   for (var i = 0u; i < min(LANES, (end - chunk + GROUP - 1u) / GROUP); i++) {
     let values = cache_vectors(tile, chunk + i * GROUP, end);
     for (var v = 0u; v < VECTORS; v++) {
@@ -109,7 +109,7 @@ fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
       let columns = mat4x4f(
         unpack_kv(v_cache[values.x + d]), unpack_kv(v_cache[values.y + d]),
         unpack_kv(v_cache[values.z + d]), unpack_kv(v_cache[values.w + d]));
-      for (var query = 0u; query < QUERIES; query++) { result[query * VECTORS + v] += columns * lane_read(query, i); }
+      for (var query = 0u; query < queries; query++) { result[query * VECTORS + v] += columns * lane_read(query, i); }
     }
   }
 }
@@ -124,9 +124,10 @@ fn last_segment(tile: Tile) -> u32 {
   return (tile.position + tile.tokens - 1u) / SEGMENT;
 }
 
-/// Leaves the part of one segment in running_max, running_sum (of each lane) and result.
-fn sum_segment(tile: Tile, segment: u32, lane: u32) {
-  for (var query = 0u; query < QUERIES; query++) {
+/// Leaves the part of one segment in running_max, running_sum (of each lane) and result. `queries`, a constant so that loops over them are
+/// unrolled: QUERIES, or TILE_HEADS where the tile has one token.
+fn sum_segment(tile: Tile, queries: u32, segment: u32, lane: u32) {
+  for (var query = 0u; query < queries; query++) {
     running_max[query] = LOWEST;
     running_sum[query] = 0.0;
     for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] = vec4f(); }
@@ -134,7 +135,7 @@ fn sum_segment(tile: Tile, segment: u32, lane: u32) {
   let end = min(tile.position + tile.tokens, (segment + 1u) * SEGMENT);
   let first = max(first_position(tile), segment * SEGMENT);
   for (var chunk = first - first % CHUNK; chunk < end; chunk += CHUNK) {
-    weigh_chunk(tile, chunk, end, lane);
-    add_values(tile, chunk, end, lane);
+    weigh_chunk(tile, queries, chunk, end, lane);
+    add_values(tile, queries, chunk, end, lane);
   }
 }

@@ -49,7 +49,7 @@ fn run(group: u32, lane: u32) {
   if (context == 0u) { return; }
   let tile = Tile(row, query_start, 1u, context - 1u, head, head * params.kv_heads / params.heads);
   if (segment < first_position(tile) / SEGMENT || segment > last_segment(tile)) { return; }
-  sum_segment(tile, segment, lane);
+  sum_segment(tile, QUERIES, segment, lane);
   for (var query = 0u; query < QUERIES; query++) {
     let sum = lane_sum(running_sum[query]);
     let part = ((sequence * params.heads + head + query) * segments + segment) * PART_VECTORS;

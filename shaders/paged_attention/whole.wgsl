@@ -10,15 +10,14 @@
 // out           f32 [tokens, heads headDim]                       as vec4; rows of spent sequences and padding become 0
 // k_scales      f32 [blocks, kv_heads, block_size]                of codes; any buffer otherwise
 // v_scales      f32 [blocks, kv_heads, block_size]                of codes; any buffer otherwise
-// params        first_sequence .. end_sequence is the range that this dispatch takes, with up to query_tokens tokens each
-// grid: one group per sequence, head tile and token tile.
+// params        decode_sequences come first and have one token each, the others up to query_tokens
+// grid: one group per sequence, head tile and token tile; of a decode row one per head tile.
 // uses: sizes, attention
 // fragments: lanes = lanes_one | lanes_subgroup | lanes_workgroup
 // fragments: kv = kv_f32 | kv_f16 | kv_native_f16 | kv_i8 | kv_f8e4m3
 struct Params {
-  first_sequence: u32,
-  end_sequence: u32,
   sequences: u32,
+  decode_sequences: u32,
   query_tokens: u32,
   tokens: u32,
   heads: u32,
@@ -40,18 +39,18 @@ struct Params {
 
 var<private> joined: array<Part, QUERIES>;
 
-fn attend(tile: Tile, lane: u32) {
+fn attend(tile: Tile, queries: u32, lane: u32) {
   let first = first_position(tile) / SEGMENT;
   let last = last_segment(tile);
   for (var segment = first; segment <= last; segment++) {
-    sum_segment(tile, segment, lane);
-    join_segment(tile, segment == first, segment == last, lane);
+    sum_segment(tile, queries, segment, lane);
+    join_segment(tile, queries, segment == first, segment == last, lane);
   }
 }
 
 /// Joins the part of a segment to those before it, and divides behind the last one.
-fn join_segment(tile: Tile, is_first: bool, is_last: bool, lane: u32) {
-  for (var query = 0u; query < QUERIES; query++) {
+fn join_segment(tile: Tile, queries: u32, is_first: bool, is_last: bool, lane: u32) {
+  for (var query = 0u; query < queries; query++) {
     let part = Part(running_max[query], lane_sum(running_sum[query]));
     if (is_first) { joined[query] = Part(LOWEST, 0.0); }
     let scales = part_scales(joined[query], part);
@@ -94,12 +93,20 @@ fn covered_tokens() -> u32 {
 }
 
 fn run(group: u32, lane: u32) {
-  let tiles = (resolve_size(params.query_tokens) + TILE_TOKENS - 1u) / TILE_TOKENS;
   let head_tiles = params.heads / TILE_HEADS;
-  let sequence = resolve_size(params.first_sequence) + group / (tiles * head_tiles);
-  if (sequence >= resolve_size(params.end_sequence)) { return; }
-  let head = ((group / tiles) % head_tiles) * TILE_HEADS;
-  let first = (group % tiles) * TILE_TOKENS;
+  let decode_groups = resolve_size(params.decode_sequences) * head_tiles;
+  var sequence = group / head_tiles;
+  var head_tile = group % head_tiles;
+  var first = 0u;
+  if (group >= decode_groups) {
+    let tiles = (resolve_size(params.query_tokens) + TILE_TOKENS - 1u) / TILE_TOKENS;
+    let other = (group - decode_groups) / tiles;
+    sequence = resolve_size(params.decode_sequences) + other / head_tiles;
+    head_tile = other % head_tiles;
+    first = ((group - decode_groups) % tiles) * TILE_TOKENS;
+  }
+  if (sequence >= resolve_size(params.sequences)) { return; }
+  let head = head_tile * TILE_HEADS;
   let record = sequence * SEQUENCE_WORDS;
   let query_start = lane_uniform(sequences[record + SEQUENCE_QUERY_START]);
   let query_length = lane_uniform(sequences[record + SEQUENCE_QUERY_LEN]);
@@ -115,5 +122,11 @@ fn run(group: u32, lane: u32) {
   }
   let row = lane_uniform(sequences[record + SEQUENCE_ROW]);
   let kv_head = head * params.kv_heads / params.heads;
-  attend(Tile(row, query_start + first, tokens, context - query_length + first, head, kv_head), lane);
+  let tile = Tile(row, query_start + first, tokens, context - query_length + first, head, kv_head);
+  // Each with loops of a constant length: a decode row beside prompts does not pay for a whole tile.
+  if (TILE_TOKENS > 1u && tokens > 1u) {
+    attend(tile, QUERIES, lane);
+  } else {
+    attend(tile, TILE_HEADS, lane);
+  }
 }

@@ -81,7 +81,7 @@ fn query_vector(tile: Tile, query: u32) -> u32 {
   let token = tile.token + min(query / TILE_HEADS, tile.tokens - 1u);
   return (token * (params.heads + 2u * params.kv_heads) + tile.head + query % TILE_HEADS) * HEAD_VECTORS;
 }
-fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
+fn weigh_chunk(tile: Tile, queries: u32, chunk: u32, end: u32, lane: u32) {
   let first = chunk + lane * GROUP;
   var scores: array<vec4f, QUERIES>;
   var scales = vec4f(1.0);
@@ -91,13 +91,13 @@ fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
       let columns = mat4x4f(
         unpack_kv(k_cache[keys.x + d]), unpack_kv(k_cache[keys.y + d]),
         unpack_kv(k_cache[keys.z + d]), unpack_kv(k_cache[keys.w + d]));
-      for (var query = 0u; query < QUERIES; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
+      for (var query = 0u; query < queries; query++) { scores[query] += qkv[query_vector(tile, query) + d] * columns; }
     }
     let of_keys = key_scales(keys / HEAD_VECTORS);
-    for (var query = 0u; query < QUERIES; query++) { scores[query] *= of_keys; }
+    for (var query = 0u; query < queries; query++) { scores[query] *= of_keys; }
     scales = value_scales(keys / HEAD_VECTORS);
   }
-  for (var query = 0u; query < QUERIES; query++) {
+  for (var query = 0u; query < queries; query++) {
     let visible = are_visible(tile.position + query / TILE_HEADS, first);
     let seen = select(vec4f(LOWEST), scores_of(scores[query]), visible);
     let largest = max(max(seen.x, seen.y), max(seen.z, seen.w));
@@ -111,7 +111,7 @@ fn weigh_chunk(tile: Tile, chunk: u32, end: u32, lane: u32) {
   }
   lane_sync();
 }
-fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
+fn add_values(tile: Tile, queries: u32, chunk: u32, end: u32, lane: u32) {
   for (var i = 0u; i < min(LANES, (end - chunk + GROUP - 1u) / GROUP); i++) {
     let values = cache_vectors(tile, chunk + i * GROUP, end);
     for (var v = 0u; v < VECTORS; v++) {
@@ -119,7 +119,7 @@ fn add_values(tile: Tile, chunk: u32, end: u32, lane: u32) {
       let columns = mat4x4f(
         unpack_kv(v_cache[values.x + d]), unpack_kv(v_cache[values.y + d]),
         unpack_kv(v_cache[values.z + d]), unpack_kv(v_cache[values.w + d]));
-      for (var query = 0u; query < QUERIES; query++) { result[query * VECTORS + v] += columns * lane_read(query, i); }
+      for (var query = 0u; query < queries; query++) { result[query * VECTORS + v] += columns * lane_read(query, i); }
     }
   }
 }
@@ -129,8 +129,8 @@ fn first_position(tile: Tile) -> u32 {
 fn last_segment(tile: Tile) -> u32 {
   return (tile.position + tile.tokens - 1u) / SEGMENT;
 }
-fn sum_segment(tile: Tile, segment: u32, lane: u32) {
-  for (var query = 0u; query < QUERIES; query++) {
+fn sum_segment(tile: Tile, queries: u32, segment: u32, lane: u32) {
+  for (var query = 0u; query < queries; query++) {
     running_max[query] = LOWEST;
     running_sum[query] = 0.0;
     for (var v = 0u; v < VECTORS; v++) { result[query * VECTORS + v] = vec4f(); }
@@ -138,8 +138,8 @@ fn sum_segment(tile: Tile, segment: u32, lane: u32) {
   let end = min(tile.position + tile.tokens, (segment + 1u) * SEGMENT);
   let first = max(first_position(tile), segment * SEGMENT);
   for (var chunk = first - first % CHUNK; chunk < end; chunk += CHUNK) {
-    weigh_chunk(tile, chunk, end, lane);
-    add_values(tile, chunk, end, lane);
+    weigh_chunk(tile, queries, chunk, end, lane);
+    add_values(tile, queries, chunk, end, lane);
   }
 }
 `,
@@ -2868,7 +2868,7 @@ fn run(group: u32, lane: u32) {
   if (context == 0u) { return; }
   let tile = Tile(row, query_start, 1u, context - 1u, head, head * params.kv_heads / params.heads);
   if (segment < first_position(tile) / SEGMENT || segment > last_segment(tile)) { return; }
-  sum_segment(tile, segment, lane);
+  sum_segment(tile, QUERIES, segment, lane);
   for (var query = 0u; query < QUERIES; query++) {
     let sum = lane_sum(running_sum[query]);
     let part = ((sequence * params.heads + head + query) * segments + segment) * PART_VECTORS;
@@ -2888,11 +2888,10 @@ fn run(group: u32, lane: u32) {
     consts: {},
     bindings: [{"index":0,"name":"qkv","access":"read_write","type":"array<vec4f>"},{"index":1,"name":"k_cache","access":"read","type":"array<KvWord>"},{"index":2,"name":"v_cache","access":"read","type":"array<KvWord>"},{"index":3,"name":"sequences","access":"read_write","type":"array<u32>"},{"index":4,"name":"block_tables","access":"read","type":"array<u32>"},{"index":5,"name":"out","access":"read_write","type":"array<vec4f>"},{"index":6,"name":"k_scales","access":"read","type":"array<f32>"},{"index":7,"name":"v_scales","access":"read","type":"array<f32>"},{"index":8,"name":"params","access":"uniform","type":"Params"}],
     fragments: {"lanes":["lanes_one","lanes_subgroup","lanes_workgroup"],"kv":["kv_f32","kv_f16","kv_native_f16","kv_i8","kv_f8e4m3"]},
-    params: [{"name":"first_sequence","type":"u32"},{"name":"end_sequence","type":"u32"},{"name":"sequences","type":"u32"},{"name":"query_tokens","type":"u32"},{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
+    params: [{"name":"sequences","type":"u32"},{"name":"decode_sequences","type":"u32"},{"name":"query_tokens","type":"u32"},{"name":"tokens","type":"u32"},{"name":"heads","type":"u32"},{"name":"kv_heads","type":"u32"},{"name":"max_blocks","type":"u32"},{"name":"scale","type":"f32"},{"name":"window","type":"u32"},{"name":"soft_cap","type":"f32"}],
     source: `struct Params {
-  first_sequence: u32,
-  end_sequence: u32,
   sequences: u32,
+  decode_sequences: u32,
   query_tokens: u32,
   tokens: u32,
   heads: u32,
@@ -2912,16 +2911,16 @@ fn run(group: u32, lane: u32) {
 @group(0) @binding(7) var<storage, read> v_scales: array<f32>;
 @group(0) @binding(8) var<uniform> params: Params;
 var<private> joined: array<Part, QUERIES>;
-fn attend(tile: Tile, lane: u32) {
+fn attend(tile: Tile, queries: u32, lane: u32) {
   let first = first_position(tile) / SEGMENT;
   let last = last_segment(tile);
   for (var segment = first; segment <= last; segment++) {
-    sum_segment(tile, segment, lane);
-    join_segment(tile, segment == first, segment == last, lane);
+    sum_segment(tile, queries, segment, lane);
+    join_segment(tile, queries, segment == first, segment == last, lane);
   }
 }
-fn join_segment(tile: Tile, is_first: bool, is_last: bool, lane: u32) {
-  for (var query = 0u; query < QUERIES; query++) {
+fn join_segment(tile: Tile, queries: u32, is_first: bool, is_last: bool, lane: u32) {
+  for (var query = 0u; query < queries; query++) {
     let part = Part(running_max[query], lane_sum(running_sum[query]));
     if (is_first) { joined[query] = Part(LOWEST, 0.0); }
     let scales = part_scales(joined[query], part);
@@ -2958,12 +2957,20 @@ fn covered_tokens() -> u32 {
   return 0u;
 }
 fn run(group: u32, lane: u32) {
-  let tiles = (resolve_size(params.query_tokens) + TILE_TOKENS - 1u) / TILE_TOKENS;
   let head_tiles = params.heads / TILE_HEADS;
-  let sequence = resolve_size(params.first_sequence) + group / (tiles * head_tiles);
-  if (sequence >= resolve_size(params.end_sequence)) { return; }
-  let head = ((group / tiles) % head_tiles) * TILE_HEADS;
-  let first = (group % tiles) * TILE_TOKENS;
+  let decode_groups = resolve_size(params.decode_sequences) * head_tiles;
+  var sequence = group / head_tiles;
+  var head_tile = group % head_tiles;
+  var first = 0u;
+  if (group >= decode_groups) {
+    let tiles = (resolve_size(params.query_tokens) + TILE_TOKENS - 1u) / TILE_TOKENS;
+    let other = (group - decode_groups) / tiles;
+    sequence = resolve_size(params.decode_sequences) + other / head_tiles;
+    head_tile = other % head_tiles;
+    first = ((group - decode_groups) % tiles) * TILE_TOKENS;
+  }
+  if (sequence >= resolve_size(params.sequences)) { return; }
+  let head = head_tile * TILE_HEADS;
   let record = sequence * SEQUENCE_WORDS;
   let query_start = lane_uniform(sequences[record + SEQUENCE_QUERY_START]);
   let query_length = lane_uniform(sequences[record + SEQUENCE_QUERY_LEN]);
@@ -2979,7 +2986,12 @@ fn run(group: u32, lane: u32) {
   }
   let row = lane_uniform(sequences[record + SEQUENCE_ROW]);
   let kv_head = head * params.kv_heads / params.heads;
-  attend(Tile(row, query_start + first, tokens, context - query_length + first, head, kv_head), lane);
+  let tile = Tile(row, query_start + first, tokens, context - query_length + first, head, kv_head);
+  if (TILE_TOKENS > 1u && tokens > 1u) {
+    attend(tile, QUERIES, lane);
+  } else {
+    attend(tile, TILE_HEADS, lane);
+  }
 }
 `,
   },

@@ -1,4 +1,4 @@
-import type { AttentionShape, Dim, OpOf, StepSizes } from '@quire/core/contract';
+import type { AttentionShape, OpOf, StepSizes } from '@quire/core/contract';
 import {
   type Dispatch,
   dimCode,
@@ -27,28 +27,20 @@ const LANE_POSITIONS = 4;
 const MOST_PART_BYTES = 2 ** 26;
 
 /**
- * Decode rows, one token each, take tiles of one token; the rest of the batch takes tiles of several. Where a step has nothing but a few
- * decode rows, and some of them see more than one segment, segments are groups of their own, joined by a second dispatch. All of these
- * compute the same segments and join them in the same order, so that a row's bits do not depend on which it is.
+ * A step of decode rows alone, one token each, takes tiles of one token; where it has few and some of them see more than one segment,
+ * segments are groups of their own, joined by a second dispatch. A step with prompts takes tiles of several tokens, its decode rows among
+ * them. All of these compute the same segments and join them in the same order, so that a row's bits do not depend on which it is.
  */
 export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
   const all = context.tensor(op.sequences).shape[0]!;
   const split = splitOf(op, context);
   const prompts = (sizes: StepSizes) => sizeOf(all, sizes) - sizes.decodeSequences;
+  const isSplit = (sizes: StepSizes) => (split?.segments(sizes) ?? 0) > 0;
   return [
-    wholeRows(op, context, {
-      first: 0,
-      end: 'decodeSequences',
-      queryTokens: 1,
-      tileTokens: 1,
-      tiles: sizes => ((split?.segments(sizes) ?? 0) > 0 ? 0 : sizes.decodeSequences),
-    }),
-    wholeRows(op, context, {
-      first: 'decodeSequences',
-      end: all,
-      queryTokens: 'maxQueryTokens',
-      tileTokens: PROMPT_TOKENS,
-      tiles: sizes => prompts(sizes) * Math.ceil(sizes.maxQueryTokens / PROMPT_TOKENS),
+    whole(op, context, 1, sizes => (prompts(sizes) > 0 || isSplit(sizes) ? 0 : sizes.decodeSequences)),
+    whole(op, context, PROMPT_TOKENS, sizes => {
+      const others = prompts(sizes) * Math.ceil(sizes.maxQueryTokens / PROMPT_TOKENS);
+      return others === 0 ? 0 : sizes.decodeSequences + others;
     }),
     ...(split === undefined ? [] : splitRows(op, context, split)),
   ];
@@ -56,32 +48,28 @@ export const pagedAttention: Kernel<'pagedAttention'> = (op, context) => {
 
 type Attention = OpOf<'pagedAttention'>;
 
-interface Rows {
-  /** The range of sequences. */
-  readonly first: Dim;
-  readonly end: Dim;
-  readonly queryTokens: Dim;
-  readonly tileTokens: number;
-  readonly tiles: (sizes: StepSizes) => number;
-}
-
-function wholeRows(op: Attention, context: KernelContext, rows: Rows): Dispatch {
+/** tokenTiles: of a step; 0 where it is another dispatch's. */
+function whole(
+  op: Attention,
+  context: KernelContext,
+  tileTokens: number,
+  tokenTiles: (sizes: StepSizes) => number,
+): Dispatch {
   const { attentionLanes: lanes } = context.tuning;
   const { qkv, sequences, ...bindings } = tensors(op, context);
-  const tileHeads = headsPerTile(op, lanes);
+  const headTiles = op.heads / headsPerTile(op, lanes);
   return dispatch('paged_attention/whole', {
     fragments: fragments(op, context),
-    consts: consts(op, lanes, rows.tileTokens),
+    consts: consts(op, lanes, tileTokens),
     params: {
-      first_sequence: dimCode(rows.first),
-      end_sequence: dimCode(rows.end),
       sequences: dimCode(sequences.shape[0]!),
-      query_tokens: dimCode(rows.queryTokens),
+      decode_sequences: dimCode('decodeSequences'),
+      query_tokens: dimCode('maxQueryTokens'),
       tokens: dimCode(qkv.shape[0]!),
       ...params(op, context),
     },
     bindings: { qkv, sequences, ...bindings, out: context.tensor(op.out) },
-    workgroups: laneGrid(lanes, sizes => rows.tiles(sizes) * (op.heads / tileHeads)),
+    workgroups: laneGrid(lanes, sizes => tokenTiles(sizes) * headTiles),
   });
 }
 
@@ -92,7 +80,7 @@ interface Split {
   readonly segments: (sizes: StepSizes) => number;
 }
 
-/** Undefined where no step of the program can be split. A step with prompts has enough groups, and two dispatches of attention already. */
+/** Undefined where no step of the program can be split. A step with prompts has enough groups. */
 function splitOf(op: Attention, context: KernelContext): Split | undefined {
   const { attentionLanes: lanes, fewRows } = context.tuning;
   const all = context.tensor(op.sequences).shape[0]!;
@@ -114,7 +102,7 @@ function splitRows(op: Attention, context: KernelContext, { bytes, segments }: S
   const out = context.tensor(op.out);
   const rows = { sequences: dimCode(sequences.shape[0]!), blocks: dimCode('blocksPerSequence') };
   const parts: Scratch = { scratch: 'shared', bytes };
-  const tiles = op.heads / headsPerTile(op, lanes);
+  const headTiles = op.heads / headsPerTile(op, lanes);
   const elements = elementGrid(out.shape[0]!, op.heads * headVectors(op.headDim));
   return [
     dispatch('paged_attention/split', {
@@ -122,7 +110,7 @@ function splitRows(op: Attention, context: KernelContext, { bytes, segments }: S
       consts: consts(op, lanes, 1),
       params: { ...rows, ...params(op, context) },
       bindings: { qkv, sequences, ...bindings, parts },
-      workgroups: laneGrid(lanes, sizes => sizes.decodeSequences * tiles * segments(sizes)),
+      workgroups: laneGrid(lanes, sizes => sizes.decodeSequences * headTiles * segments(sizes)),
     }),
     dispatch('paged_attention/join', {
       fragments: {},

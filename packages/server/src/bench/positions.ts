@@ -1,10 +1,9 @@
 import type { AsyncLLM } from '@quire/core';
 import type { BenchRow } from './report.ts';
+import { percentile } from './serve/load-rows.ts';
 
 const BANDS = 8;
-/** Parts of a band at most, each of which is the best of all runs: other work of the machine seldom meets the same one every time. */
-const MOST_PARTS = 16;
-const RUNS = 24;
+const RUNS = 64;
 /** Milliseconds after which no further run begins. */
 const ENOUGH = 90_000;
 /** The most that a token may cost more or less than another beside attention. */
@@ -33,14 +32,16 @@ export async function benchPositions(engine: AsyncLLM): Promise<BenchRow[]> {
   const { maxModelLen } = engine.limits;
   // The first run warms up.
   await decode(engine, maxModelLen);
-  // None without a token.
-  const parts = Math.max(1, Math.min(MOST_PARTS, Math.floor((maxModelLen - 2) / BANDS)));
   const runs: Band[][] = [];
   const begun = performance.now();
-  do runs.push(bandsOf(await decode(engine, maxModelLen), BANDS * parts));
+  do runs.push(bandsOf(await decode(engine, maxModelLen), BANDS));
   while (runs.length < RUNS && performance.now() - begun < ENOUGH);
-  const best = runs[0]!.map((band, i) => ({ ...band, perToken: Math.min(...runs.map(run => run[i]!.perToken)) }));
-  const bands = Array.from({ length: BANDS }, (_, i) => joined(best.slice(i * parts, (i + 1) * parts)));
+  // Of whole bands the run in the middle: tokens come by the submission, and two submissions now and then at once, so that the best
+  // of short parts are those in which the tokens before came late.
+  const bands = runs[0]!.map((band, i) => {
+    const times = runs.map(run => run[i]!.perToken).sort((one, other) => one - other);
+    return { ...band, perToken: percentile(times, 0.5) };
+  });
   const { rest, perPosition, deviation } = fitCost(bands);
   const percent = Math.round(1000 * deviation) / 10;
   return [
@@ -75,12 +76,6 @@ export function bandsOf(progress: Progress, count: number): Band[] {
     const start = edges[i]!;
     return { start, end, perToken: (times[i + 1]! - times[i]!) / (end - start) };
   });
-}
-
-function joined(parts: readonly Band[]): Band {
-  const [start, end] = [parts[0]!.start, parts.at(-1)!.end];
-  const time = parts.reduce((sum, part) => sum + part.perToken * (part.end - part.start), 0);
-  return { start, end, perToken: time / (end - start) };
 }
 
 function timeOf(tokens: number, progress: Progress): number {
