@@ -42,8 +42,8 @@ export interface LoadedWeights {
   dispose(): void;
 }
 
-/** Two reads of each may be under way: as many as Node has threads for them, and some that wait. */
-const UPLOADS_AT_ONCE = 4;
+/** Two reads of each may be under way: as many as Node has threads for them. More would read in more places of a file at once. */
+const UPLOADS_AT_ONCE = 2;
 
 /** Fills one part of a weight on one rank. */
 type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart, rank: number) => Promise<void>;
