@@ -290,16 +290,16 @@ describe('cross-check', () => {
       const summary = opened.getByTestId('crosscheck-summary');
       const statuses = () =>
         opened.locator('tr[data-op]').evaluateAll(rows => rows.map(row => (row as HTMLElement).dataset));
-      const ended = () => expect.poll(() => summary.getAttribute('data-running'), { timeout: 600_000 }).toBe('false');
+      const ended = (text: RegExp) => expect.poll(() => summary.textContent(), { timeout: 600_000 }).toMatch(text);
       await opened.getByRole('button', { name: 'Run' }).click();
-      await ended();
+      await ended(/cases, \d+ failed$/);
       const green = await statuses();
       console.log(await summary.textContent());
       expect(green.length).toBeGreaterThan(30);
       expect(green.filter(({ status }) => status !== 'passed')).toEqual([]);
       await soon(() => opened.locator('tr[data-op] td:last-child').filter({ hasText: 'none' }).count()).toBe(0);
       await opened.getByRole('button', { name: 'Break it' }).click();
-      await ended();
+      await ended(/were noticed$/);
       console.log(await summary.textContent());
       const red = (await statuses()).filter(({ status }) => status === 'failed').map(({ op }) => op);
       expect(red).toEqual(expect.arrayContaining(opsWithTables));
