@@ -80,6 +80,7 @@ describe('an engine in a process', () => {
     // The request with a grammar waits for it when the first engines end, and is not to blame.
     expect(await runAll(engine)).toEqual(await expected());
     expect(numStarted()).toBe(crashes.length + 1);
+    expect(engine.stats().numRecoveries).toBe(crashes.length);
   });
 
   it('nonsense instead of a frame, silence, no step although its thread lives: it is replaced', async () => {
