@@ -31,15 +31,17 @@ export async function writeLlama(folder, bytes, fields = {}) {
   const config = { ...defaults, ...fields };
   const [first, second] = [shapesOf(0, config), shapesOf(1, config)].map(sizeOf);
   const layers = Math.max(Math.floor((bytes - first) / (second - first)), 1);
-  const shapes = shapesOf(layers, config);
+  // In the order, and with the padding, of Hugging Face's library.
+  const shapes = Object.entries(shapesOf(layers, config)).sort(([a], [b]) => (a < b ? -1 : 1));
   const header = {};
   let at = 0;
-  for (const [name, shape] of Object.entries(shapes)) {
+  for (const [name, shape] of shapes) {
     const end = at + 2 * elements(shape);
     header[name] = { dtype: 'F16', shape, data_offsets: [at, end] };
     at = end;
   }
-  const text = Buffer.from(JSON.stringify(header));
+  const json = JSON.stringify(header);
+  const text = Buffer.from(json.padEnd(8 * Math.ceil(json.length / 8)));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(text.length));
   const path = join(folder, 'model.safetensors');
@@ -49,7 +51,7 @@ export async function writeLlama(folder, bytes, fields = {}) {
   const random = Buffer.from(encodeFloats('f16', uniform(PERIOD)).buffer);
   const ones = Buffer.from(encodeFloats('f16', new Float32Array(config.hidden_size).fill(1)).buffer);
   let place = 0;
-  for (const shape of Object.values(shapes)) {
+  for (const [, shape] of shapes) {
     let left = 2 * elements(shape);
     if (shape.length === 1) {
       await write(ones);

@@ -50,7 +50,7 @@ async function checkRanges(opened: Checkpoint, files: ReadonlyMap<string, Uint8A
       throw new Error(`accepted ${JSON.stringify(t)} in ${files.get(t.file)!.length} bytes`);
     }
     let bytes = 0;
-    for await (const chunk of opened.stream(t, 64)) bytes += chunk.length;
+    for await (const chunk of opened.stream(t)) bytes += chunk.length;
     if (bytes !== t.end - t.start) throw new Error(`streamed ${bytes} bytes of ${JSON.stringify(t)}`);
   }
 }
@@ -60,7 +60,7 @@ async function checkShown(opened: Checkpoint): Promise<void> {
   for (const t of opened.tensors.values()) {
     const elements = t.shape.reduce((product, size) => product * size, 1);
     let bytes = 0;
-    for await (const chunk of opened.stream(t, 1 << 20)) bytes += chunk.length;
+    for await (const chunk of opened.stream(t)) bytes += chunk.length;
     if (bytes !== elements * checkpointDTypeBytes[t.dtype])
       throw new Error(`streamed ${bytes} bytes of ${JSON.stringify(t)}`);
   }

@@ -7,26 +7,26 @@ const sizes = {
   feed_forward_length: 4,
   'attention.head_count': 1,
 };
-const usual: GgufMetadata = {
+export const usualGguf: GgufMetadata = {
   'general.architecture': ['string', 'llama'],
   ...Object.fromEntries(Object.entries(sizes).map(([key, value]) => [`llama.${key}`, ['u32', value] as const])),
   'llama.attention.layer_norm_rms_epsilon': ['f32', 1e-5],
 };
 const table = { name: 'token_embd.weight', shape: [2, 4], type: 'F32', data: new Float32Array(8) } as const;
 /** A file that is whole. */
-export const goodGguf = writeGguf(usual, [table]);
+export const goodGguf = writeGguf(usualGguf, [table]);
 export const changedGguf = (change: (view: DataView, bytes: Uint8Array) => void, bytes = goodGguf) => {
   const copy = bytes.slice();
   change(new DataView(copy.buffer), copy);
   return copy;
 };
-const keyed = (metadata: GgufMetadata) => writeGguf({ ...usual, ...metadata }, [table]);
-const tensor = (change: object) => writeGguf(usual, [{ ...table, ...change }]);
+const keyed = (metadata: GgufMetadata) => writeGguf({ ...usualGguf, ...metadata }, [table]);
+const tensor = (change: object) => writeGguf(usualGguf, [{ ...table, ...change }]);
 /** A file with one tensor of experts. */
 const mixture = (shape: number[], count: number) => {
   const data = new Float32Array(shape.reduce((product, size) => product * size, 1));
   const keys = { 'llama.expert_count': ['u32', count], 'llama.expert_used_count': ['u32', 1] } as const;
-  return writeGguf({ ...usual, ...keys }, [table, { ...table, name: 'blk.0.ffn_up_exps.weight', shape, data }]);
+  return writeGguf({ ...usualGguf, ...keys }, [table, { ...table, name: 'blk.0.ffn_up_exps.weight', shape, data }]);
 };
 
 /** Where the type of its tensor stands. */
@@ -64,7 +64,7 @@ export const ggufCases: readonly (readonly [what: string, bytes: Uint8Array, cod
   ['a size that is missing', writeGguf({ 'general.architecture': ['string', 'llama'] }, [table]), 'GG_VALUE'],
   ['sizes that differ', keyed({ 'llama.attention.head_count_kv': [['u32'], [1, 2]] }), 'GG_VALUE'],
   ['another scaling of positions', keyed({ 'llama.rope.scaling.type': ['string', 'ntk'] }), 'GG_VALUE'],
-  ['a tensor twice', writeGguf(usual, [table, table]), 'GG_DUP'],
+  ['a tensor twice', writeGguf(usualGguf, [table, table]), 'GG_DUP'],
   ['a tensor of five dimensions', tensor({ shape: [1, 1, 1, 2, 4] }), 'GG_TENSOR'],
   ['a tensor of none', tensor({ shape: [] }), 'GG_TENSOR'],
   ['a tensor of size 0', tensor({ shape: [0, 4] }), 'GG_TENSOR'],
@@ -106,6 +106,6 @@ export const ggufCases: readonly (readonly [what: string, bytes: Uint8Array, cod
     }),
     'GG_VALUE',
   ],
-  ['factors that are no floats', writeGguf(usual, [table, { ...table, name: 'rope_freqs.weight' }]), 'GG_TENSOR'],
+  ['factors that are no floats', writeGguf(usualGguf, [table, { ...table, name: 'rope_freqs.weight' }]), 'GG_TENSOR'],
   ['another type of tensor', changedGguf(view => view.setUint32(typeAt, 13, true)), 'GG_TYPE'],
 ];

@@ -145,7 +145,7 @@ describe('openFolderSource', () => {
     await source.close();
   });
 
-  it('reads a tensor to memory that is given, and streams through two buffers for all tensors', async () => {
+  it('streams all tensors through one buffer', async () => {
     const [first, second] = [Buffer.alloc(9 << 20, 1), Buffer.alloc(5 << 20, 2)];
     first.writeUInt32LE(7, (4 << 20) - 2);
     const end = first.length + second.length;
@@ -153,11 +153,6 @@ describe('openFolderSource', () => {
     writeFileSync(join(folder, 'model.safetensors'), safetensors(header, concat(first, second)));
     const source = await openFolderSource(folder);
     const checkpoint = await openCheckpoint(source);
-    const into = new Uint8Array(first.length);
-    for await (const chunk of checkpoint.stream(checkpoint.tensors.get('a')!, undefined, into)) {
-      expect(chunk.buffer).toBe(into.buffer);
-    }
-    expect(first.equals(into)).toBe(true);
     const buffers = new Set<ArrayBufferLike>();
     for (const [name, bytes] of [
       ['a', first],
@@ -169,11 +164,11 @@ describe('openFolderSource', () => {
         expect(bytes.subarray(at, at + chunk.length).equals(chunk), `${name} ${at}`).toBe(true);
         at += chunk.length;
         buffers.add(chunk.buffer);
-        // Who leaves early leaves no read behind that another stream would meet in its buffer.
+        // Who leaves early leaves no read behind that another stream would meet in the buffer.
         if (name === 'b') break;
       }
     }
-    expect(buffers.size).toBe(2);
+    expect(buffers.size).toBe(1);
     await source.close();
   });
 

@@ -17,7 +17,7 @@ import {
   quantizeQ8_0,
   writeGguf,
 } from '../../../scripts/gguf/write-gguf.mjs';
-import { ggufCases, goodGguf } from '../../faults/cases/gguf.ts';
+import { ggufCases, goodGguf, usualGguf } from '../../faults/cases/gguf.ts';
 
 const tinyLlama = fileURLToPath(new URL('../../../models/tiny-llama', import.meta.url));
 const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/models/${name}`, import.meta.url));
@@ -27,7 +27,7 @@ const open = (bytes: Uint8Array) => openGguf(new MemorySource(new Map([['m.gguf'
 async function valuesOf(checkpoint: Checkpoint, name: string): Promise<Float32Array> {
   const tensor = checkpoint.tensors.get(name)!;
   const chunks: Uint8Array[] = [];
-  for await (const chunk of checkpoint.stream(tensor, 1024)) chunks.push(chunk.slice());
+  for await (const chunk of checkpoint.stream(tensor)) chunks.push(chunk.slice());
   const bytes = new Uint8Array(Buffer.concat(chunks));
   expect(bytes.length).toBe(tensor.end - tensor.start);
   if (tensor.dtype === 'f32') return new Float32Array(bytes.buffer);
@@ -123,6 +123,30 @@ describe('a GGUF file of a folder', () => {
       const values = new Float32Array(new Uint8Array(Buffer.concat(chunks)).buffer);
       expect(values).toEqual(all.slice((first * rowBytes) / 4, (end * rowBytes) / 4));
     }
+  });
+
+  it('gives a tensor of several chunks in whole heads', async () => {
+    const [heads, headRows] = [4096, 100];
+    const data = Float32Array.from({ length: heads * headRows * 4 }, (_, i) => i);
+    const shape = [heads * headRows, 4];
+    const metadata = { ...usualGguf, 'llama.attention.head_count_kv': ['u32', heads] } as const;
+    const queries = { name: 'blk.0.attn_k.weight', shape, type: 'F32', data } as const;
+    const checkpoint = await openCheckpoint(await open(writeGguf(metadata, [queries])));
+    const tensor = checkpoint.tensors.get('model.layers.0.self_attn.k_proj.weight')!;
+    let row = 0;
+    const lengths: number[] = [];
+    for await (const chunk of checkpoint.stream(tensor)) {
+      lengths.push(chunk.length);
+      const values = new Float32Array(chunk.slice().buffer);
+      for (let i = 0; i < values.length; i += 4, row++) {
+        const within = row % headRows;
+        const stored = row - within + 2 * (within % (headRows / 2)) + Math.floor((2 * within) / headRows);
+        if (values[i] !== 4 * stored || values[i + 3] !== 4 * stored + 3)
+          expect([row, values[i]]).toEqual([row, 4 * stored]);
+      }
+    }
+    expect(row).toBe(heads * headRows);
+    expect(lengths.length).toBe(2);
   });
 });
 

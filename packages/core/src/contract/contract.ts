@@ -451,8 +451,6 @@ export interface Device {
   write(tensor: DeviceTensor, data: TypedArray, offset?: number, rank?: number): void;
   /** Fills the tensor from raw little-endian bytes in its dtype, with back-pressure. Of a group: that of one rank, 0 if none is named, of its stage. */
   upload(tensor: DeviceTensor, chunks: AsyncIterable<Uint8Array>, rank?: number): Promise<void>;
-  /** The bytes of a tensor in the memory of this process, for files to be read into before it is used. Absent where they lie elsewhere. */
-  hostBytes?(tensor: DeviceTensor): Uint8Array;
   /** `upload` from open files, with no copy through here; what no piece covers stays as it is. Throws FileReadError. */
   uploadFiles?(tensor: DeviceTensor, pieces: readonly FileRows[], rank?: number): Promise<void>;
   /**

@@ -25,7 +25,7 @@ import { architectureOf } from './registry.ts';
 import { type ModelShards, planShards, shardWeights } from './shards.ts';
 import { assignStages } from './stages.ts';
 import { cutOf, oneMore, quantizedChunks, rawBytes, stackedChunks } from './weight-chunks.ts';
-import { canReadRows, canUploadFiles, readRows, type StackedRows, uploadFromFiles } from './weight-files.ts';
+import { canUploadFiles, type StackedRows, uploadFromFiles } from './weight-files.ts';
 import { chooseDType, dtypeSources, mapWeights, type WeightMap } from './weight-map.ts';
 
 /** Where weights come from: a checkpoint, or a seed for stand-ins (`loadFormat: 'dummy'`). */
@@ -42,20 +42,22 @@ export interface LoadedWeights {
   dispose(): void;
 }
 
-/** Two reads of each may be under way: as many as Node has threads for them. More would read in more places of a file at once. */
-const UPLOADS_AT_ONCE = 2;
+/** Of weights that the device reads from the files by itself. Others come in turn: what is read for the next one lies ahead in the file. */
+const FILE_UPLOADS_AT_ONCE = 2;
 
 /** Fills one part of a weight on one rank. */
 type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart, rank: number) => Promise<void>;
 
 /** What loading asks of a device. */
-export type WeightDevice = Pick<Device, 'info' | 'upload' | 'uploadFiles' | 'hostBytes'>;
+export type WeightDevice = Pick<Device, 'info' | 'upload' | 'uploadFiles'>;
 
 /** Where each weight is to lie, and how it gets there. */
 export interface WeightPlan {
   readonly layout: WeightLayout;
+  /** As they lie in the files. */
+  readonly order: readonly PlacedWeight[];
   readonly upload: PartUpload;
-  /** The next weights are read while others are written; but matrices that are unpacked whole are held one at a time. */
+  /** Matrices that are unpacked whole are held one at a time. */
   readonly uploadsAtOnce: number;
 }
 
@@ -107,7 +109,19 @@ export async function planLoading(
     'checkpoint' in supply
       ? await checkpointUpload(device, supply, map!, layout, shards)
       : dummyUpload(device, new DummyWeights(supply.dummySeed));
-  return { layout, upload, uploadsAtOnce: config.quantization === null ? UPLOADS_AT_ONCE : 1 };
+  const readsFiles = device.uploadFiles !== undefined && config.quantization === null;
+  return { layout, order: inFileOrder(layout, map), upload, uploadsAtOnce: readsFiles ? FILE_UPLOADS_AT_ONCE : 1 };
+}
+
+/** By where the first source of each weight lies. */
+function inFileOrder(layout: WeightLayout, map: WeightMap | null): PlacedWeight[] {
+  const placed = [...layout.values()];
+  if (map === null) return placed;
+  const first = ({ weight: { sources } }: PlacedWeight) => map.get(sources[0]?.name ?? '') ?? { file: '', start: 0 };
+  return placed.sort((a, b) => {
+    const [one, other] = [first(a), first(b)];
+    return one.file === other.file ? one.start - other.start : one.file < other.file ? -1 : 1;
+  });
 }
 
 async function checkpointUpload(
@@ -122,9 +136,8 @@ async function checkpointUpload(
       const rows = stackedRows(placed, part, map, { ...shards, rank });
       if (rows === null) return device.upload(tensor, constant(placed, part), rank);
       const { weight, dtype } = placed;
-      if (!weight.addOne && !isQuantDType(dtype)) {
-        if (canUploadFiles(device, checkpoint, rows)) return uploadFromFiles(device, tensor, checkpoint, rows, rank);
-        if (canReadRows(device, rows)) return readRows(device, tensor, checkpoint, rows);
+      if (!weight.addOne && !isQuantDType(dtype) && canUploadFiles(device, checkpoint, rows)) {
+        return uploadFromFiles(device, tensor, checkpoint, rows, rank);
       }
       if (isQuantDType(dtype) && sharedRecords(weight, map, shards) === dtype) {
         return device.upload(tensor, stackedChunks(checkpoint, rows.pieces, dtype, rows.start, rows.end), rank);
@@ -187,7 +200,7 @@ function sharedRecords(weight: ModelWeight, map: WeightMap | null, shards: Model
 }
 
 /** Ranks with files of their own fill their parts meanwhile. */
-async function uploadAll(device: Device, { layout, upload, uploadsAtOnce }: WeightPlan): Promise<LoadedWeights> {
+async function uploadAll(device: Device, { layout, order, upload, uploadsAtOnce }: WeightPlan): Promise<LoadedWeights> {
   const tensors: Record<string, DeviceTensor> = {};
   const elsewhere: Promise<void>[] = [];
   const underWay: Promise<void>[] = [];
@@ -195,7 +208,7 @@ async function uploadAll(device: Device, { layout, upload, uploadsAtOnce }: Weig
     for (const tensor of Object.values(tensors)) tensor.dispose();
   };
   try {
-    for (const placed of layout.values()) {
+    for (const placed of order) {
       for (const part of placed.parts) {
         const shape = [part.rows, ...placed.weight.shape.slice(1)];
         const { stage } = placed.weight;

@@ -92,7 +92,7 @@ async function* pieceChunks(
 }
 
 /** Whether every column of a piece is taken, and nothing is filled up. */
-export function hasWholeRows(piece: Piece): boolean {
+function hasWholeRows(piece: Piece): boolean {
   const [, width] = shapeOf(piece);
   const { start, end, length } = piece.columns ?? { start: 0, end: width, length: width };
   return start === 0 && end === width && length === width;

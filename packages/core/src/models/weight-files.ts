@@ -8,10 +8,8 @@ import {
 } from '../contract/contract.ts';
 import { ModelFormatError } from '../errors.ts';
 import { shortRead } from '../weights/file-name.ts';
-import { readTensor } from '../weights/tensor-bytes.ts';
 import type { Checkpoint } from '../weights/types.ts';
-import { rowRange } from './source-rows.ts';
-import { hasWholeRows, type Piece } from './weight-chunks.ts';
+import type { Piece } from './weight-chunks.ts';
 
 /** Rows [start, end) of pieces stacked one below the other, in `dtype`: what one rank holds of a weight, or a part of it. */
 export interface StackedRows {
@@ -31,30 +29,8 @@ export function canUploadFiles(
   return reads && pieces.every(piece => isStored(piece, dtype));
 }
 
-/** Whether these rows can be read to their places in the memory of the device, row for row as they are. */
-export function canReadRows({ hostBytes }: Pick<Device, 'hostBytes'>, { pieces, dtype }: StackedRows): boolean {
-  return hostBytes !== undefined && pieces.every(piece => isStored(piece, dtype) && hasWholeRows(piece));
-}
-
 function isStored({ tensor, slice, transposed }: Piece, dtype: FloatDType): boolean {
   return tensor.dtype === dtype && tensor.roundsTo === undefined && slice === undefined && !transposed;
-}
-
-/** Fills a new tensor, whose bytes are zero, with the rows. Throws ModelFormatError (IO_ERROR) for a file that cannot be read. */
-export async function readRows(
-  device: Pick<Device, 'hostBytes'>,
-  tensor: DeviceTensor,
-  checkpoint: Checkpoint,
-  rows: StackedRows,
-): Promise<void> {
-  const bytes = device.hostBytes!(tensor);
-  for (const { piece, from, to, atRow } of storedRows(rows)) {
-    const [height] = piece.tensor.shape as [number];
-    const rowBytes = (piece.tensor.end - piece.tensor.start) / height;
-    const first = piece.rows?.start ?? 0;
-    const place = bytes.subarray(atRow * rowBytes, (atRow + to - from) * rowBytes);
-    await readTensor(checkpoint, rowRange(piece.tensor, first + from, first + to), place);
-  }
 }
 
 /** Fills a new tensor, whose bytes are zero, with the rows. Throws ModelFormatError (IO_ERROR) for a file that cannot be read. */

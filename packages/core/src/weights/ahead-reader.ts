@@ -1,46 +1,142 @@
 import type { ModelSource } from './types.ts';
 
-const ROOM_BYTES = 4 * 1024 * 1024;
+const BLOCK_BYTES = 2 << 20;
+/** As many may be under way: more than are read at once, so that the next read is there when one ends. */
+const BLOCKS_AHEAD = 8;
+/** What has been used stays as long: a weight may be made of tensors that lie about, such as those of queries, keys and values. */
+const BLOCKS = 2 * BLOCKS_AHEAD;
+const WINDOW_BYTES = BLOCKS * BLOCK_BYTES;
+/** So that a chunk that begins and ends within blocks is read ahead whole. */
+const MOST_CHUNK_BYTES = (BLOCKS_AHEAD - 2) * BLOCK_BYTES;
 
-/** Reads byte ranges of files in steps, the next of which is under way while one is used. */
+/**
+ * Reads byte ranges of files in chunks. While one is used, those that follow in the file are read, also beyond the end of the range, in
+ * blocks in the order of the file: many at once, since each takes its time, and in order, since a system reads ahead where it sees one.
+ */
 export class AheadReader {
   readonly #source: ModelSource;
-  /** Of ranges that have been read. Memory that was written to before is filled several times faster than new memory, which the system has to find. */
-  readonly #rooms: Uint8Array[] = [];
+  #ahead: FileWindow | null = null;
+  /** The window moves with one stream. One that is open beside it reads for itself. */
+  #taken = false;
 
   constructor(source: ModelSource) {
     this.#source = source;
   }
 
-  /**
-   * Bytes [start, end) of `file`, `step` at a time. A chunk is good until the next is asked for, unless `into`, as long as the range, is
-   * given: then chunks are parts of that.
-   */
-  async *chunks(file: string, start: number, end: number, step: number, into?: Uint8Array): AsyncGenerator<Uint8Array> {
-    const rooms = into === undefined ? [this.#takeRoom(step), this.#takeRoom(step)] : [];
-    const read = (at: number) => {
-      const to = Math.min(at + step, end);
-      return at < end
-        ? this.#source.read(file, at, to, into?.subarray(at - start, to - start) ?? rooms[((at - start) / step) % 2])
-        : null;
-    };
-    let next = read(start);
+  /** Bytes [start, end) of `file`, `step` at a time if that is given. A chunk is good until the next is asked for. */
+  async *chunks(file: string, start: number, end: number, step?: number): AsyncGenerator<Uint8Array> {
+    const chunkEnd = (at: number) =>
+      Math.min(step === undefined ? blockOf(at + BLOCK_BYTES) * BLOCK_BYTES : at + step, end);
+    if (this.#taken || (step !== undefined && step > MOST_CHUNK_BYTES)) {
+      for (let at = start; at < end; at = chunkEnd(at)) yield await this.#source.read(file, at, chunkEnd(at));
+      return;
+    }
+    this.#taken = true;
     try {
-      for (let at = start; at < end; at += step) {
-        const chunk = await next!;
-        next = read(at + step);
-        // Where nobody comes for it, its failure is nobody's.
-        next?.catch(() => {});
-        yield chunk;
+      if (this.#ahead?.file !== file) {
+        const size = (await this.#source.size(file)) ?? 0;
+        this.#ahead = new FileWindow(this.#source, file, size, await this.#ahead?.leave());
       }
+      this.#ahead.seek(start, end);
+      for (let at = start; at < end; at = chunkEnd(at)) yield await this.#ahead.read(at, chunkEnd(at), end);
     } finally {
-      await next?.catch(() => {});
-      this.#rooms.push(...rooms);
+      this.#taken = false;
+    }
+  }
+}
+
+/** The blocks of a file that were read last or are under way: byte i of the file lies at i modulo the size of the room. */
+class FileWindow {
+  readonly file: string;
+  readonly #room: Uint8Array<ArrayBuffer>;
+  readonly #source: ModelSource;
+  readonly #size: number;
+  readonly #slots: { block: number; reading: Promise<boolean> }[];
+  /** Where reading in order began. */
+  #origin = 0;
+  #nextBlock = 0;
+  #lookedBack = false;
+
+  /** `room` is used again where it is large enough. */
+  constructor(source: ModelSource, file: string, size: number, room = new Uint8Array(0)) {
+    const bytes = Math.min(size, WINDOW_BYTES);
+    this.#source = source;
+    this.file = file;
+    this.#room = room.length >= bytes ? room : new Uint8Array(bytes);
+    this.#size = size;
+    this.#slots = Array.from({ length: BLOCKS }, () => ({ block: -1, reading: Promise.resolve(false) }));
+  }
+
+  /** To be called before bytes [start, end) are read. */
+  seek(start: number, end: number): void {
+    const block = blockOf(start);
+    const isHeld = block === this.#nextBlock || this.#slots[block % BLOCKS]!.block === block;
+    // For one look back at little, what is ahead is not given up.
+    const isLookBack = !isHeld && !this.#lookedBack && block < this.#nextBlock && end - start <= WINDOW_BYTES;
+    this.#lookedBack = isLookBack;
+    if (isHeld || isLookBack) return;
+    if (block < this.#nextBlock || block > this.#nextBlock + BLOCKS) this.#origin = start;
+    this.#nextBlock = block;
+  }
+
+  /** Bytes [start, end) of a range that ends at `rangeEnd`. They stay until the next call. */
+  async read(start: number, end: number, rangeEnd: number): Promise<Uint8Array> {
+    // Beyond the range as far as it has come: who reads here and there makes it read little in vain.
+    await this.#readAhead(start, Math.max(rangeEnd, 2 * start - this.#origin));
+    return (await this.#has(start, end)) ? this.#view(start, end) : this.#source.read(this.file, start, end);
+  }
+
+  /** The room, once no read to it is under way. */
+  async leave(): Promise<Uint8Array<ArrayBuffer>> {
+    await Promise.all(this.#slots.map(({ reading }) => reading));
+    return this.#room;
+  }
+
+  /** Begins to read blocks up to `end`, as far as bytes from `start` on keep their places. */
+  async #readAhead(start: number, end: number): Promise<void> {
+    const last = Math.min(Math.ceil(Math.min(end, this.#size) / BLOCK_BYTES), blockOf(start) + BLOCKS_AHEAD);
+    while (this.#nextBlock < last) {
+      const block = this.#nextBlock++;
+      // Of a block that was passed over, the read may still be under way.
+      await this.#slots[block % BLOCKS]!.reading;
+      this.#slots[block % BLOCKS] = { block, reading: this.#readBlock(block) };
     }
   }
 
-  #takeRoom(bytes: number): Uint8Array {
-    const at = this.#rooms.findIndex(room => room.length >= bytes);
-    return at < 0 ? new Uint8Array(Math.max(bytes, ROOM_BYTES)) : this.#rooms.splice(at, 1)[0]!;
+  /** Whether it could be read. What fails here is read again, and told, by who needs it. */
+  async #readBlock(block: number): Promise<boolean> {
+    const start = block * BLOCK_BYTES;
+    const end = Math.min(start + BLOCK_BYTES, this.#size);
+    const place = this.#room.subarray(start % WINDOW_BYTES, (start % WINDOW_BYTES) + end - start);
+    try {
+      const bytes = await this.#source.read(this.file, start, end, place);
+      if (bytes.buffer !== place.buffer) place.set(bytes);
+      return true;
+    } catch {
+      return false;
+    }
   }
+
+  async #has(start: number, end: number): Promise<boolean> {
+    if (end > this.#size) return false;
+    for (let block = blockOf(start); block * BLOCK_BYTES < end; block++) {
+      const slot = this.#slots[block % BLOCKS]!;
+      if (slot.block !== block || !(await slot.reading)) return false;
+    }
+    return true;
+  }
+
+  #view(start: number, end: number): Uint8Array {
+    const from = start % WINDOW_BYTES;
+    const view = this.#room.subarray(from, from + end - start);
+    if (view.length === end - start) return view;
+    const joined = new Uint8Array(end - start);
+    joined.set(view);
+    joined.set(this.#room.subarray(0, joined.length - view.length), view.length);
+    return joined;
+  }
+}
+
+function blockOf(offset: number): number {
+  return Math.floor(offset / BLOCK_BYTES);
 }

@@ -6,7 +6,6 @@ import { readSafetensors } from './safetensors.ts';
 import { joinShards, readShardIndex, type ShardIndex } from './shard-index.ts';
 import type { Checkpoint, CheckpointTensor, ModelSource } from './types.ts';
 
-const CHUNK_BYTES = 4 * 1024 * 1024;
 const HEADERS_AT_ONCE = 4;
 
 type FileReader = (source: ModelSource, file: string, fileSize: number) => Promise<CheckpointTensor[]>;
@@ -147,11 +146,7 @@ class FileCheckpoint implements Checkpoint {
     if (source.descriptor !== undefined) this.descriptor = ({ file }, bytes) => source.descriptor!(file, bytes);
   }
 
-  stream(
-    { file, start, end }: CheckpointTensor,
-    chunkBytes = CHUNK_BYTES,
-    into?: Uint8Array,
-  ): AsyncIterable<Uint8Array> {
-    return this.#reader.chunks(file, start, end, Math.min(chunkBytes, CHUNK_BYTES), into);
+  stream({ file, start, end }: CheckpointTensor): AsyncIterable<Uint8Array> {
+    return this.#reader.chunks(file, start, end);
   }
 }

@@ -66,10 +66,10 @@ export interface Checkpoint {
   /** A descriptor of the file in which a tensor's bytes lie as they are, to read `bytes` of them. Absent where there are none. */
   descriptor?(tensor: CheckpointTensor, bytes: number): Promise<number>;
   /**
-   * Streams a tensor's bytes in chunks of at most `chunkBytes` (default and most: 4 MiB). A chunk is good until the next is asked for.
-   * With `into`, which is as long as the tensor, bytes may be read to their place in it: such chunks are views of it.
+   * Streams a tensor's bytes in chunks of a few megabytes at most. A chunk is good until the next is asked for. Fastest for one tensor
+   * after the other in the order of the file.
    */
-  stream(tensor: CheckpointTensor, chunkBytes?: number, into?: Uint8Array): AsyncIterable<Uint8Array>;
+  stream(tensor: CheckpointTensor): AsyncIterable<Uint8Array>;
   /** Streams a tensor, or some rows of one, as records of its dtype of few bits. Chunks as of `stream`. Absent where no tensor has one. */
   records?(tensor: CheckpointTensor): AsyncIterable<Uint8Array>;
 }

@@ -85,8 +85,7 @@ function merged(checkpoint: Checkpoint, converted: Checkpoint): Checkpoint {
   const own = new Set(converted.tensors.values());
   return {
     tensors: new Map([...checkpoint.tensors, ...converted.tensors]),
-    stream: (tensor, chunkBytes, into) =>
-      (isPartOf(tensor, own) ? converted : checkpoint).stream(tensor, chunkBytes, into),
+    stream: tensor => (isPartOf(tensor, own) ? converted : checkpoint).stream(tensor),
     ...(checkpoint.records && { records: (tensor: CheckpointTensor) => checkpoint.records!(tensor) }),
   };
 }

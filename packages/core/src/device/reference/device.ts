@@ -112,13 +112,6 @@ export class ReferenceDevice implements Device {
     if (filled !== own.bytes) throw uploadError(own, `${filled} bytes`);
   }
 
-  hostBytes(tensor: DeviceTensor): Uint8Array {
-    this.#checkPresent();
-    const own = this.#own(tensor);
-    this.#checkLive(own);
-    return own.hostBytes();
-  }
-
   async read(tensor: DeviceTensor, offset: number, into: TypedArray): Promise<void> {
     this.#checkPresent();
     const own = this.#own(tensor);

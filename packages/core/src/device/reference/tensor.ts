@@ -80,12 +80,6 @@ export class ReferenceTensor implements DeviceTensor, Storage {
     bytesOf(this.raw).set(data, start);
   }
 
-  /** To be written to: what was decoded before counts no more. */
-  hostBytes(): Uint8Array {
-    this.#version++;
-    return bytesOf(this.raw);
-  }
-
   read(offset: number, into: TypedArray): void {
     const start = offset * elementBytes(this.dtype);
     bytesOf(into).set(bytesOf(this.raw).subarray(start, start + into.byteLength));

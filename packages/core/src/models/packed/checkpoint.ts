@@ -148,17 +148,17 @@ class PackedCheckpoint implements Checkpoint {
     if (stored.descriptor !== undefined) this.descriptor = (tensor, bytes) => stored.descriptor!(tensor, bytes);
   }
 
-  async *stream(tensor: CheckpointTensor, chunkBytes = CHUNK_BYTES, into?: Uint8Array): AsyncIterable<Uint8Array> {
+  async *stream(tensor: CheckpointTensor): AsyncIterable<Uint8Array> {
     const matrix = this.#matrix(tensor);
-    if (matrix === undefined) yield* this.#stored.stream(tensor, chunkBytes, into);
+    if (matrix === undefined) yield* this.#stored.stream(tensor);
     else
-      for await (const rows of this.#rows(matrix, tensor, chunkBytes))
+      for await (const rows of this.#rows(matrix, tensor))
         yield new Uint8Array(packedValues(this.#format, matrix, rows).buffer);
   }
 
   async *records(tensor: CheckpointTensor): AsyncIterable<Uint8Array> {
     const matrix = this.#matrix(tensor)!;
-    for await (const rows of this.#rows(matrix, tensor, CHUNK_BYTES))
+    for await (const rows of this.#rows(matrix, tensor))
       yield packedRecords(this.#format, matrix, tensor.records!, rows);
   }
 
@@ -167,12 +167,12 @@ class PackedCheckpoint implements Checkpoint {
     return roundsTo === undefined ? undefined : this.#modules.get(name.slice(0, -'.weight'.length));
   }
 
-  async *#rows(matrix: PackedMatrix, tensor: CheckpointTensor, chunkBytes: number) {
+  async *#rows(matrix: PackedMatrix, tensor: CheckpointTensor) {
     if (this.#last?.matrix !== matrix) this.#last = { matrix, reader: matrix.open() };
     const read = await this.#last.reader;
     const rowBytes = 4 * matrix.columns;
     const [first, end] = [tensor.start / rowBytes, tensor.end / rowBytes];
-    const step = Math.max(Math.floor(chunkBytes / rowBytes), 1);
+    const step = Math.max(Math.floor(CHUNK_BYTES / rowBytes), 1);
     for (let row = first; row < end; row += step) yield await read(row, Math.min(end, row + step));
   }
 }

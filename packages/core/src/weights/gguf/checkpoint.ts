@@ -50,11 +50,11 @@ export class GgufCheckpoint implements Checkpoint {
     this.tensors = tensors;
   }
 
-  async *stream(tensor: CheckpointTensor, chunkBytes = CHUNK_BYTES): AsyncIterable<Uint8Array> {
+  async *stream(tensor: CheckpointTensor): AsyncIterable<Uint8Array> {
     const place = this.#places.get(tensor.name)!;
     const columns = place.tensor.shape.length === 1 ? 1 : place.tensor.shape.at(-1)!;
     const bytes = columns * (tensor.dtype === 'f32' ? 4 : 2);
-    for await (const rows of this.#rows(place, tensor.start / bytes, tensor.end / bytes, chunkBytes / bytes)) {
+    for await (const rows of this.#rows(place, tensor.start / bytes, tensor.end / bytes, CHUNK_BYTES / bytes)) {
       yield place.addsOne ? lessOne(rows) : rows;
     }
   }
