@@ -15,7 +15,7 @@ const root = resolve(import.meta.dirname, '..');
 const RUNS = 5;
 const options = parseArgs({
   options: {
-    device: { type: 'string', default: 'reference' },
+    device: { type: 'string', default: 'webgpu' },
     megabytes: { type: 'string', default: '500' },
     json: { type: 'boolean', default: false },
   },
