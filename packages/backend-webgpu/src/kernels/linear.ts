@@ -1,19 +1,6 @@
 import { NONE, type OpOf } from '@quire/core/contract';
-import {
-  activationCode,
-  dimCode,
-  dispatch,
-  dtypeCode,
-  fixed,
-  type Kernel,
-  type KernelContext,
-  laneConsts,
-  laneGrid,
-  sizeOf,
-  weightFragment,
-} from '../kernel.ts';
-import { layerInput } from './layer-input.ts';
-import { columnTiles, gridsOf, integerFragments, integerSums, packedTiles, tilesWithNorm } from './row-tiles.ts';
+import { activationCode, dimCode, dispatch, dtypeCode, fixed, type Kernel, type KernelContext } from '../kernel.ts';
+import { linearForms } from './linear-forms.ts';
 
 const RESIDUAL_NONE = 0;
 const RESIDUAL_READ = 1;
@@ -28,54 +15,15 @@ const shapes = [
   { shader: 'linear/tile_4', fewest: 2, up: 4, tileRows: 4, tileColumns: 4 },
   { shader: 'linear/tile_8', fewest: 5, up: Infinity, tileRows: 8, tileColumns: 4 },
 ] as const;
+const shaders = { shapes, perOutput: 1, packedColumns: 8 } as const;
 
-export const linear: Kernel<'linear'> = (op, context) => {
-  const x = context.tensor(op.x);
-  const weight = context.tensor(op.weight);
-  const rows = x.shape[0]!;
-  const columns = fixed(weight, 0);
-  const { lanes, sums } = context.tuning.linear({ op: op.op, dtype: weight.dtype, columns, depth: fixed(x, 1) });
-  const { params, bindings } = operands(op, context);
-  const consts = laneConsts(lanes);
-  if (fixed(x, 1) % 4 !== 0) {
-    const weightDtype = dtypeCode(weight);
-    const workgroups = laneGrid(lanes, sizes => sizeOf(rows, sizes) * Math.ceil(columns / 4));
-    const spec = { fragments: { lanes: lanes.fragment }, consts, bindings, workgroups };
-    return [dispatch('linear/any_depth', { ...spec, params: { ...params, weight_dtype: weightDtype } })];
-  }
-  const { name: weights, consts: weightConsts } = weightFragment(weight);
-  const { few, ...inputs } = layerInput(op, context);
-  const spec = { consts: { ...consts, ...weightConsts }, params: { ...params, ...inputs.params } };
-  if (sums === 'own') {
-    const tiles = tilesWithNorm(columnTiles(lanes, 1), few);
-    return gridsOf(tiles, rows, columns, lanes, context).map(([{ tile, input }, workgroups]) => {
-      const fragments = { tile, weights, input };
-      return dispatch('linear/columns', {
-        ...spec,
-        fragments,
-        bindings: { ...bindings, ...inputs.bindings[input] },
-        workgroups,
-      });
-    });
-  }
-  if (sums === 'integers' && integerSums({ dtype: weight.dtype, depth: fixed(x, 1) })) {
-    const fragments = integerFragments(lanes, weights);
-    return gridsOf(tilesWithNorm(packedTiles(8), few), rows, columns, lanes, context).map(
-      ([{ input, tileRows }, workgroups]) =>
-        dispatch('linear/packed', {
-          ...spec,
-          consts: { ...spec.consts, TILE_ROWS: tileRows },
-          fragments: { ...fragments, input },
-          bindings: { ...bindings, ...inputs.bindings[input] },
-          workgroups,
-        }),
-    );
-  }
-  return gridsOf(tilesWithNorm(shapes, few), rows, columns, lanes, context).map(([{ shader, input }, workgroups]) => {
-    const fragments = { lanes: lanes.fragment, weights, input };
-    return dispatch(shader, { ...spec, fragments, bindings: { ...bindings, ...inputs.bindings[input] }, workgroups });
+export const linear: Kernel<'linear'> = (op, context) =>
+  linearForms(op, operands(op, context), shaders, context).map(form => {
+    if (form.way === 'anyDepth') return dispatch('linear/any_depth', form);
+    if (form.way === 'columns') return dispatch('linear/columns', form);
+    if (form.way === 'packed') return dispatch('linear/packed', form);
+    return dispatch(form.shape.shader, form);
   });
-};
 
 function operands(op: OpOf<'linear'>, context: KernelContext) {
   const x = context.tensor(op.x);
@@ -94,7 +42,6 @@ function operands(op: OpOf<'linear'>, context: KernelContext) {
     residual_mode: op.residual === undefined ? RESIDUAL_NONE : inOut ? RESIDUAL_IN_OUT : RESIDUAL_READ,
   };
   const bindings = {
-    x,
     weight,
     out,
     residual: op.residual === undefined || inOut ? ('unused' as const) : context.tensor(op.residual),

@@ -4,7 +4,8 @@ import { ADDRESS_FILE, MODELS } from './stored-models.ts';
 /** A file that is in the browser's storage as a whole. */
 export interface Downloaded {
   readonly size: number;
-  read(start: number, end: number): Uint8Array;
+  /** To `into` if that is given, which has room for them. */
+  read(start: number, end: number, into?: Uint8Array): Uint8Array;
   close(): void;
 }
 
@@ -176,8 +177,8 @@ async function checkHash(file: FileSystemSyncAccessHandle, etag: string | null, 
 function opened(file: FileSystemSyncAccessHandle, name: string): Downloaded {
   return {
     size: file.getSize(),
-    read(start, end) {
-      const bytes = new Uint8Array(end - start);
+    read(start, end, into = new Uint8Array(end - start)) {
+      const bytes = into.subarray(0, end - start);
       if (file.read(bytes, { at: start }) === bytes.length) return bytes;
       throw new ModelFormatError('IO_ERROR', `has no bytes ${start} to ${end}`, { file: name });
     },

@@ -132,10 +132,10 @@ class StoredSource implements ModelSource {
     return this.#files.get(file)?.size ?? null;
   }
 
-  async read(file: string, start: number, end: number): Promise<Uint8Array> {
+  async read(file: string, start: number, end: number, into?: Uint8Array): Promise<Uint8Array> {
     const stored = this.#files.get(file);
     if (stored === undefined) throw new ModelFormatError('IO_ERROR', 'the file does not exist', { file });
-    return stored.read(start, end);
+    return stored.read(start, end, into);
   }
 
   async close(): Promise<void> {
