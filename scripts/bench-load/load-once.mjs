@@ -60,8 +60,8 @@ function rss() {
 
 /** MB/s into new tensors of the device, from chunks in memory of the size that files are read in. */
 async function writeSpeed() {
-  const chunk = new Uint8Array(4 << 20).fill(1);
-  const count = 32;
+  const chunk = new Uint8Array(2 << 20).fill(1);
+  const count = 64;
   async function* chunks() {
     for (let i = 0; i < count; i++) yield chunk;
   }

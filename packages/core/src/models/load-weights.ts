@@ -42,7 +42,7 @@ export interface LoadedWeights {
   dispose(): void;
 }
 
-/** Of weights that the device reads from the files by itself. Others come in turn: what is read for the next one lies ahead in the file. */
+/** Of weights that the device reads from the files by itself. Those that are read here come in turn, so that the next one lies ahead. */
 const FILE_UPLOADS_AT_ONCE = 2;
 
 /** Fills one part of a weight on one rank. */
@@ -54,7 +54,7 @@ export type WeightDevice = Pick<Device, 'info' | 'upload' | 'uploadFiles'>;
 /** Where each weight is to lie, and how it gets there. */
 export interface WeightPlan {
   readonly layout: WeightLayout;
-  /** As they lie in the files. */
+  /** In the order of the files, as far as the checkpoint shows where a tensor lies. */
   readonly order: readonly PlacedWeight[];
   readonly upload: PartUpload;
   /** Matrices that are unpacked whole are held one at a time. */
@@ -132,6 +132,7 @@ async function checkpointUpload(
   shards: ModelShards,
 ): Promise<PartUpload> {
   if (cache === undefined) {
+    const inTurn = turns();
     return async (tensor, placed, part, rank) => {
       const rows = stackedRows(placed, part, map, { ...shards, rank });
       if (rows === null) return device.upload(tensor, constant(placed, part), rank);
@@ -140,11 +141,13 @@ async function checkpointUpload(
         return uploadFromFiles(device, tensor, checkpoint, rows, rank);
       }
       if (isQuantDType(dtype) && sharedRecords(weight, map, shards) === dtype) {
-        return device.upload(tensor, stackedChunks(checkpoint, rows.pieces, dtype, rows.start, rows.end), rank);
+        const records = stackedChunks(checkpoint, rows.pieces, dtype, rows.start, rows.end);
+        return inTurn(() => device.upload(tensor, records, rank));
       }
       const values = stackedChunks(checkpoint, rows.pieces, rows.dtype, rows.start, rows.end);
       const chunks = weight.addOne ? oneMore(values) : values;
-      return device.upload(tensor, isQuantDType(dtype) ? quantized(chunks, placed, dtype, map) : chunks, rank);
+      const stored = isQuantDType(dtype) ? quantized(chunks, placed, dtype, map) : chunks;
+      return inTurn(() => device.upload(tensor, stored, rank));
     };
   }
   const dtypes = new Map<string, FloatDType>();
@@ -155,6 +158,16 @@ async function checkpointUpload(
   const converted = await cache.converted(checkpoint, dtypes);
   const convertedMap = new Map([...map].map(([source, { name }]) => [source, converted.tensors.get(name)!]));
   return checkpointUpload(device, { checkpoint: converted }, convertedMap, layout, shards);
+}
+
+/** Runs what it is given one after the other. */
+function turns(): (run: () => Promise<void>) => Promise<void> {
+  let last = Promise.resolve();
+  return run => {
+    const turn = last.then(run);
+    last = turn.catch(() => {});
+    return turn;
+  };
 }
 
 /** Whether a device offers a dtype for the weights of all these ops. */

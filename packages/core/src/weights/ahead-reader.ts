@@ -1,8 +1,8 @@
 import type { ModelSource } from './types.ts';
 
-const BLOCK_BYTES = 2 << 20;
+const BLOCK_BYTES = 1 << 20;
 /** As many may be under way: more than are read at once, so that the next read is there when one ends. */
-const BLOCKS_AHEAD = 8;
+const BLOCKS_AHEAD = 16;
 /** What has been used stays as long: a weight may be made of tensors that lie about, such as those of queries, keys and values. */
 const BLOCKS = 2 * BLOCKS_AHEAD;
 const WINDOW_BYTES = BLOCKS * BLOCK_BYTES;
@@ -45,17 +45,30 @@ export class AheadReader {
   }
 }
 
+interface Slot {
+  readonly block: number;
+  /** Its first byte that is read. */
+  readonly from: number;
+  /** false: it failed. */
+  readonly reading: Promise<boolean>;
+}
+
 /** The blocks of a file that were read last or are under way: byte i of the file lies at i modulo the size of the room. */
 class FileWindow {
   readonly file: string;
   readonly #room: Uint8Array<ArrayBuffer>;
   readonly #source: ModelSource;
   readonly #size: number;
-  readonly #slots: { block: number; reading: Promise<boolean> }[];
-  /** Where reading in order began. */
+  readonly #slots: Slot[];
+  /** Where reading in order began, gaps not counted. */
   #origin = 0;
+  /** How far ranges of that row go. */
+  #end = 0;
   #nextBlock = 0;
-  #lookedBack = false;
+  /** Bytes of that row before the range that is read now: as many may be read beyond it. */
+  #used = 0;
+  /** Little that lies elsewhere: it is read by itself, and what is ahead is not given up for it. */
+  #isStray = false;
 
   /** `room` is used again where it is large enough. */
   constructor(source: ModelSource, file: string, size: number, room = new Uint8Array(0)) {
@@ -64,25 +77,32 @@ class FileWindow {
     this.file = file;
     this.#room = room.length >= bytes ? room : new Uint8Array(bytes);
     this.#size = size;
-    this.#slots = Array.from({ length: BLOCKS }, () => ({ block: -1, reading: Promise.resolve(false) }));
+    this.#slots = Array.from({ length: BLOCKS }, () => ({ block: -1, from: 0, reading: Promise.resolve(false) }));
   }
 
   /** To be called before bytes [start, end) are read. */
   seek(start: number, end: number): void {
     const block = blockOf(start);
-    const isHeld = block === this.#nextBlock || this.#slots[block % BLOCKS]!.block === block;
-    // For one look back at little, what is ahead is not given up.
-    const isLookBack = !isHeld && !this.#lookedBack && block < this.#nextBlock && end - start <= WINDOW_BYTES;
-    this.#lookedBack = isLookBack;
-    if (isHeld || isLookBack) return;
-    if (block < this.#nextBlock || block > this.#nextBlock + BLOCKS) this.#origin = start;
-    this.#nextBlock = block;
+    const isHeld = block < this.#nextBlock && block >= this.#nextBlock - BLOCKS && this.#slotWith(start) !== null;
+    const gap = start - this.#end;
+    const isNear = isHeld || (gap >= 0 && gap <= BLOCK_BYTES);
+    this.#isStray = !isNear && end - start <= BLOCK_BYTES;
+    if (this.#isStray) return;
+    if (isNear) {
+      this.#origin += Math.max(gap, 0);
+      this.#end = Math.max(this.#end, end);
+      this.#nextBlock = Math.max(this.#nextBlock, block);
+    } else {
+      this.#origin = start;
+      this.#end = end;
+      this.#nextBlock = block;
+    }
+    this.#used = Math.max(start - this.#origin, 0);
   }
 
   /** Bytes [start, end) of a range that ends at `rangeEnd`. They stay until the next call. */
   async read(start: number, end: number, rangeEnd: number): Promise<Uint8Array> {
-    // Beyond the range as far as it has come: who reads here and there makes it read little in vain.
-    await this.#readAhead(start, Math.max(rangeEnd, 2 * start - this.#origin));
+    if (!this.#isStray) await this.#readAhead(start, Math.max(rangeEnd, start + this.#used));
     return (await this.#has(start, end)) ? this.#view(start, end) : this.#source.read(this.file, start, end);
   }
 
@@ -99,14 +119,15 @@ class FileWindow {
       const block = this.#nextBlock++;
       // Of a block that was passed over, the read may still be under way.
       await this.#slots[block % BLOCKS]!.reading;
-      this.#slots[block % BLOCKS] = { block, reading: this.#readBlock(block) };
+      // Of the first block of a row, what lies before is not needed.
+      const from = Math.max(block * BLOCK_BYTES, this.#origin);
+      this.#slots[block % BLOCKS] = { block, from, reading: this.#readBlock(block, from) };
     }
   }
 
   /** Whether it could be read. What fails here is read again, and told, by who needs it. */
-  async #readBlock(block: number): Promise<boolean> {
-    const start = block * BLOCK_BYTES;
-    const end = Math.min(start + BLOCK_BYTES, this.#size);
+  async #readBlock(block: number, start: number): Promise<boolean> {
+    const end = Math.min((block + 1) * BLOCK_BYTES, this.#size);
     const place = this.#room.subarray(start % WINDOW_BYTES, (start % WINDOW_BYTES) + end - start);
     try {
       const bytes = await this.#source.read(this.file, start, end, place);
@@ -119,11 +140,16 @@ class FileWindow {
 
   async #has(start: number, end: number): Promise<boolean> {
     if (end > this.#size) return false;
-    for (let block = blockOf(start); block * BLOCK_BYTES < end; block++) {
-      const slot = this.#slots[block % BLOCKS]!;
-      if (slot.block !== block || !(await slot.reading)) return false;
+    for (let at = start; at < end; at = (blockOf(at) + 1) * BLOCK_BYTES) {
+      if (!(await this.#slotWith(at)?.reading)) return false;
     }
     return true;
+  }
+
+  /** Where the byte at `offset`, and the rest of its block, is or will be. */
+  #slotWith(offset: number): Slot | null {
+    const slot = this.#slots[blockOf(offset) % BLOCKS]!;
+    return slot.block === blockOf(offset) && slot.from <= offset ? slot : null;
   }
 
   #view(start: number, end: number): Uint8Array {
