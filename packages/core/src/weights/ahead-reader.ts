@@ -10,13 +10,14 @@ const WINDOW_BYTES = BLOCKS * BLOCK_BYTES;
 const MOST_CHUNK_BYTES = (BLOCKS_AHEAD - 2) * BLOCK_BYTES;
 
 /**
- * Reads byte ranges of files in chunks. While one is used, those that follow in the file are read, also beyond the end of the range, in
- * blocks in the order of the file: many at once, since each takes its time, and in order, since a system reads ahead where it sees one.
+ * Reads byte ranges of files in chunks. While one is used, the blocks that follow in the file are read: many at once, since each takes its
+ * time, and in the order of the file, since a system reads ahead of whoever reads in order. Beyond the end of a range it goes as far as
+ * ranges have followed one another so far, so that nothing is read in vain for who reads here and there.
  */
 export class AheadReader {
   readonly #source: ModelSource;
   #ahead: FileWindow | null = null;
-  /** The window moves with one stream. One that is open beside it reads for itself. */
+  /** The window moves with one stream. One that is open beside it reads for itself, chunk by chunk. */
   #taken = false;
 
   constructor(source: ModelSource) {
@@ -60,7 +61,7 @@ class FileWindow {
   readonly #source: ModelSource;
   readonly #size: number;
   readonly #slots: Slot[];
-  /** Where reading in order began, gaps not counted. */
+  /** Where the row of ranges that follow one another began, as if there were no gaps in it. */
   #origin = 0;
   /** How far ranges of that row go. */
   #end = 0;
