@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { AheadReader } from '../../../packages/core/src/weights/ahead-reader.ts';
 
 const MiB = 1 << 20;
-const BLOCK = MiB;
+const BLOCK = 2 * MiB;
 
 /** A file whose bytes tell where they lie. */
 function fileOf(bytes: number): Uint8Array {
@@ -58,12 +58,12 @@ describe('AheadReader', () => {
   it('has reads under way before bytes are asked for, beyond the end of a range as far as it has come', async () => {
     const { source, reader } = open({ f: file });
     await reader.chunks('f', 0, 60 * MiB).next();
-    expect(source.reads.length).toBe(16);
+    expect(source.reads.length).toBe(8);
     const other = open({ f: file });
     await check(other.reader, file, 0, 6 * MiB);
-    expect(other.source.reads.length).toBe(6);
+    expect(other.source.reads.length).toBe(3);
     await check(other.reader, file, 6 * MiB, 30 * MiB);
-    expect(other.source.reads.length).toBe(29 + 6);
+    expect(other.source.reads.length).toBe(17);
   });
 
   it('gives chunks of a size that is asked for, also where they lie at both ends of its room', async () => {
@@ -94,7 +94,7 @@ describe('AheadReader', () => {
         await check(reader, file, at + 9, at + 3 * MiB + 9);
     }
     const bytes = source.reads.reduce((sum, { start, end }) => sum + end - start, 0);
-    expect(bytes).toBeLessThan(1.4 * file.length);
+    expect(bytes).toBeLessThan(1.6 * file.length);
   });
 
   it('goes on ahead after a look back at little', async () => {

@@ -1,8 +1,8 @@
 import type { ModelSource } from './types.ts';
 
-const BLOCK_BYTES = 1 << 20;
+const BLOCK_BYTES = 2 << 20;
 /** As many may be under way: more than are read at once, so that the next read is there when one ends. */
-const BLOCKS_AHEAD = 16;
+const BLOCKS_AHEAD = 8;
 /** What has been used stays as long: a weight may be made of tensors that lie about, such as those of queries, keys and values. */
 const BLOCKS = 2 * BLOCKS_AHEAD;
 const WINDOW_BYTES = BLOCKS * BLOCK_BYTES;
