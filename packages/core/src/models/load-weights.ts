@@ -42,8 +42,8 @@ export interface LoadedWeights {
   dispose(): void;
 }
 
-/** Of weights that the device reads from the files by itself. Those that are read here come in turn, so that the next one lies ahead. */
-const FILE_UPLOADS_AT_ONCE = 2;
+/** Of weights that the device reads from the files by itself. Those that are read here come in turn. */
+const UPLOADS_AT_ONCE = 2;
 
 /** Fills one part of a weight on one rank. */
 type PartUpload = (tensor: DeviceTensor, placed: PlacedWeight, part: WeightPart, rank: number) => Promise<void>;
@@ -53,12 +53,9 @@ export type WeightDevice = Pick<Device, 'info' | 'upload' | 'uploadFiles'>;
 
 /** Where each weight is to lie, and how it gets there. */
 export interface WeightPlan {
-  readonly layout: WeightLayout;
   /** In the order of the files, as far as the checkpoint shows where a tensor lies. */
-  readonly order: readonly PlacedWeight[];
+  readonly layout: WeightLayout;
   readonly upload: PartUpload;
-  /** Matrices that are unpacked whole are held one at a time. */
-  readonly uploadsAtOnce: number;
 }
 
 /**
@@ -93,7 +90,7 @@ export async function planLoading(
   const weights = shardWeights(staged, shards);
   const map = 'checkpoint' in supply ? mapWeights(config, supply.checkpoint) : null;
   checkQuantization(quantization, weights, device.info);
-  const layout = planWeights(
+  const planned = planWeights(
     weights,
     weight => {
       if (weight.addOne) return 'f32';
@@ -105,23 +102,22 @@ export async function planLoading(
     },
     device.info.limits.maxTensorBytes,
   );
+  const layout = map === null ? planned : inFileOrder(planned, map);
   const upload =
     'checkpoint' in supply
       ? await checkpointUpload(device, supply, map!, layout, shards)
       : dummyUpload(device, new DummyWeights(supply.dummySeed));
-  const readsFiles = device.uploadFiles !== undefined && config.quantization === null;
-  return { layout, order: inFileOrder(layout, map), upload, uploadsAtOnce: readsFiles ? FILE_UPLOADS_AT_ONCE : 1 };
+  return { layout, upload };
 }
 
 /** By where the first source of each weight lies. */
-function inFileOrder(layout: WeightLayout, map: WeightMap | null): PlacedWeight[] {
-  const placed = [...layout.values()];
-  if (map === null) return placed;
+function inFileOrder(layout: WeightLayout, map: WeightMap): WeightLayout {
   const first = ({ weight: { sources } }: PlacedWeight) => map.get(sources[0]?.name ?? '') ?? { file: '', start: 0 };
-  return placed.sort((a, b) => {
+  const sorted = [...layout].sort(([, a], [, b]) => {
     const [one, other] = [first(a), first(b)];
     return one.file === other.file ? one.start - other.start : one.file < other.file ? -1 : 1;
   });
+  return new Map(sorted);
 }
 
 async function checkpointUpload(
@@ -160,7 +156,7 @@ async function checkpointUpload(
   return checkpointUpload(device, { checkpoint: converted }, convertedMap, layout, shards);
 }
 
-/** Runs what it is given one after the other. */
+/** Runs what it is given one after the other: what is read for the next then lies ahead, and of matrices that are unpacked one is held. */
 function turns(): (run: () => Promise<void>) => Promise<void> {
   let last = Promise.resolve();
   return run => {
@@ -213,7 +209,7 @@ function sharedRecords(weight: ModelWeight, map: WeightMap | null, shards: Model
 }
 
 /** Ranks with files of their own fill their parts meanwhile. */
-async function uploadAll(device: Device, { layout, order, upload, uploadsAtOnce }: WeightPlan): Promise<LoadedWeights> {
+async function uploadAll(device: Device, { layout, upload }: WeightPlan): Promise<LoadedWeights> {
   const tensors: Record<string, DeviceTensor> = {};
   const elsewhere: Promise<void>[] = [];
   const underWay: Promise<void>[] = [];
@@ -221,7 +217,7 @@ async function uploadAll(device: Device, { layout, order, upload, uploadsAtOnce 
     for (const tensor of Object.values(tensors)) tensor.dispose();
   };
   try {
-    for (const placed of order) {
+    for (const placed of layout.values()) {
       for (const part of placed.parts) {
         const shape = [part.rows, ...placed.weight.shape.slice(1)];
         const { stage } = placed.weight;
@@ -234,7 +230,7 @@ async function uploadAll(device: Device, { layout, order, upload, uploadsAtOnce 
           else elsewhere.push(filling);
           // The first that fails is told below.
           (filling ?? underWay.at(-1)!).catch(() => {});
-          if (underWay.length === uploadsAtOnce) await underWay.shift();
+          if (underWay.length === UPLOADS_AT_ONCE) await underWay.shift();
         }
       }
     }

@@ -38,8 +38,7 @@ export class AheadReader {
         const size = (await this.#source.size(file)) ?? 0;
         this.#ahead = new FileWindow(this.#source, file, size, await this.#ahead?.leave());
       }
-      this.#ahead.seek(start, end);
-      for (let at = start; at < end; at = chunkEnd(at)) yield await this.#ahead.read(at, chunkEnd(at), end);
+      yield* this.#ahead.chunks(start, end, chunkEnd);
     } finally {
       this.#taken = false;
     }
@@ -66,10 +65,6 @@ class FileWindow {
   /** How far ranges of that row go. */
   #end = 0;
   #nextBlock = 0;
-  /** Bytes of that row before the range that is read now: as many may be read beyond it. */
-  #used = 0;
-  /** Little that lies elsewhere: it is read by itself, and what is ahead is not given up for it. */
-  #isStray = false;
 
   /** `room` is used again where it is large enough. */
   constructor(source: ModelSource, file: string, size: number, room = new Uint8Array(0)) {
@@ -81,14 +76,26 @@ class FileWindow {
     this.#slots = Array.from({ length: BLOCKS }, () => ({ block: -1, from: 0, reading: Promise.resolve(false) }));
   }
 
-  /** To be called before bytes [start, end) are read. */
-  seek(start: number, end: number): void {
+  /** Bytes [start, end), cut after each `at` at `chunkEnd(at)`. */
+  async *chunks(start: number, end: number, chunkEnd: (at: number) => number): AsyncGenerator<Uint8Array> {
+    const ahead = this.#seek(start, end);
+    for (let at = start; at < end; at = chunkEnd(at)) {
+      if (ahead !== null) await this.#readAhead(at, Math.max(end, at + ahead));
+      const to = chunkEnd(at);
+      yield (await this.#has(at, to)) ? this.#view(at, to) : await this.#source.read(this.file, at, to);
+    }
+  }
+
+  /**
+   * How far may be read ahead of bytes [start, end) beyond their end: as many bytes as the row had before them. null: they are few and lie
+   * elsewhere, and are read by themselves, so that what is ahead is not given up for them.
+   */
+  #seek(start: number, end: number): number | null {
     const block = blockOf(start);
     const isHeld = block < this.#nextBlock && block >= this.#nextBlock - BLOCKS && this.#slotWith(start) !== null;
     const gap = start - this.#end;
     const isNear = isHeld || (gap >= 0 && gap <= BLOCK_BYTES);
-    this.#isStray = !isNear && end - start <= BLOCK_BYTES;
-    if (this.#isStray) return;
+    if (!isNear && end - start <= BLOCK_BYTES) return null;
     if (isNear) {
       this.#origin += Math.max(gap, 0);
       this.#end = Math.max(this.#end, end);
@@ -98,13 +105,7 @@ class FileWindow {
       this.#end = end;
       this.#nextBlock = block;
     }
-    this.#used = Math.max(start - this.#origin, 0);
-  }
-
-  /** Bytes [start, end) of a range that ends at `rangeEnd`. They stay until the next call. */
-  async read(start: number, end: number, rangeEnd: number): Promise<Uint8Array> {
-    if (!this.#isStray) await this.#readAhead(start, Math.max(rangeEnd, start + this.#used));
-    return (await this.#has(start, end)) ? this.#view(start, end) : this.#source.read(this.file, start, end);
+    return Math.max(start - this.#origin, 0);
   }
 
   /** The room, once no read to it is under way. */
